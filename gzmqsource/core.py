@@ -1,0 +1,293 @@
+"""What a source, its intake and its senders share: the socket, and all that hangs on it."""
+
+from __future__ import annotations
+
+import enum
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+from gevent import getcurrent
+from gevent._hub_local import get_hub_if_exists
+from gevent.event import Event
+
+from gzmqsource import watchdog
+from gzmqsource.errors import (
+    InvalidThreadUseError,
+    SendError,
+    Severity,
+    SourceBroken,
+    SourceClosed,
+    SourceForked,
+    severity,
+)
+from gzmqsource.linger import close_and_wait
+from gzmqsource.outbox import Outbox, Overflow
+from gzmqsource.outflow import Outflow, Report
+from gzmqsource.owned import OwnedSocket
+from gzmqsource.readiness import Readiness, let_io_in
+from gzmqsource.transfer import transfer_for
+from gzmqsource.transfer.message import AnyMessage, as_frames
+
+_PER_PEER = frozenset({zmq.ROUTER, zmq.STREAM})
+
+
+class State(enum.Enum):
+    """Where a source is in its life."""
+
+    OPEN = "open"  #: has a handler and is not started: it sends, and reads nothing
+    STARTED = "started"  #: reads: hands messages to its handler, or gives them to who pulls
+    STOPPING = "stopping"  #: reads nothing more, and sends what is queued
+    CLOSED = "closed"  #: its socket is gone
+
+
+class Core:
+    """A socket with its readiness, its transfer and its outbox, from taking over to closing.
+
+    Parameters
+    ----------
+    name : str
+        What the texts of errors call it.
+    socket : zmq.Socket
+        The socket to take over.
+    outbox, overflow, copy, on_error, ref
+        As for `gzmqsource.Source`.
+    max_messages, max_bytes : int
+        The bounds of one turn of sending, and of one call that receives.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        socket: zmq.Socket[Any],
+        *,
+        outbox: int,
+        overflow: Overflow,
+        copy: bool,
+        on_error: Report | None,
+        ref: bool,
+        max_messages: int,
+        max_bytes: int,
+    ) -> None:
+        if not isinstance(socket, zmq.Socket):
+            raise TypeError(f"socket={socket!r}: a source owns a zmq.Socket")
+        if isinstance(socket, OwnedSocket) or "close" in vars(socket):
+            raise ValueError(f"{socket!r} belongs to a source already")
+        self.kind = zmq.SocketType(socket.socket_type)
+        self.state = State.OPEN
+        self.outbox = Outbox(outbox, overflow, per_peer=self.kind in _PER_PEER)
+        self.transfer = transfer_for(socket, copy)
+        self.readiness = Readiness(socket, self.transfer.events, ref)
+        self.outflow = Outflow(self.transfer, self.readiness, self.outbox, max_messages)
+        self.hub = self.readiness.hub
+        #: Set while the intake is not paused.
+        self.resumed = Event()
+        self.resumed.set()
+        #: Set when the socket is gone.
+        self.done = Event()
+        #: Whether a handler takes the messages, and nobody pulls them.
+        self.serves = False
+        self.received = 0
+        self.errors = 0
+        #: How many turns of sending or pulling ended at their bound.
+        self.turns = 0
+        #: libzmq's error that ended it.
+        self.cause: zmq.ZMQError | None = None
+        self._name = name
+        self._original = socket
+        self._owned: OwnedSocket | None = None
+        self._endpoint: Any = b""
+        self._on_error = on_error
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._turn_spent = 0
+        # `zmq.Context.destroy` closes the original, and nothing else would tell.
+        socket.close = _closing(weakref.ref(self), socket)  # type: ignore[assignment,method-assign]
+        watchdog.watch(self.readiness, socket)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the socket is gone, or belongs to the parent process."""
+        return self.readiness.closed
+
+    def enter(self) -> None:
+        """Turn away another thread, and whoever comes after the end."""
+        if get_hub_if_exists() is not self.hub:
+            raise InvalidThreadUseError(
+                f"{self._name} belongs to the hub of another thread: "
+                "send through a handle from its sender()"
+            )
+        if self.readiness.closed:
+            raise self.closed_error()
+
+    def closed_error(self) -> SourceClosed:
+        """Make the error of a call that comes too late."""
+        error: SourceClosed
+        if self.readiness.forked:
+            error = SourceForked(
+                f"{self!r} was made in the parent process: make a new one after the fork"
+            )
+        elif self.cause is not None:
+            error = SourceBroken(f"{self!r} lost its socket: {self.cause}")
+        else:
+            error = SourceClosed(f"{self!r} is {self.state.value}")
+        error.__cause__ = self.cause
+        return error
+
+    def owned(self) -> OwnedSocket:
+        """Give the socket for outside use, and repair what is done with it before a switch."""
+        if self._owned is None:
+            self._owned = OwnedSocket.of(self._original, self.readiness)
+        self.readiness.check()
+        return self._owned
+
+    def receive(self, into: Any, limit: int) -> None:
+        """Receive without waiting.
+
+        Raises
+        ------
+        zmq.ZMQError
+            libzmq refuses, and nothing came before; the socket goes on. If the socket is gone
+            nothing is raised: the core is closed then.
+        """
+        held = len(into)
+        try:
+            self.transfer.receive(into, limit, self._max_bytes)
+        except zmq.ZMQError as error:
+            if severity(error) is Severity.FATAL:
+                self.break_off(error)
+            elif len(into) == held:
+                raise
+        finally:
+            self.received += len(into) - held
+            self.readiness.check()
+
+    def send(self, message: AnyMessage, block: bool, timeout: float | None) -> None:
+        """Send or queue a message; see `gzmqsource.Source.send`."""
+        checked = self.outbox.checked(message)
+        if self.outbox.is_free(checked):
+            try:
+                if self.outflow.send_now(checked):
+                    return
+            except zmq.ZMQError as error:
+                if severity(error) is Severity.FATAL:
+                    self.break_off(error)
+                    raise self.closed_error() from error
+                raise SendError(error, as_frames(checked)) from None
+        try:
+            self.outbox.put(checked, block, timeout)
+        except SourceClosed:
+            raise self.closed_error() from None
+        self.flush_soon()
+
+    def accept(self) -> None:
+        """Take over what other threads have posted; in the hub that owns it."""
+        if not self.closed:
+            self.outbox.accept_arrivals()
+            self.outbox.forget_withdrawn()
+            self.flush_soon()
+
+    def flush_soon(self) -> None:
+        """See to it that what is queued is sent."""
+        self.outflow.flush_soon(self.report, self.break_off)
+
+    def take_turn(self) -> None:
+        """Count one message of a greenlet that need not wait; let other I/O in when it is time."""
+        self._turn_spent += 1
+        if self._turn_spent >= self._max_messages and getcurrent() is not self.hub:
+            self._turn_spent = 0
+            self.turns += 1
+            let_io_in(self.hub)
+            self.enter()
+
+    def report(self, error: BaseException, message: list[Any] | None) -> None:
+        """Give an error to ``on_error``, or to the hub."""
+        self.errors += 1
+        if self._on_error is not None and isinstance(error, Exception):
+            try:
+                self._on_error(error, message)
+                return
+            except BaseException as raised:
+                error = raised
+        self.hub.handle_error(self, type(error), error, error.__traceback__)
+
+    def break_off(self, error: zmq.ZMQError) -> None:
+        """Close, for the socket is gone; report it unless there are pullers, who are told."""
+        if not self.closed:
+            served = self.serves and self.state is State.STARTED
+            self.release(error)
+            if served:
+                self.report(error, None)
+
+    def release(self, cause: zmq.ZMQError | None) -> None:
+        """Close everything now, in the order in which one thing depends on the other."""
+        self.count_dropped("unsent", len(self._detach(cause)))
+        self._original.close()
+        self.done.set()
+
+    def release_lingering(self, timeout: float | None) -> list[list[Any]]:
+        """Close and wait while libzmq sends what it holds; return what it has not taken."""
+        unsent = self._detach(None)
+        try:
+            close_and_wait(self._original, timeout)
+        except zmq.ZMQError:
+            self._original.close()
+        finally:
+            self.done.set()
+        return unsent
+
+    def release_elsewhere(self) -> None:
+        """Close what a collected source leaves, in another thread than its hub's."""
+        if self.hub.loop:
+            self.hub.loop.run_callback_threadsafe(self.readiness.close)
+        self.state = State.CLOSED
+        del self._original.close
+        self._original.close()
+
+    def count_dropped(self, reason: str, count: int) -> None:
+        """Count messages that are given up."""
+        if count:
+            self.outbox.dropped[reason] += count
+
+    def __repr__(self) -> str:
+        if self._original.closed:
+            endpoint = self._endpoint
+        else:
+            endpoint = self._endpoint = self._original.get(zmq.LAST_ENDPOINT)
+        where = f" {endpoint.decode(errors='replace')}" if endpoint else ""
+        state = self.state if not self.closed else State.CLOSED
+        paused = "" if self.resumed.is_set() else " paused"
+        return f"<{self._name} {self.kind.name}{where} {state.value}{paused}>"
+
+    def _detach(self, cause: zmq.ZMQError | None) -> list[list[Any]]:
+        """Let go of the socket: watcher, then all who wait; return what was not sent."""
+        repr(self)  # the last chance to learn the endpoint
+        self.state = State.CLOSED
+        self.cause = cause
+        self.readiness.close()
+        unsent = self.outbox.close()
+        del self._original.close
+        if self._owned is not None:
+            self._owned.mark_closed()
+        self.resumed.set()
+        return unsent
+
+    def lose_socket(self) -> None:
+        """Take note that the socket was closed by somebody else."""
+        if get_hub_if_exists() is not self.hub:
+            self.hub.loop.run_callback_threadsafe(self.lose_socket)
+        else:
+            self.break_off(zmq.ZMQError(zmq.ENOTSOCK, "somebody else closed it"))
+
+
+def _closing(owner: weakref.ref[Core], socket: zmq.Socket[Any]) -> Callable[[int | None], None]:
+    """Give a ``close`` for a socket that tells its owner first."""
+
+    def close(linger: int | None = None) -> None:
+        core = owner()
+        if core is not None:
+            core.lose_socket()
+        type(socket).close(socket, linger)
+
+    return close

@@ -1,0 +1,193 @@
+"""Taking messages from a socket and handing them to a handler, in bounded turns."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import gevent
+import zmq
+from gevent import GreenletExit, getcurrent
+from gevent.event import Event
+from gevent.pool import Group, Pool
+
+from gzmqsource.core import Core
+from gzmqsource.deadline import Deadline
+from gzmqsource.readiness import let_io_in
+
+Handler = Callable[[list[Any]], object]
+
+
+class Limits(Protocol):
+    """The tunables of an intake; `gzmqsource.Source` documents them."""
+
+    max_messages: int
+    max_seconds: float
+    max_batch: int
+    min_delay: float
+    max_delay: float
+
+
+def spawner(spawn: object) -> tuple[Callable[..., Any] | None, Pool | None]:
+    """Turn the ``spawn`` argument of a source into a spawn function and the pool that bounds it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is neither None, a positive int, a pool, nor a function such as `gevent.spawn`.
+    """
+    if spawn is None:
+        return None, None
+    if isinstance(spawn, int) and not isinstance(spawn, bool):
+        if spawn < 1:
+            raise ValueError(f"spawn={spawn}: a pool needs at least one greenlet")
+        spawn = Pool(spawn)
+    if isinstance(spawn, Group):
+        return spawn.spawn, spawn if isinstance(spawn, Pool) else None
+    if callable(spawn):
+        return spawn, None
+    raise TypeError(f"spawn={spawn!r}: use None, an int, a gevent Pool, or gevent.spawn")
+
+
+class Intake:
+    """The greenlet that reads, and the handlers that it feeds.
+
+    Parameters
+    ----------
+    core : Core
+        The socket that is read.
+    handle : callable
+        Is called with each message.
+    spawn : None, int, gevent.pool.Pool or callable
+        Where the handler runs, see `gzmqsource.Source`.
+    limits : Limits
+        The tunables.
+    """
+
+    def __init__(self, core: Core, handle: Handler, spawn: object, limits: Limits) -> None:
+        #: Messages that were read and not yet handed out: one batch at most.
+        self.in_hand: deque[list[Any]] = deque()
+        #: How many turns ended at their bound with more to do.
+        self.budget_stops = 0
+        self._core = core
+        self._handle = handle
+        self._spawn, self._pool = spawner(spawn)
+        self._limits = limits
+        self._batch = 1
+        self._failures = 0
+        self._handlers: set[Any] = set()
+        self._handler_ended = Event()
+        self._ending = Event()
+        self._greenlet = gevent.spawn(self._run)
+
+    def end(self) -> None:
+        """Read nothing more; what is in hand is still handed out."""
+        self._ending.set()
+
+    def finish(self, deadline: Deadline) -> bool:
+        """Wait until all that was read is handled; a handler that calls this does not count.
+
+        Returns
+        -------
+        bool
+            False if the deadline came first.
+        """
+        if getcurrent() is not self._greenlet:
+            self._greenlet.join(deadline.left())
+            if not self._greenlet.dead:
+                return False
+        self._handlers = {handler for handler in self._handlers if not handler.dead}
+        while len(self._handlers) > (getcurrent() in self._handlers):
+            self._handler_ended.clear()
+            if not self._handler_ended.wait(deadline.left()):
+                return False
+        return True
+
+    def kill(self) -> int:
+        """Kill the handlers that still run, and the intake; return how many messages that cost."""
+        running = self._handlers if self._greenlet.dead else self._handlers | {self._greenlet}
+        others = [greenlet for greenlet in running if greenlet is not getcurrent()]
+        for greenlet in others:
+            self._core.hub.loop.run_callback(greenlet.throw, GreenletExit)
+        return len(others)
+
+    def abandon(self) -> int:
+        """Give up what is in hand; return how many messages that were."""
+        self._ending.set()
+        abandoned = len(self.in_hand)
+        self.in_hand.clear()
+        return abandoned
+
+    @property
+    def _is_ending(self) -> bool:
+        return self._ending.is_set() or self._core.closed
+
+    def _run(self) -> None:
+        while self.in_hand or not self._is_ending:
+            if self._turn():
+                self.budget_stops += 1
+                let_io_in(self._core.hub)
+            elif not self._is_ending:
+                self._core.readiness.wait_readable()
+
+    def _turn(self) -> bool:
+        """Hand out messages; True if the turn's bound came before the end of what is there."""
+        limits, in_hand = self._limits, self.in_hand
+        ends = time.monotonic() + limits.max_seconds
+        for _ in range(limits.max_messages):
+            if not in_hand and not self._take():
+                return False
+            self._back_off()
+            self._dispatch(in_hand.popleft())
+            if time.monotonic() >= ends:
+                # The handler is slow for its batch: read less ahead of it.
+                self._batch = max(1, (self._batch - len(in_hand)) // 2)
+                return True
+        return True
+
+    def _take(self) -> bool:
+        """Read a batch, once there is a use for it; False if there is none to be had."""
+        self._core.resumed.wait()
+        if self._pool is not None:
+            self._pool.wait_available()
+        if self._is_ending:
+            return False
+        # No more than can be begun: what waits for a slot of the pool waits in libzmq.
+        room = self._batch if self._pool is None else min(self._batch, self._pool.free_count())
+        try:
+            self._core.receive(self.in_hand, room)
+        except zmq.ZMQError as error:
+            self._core.report(error, None)
+        if len(self.in_hand) == self._batch:
+            self._batch = min(2 * self._batch, self._limits.max_batch)
+        return bool(self.in_hand)
+
+    def _dispatch(self, message: list[Any]) -> None:
+        if self._spawn is None:
+            self._run_handler(message)
+        else:
+            self._handlers.add(self._spawn(self._run_handler, message))
+
+    def _run_handler(self, message: list[Any]) -> None:
+        try:
+            self._handle(message)
+        except GreenletExit:
+            raise
+        except BaseException as error:
+            self._failures += 1
+            self._core.report(error, message)
+        else:
+            self._failures = 0
+        finally:
+            if self._handlers:
+                self._handlers.discard(getcurrent())
+                self._handler_ended.set()
+
+    def _back_off(self) -> None:
+        """Pause after the second error in a row, and twice as long after each further one."""
+        if self._failures > 1:
+            doublings = min(self._failures - 2, 30)
+            delay = self._limits.min_delay * 2**doublings
+            self._ending.wait(min(delay, self._limits.max_delay))

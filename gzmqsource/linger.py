@@ -1,0 +1,53 @@
+"""Waiting until libzmq has let go of a socket.
+
+``zmq_close`` returns at once; libzmq goes on sending what it holds for ``ZMQ_LINGER``, and pyzmq
+does not wait for that when the interpreter exits. A socket's monitor says ``MONITOR_STOPPED`` when
+the socket is gone for good, which is when all it held was sent or given up.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import zmq
+
+from gzmqsource.readiness import Readiness
+from gzmqsource.transfer import transfer_for
+
+_serial = itertools.count()
+
+
+def close_and_wait(socket: zmq.Socket[Any], timeout: float | None) -> None:
+    """Close a socket and wait until libzmq has sent what it holds.
+
+    The socket's own monitor, if it had one, ends here. If the greenlet is killed the socket is
+    closed all the same.
+
+    Parameters
+    ----------
+    timeout : float or None
+        Seconds after which libzmq gives up what it still holds; None for the socket's own
+        ``ZMQ_LINGER``, which also holds if it is shorter.
+    """
+    linger = int(socket.get(zmq.LINGER))
+    if timeout is not None:
+        limit = int(timeout * 1000)
+        linger = limit if linger < 0 else min(linger, limit)
+    if linger == 0 or socket.context is None:
+        socket.close(linger)
+        return
+    address = f"inproc://gzmqsource-linger-{next(_serial)}"
+    with socket.context.socket(zmq.PAIR) as monitor:
+        socket.monitor(address, zmq.EVENT_MONITOR_STOPPED)
+        monitor.connect(address)
+        transfer = transfer_for(monitor)
+        readiness = Readiness(monitor, transfer.events)
+        socket.close(linger)
+        stopped: list[list[bytes]] = []
+        try:
+            transfer.receive(stopped, 1, 1)
+            while not stopped and readiness.wait_readable(timeout):
+                transfer.receive(stopped, 1, 1)
+        finally:
+            readiness.close()

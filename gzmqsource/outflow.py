@@ -1,0 +1,120 @@
+"""Sending: at once if libzmq takes the message, through the outbox if it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import zmq
+
+from gzmqsource.errors import SendError, Severity, severity
+from gzmqsource.outbox import Lane, Outbox
+from gzmqsource.readiness import Readiness, let_io_in
+from gzmqsource.transfer import Transfer
+from gzmqsource.transfer.message import Message, as_frames
+
+Report = Callable[[BaseException, "list[Any] | None"], None]
+
+
+class Outflow:
+    """The way of a source's messages into libzmq.
+
+    Parameters
+    ----------
+    transfer : Transfer
+        Of the socket that sends.
+    readiness : Readiness
+        Of the same socket.
+    outbox : Outbox
+        Where messages wait.
+    max_messages : int
+        How many are sent before other I/O has its turn.
+    """
+
+    def __init__(
+        self, transfer: Transfer, readiness: Readiness, outbox: Outbox, max_messages: int
+    ) -> None:
+        #: How many messages libzmq has taken.
+        self.sent = 0
+        #: How many turns ended at their bound with more to do.
+        self.budget_stops = 0
+        self._transfer = transfer
+        self._readiness = readiness
+        self._outbox = outbox
+        self._max_messages = max_messages
+        self._flusher: gevent.Greenlet[..., None] | None = None
+
+    def send_now(self, message: Message) -> bool:
+        """Send a message that has nothing queued before it; False if libzmq does not take it now.
+
+        Raises
+        ------
+        zmq.ZMQError
+            libzmq refuses it, or the socket is gone.
+        """
+        try:
+            taken = self._transfer.send_one(message)
+        finally:
+            self._readiness.check()
+        self.sent += taken
+        return taken
+
+    def flush_soon(self, report: Report, broken: Callable[[zmq.ZMQError], None]) -> None:
+        """See to it that what is queued is sent, by a greenlet that ends when nothing is.
+
+        Parameters
+        ----------
+        report : callable
+            ``report(error, message)`` takes each message that libzmq refuses.
+        broken : callable
+            ``broken(error)`` is called if the socket is gone for good.
+        """
+        if self._flusher is None and self._outbox.lanes:
+            self._flusher = gevent.spawn(self._flush, report, broken)
+
+    def _flush(self, report: Report, broken: Callable[[zmq.ZMQError], None]) -> None:
+        def attempt() -> bool:
+            return self._send_queued(report)
+
+        try:
+            while self._outbox.lanes:
+                turn_ends = self.sent + self._max_messages
+                while self._outbox.lanes and self.sent < turn_ends:
+                    self._readiness.write(attempt)
+                if self._outbox.lanes:
+                    self.budget_stops += 1
+                    let_io_in(self._readiness.hub)
+        except zmq.ZMQError as error:
+            broken(error)
+        finally:
+            self._flusher = None
+
+    def _send_queued(self, report: Report) -> bool:
+        """Try each lane once; True if something left the outbox, or nothing is in it."""
+        progress = False
+        for key, lane in list(self._outbox.lanes.items()):
+            # A report may switch, and meanwhile the lane may end.
+            if self._outbox.lanes.get(key) is lane:
+                progress |= self._send_lane(key, lane, report)
+        return progress or not self._outbox.lanes
+
+    def _send_lane(self, key: Any, lane: Lane, report: Report) -> bool:
+        queued = len(lane.messages)
+        refused: SendError | None = None
+        try:
+            self._transfer.send(lane.messages, self._max_messages)
+        except zmq.ZMQError as error:
+            if severity(error) is Severity.FATAL:
+                raise
+            refused = SendError(error, as_frames(lane.messages[0]))
+        left = queued - len(lane.messages)
+        self.sent += left
+        if refused is not None:
+            lane.messages.popleft()
+            self._outbox.dropped["refused"] += 1
+            left += 1
+        self._outbox.settle(key, left)
+        if refused is not None:
+            report(refused, refused.message)
+        return left > 0

@@ -1,0 +1,43 @@
+"""A snapshot of what a source has done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a source has done since it was made. Counts are of whole messages."""
+
+    received: int
+    """Messages taken from libzmq."""
+
+    sent: int
+    """Messages that libzmq has taken."""
+
+    dropped: Mapping[str, int]
+    """Messages given up, by reason: ``"newest"`` and ``"oldest"`` (overflow policy), ``"refused"``
+    (libzmq reported an error for a queued message), ``"killed"`` (their handler was killed by
+    `Source.stop`), ``"unsent"`` and ``"unhandled"`` (in hand when the source closed)."""
+
+    errors: int
+    """Exceptions reported to ``on_error`` or to ``hub.handle_error``."""
+
+    wakeups: int
+    """Edges of the ``ZMQ_FD`` that woke the hub for this source."""
+
+    budget_stops: int
+    """Turns that ended at ``max_messages`` or ``max_seconds`` with more to do."""
+
+    in_hand: int
+    """Messages taken from libzmq that no handler has begun with."""
+
+    outbox_depth: int
+    """Messages queued for sending now."""
+
+    outbox_peak: int
+    """The most messages that were ever queued."""
+
+    oldest_queued_age: float
+    """Seconds since the oldest queued message was queued; 0.0 if none is."""

@@ -1,0 +1,86 @@
+"""What a caller may send, checked once and brought into the form that is queued."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import zmq
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+#: One frame as a caller may give it. ``Buffer`` is anything ``memoryview`` takes.
+AnyFrame: TypeAlias = "Buffer | zmq.Frame"
+
+#: One message as a caller may give it: a single frame, or an iterable of them.
+AnyMessage: TypeAlias = "AnyFrame | Iterable[AnyFrame]"
+
+#: One checked message: a lone frame stays bare, which is the common case and costs no list.
+Message: TypeAlias = "bytes | list[bytes | zmq.Frame]"
+
+
+def as_message(message: AnyMessage) -> Message:
+    """Check a message and detach it from the caller.
+
+    Parameters
+    ----------
+    message
+        A bytes-like object, a `zmq.Frame`, or an iterable of them. Mutable buffers and lists are
+        copied, for a queued message must not change under libzmq.
+
+    Raises
+    ------
+    TypeError
+        It, or one of its frames, is something else; the text tells how to mend it.
+    ValueError
+        It has no frames.
+    """
+    if type(message) is bytes:
+        return message
+    frames: Any
+    if isinstance(message, (list, tuple)):
+        frames = message
+    elif isinstance(message, Iterable) and not _is_frame(message):
+        frames = list(message)
+    else:
+        frames = [message]
+    for frame in frames:
+        if type(frame) is not bytes:
+            frames = [as_frame(frame) for frame in frames]
+            break
+    if len(frames) > 1:
+        return list(frames)
+    if not frames:
+        raise ValueError("a message needs at least one frame, got an empty iterable")
+    return frames[0] if type(frames[0]) is bytes else frames
+
+
+def _is_frame(value: object) -> bool:
+    """Tell a frame, right or wrong, from an iterable of frames: both can be iterated over."""
+    if isinstance(value, (str, zmq.Frame)):
+        return True
+    try:
+        memoryview(value)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    return True
+
+
+def as_frame(frame: object) -> bytes | zmq.Frame:
+    """Check one frame; raise `TypeError` with the mend in its text."""
+    if type(frame) is bytes or isinstance(frame, zmq.Frame):
+        return frame
+    if isinstance(frame, str):
+        raise TypeError(f"a frame is bytes, got the str {frame[:40]!r}: encode it first")
+    try:
+        return bytes(memoryview(frame))  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(
+            f"a frame is bytes-like or a zmq.Frame, got {type(frame).__name__}: serialise it first"
+        ) from None
+
+
+def as_frames(message: Message) -> list[bytes | zmq.Frame]:
+    """Give a checked message as its list of frames."""
+    return [message] if isinstance(message, bytes) else message

@@ -1,0 +1,96 @@
+"""Moving messages through pyzmq's own calls."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import zmq
+from zmq.backend import Socket as BackendSocket
+
+from gzmqsource.transfer.message import Message
+
+_NOBLOCK = int(zmq.NOBLOCK)
+_NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
+_EVENTS = int(zmq.EVENTS)
+
+#: The types that spread messages over several pipes (libzmq's ``lb_t``). When a pipe dies inside
+#: a message they drop the frames that follow, until one without ``SNDMORE``.
+_DROPPING_TYPES = frozenset({zmq.PUSH, zmq.DEALER, zmq.REQ})
+
+
+class PureTransfer:
+    """A `gzmqsource.transfer.Transfer` in Python."""
+
+    __slots__ = ("_copy", "_dropping", "_getsockopt", "_recv", "_send")
+
+    def __init__(self, socket: zmq.Socket[Any], copy: bool = True) -> None:
+        # Bound past every subclass: a green or patched socket would wait in its own way.
+        self._recv = BackendSocket.recv.__get__(socket)
+        self._send = BackendSocket.send.__get__(socket)
+        self._getsockopt = BackendSocket.get.__get__(socket)
+        self._copy = copy
+        self._dropping = socket.socket_type in _DROPPING_TYPES
+
+    def events(self) -> int:
+        events: int = self._getsockopt(_EVENTS)
+        return events
+
+    def receive(
+        self, into: deque[list[Any]] | list[list[Any]], max_messages: int, max_bytes: int
+    ) -> bool:
+        # A Frame knows whether more follow: 0.64 us a message, where asking the socket for
+        # RCVMORE after each frame takes 1.14 us.
+        recv, copy, append = self._recv, self._copy, into.append
+        size = 0
+        for _ in range(max_messages):
+            try:
+                frame = recv(_NOBLOCK, False)
+            except zmq.ZMQError as error:
+                # EFSM: a REQ without a request, or a REP that owes a reply. Its next message
+                # comes with a send, and the look after that send finds it.
+                if error.errno in (zmq.EAGAIN, zmq.EFSM):
+                    return True
+                raise
+            message = [frame.bytes if copy else frame]
+            size += len(frame)
+            while frame.more:
+                frame = recv(_NOBLOCK, False)
+                message.append(frame.bytes if copy else frame)
+                size += len(frame)
+            append(message)
+            if size >= max_bytes:
+                break
+        return False
+
+    def send(self, messages: deque[Message], max_messages: int) -> bool:
+        send_one = self.send_one
+        for _ in range(min(max_messages, len(messages))):
+            if not send_one(messages[0]):
+                return False
+            messages.popleft()
+        return True
+
+    def send_one(self, message: Message) -> bool:
+        if type(message) is bytes:
+            try:
+                self._send(message, _NOBLOCK)
+            except zmq.Again:
+                return False
+            return True
+        sent = self._send_frames(message)
+        while 0 < sent < len(message):  # the pipe died inside the message
+            if self._dropping and sent < len(message) - 1:
+                self._send(b"", _NOBLOCK)  # the end of what is being dropped
+            sent = self._send_frames(message)
+        return sent > 0
+
+    def _send_frames(self, frames: Any) -> int:
+        """Send frames until libzmq answers ``EAGAIN``; return how many it took."""
+        send, last = self._send, len(frames) - 1
+        for index, frame in enumerate(frames):
+            try:
+                send(frame, _NOBLOCK_MORE if index < last else _NOBLOCK)
+            except zmq.Again:
+                return index
+        return last + 1

@@ -1,0 +1,5 @@
+"""Build script; what is declared is in setup.cfg."""
+
+from setuptools import setup
+
+setup()
