@@ -31,6 +31,7 @@ from gzmqsource.transfer import transfer_for
 from gzmqsource.transfer.message import AnyMessage, as_frames
 
 _PER_PEER = frozenset({zmq.ROUTER, zmq.STREAM})
+_RECEIVES_NOTHING = frozenset({zmq.PUSH, zmq.PUB})
 
 
 class State(enum.Enum):
@@ -53,6 +54,8 @@ class Core:
         The socket to take over.
     outbox, overflow, copy, on_error, ref
         As for `gzmqsource.Source`.
+    serves : bool
+        Whether a handler takes the messages, and nobody pulls them.
     max_messages, max_bytes : int
         The bounds of one turn of sending, and of one call that receives.
     """
@@ -67,6 +70,7 @@ class Core:
         copy: bool,
         on_error: Report | None,
         ref: bool,
+        serves: bool,
         max_messages: int,
         max_bytes: int,
     ) -> None:
@@ -74,8 +78,10 @@ class Core:
             raise TypeError(f"socket={socket!r}: a source owns a zmq.Socket")
         if isinstance(socket, OwnedSocket) or "close" in vars(socket):
             raise ValueError(f"{socket!r} belongs to a source already")
-        self.kind = zmq.SocketType(socket.socket_type)
-        self.state = State.OPEN
+        self.kind = zmq.SocketType(int(socket.get(zmq.TYPE)))
+        if serves and self.kind in _RECEIVES_NOTHING:
+            raise ValueError(f"{name} with a handler: a {self.kind.name} socket receives nothing")
+        self.state = State.OPEN if serves else State.STARTED
         self.outbox = Outbox(outbox, overflow, per_peer=self.kind in _PER_PEER)
         self.transfer = transfer_for(socket, copy)
         self.readiness = Readiness(socket, self.transfer.events, ref)
@@ -87,7 +93,7 @@ class Core:
         #: Set when the socket is gone.
         self.done = Event()
         #: Whether a handler takes the messages, and nobody pulls them.
-        self.serves = False
+        self.serves = serves
         self.received = 0
         self.errors = 0
         #: How many turns of sending or pulling ended at their bound.
@@ -97,7 +103,7 @@ class Core:
         self._name = name
         self._original = socket
         self._owned: OwnedSocket | None = None
-        self._endpoint: Any = b""
+        self._endpoint: Any = socket.get(zmq.LAST_ENDPOINT)
         self._on_error = on_error
         self._max_messages = max_messages
         self._max_bytes = max_bytes
@@ -213,18 +219,13 @@ class Core:
         self.hub.handle_error(self, type(error), error, error.__traceback__)
 
     def break_off(self, error: zmq.ZMQError) -> None:
-        """Close, for the socket is gone; report it unless there are pullers, who are told."""
+        """Close, for the socket is gone."""
         if not self.closed:
-            served = self.serves and self.state is State.STARTED
-            self.release(error)
-            if served:
-                self.report(error, None)
+            self._release(error, self._original.close)
 
-    def release(self, cause: zmq.ZMQError | None) -> None:
-        """Close everything now, in the order in which one thing depends on the other."""
-        self.count_dropped("unsent", len(self._detach(cause)))
-        self._original.close()
-        self.done.set()
+    def close(self) -> None:
+        """Close everything now."""
+        self._release(None, self._original.close)
 
     def release_lingering(self, timeout: float | None) -> list[list[Any]]:
         """Close and wait while libzmq sends what it holds; return what it has not taken."""
@@ -245,20 +246,35 @@ class Core:
         del self._original.close
         self._original.close()
 
+    def lose_socket(self) -> None:
+        """Take note that somebody else closes the socket."""
+        if get_hub_if_exists() is not self.hub:
+            self.hub.loop.run_callback_threadsafe(self.lose_socket)
+        elif not self.closed:
+            self._release(zmq.ZMQError(zmq.ENOTSOCK, "somebody else closed it"), lambda: None)
+
     def count_dropped(self, reason: str, count: int) -> None:
         """Count messages that are given up."""
         if count:
             self.outbox.dropped[reason] += count
 
     def __repr__(self) -> str:
-        if self._original.closed:
-            endpoint = self._endpoint
-        else:
-            endpoint = self._endpoint = self._original.get(zmq.LAST_ENDPOINT)
-        where = f" {endpoint.decode(errors='replace')}" if endpoint else ""
-        state = self.state if not self.closed else State.CLOSED
+        # Not asked once it is closed: a forked child would never get an answer.
+        if not self.closed and not self._original.closed:
+            self._endpoint = self._original.get(zmq.LAST_ENDPOINT)
+        where = f" {self._endpoint.decode(errors='replace')}" if self._endpoint else ""
+        state = State.CLOSED if self.closed else self.state
         paused = "" if self.resumed.is_set() else " paused"
         return f"<{self._name} {self.kind.name}{where} {state.value}{paused}>"
+
+    def _release(self, cause: zmq.ZMQError | None, close: Callable[[], None]) -> None:
+        """Let go of everything; report the cause unless there are pullers, who are told."""
+        was_serving = self.serves and self.state is State.STARTED
+        self.count_dropped("unsent", len(self._detach(cause)))
+        close()
+        self.done.set()
+        if was_serving and cause is not None:
+            self.report(cause, None)
 
     def _detach(self, cause: zmq.ZMQError | None) -> list[list[Any]]:
         """Let go of the socket: watcher, then all who wait; return what was not sent."""
@@ -272,13 +288,6 @@ class Core:
             self._owned.mark_closed()
         self.resumed.set()
         return unsent
-
-    def lose_socket(self) -> None:
-        """Take note that the socket was closed by somebody else."""
-        if get_hub_if_exists() is not self.hub:
-            self.hub.loop.run_callback_threadsafe(self.lose_socket)
-        else:
-            self.break_off(zmq.ZMQError(zmq.ENOTSOCK, "somebody else closed it"))
 
 
 def _closing(owner: weakref.ref[Core], socket: zmq.Socket[Any]) -> Callable[[int | None], None]:

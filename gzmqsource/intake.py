@@ -135,12 +135,16 @@ class Intake:
     def _turn(self) -> bool:
         """Hand out messages; True if the turn's bound came before the end of what is there."""
         limits, in_hand = self._limits, self.in_hand
+        self._back_off()
+        if self._core.readiness.forked:
+            in_hand.clear()  # they are the parent's
         ends = time.monotonic() + limits.max_seconds
         for _ in range(limits.max_messages):
             if not in_hand and not self._take():
                 return False
-            self._back_off()
             self._dispatch(in_hand.popleft())
+            if self._failures > 1:
+                return True
             if time.monotonic() >= ends:
                 # The handler is slow for its batch: read less ahead of it.
                 self._batch = max(1, (self._batch - len(in_hand)) // 2)
@@ -149,20 +153,27 @@ class Intake:
 
     def _take(self) -> bool:
         """Read a batch, once there is a use for it; False if there is none to be had."""
-        self._core.resumed.wait()
-        if self._pool is not None:
-            self._pool.wait_available()
-        if self._is_ending:
-            return False
-        # No more than can be begun: what waits for a slot of the pool waits in libzmq.
-        room = self._batch if self._pool is None else min(self._batch, self._pool.free_count())
-        try:
-            self._core.receive(self.in_hand, room)
-        except zmq.ZMQError as error:
-            self._core.report(error, None)
-        if len(self.in_hand) == self._batch:
-            self._batch = min(2 * self._batch, self._limits.max_batch)
-        return bool(self.in_hand)
+        while not self._is_ending:
+            self._core.resumed.wait()
+            if self._pool is not None:
+                self._pool.wait_available()
+            if self._is_ending:
+                break
+            # No more than can be begun: what waits for a slot of the pool waits in libzmq.
+            room = self._batch
+            if self._pool is not None:
+                room = min(room, self._pool.free_count())
+            try:
+                self._core.receive(self.in_hand, room)
+            except zmq.ZMQError as error:
+                self._failures += 1
+                self._core.report(error, None)
+                self._back_off()
+                continue
+            if len(self.in_hand) == self._batch:
+                self._batch = min(2 * self._batch, self._limits.max_batch)
+            return bool(self.in_hand)
+        return False
 
     def _dispatch(self, message: list[Any]) -> None:
         if self._spawn is None:

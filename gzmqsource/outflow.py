@@ -78,17 +78,20 @@ class Outflow:
             return self._send_queued(report)
 
         try:
-            while self._outbox.lanes:
+            while self._goes_on():
                 turn_ends = self.sent + self._max_messages
-                while self._outbox.lanes and self.sent < turn_ends:
+                while self._goes_on() and self.sent < turn_ends:
                     self._readiness.write(attempt)
-                if self._outbox.lanes:
+                if self._goes_on():
                     self.budget_stops += 1
                     let_io_in(self._readiness.hub)
         except zmq.ZMQError as error:
             broken(error)
         finally:
             self._flusher = None
+
+    def _goes_on(self) -> bool:
+        return bool(self._outbox.lanes) and not self._readiness.closed
 
     def _send_queued(self, report: Report) -> bool:
         """Try each lane once; True if something left the outbox, or nothing is in it."""
@@ -108,8 +111,9 @@ class Outflow:
             if severity(error) is Severity.FATAL:
                 raise
             refused = SendError(error, as_frames(lane.messages[0]))
-        left = queued - len(lane.messages)
-        self.sent += left
+        finally:
+            left = queued - len(lane.messages)
+            self.sent += left
         if refused is not None:
             lane.messages.popleft()
             self._outbox.dropped["refused"] += 1

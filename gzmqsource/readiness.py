@@ -97,7 +97,7 @@ class Readiness:
         self._fd = socket.fileno()
         self._events = events
         self._ref = ref
-        self._pollout_is_exact = socket.socket_type not in _ANY_PEER
+        self._pollout_is_exact = socket.get(zmq.TYPE) not in _ANY_PEER
         self._readers: deque[Waiter[object]] = deque()
         self._writers: deque[Waiter[object]] = deque()
         self._watcher: Any = None

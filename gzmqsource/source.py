@@ -27,8 +27,6 @@ from gzmqsource.transfer.message import AnyMessage
 
 _SourceT = TypeVar("_SourceT", bound="Source")
 
-_RECEIVES_NOTHING = frozenset({zmq.PUSH, zmq.PUB})
-
 
 class Source:
     """A ZeroMQ socket as an event source of the current hub.
@@ -109,7 +107,9 @@ class Source:
         ref: bool = True,
     ) -> None:
         spawner(spawn)
-        core = Core(
+        if handle is not None:
+            self.handle = handle
+        self._core = Core(
             type(self).__name__,
             socket,
             outbox=outbox,
@@ -117,17 +117,10 @@ class Source:
             copy=copy,
             on_error=on_error,
             ref=ref,
+            serves=self.handle is not None,
             max_messages=self.max_messages,
             max_bytes=self.max_bytes,
         )
-        if handle is not None:
-            self.handle = handle
-        if self.handle is not None and core.kind in _RECEIVES_NOTHING:
-            raise ValueError(f"handle={self.handle!r}: a {core.kind.name} socket receives nothing")
-        core.serves = self.handle is not None
-        if not core.serves:
-            core.state = State.STARTED
-        self._core = core
         self._spawn = spawn
         self._intake: Intake | None = None
         self._links: dict[Callable[[Source], object], Callable[[Event], object]] = {}
@@ -401,7 +394,7 @@ class Source:
             self._core.enter()
             if self._intake is not None:
                 self._core.count_dropped("unhandled", self._intake.abandon())
-            self._core.release(None)
+            self._core.close()
 
     def serve_forever(self, stop_timeout: float | None = None) -> None:
         """Start, wait until the source closes, and stop it if the wait ends otherwise.
@@ -467,7 +460,7 @@ class Source:
             return
         warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
         if get_hub_if_exists() is core.hub:
-            core.release(None)
+            core.close()
         else:
             core.release_elsewhere()
 

@@ -30,7 +30,7 @@ class PureTransfer:
         self._send = BackendSocket.send.__get__(socket)
         self._getsockopt = BackendSocket.get.__get__(socket)
         self._copy = copy
-        self._dropping = socket.socket_type in _DROPPING_TYPES
+        self._dropping = socket.get(zmq.TYPE) in _DROPPING_TYPES
 
     def events(self) -> int:
         events: int = self._getsockopt(_EVENTS)
