@@ -206,7 +206,7 @@ class Outbox:
         self.depth = 0
         self.empty.set()
         for putter in putters:
-            if putter.refuse() and not putter.awaited:
+            if putter.refuse() and not putter.awaited:  # nobody is there to be told
                 unsent.append(as_frames(putter.message))
         return unsent
 

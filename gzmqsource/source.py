@@ -22,7 +22,7 @@ from gzmqsource.outflow import Report
 from gzmqsource.owned import OwnedSocket
 from gzmqsource.pull import pull
 from gzmqsource.sender import Sender
-from gzmqsource.stats import Stats
+from gzmqsource.stats import Stats, snapshot
 from gzmqsource.transfer.message import AnyMessage
 
 _SourceT = TypeVar("_SourceT", bound="Source")
@@ -59,12 +59,8 @@ class Source:
         ``on_error(error, message)`` takes what a handler raised, and each queued message that
         libzmq refused (a `SendError`). Without it, ``hub.handle_error`` does.
     ref : bool
-        Whether a greenlet that waits on this source keeps the hub's loop running.
-
-    Raises
-    ------
-    TypeError, ValueError
-        An argument is not what it has to be.
+        Whether a greenlet that waits on this source keeps the hub's loop running. Over libuv it
+        always does: gevent's I/O watchers have no ``ref`` there.
     """
 
     #: The most messages that are handed out, pulled, or sent before other I/O has its turn. A
@@ -204,11 +200,6 @@ class Source:
         timeout : float or None
             Seconds to wait at most; None for ever.
 
-        Returns
-        -------
-        list of bytes or zmq.Frame
-            The frames of the message.
-
         Raises
         ------
         gevent.queue.Empty
@@ -291,15 +282,7 @@ class Source:
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until libzmq has taken every queued message.
 
-        Parameters
-        ----------
-        timeout : float or None
-            Seconds to wait at most; None for ever.
-
-        Returns
-        -------
-        bool
-            False if the timeout ran out.
+        Returns False if *timeout*, in seconds, ran out.
 
         Raises
         ------
@@ -435,21 +418,7 @@ class Source:
 
     def stats(self) -> Stats:
         """Give a snapshot of what the source has done."""
-        core, intake = self._core, self._intake
-        return Stats(
-            received=core.received,
-            sent=core.outflow.sent,
-            dropped=dict(core.outbox.dropped),
-            errors=core.errors,
-            wakeups=core.readiness.edges,
-            budget_stops=core.turns
-            + core.outflow.budget_stops
-            + (intake.budget_stops if intake else 0),
-            in_hand=len(intake.in_hand) if intake else 0,
-            outbox_depth=core.outbox.depth,
-            outbox_peak=core.outbox.peak,
-            oldest_queued_age=core.outbox.oldest_age(),
-        )
+        return snapshot(self._core, self._intake)
 
     def __repr__(self) -> str:
         return repr(self._core)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gzmqsource.core import Core
+    from gzmqsource.intake import Intake
 
 
 @dataclass(frozen=True)
@@ -41,3 +46,21 @@ class Stats:
 
     oldest_queued_age: float
     """Seconds since the oldest queued message was queued; 0.0 if none is."""
+
+
+def snapshot(core: Core, intake: Intake | None) -> Stats:
+    """Read the counters of a source and of its intake, if it was started."""
+    return Stats(
+        received=core.received,
+        sent=core.outflow.sent,
+        dropped=dict(core.outbox.dropped),
+        errors=core.errors,
+        wakeups=core.readiness.edges,
+        budget_stops=core.turns
+        + core.outflow.budget_stops
+        + (intake.budget_stops if intake else 0),
+        in_hand=len(intake.in_hand) if intake else 0,
+        outbox_depth=core.outbox.depth,
+        outbox_peak=core.outbox.peak,
+        oldest_queued_age=core.outbox.oldest_age(),
+    )

@@ -9,13 +9,13 @@ import gevent.monkey
 if os.environ.get("GZMQSOURCE_TEST_PATCHED"):
     gevent.monkey.patch_all()
 
-import faulthandler  # noqa: E402
-import uuid  # noqa: E402
+import faulthandler
+import uuid
 
-import gevent.util  # noqa: E402
-import pytest  # noqa: E402
-import zmq  # noqa: E402
-from gevent.monkey import get_original  # noqa: E402
+import gevent.util
+import pytest
+import zmq
+from gevent.monkey import get_original
 
 LIMIT = 30
 
@@ -26,8 +26,9 @@ _sleep = get_original("time", "sleep")
 class HardLimit:
     """Ends the process when a test takes too long, from a thread that no hub can stop."""
 
-    def __init__(self):
+    def __init__(self, config):
         self.running = None
+        self._capture = config.pluginmanager.getplugin("capturemanager")
         _start_thread(self._watch, ())
 
     def _watch(self):
@@ -39,6 +40,7 @@ class HardLimit:
                 os._exit(70)
 
     def _report(self, name):
+        self._capture.suspend_global_capture(in_=True)
         out = sys.__stderr__
         print(f"\n{name} is over its hard limit", file=out)
         print("\n".join(gevent.util.format_run_info()), file=out)
@@ -46,18 +48,20 @@ class HardLimit:
         out.flush()
 
 
-_limit = HardLimit()
+def pytest_configure(config):
+    config.hard_limit = HardLimit(config)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
+    limit = item.config.hard_limit
     marker = item.get_closest_marker("limit")
     seconds = marker.args[0] if marker else LIMIT
-    _limit.running = (item.nodeid, time.monotonic() + seconds)
+    limit.running = (item.nodeid, time.monotonic() + seconds)
     try:
         return (yield)
     finally:
-        _limit.running = None
+        limit.running = None
 
 
 @pytest.fixture

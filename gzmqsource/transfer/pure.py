@@ -33,12 +33,14 @@ class PureTransfer:
         self._dropping = socket.get(zmq.TYPE) in _DROPPING_TYPES
 
     def events(self) -> int:
+        """See `Transfer.events`."""
         events: int = self._getsockopt(_EVENTS)
         return events
 
     def receive(
         self, into: deque[list[Any]] | list[list[Any]], max_messages: int, max_bytes: int
     ) -> bool:
+        """See `Transfer.receive`."""
         # A Frame knows whether more follow: 0.64 us a message, where asking the socket for
         # RCVMORE after each frame takes 1.14 us.
         recv, copy, append = self._recv, self._copy, into.append
@@ -64,6 +66,7 @@ class PureTransfer:
         return False
 
     def send(self, messages: deque[Message], max_messages: int) -> bool:
+        """See `Transfer.send`."""
         send_one = self.send_one
         for _ in range(min(max_messages, len(messages))):
             if not send_one(messages[0]):
@@ -72,6 +75,7 @@ class PureTransfer:
         return True
 
     def send_one(self, message: Message) -> bool:
+        """See `Transfer.send_one`."""
         if type(message) is bytes:
             try:
                 self._send(message, _NOBLOCK)
