@@ -94,7 +94,6 @@ class Core:
         self.done = Event()
         #: Whether a handler takes the messages, and nobody pulls them.
         self.serves = serves
-        self.received = 0
         self.errors = 0
         #: How many turns of sending or pulling ended at their bound.
         self.turns = 0
@@ -107,7 +106,16 @@ class Core:
         self._on_error = on_error
         self._max_messages = max_messages
         self._max_bytes = max_bytes
-        self._turn_spent = 0
+        self.transfer.turn_left = max_messages
+        self.transfer.pulls = not serves
+        self.transfer.guard(
+            self.outbox.lanes,
+            self.outbox.arrivals,
+            self.readiness.readers,
+            self.readiness.writers,
+            self.readiness.check,
+            2 if self.kind in _PER_PEER else 1,
+        )
         # `zmq.Context.destroy` closes the original, and nothing else would tell.
         socket.close = _closing(weakref.ref(self), socket)  # type: ignore[assignment,method-assign]
         watchdog.watch(self.readiness, socket)
@@ -166,7 +174,6 @@ class Core:
             elif len(into) == held:
                 raise
         finally:
-            self.received += len(into) - held
             self.readiness.check()
 
     def send(self, message: AnyMessage, block: bool, timeout: float | None) -> None:
@@ -198,11 +205,29 @@ class Core:
         """See to it that what is queued is sent."""
         self.outflow.flush_soon(self.report, self.break_off)
 
+    def pause(self) -> None:
+        """Take no more messages in."""
+        self.transfer.pulls = False
+        self.resumed.clear()
+        self.readiness.wake_all()
+
+    def resume(self) -> None:
+        """Take messages in again."""
+        self.transfer.pulls = not self.serves and self.state is State.STARTED
+        self.resumed.set()
+
+    def end_intake(self) -> None:
+        """Take no more messages in, for good; who waits for one looks up."""
+        self.state = State.STOPPING
+        self.transfer.pulls = False
+        self.resumed.set()
+        self.readiness.wake_all()
+
     def take_turn(self) -> None:
         """Count one message of a greenlet that need not wait; let other I/O in when it is time."""
-        self._turn_spent += 1
-        if self._turn_spent >= self._max_messages and getcurrent() is not self.hub:
-            self._turn_spent = 0
+        self.transfer.turn_left -= 1
+        if self.transfer.turn_left < 0 and getcurrent() is not self.hub:
+            self.transfer.turn_left = self._max_messages
             self.turns += 1
             let_io_in(self.hub)
             self.enter()
@@ -281,6 +306,7 @@ class Core:
         repr(self)  # the last chance to learn the endpoint
         self.state = State.CLOSED
         self.cause = cause
+        self.transfer.close()
         self.readiness.close()
         unsent = self.outbox.close()
         del self._original.close

@@ -75,7 +75,7 @@ class Intake:
         self._handle = handle
         self._spawn, self._pool = spawner(spawn)
         self._limits = limits
-        self._batch = 1
+        self._batch = self._stride = 1
         self._failures = 0
         self._handlers: set[Any] = set()
         self._handler_ended = Event()
@@ -138,16 +138,24 @@ class Intake:
         self._back_off()
         if self._core.readiness.forked:
             in_hand.clear()  # they are the parent's
-        ends = time.monotonic() + limits.max_seconds
-        for _ in range(limits.max_messages):
+        now = time.monotonic()
+        ends = now + limits.max_seconds
+        left = limits.max_messages
+        while left > 0:
             if not in_hand and not self._take():
                 return False
-            self._dispatch(in_hand.popleft())
+            left -= self._hand_out(min(left, self._stride))
             if self._failures > 1:
                 return True
-            if time.monotonic() >= ends:
-                # The handler is slow for its batch: read less ahead of it.
-                self._batch = max(1, (self._batch - len(in_hand)) // 2)
+            # One look at the clock for several messages, but not while they take their time.
+            before, now = now, time.monotonic()
+            if now - before < limits.max_seconds / 8:
+                self._stride = min(2 * self._stride, 32)
+            else:
+                self._stride = 1
+            if now >= ends:
+                # What is left in hand was too much for one turn: read less ahead.
+                self._batch = max(1, self._batch - len(in_hand))
                 return True
         return True
 
@@ -175,11 +183,30 @@ class Intake:
             return bool(self.in_hand)
         return False
 
-    def _dispatch(self, message: list[Any]) -> None:
-        if self._spawn is None:
-            self._run_handler(message)
+    def _hand_out(self, most: int) -> int:
+        """Hand out up to *most* messages, or up to an error; return how many."""
+        in_hand, count = self.in_hand, 0
+        if self._spawn is not None:
+            while in_hand and count < most:
+                count += 1
+                self._handlers.add(self._spawn(self._run_handler, in_hand.popleft()))
+            return count
+        handle = self._handle
+        try:
+            # A try around the loop: with one for each message, and a call of `_run_handler`, a
+            # message of an empty handler took twice as long.
+            while in_hand and count < most:
+                count += 1
+                message = in_hand.popleft()
+                handle(message)
+        except GreenletExit:
+            raise
+        except BaseException as error:
+            self._failures = self._failures + 1 if count == 1 else 1
+            self._core.report(error, message)
         else:
-            self._handlers.add(self._spawn(self._run_handler, message))
+            self._failures = 0
+        return count
 
     def _run_handler(self, message: list[Any]) -> None:
         try:

@@ -70,7 +70,8 @@ class Outbox:
         self._maxsize = maxsize
         self._overflow = overflow
         self._per_peer = per_peer
-        self._arrivals: deque[Putter] = deque()
+        #: What other threads have left; emptied by `accept_arrivals`.
+        self.arrivals: deque[Putter] = deque()
         self._arrivals_lock = allocate_lock()
         self._closed = False
 
@@ -94,7 +95,7 @@ class Outbox:
 
     def is_free(self, message: Message) -> bool:
         """Whether nothing is queued that *message* must stay behind."""
-        if self._arrivals:
+        if self.arrivals:
             return False
         return not self.lanes or (self._per_peer and self._key(message) not in self.lanes)
 
@@ -135,7 +136,7 @@ class Outbox:
             if self._closed:
                 raise SourceClosed("the source is closed")
             lane = self.lanes.get(self._key(message))
-            ahead = len(self._arrivals)
+            ahead = len(self.arrivals)
             if lane is not None:
                 ahead += len(lane.messages) + len(lane.putters)
             has_room = ahead < self._maxsize
@@ -143,14 +144,14 @@ class Outbox:
                 if self._overflow == "drop_newest":
                     self.dropped["newest"] += 1
                     return
-                if self._overflow == "drop_oldest" and self._arrivals:
-                    self._arrivals.popleft()
+                if self._overflow == "drop_oldest" and self.arrivals:
+                    self.arrivals.popleft()
                     self.dropped["oldest"] += 1
                 elif self._overflow == "raise" or not block:
                     raise Full
             putter = Putter(message, awaited=not has_room and self._overflow == "block")
-            first = not self._arrivals
-            self._arrivals.append(putter)
+            first = not self.arrivals
+            self.arrivals.append(putter)
         if first:
             notify()
         if putter.awaited:
@@ -162,9 +163,9 @@ class Outbox:
 
     def accept_arrivals(self) -> None:
         """Take over what other threads have posted; to be called in the owner's hub."""
-        while self._arrivals:
+        while self.arrivals:
             with self._arrivals_lock:
-                putter = self._arrivals.popleft()
+                putter = self.arrivals.popleft()
             if not self._admit(putter):
                 self._lane(putter.message).putters.append(putter)
 
@@ -198,8 +199,8 @@ class Outbox:
         """Refuse all who wait, and give back the messages that nobody waits with."""
         with self._arrivals_lock:
             self._closed = True
-            arrivals = list(self._arrivals)
-            self._arrivals.clear()
+            arrivals = list(self.arrivals)
+            self.arrivals.clear()
         unsent = [as_frames(m) for lane in self.lanes.values() for m in lane.messages]
         putters = [putter for lane in self.lanes.values() for putter in lane.putters] + arrivals
         self.lanes.clear()

@@ -35,8 +35,6 @@ class Outflow:
     def __init__(
         self, transfer: Transfer, readiness: Readiness, outbox: Outbox, max_messages: int
     ) -> None:
-        #: How many messages libzmq has taken.
-        self.sent = 0
         #: How many turns ended at their bound with more to do.
         self.budget_stops = 0
         self._transfer = transfer
@@ -54,11 +52,9 @@ class Outflow:
             libzmq refuses it, or the socket is gone.
         """
         try:
-            taken = self._transfer.send_one(message)
+            return self._transfer.send_one(message)
         finally:
             self._readiness.check()
-        self.sent += taken
-        return taken
 
     def flush_soon(self, report: Report, broken: Callable[[zmq.ZMQError], None]) -> None:
         """See to it that what is queued is sent, by a greenlet that ends when nothing is.
@@ -79,8 +75,8 @@ class Outflow:
 
         try:
             while self._goes_on():
-                turn_ends = self.sent + self._max_messages
-                while self._goes_on() and self.sent < turn_ends:
+                turn_ends = self._transfer.sent + self._max_messages
+                while self._goes_on() and self._transfer.sent < turn_ends:
                     self._readiness.write(attempt)
                 if self._goes_on():
                     self.budget_stops += 1
@@ -111,9 +107,7 @@ class Outflow:
             if severity(error) is Severity.FATAL:
                 raise
             refused = SendError(error, as_frames(lane.messages[0]))
-        finally:
-            left = queued - len(lane.messages)
-            self.sent += left
+        left = queued - len(lane.messages)
         if refused is not None:
             lane.messages.popleft()
             self._outbox.dropped["refused"] += 1

@@ -18,7 +18,7 @@ def pull(core: Core, limit: int, block: bool, timeout: float | None) -> list[lis
     deadline = Deadline(timeout if block else 0)
     if block:
         core.take_turn()
-        if core.readiness.has_readers:
+        if core.readiness.readers:
             # Others were here first: they are woken before this greenlet.
             core.readiness.check()
             core.readiness.wait_readable(deadline.left())

@@ -98,8 +98,9 @@ class Readiness:
         self._events = events
         self._ref = ref
         self._pollout_is_exact = socket.get(zmq.TYPE) not in _ANY_PEER
-        self._readers: deque[Waiter[object]] = deque()
-        self._writers: deque[Waiter[object]] = deque()
+        #: Who waits, in FIFO order; for others to look at, not to touch.
+        self.readers: deque[Waiter[object]] = deque()
+        self.writers: deque[Waiter[object]] = deque()
         self._watcher: Any = None
         self._look_scheduled = False
         #: Whether waiting is over for good.
@@ -111,12 +112,7 @@ class Readiness:
     @property
     def waiting(self) -> int:
         """How many greenlets wait."""
-        return len(self._readers) + len(self._writers)
-
-    @property
-    def has_readers(self) -> bool:
-        """Whether a greenlet waits for readable."""
-        return bool(self._readers)
+        return len(self.readers) + len(self.writers)
 
     def check(self) -> None:
         """Look at the socket again before the loop polls: a call may have eaten the edge.
@@ -124,7 +120,7 @@ class Readiness:
         To be called after each call that reads the mailbox. Many calls in one turn of the hub
         share one look, and with nobody waiting it costs nothing.
         """
-        if (self._readers or self._writers) and not self._look_scheduled:
+        if (self.readers or self.writers) and not self._look_scheduled:
             self._look_scheduled = True
             self.hub.loop.run_callback(self._scheduled_look)
 
@@ -138,9 +134,9 @@ class Readiness:
             also a close wakes everybody.
         """
         # The receive has processed all commands, also those that the writers wait for.
-        if self._writers:
+        if self.writers:
             self.check()
-        return self._wait(self._readers, timeout)
+        return self._wait(self.readers, timeout)
 
     def write(self, attempt: Callable[[], bool]) -> None:
         """Call *attempt* until it returns True; in between, wait for the edges.
@@ -163,7 +159,7 @@ class Readiness:
             events = self._look()
             if self._pollout_is_exact:
                 if not events & _POLLOUT:
-                    self._wait(self._writers, None)
+                    self._wait(self.writers, None)
                 continue
             # The look may have eaten what the attempt needs, and POLLOUT does not tell. A second
             # attempt does. It eats nothing itself if the first has processed commands just now,
@@ -171,18 +167,18 @@ class Readiness:
             if attempt():
                 break
             if confirmed and time.monotonic() - started < self.undisturbed:
-                self._wait(self._writers, None)
+                self._wait(self.writers, None)
                 confirmed = False
             else:
-                confirmed = not self._wait(self._writers, self.confirm_after)
+                confirmed = not self._wait(self.writers, self.confirm_after)
         self.check()
 
     def wake_all(self) -> None:
         """Make everybody who waits now look at its owner's state."""
         if not self.waiting:
             return
-        self.hub.loop.run_callback(self._wake, self._readers, len(self._readers))
-        self.hub.loop.run_callback(self._wake, self._writers, len(self._writers))
+        self.hub.loop.run_callback(self._wake, self.readers, len(self.readers))
+        self.hub.loop.run_callback(self._wake, self.writers, len(self.writers))
 
     def missed_edge(self) -> bool:
         """Tell whether somebody waits who need not, with no edge to come. For the watchdog.
@@ -192,8 +188,8 @@ class Readiness:
         if not self.waiting or self._look_scheduled or select.select([self._fd], [], [], 0)[0]:
             return False
         events = self._events()
-        could_read = bool(self._readers and events & _POLLIN)
-        could_write = bool(self._writers and events & _POLLOUT and self._pollout_is_exact)
+        could_read = bool(self.readers and events & _POLLIN)
+        could_write = bool(self.writers and events & _POLLOUT and self._pollout_is_exact)
         return could_read or could_write
 
     def close(self) -> None:
@@ -257,7 +253,7 @@ class Readiness:
             return
         events = self._look()
         if events & _POLLOUT or not self._pollout_is_exact:
-            self._wake(self._writers, len(self._writers))
+            self._wake(self.writers, len(self.writers))
 
     def _look(self) -> int:
         """Read ``EVENTS`` and see to it that the first reader wakes if there is a message."""
@@ -267,8 +263,8 @@ class Readiness:
             # The context or the socket is gone: the retry of each one tells it.
             self.wake_all()
             return _POLLOUT
-        if events & _POLLIN and self._readers:
-            self.hub.loop.run_callback(self._wake, self._readers, 1)
+        if events & _POLLIN and self.readers:
+            self.hub.loop.run_callback(self._wake, self.readers, 1)
         return events
 
     def _wake(self, queue: deque[Waiter[object]], most: int) -> None:

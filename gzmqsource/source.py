@@ -117,6 +117,8 @@ class Source:
             max_messages=self.max_messages,
             max_bytes=self.max_bytes,
         )
+        self._send_direct = self._core.transfer.send_direct
+        self._receive_direct = self._core.transfer.receive_direct
         self._spawn = spawn
         self._intake: Intake | None = None
         self._links: dict[Callable[[Source], object], Callable[[Event], object]] = {}
@@ -209,6 +211,8 @@ class Source:
         TypeError
             The source has a handler, which gets all messages.
         """
+        if timeout is None and (message := self._receive_direct()) is not None:
+            return message
         return self._pull(1, block, timeout)[0]
 
     def recv_many(
@@ -269,6 +273,8 @@ class Source:
         SourceClosed
             The source is closed.
         """
+        if timeout is None and self._send_direct(message):
+            return
         self._core.enter()
         if block:
             check_timeout(timeout)
@@ -325,13 +331,12 @@ class Source:
         What was read ahead, one batch at most, is still handed out.
         """
         self._core.enter()
-        self._core.resumed.clear()
-        self._core.readiness.wake_all()
+        self._core.pause()
 
     def resume(self) -> None:
         """Take messages in again, and look at the socket first."""
         self._core.enter()
-        self._core.resumed.set()
+        self._core.resume()
 
     def stop(self, timeout: float | None = None) -> list[list[Any]]:
         """Stop without losing anything: read no more, handle what was read, send what is queued.
@@ -355,9 +360,7 @@ class Source:
         core = self._core
         if not core.closed:
             core.enter()
-            core.state = State.STOPPING
-            core.resumed.set()
-            core.readiness.wake_all()
+            core.end_intake()
             if self._intake is not None:
                 self._intake.end()
             if self._stopping.acquire(timeout=deadline.left()):
@@ -427,11 +430,13 @@ class Source:
         core = self.__dict__.get("_core")
         if core is None or core.closed:
             return
-        warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
-        if get_hub_if_exists() is core.hub:
-            core.close()
-        else:
-            core.release_elsewhere()
+        try:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+        finally:
+            if get_hub_if_exists() is core.hub:
+                core.close()
+            else:
+                core.release_elsewhere()
 
     def _pull(self, limit: int, block: bool, timeout: float | None) -> list[list[Any]]:
         self._core.enter()

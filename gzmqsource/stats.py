@@ -51,8 +51,8 @@ class Stats:
 def snapshot(core: Core, intake: Intake | None) -> Stats:
     """Read the counters of a source and of its intake, if it was started."""
     return Stats(
-        received=core.received,
-        sent=core.outflow.sent,
+        received=core.transfer.received,
+        sent=core.transfer.sent,
         dropped=dict(core.outbox.dropped),
         errors=core.errors,
         wakeups=core.readiness.edges,

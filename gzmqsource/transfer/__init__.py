@@ -2,24 +2,39 @@
 
 Three calls do the work: read ``EVENTS``, receive up to a limit, send until ``EAGAIN``. None of
 them ever waits, and each of them may eat the socket's edge (see `gzmqsource.readiness`).
+
+There are two transfers. ``native`` is a loop in C over the libzmq that pyzmq has loaded; ``pure``
+makes pyzmq's calls, and serves where the C extension was not built, on PyPy, and over pyzmq's cffi
+backend. ``GZMQSOURCE_TRANSFER=native`` or ``pure`` in the environment forces one.
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable, Sized
 from typing import Any, Protocol
 
 import zmq
 
-from gzmqsource.transfer.message import Message
+from gzmqsource.transfer.message import AnyMessage, Message
 from gzmqsource.transfer.pure import PureTransfer
 
-__all__ = ["Transfer", "backend", "transfer_for"]
+__all__ = ["Transfer", "backend", "reason", "transfer_for"]
 
 
 class Transfer(Protocol):
     """The calls of one socket. Errors are pyzmq's own exceptions."""
+
+    #: How many messages were received and sent.
+    received: int
+    sent: int
+
+    #: How many messages may still take a short cut before other I/O has its turn.
+    turn_left: int
+
+    #: Whether messages may be pulled now.
+    pulls: bool
 
     def events(self) -> int:
         """Read ``ZMQ_EVENTS``, after every command in the mailbox was processed."""
@@ -43,15 +58,66 @@ class Transfer(Protocol):
     def send_one(self, message: Message) -> bool:
         """Send one whole message; False if libzmq does not take it now."""
 
+    def guard(
+        self,
+        lanes: dict[Any, Any],
+        arrivals: Sized,
+        readers: Sized,
+        writers: Sized,
+        check: Callable[[], None],
+        least_frames: int,
+    ) -> None:
+        """Allow the two short cuts, in this thread.
 
-_wanted = os.environ.get("GZMQSOURCE_TRANSFER", "pure")
-if _wanted != "pure":
-    raise ImportError(f"GZMQSOURCE_TRANSFER={_wanted}: this build has only 'pure'")
+        Parameters
+        ----------
+        lanes, arrivals : sized
+            While one of them is not empty, a message must not overtake.
+        readers, writers : sized
+            While one of them is not empty, *check* is called after each call; while there are
+            readers, nothing is received past them.
+        least_frames : int
+            How many frames a message needs.
+        """
 
-#: Which transfer is in use.
-backend = "pure"
+    def close(self) -> None:
+        """Take no short cut any more."""
+
+    def send_direct(self, message: AnyMessage) -> bool:
+        """Send a message if nothing stands in the way; False to take the long way.
+
+        That is so if this is not the owner's thread, something is queued, libzmq does not take
+        the message or refuses it, it is not of the simplest form, or the turn has ended.
+        """
+
+    def receive_direct(self) -> list[Any] | None:
+        """Receive one message if nothing stands in the way; None to take the long way."""
+
+
+def _choose() -> tuple[type[Any], str, str]:
+    """Give the transfer's class, its name, and the reason for it."""
+    wanted = os.environ.get("GZMQSOURCE_TRANSFER")
+    if wanted not in (None, "", "native", "pure"):
+        raise ImportError(f"GZMQSOURCE_TRANSFER={wanted!r}: use native or pure")
+    if wanted == "pure":
+        return PureTransfer, "pure", "GZMQSOURCE_TRANSFER=pure"
+    try:
+        from gzmqsource.transfer.native import NativeTransfer
+    except (ImportError, AttributeError) as error:
+        if wanted == "native":
+            raise ImportError(f"GZMQSOURCE_TRANSFER=native cannot be had: {error}") from error
+        return PureTransfer, "pure", f"the native transfer cannot be had: {error}"
+    return NativeTransfer, "native", "GZMQSOURCE_TRANSFER=native" if wanted else "it was built"
+
+
+_class, backend, reason = _choose()
+"""Which transfer is in use, and why."""
 
 
 def transfer_for(socket: zmq.Socket[Any], copy: bool = True) -> Transfer:
-    """Give the transfer of a socket; with ``copy=False`` it receives `zmq.Frame` objects."""
-    return PureTransfer(socket, copy)
+    """Give the transfer of a socket; with ``copy=False`` it receives `zmq.Frame` objects.
+
+    Frames that keep libzmq's memory are pyzmq's own, so they are received through pyzmq.
+    """
+    transfer: Transfer = _class(socket) if copy else PureTransfer(socket, copy=False)
+    return transfer

@@ -16,13 +16,16 @@ _EVENTS = int(zmq.EVENTS)
 
 #: The types that spread messages over several pipes (libzmq's ``lb_t``). When a pipe dies inside
 #: a message they drop the frames that follow, until one without ``SNDMORE``.
-_DROPPING_TYPES = frozenset({zmq.PUSH, zmq.DEALER, zmq.REQ})
+DROPPING_TYPES = frozenset({zmq.PUSH, zmq.DEALER, zmq.REQ})
 
 
 class PureTransfer:
     """A `gzmqsource.transfer.Transfer` in Python."""
 
-    __slots__ = ("_copy", "_dropping", "_getsockopt", "_recv", "_send")
+    __slots__ = (
+        *("_copy", "_dropping", "_getsockopt", "_recv", "_send"),
+        *("pulls", "received", "sent", "turn_left"),
+    )
 
     def __init__(self, socket: zmq.Socket[Any], copy: bool = True) -> None:
         # Bound past every subclass: a green or patched socket would wait in its own way.
@@ -30,7 +33,9 @@ class PureTransfer:
         self._send = BackendSocket.send.__get__(socket)
         self._getsockopt = BackendSocket.get.__get__(socket)
         self._copy = copy
-        self._dropping = socket.get(zmq.TYPE) in _DROPPING_TYPES
+        self.received = self.sent = self.turn_left = 0
+        self.pulls = False
+        self._dropping = socket.get(zmq.TYPE) in DROPPING_TYPES
 
     def events(self) -> int:
         """See `Transfer.events`."""
@@ -61,6 +66,7 @@ class PureTransfer:
                 message.append(frame.bytes if copy else frame)
                 size += len(frame)
             append(message)
+            self.received += 1
             if size >= max_bytes:
                 break
         return False
@@ -77,24 +83,42 @@ class PureTransfer:
     def send_one(self, message: Message) -> bool:
         """See `Transfer.send_one`."""
         if type(message) is bytes:
-            try:
-                self._send(message, _NOBLOCK)
-            except zmq.Again:
-                return False
-            return True
-        sent = self._send_frames(message)
-        while 0 < sent < len(message):  # the pipe died inside the message
-            if self._dropping and sent < len(message) - 1:
-                self._send(b"", _NOBLOCK)  # the end of what is being dropped
+            taken = self.send_frame(message, _NOBLOCK)
+        else:
             sent = self._send_frames(message)
-        return sent > 0
+            while 0 < sent < len(message):  # the pipe died inside the message
+                if self._dropping and sent < len(message) - 1:
+                    self._send(b"", _NOBLOCK)  # the end of what is being dropped
+                sent = self._send_frames(message)
+            taken = sent > 0
+        self.sent += taken
+        return taken
+
+    def send_frame(self, frame: Any, flags: int) -> bool:
+        """Send one frame; False if libzmq does not take it now."""
+        try:
+            self._send(frame, flags)
+        except zmq.Again:
+            return False
+        return True
 
     def _send_frames(self, frames: Any) -> int:
         """Send frames until libzmq answers ``EAGAIN``; return how many it took."""
-        send, last = self._send, len(frames) - 1
+        last = len(frames) - 1
         for index, frame in enumerate(frames):
-            try:
-                send(frame, _NOBLOCK_MORE if index < last else _NOBLOCK)
-            except zmq.Again:
+            if not self.send_frame(frame, _NOBLOCK_MORE if index < last else _NOBLOCK):
                 return index
         return last + 1
+
+    def guard(self, *_: object) -> None:
+        """Take no short cut; see `Transfer.guard`."""
+
+    def close(self) -> None:
+        """See `Transfer.close`."""
+
+    def send_direct(self, message: object) -> bool:
+        """Take the long way; see `Transfer.send_direct`."""
+        return False
+
+    def receive_direct(self) -> None:
+        """Take the long way; see `Transfer.receive_direct`."""

@@ -1,0 +1,3 @@
+from gzmqsource.transfer.pure import PureTransfer
+
+class NativeTransfer(PureTransfer): ...

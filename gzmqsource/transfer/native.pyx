@@ -1,0 +1,287 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""Moving messages in one C loop over the libzmq that pyzmq has loaded.
+
+pyzmq brings its own libzmq, and a second copy in the process would have contexts of its own and
+crash on pyzmq's sockets. So the functions are looked up, at import, through pyzmq's own extension
+module, and the socket's handle comes from `zmq.Socket.underlying`. Nothing of libzmq is needed to
+build this.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
+
+import ctypes
+import errno
+import os
+
+import zmq
+import zmq.backend.cython._zmq as _pyzmq
+
+from gzmqsource.transfer.pure import DROPPING_TYPES, PureTransfer
+
+cdef extern from "pythread.h":
+    unsigned long PyThread_get_thread_ident()
+
+
+cdef struct zmq_msg_t:
+    # zmq.h: 64 opaque bytes, aligned as a pointer is.
+    void *opaque[8]
+
+ctypedef int (*msg_function)(zmq_msg_t *) noexcept nogil
+ctypedef int (*msg_recv_function)(zmq_msg_t *, void *, int) noexcept nogil
+ctypedef const char *(*msg_data_function)(zmq_msg_t *) noexcept nogil
+ctypedef size_t (*msg_size_function)(zmq_msg_t *) noexcept nogil
+ctypedef int (*send_function)(void *, const void *, size_t, int) noexcept nogil
+ctypedef int (*getsockopt_function)(void *, int, void *, size_t *) noexcept nogil
+ctypedef int (*errno_function)() noexcept nogil
+
+_libzmq = ctypes.CDLL(_pyzmq.__file__)
+
+
+cdef size_t address_of(str name) except 0:
+    return ctypes.cast(getattr(_libzmq, name), ctypes.c_void_p).value
+
+
+cdef msg_function msg_init = <msg_function>address_of("zmq_msg_init")
+cdef msg_function msg_close = <msg_function>address_of("zmq_msg_close")
+cdef msg_function msg_more = <msg_function>address_of("zmq_msg_more")
+cdef msg_recv_function msg_recv = <msg_recv_function>address_of("zmq_msg_recv")
+cdef msg_data_function msg_data = <msg_data_function>address_of("zmq_msg_data")
+cdef msg_size_function msg_size = <msg_size_function>address_of("zmq_msg_size")
+cdef send_function zmq_send = <send_function>address_of("zmq_send")
+cdef getsockopt_function zmq_getsockopt = <getsockopt_function>address_of("zmq_getsockopt")
+cdef errno_function zmq_errno = <errno_function>address_of("zmq_errno")
+
+cdef int DONTWAIT = zmq.DONTWAIT
+cdef int SNDMORE = zmq.SNDMORE
+cdef int EVENTS = zmq.EVENTS
+cdef int EAGAIN = zmq.EAGAIN
+cdef int EFSM = zmq.EFSM
+cdef int EINTR = errno.EINTR
+cdef int ENOTSOCK = zmq.ENOTSOCK
+
+
+# How many forks lie between this process and the first that imported this module.
+cdef int generation = 0
+
+
+def _count_fork():
+    global generation
+    generation += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+
+
+cdef class NativeTransfer:
+    """A `gzmqsource.transfer.Transfer` in C; frames that are not bytes go through pyzmq."""
+
+    cdef readonly Py_ssize_t received
+    cdef readonly Py_ssize_t sent
+    cdef public Py_ssize_t turn_left
+    cdef public bint pulls
+    cdef object socket
+    cdef object pure
+    cdef void *handle
+    cdef bint dropping
+    cdef bint guarded
+    cdef dict lanes
+    cdef object arrivals
+    cdef object readers
+    cdef object writers
+    cdef object check
+    cdef Py_ssize_t least_frames
+    cdef unsigned long thread
+    cdef int made_in
+
+    def __init__(self, socket):
+        self.socket = socket
+        self.pure = PureTransfer(socket)
+        self.handle = <void *><size_t>socket.underlying
+        self.dropping = socket.get(zmq.TYPE) in DROPPING_TYPES
+
+    def guard(self, dict lanes, arrivals, readers, writers, check, Py_ssize_t least_frames):
+        """See `Transfer.guard`."""
+        self.lanes = lanes
+        self.arrivals = arrivals
+        self.readers = readers
+        self.writers = writers
+        self.check = check
+        self.least_frames = least_frames
+        self.thread = PyThread_get_thread_ident()
+        self.made_in = generation
+        self.guarded = True
+
+    def close(self):
+        """See `Transfer.close`."""
+        self.guarded = self.pulls = False
+        self.check = None
+
+    cdef bint may_pass(self):
+        """Whether this thread may use the socket and is within its turn."""
+        return (
+            self.guarded
+            and self.turn_left > 0
+            and self.thread == PyThread_get_thread_ident()
+            and self.made_in == generation
+        )
+
+    def send_direct(self, message):
+        """See `Transfer.send_direct`."""
+        if not self.may_pass() or self.lanes or len(self.arrivals):
+            return False
+        if type(message) is list:
+            if len(<list>message) < self.least_frames:
+                return False
+            for frame in <list>message:
+                if type(frame) is not bytes:
+                    return False
+        elif type(message) is not bytes or self.least_frames > 1:
+            return False
+        try:
+            if not self.send_one(message):
+                return False
+        except zmq.ZMQError:
+            return False  # the long way meets it again, and knows what to do
+        finally:
+            self.check_if_waited_for()
+        self.turn_left -= 1
+        return True
+
+    def receive_direct(self):
+        """See `Transfer.receive_direct`."""
+        cdef list messages = []
+        if not self.pulls or not self.may_pass() or len(self.readers):
+            return None
+        try:
+            self.receive(messages, 1, 1)
+        except zmq.ZMQError:
+            return None  # the long way meets it again
+        finally:
+            self.check_if_waited_for()
+        if not messages:
+            return None
+        self.turn_left -= 1
+        return messages[0]
+
+    cdef int check_if_waited_for(self) except -1:
+        if len(self.readers) or len(self.writers):
+            self.check()
+        return 0
+
+    cdef int check_open(self) except -1:
+        # A closed socket's handle is freed memory. pyzmq sets the flag, and the socket's owner
+        # hears of every close that goes through pyzmq.
+        if self.socket._closed:
+            raise zmq.ZMQError(ENOTSOCK)
+        return 0
+
+    def events(self):
+        """See `Transfer.events`."""
+        cdef int value = 0
+        cdef size_t size = sizeof(int)
+        self.check_open()
+        while zmq_getsockopt(self.handle, EVENTS, &value, &size) != 0:
+            raise_unless_interrupted()
+        return value
+
+    def receive(self, into, Py_ssize_t max_messages, Py_ssize_t max_bytes):
+        """See `Transfer.receive`."""
+        cdef zmq_msg_t part
+        cdef Py_ssize_t size = 0
+        cdef int code
+        cdef list message
+        self.check_open()
+        msg_init(&part)
+        try:
+            while max_messages > 0 and size < max_bytes:
+                if msg_recv(&part, self.handle, DONTWAIT) < 0:
+                    code = zmq_errno()
+                    if code == EAGAIN or code == EFSM:
+                        return True
+                    raise_unless_interrupted()
+                    continue
+                try:
+                    message = [take(&part, &size)]
+                    while msg_more(&part):
+                        while msg_recv(&part, self.handle, DONTWAIT) < 0:
+                            raise_unless_interrupted()
+                        message.append(take(&part, &size))
+                    into.append(message)
+                except BaseException:
+                    # Out of memory, or a signal handler's exception: this message is lost, but
+                    # the next receive must not begin in the middle of it.
+                    while msg_more(&part) and msg_recv(&part, self.handle, DONTWAIT) >= 0:
+                        pass
+                    raise
+                self.received += 1
+                max_messages -= 1
+        finally:
+            msg_close(&part)
+        return False
+
+    def send(self, messages, Py_ssize_t max_messages):
+        """See `Transfer.send`."""
+        cdef Py_ssize_t left = min(max_messages, len(messages))
+        while left > 0:
+            if not self.send_one(messages[0]):
+                return False
+            messages.popleft()
+            left -= 1
+        return True
+
+    cpdef bint send_one(self, message) except -1:
+        """See `Transfer.send_one`."""
+        cdef Py_ssize_t sent, last
+        self.check_open()
+        if type(message) is bytes:
+            if not self.send_frame(message, DONTWAIT):
+                return False
+        else:
+            last = len(<list>message) - 1
+            while True:
+                sent = self.send_frames(<list>message, last)
+                if sent > last:
+                    break
+                if sent == 0:
+                    return False
+                # The pipe died inside the message.
+                if self.dropping and sent < last:
+                    self.send_frame(b"", DONTWAIT)  # the end of what is being dropped
+        self.sent += 1
+        return True
+
+    cdef Py_ssize_t send_frames(self, list frames, Py_ssize_t last) except -1:
+        """Send frames until libzmq answers ``EAGAIN``; return how many it took."""
+        cdef Py_ssize_t index
+        for index in range(last + 1):
+            if not self.send_frame(frames[index], DONTWAIT | SNDMORE if index < last else DONTWAIT):
+                return index
+        return last + 1
+
+    cdef int send_frame(self, frame, int flags) except -1:
+        if type(frame) is not bytes:
+            return self.pure.send_frame(frame, flags)
+        while zmq_send(
+            self.handle, PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), flags
+        ) < 0:
+            if zmq_errno() == EAGAIN:
+                return 0
+            raise_unless_interrupted()
+        return 1
+
+
+cdef bytes take(zmq_msg_t *part, Py_ssize_t *size):
+    """Copy a frame out, and add its length to *size*."""
+    cdef Py_ssize_t length = <Py_ssize_t>msg_size(part)
+    size[0] += length
+    return PyBytes_FromStringAndSize(msg_data(part), length)
+
+
+cdef int raise_unless_interrupted() except -1:
+    """Raise libzmq's error; after a signal run its handlers, and let the call be made again."""
+    cdef int code = zmq_errno()
+    if code != EINTR:
+        raise zmq.ZMQError(code)
+    PyErr_CheckSignals()
+    return 0
