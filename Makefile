@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test lint quick clean
+.PHONY: help demo test lint quick sanitize clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -15,15 +15,25 @@ help:  ## Show the targets
 demo: .venv/installed  ## A source serving client processes, with a live count
 	$(BIN)/python examples/demo.py
 
-test: .venv/installed  ## The whole suite: libev, libuv, and monkey-patched
+test: .venv/installed  ## The whole suite: native and pure, libev and libuv, patched and not
 	GEVENT_LOOP=libev-cext $(PYTEST) $(PYTEST_ARGS)
-	GEVENT_LOOP=libuv $(PYTEST) $(PYTEST_ARGS)
+	GEVENT_LOOP=libuv GZMQSOURCE_TRANSFER=pure $(PYTEST) $(PYTEST_ARGS)
 	GEVENT_LOOP=libev-cext GZMQSOURCE_TEST_PATCHED=1 $(PYTEST) $(PYTEST_ARGS)
 
 lint: .venv/installed  ## Style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --strict gzmqsource
+
+SANITIZED := $(CURDIR)/build/sanitized
+
+sanitize: .venv/installed  ## The native loop under AddressSanitizer: no bad access, no leak
+	rm -rf $(SANITIZED)
+	CFLAGS="-fsanitize=address -g -O1" $(BIN)/python setup.py --quiet build \
+	    --build-base $(SANITIZED) --build-lib $(SANITIZED)
+	LD_PRELOAD=$$(cc -print-file-name=libasan.so) PYTHONMALLOC=malloc \
+	    PYTHONPATH=$(SANITIZED) ASAN_OPTIONS=detect_leaks=1 \
+	    $(BIN)/python tests/native_memory.py $(SANITIZED)
 
 quick: .venv/installed  ## Rates beside zmq.green, in about a minute
 	$(BIN)/python benchmarks/quick.py

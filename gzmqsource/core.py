@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import weakref
 from collections.abc import Callable
@@ -285,8 +286,9 @@ class Core:
 
     def __repr__(self) -> str:
         # Not asked once it is closed: a forked child would never get an answer.
-        if not self.closed and not self._original.closed:
-            self._endpoint = self._original.get(zmq.LAST_ENDPOINT)
+        if not self.closed:
+            with contextlib.suppress(zmq.ZMQError):  # the context may have ended
+                self._endpoint = self._original.get(zmq.LAST_ENDPOINT)
         where = f" {self._endpoint.decode(errors='replace')}" if self._endpoint else ""
         state = State.CLOSED if self.closed else self.state
         paused = "" if self.resumed.is_set() else " paused"

@@ -122,7 +122,7 @@ class Readiness:
         """
         if (self.readers or self.writers) and not self._look_scheduled:
             self._look_scheduled = True
-            self.hub.loop.run_callback(self._scheduled_look)
+            self.hub.loop.run_callback(self._look)
 
     def wait_readable(self, timeout: float | None = None) -> bool:
         """Wait until a receive should be tried; to be called after one that gave ``EAGAIN``.
@@ -156,7 +156,9 @@ class Readiness:
             started = time.monotonic()
             if attempt():
                 break
-            events = self._look()
+            events = self._read_events()
+            if events & _POLLIN and self.readers:
+                self.hub.loop.run_callback(self._wake, self.readers, 1)
             if self._pollout_is_exact:
                 if not events & _POLLOUT:
                     self._wait(self.writers, None)
@@ -244,28 +246,29 @@ class Readiness:
             if self._watcher is not None:
                 self._watcher.stop()
             return
-        self._scheduled_look()
+        self._look()
 
-    def _scheduled_look(self) -> None:
-        """Look, in the hub; then let the writers retry, for the look has eaten their edge."""
+    def _look(self) -> None:
+        """Wake, in the hub, who can go on: the first reader, and the writers.
+
+        Reading ``EVENTS`` has eaten the writers' edge, so where it does not tell they retry.
+        """
         self._look_scheduled = False
         if self.closed:
             return
-        events = self._look()
+        events = self._read_events()
+        if events & _POLLIN:
+            self._wake(self.readers, 1)
         if events & _POLLOUT or not self._pollout_is_exact:
             self._wake(self.writers, len(self.writers))
 
-    def _look(self) -> int:
-        """Read ``EVENTS`` and see to it that the first reader wakes if there is a message."""
+    def _read_events(self) -> int:
         try:
-            events = self._events()
+            return self._events()
         except zmq.ZMQError:
             # The context or the socket is gone: the retry of each one tells it.
             self.wake_all()
             return _POLLOUT
-        if events & _POLLIN and self.readers:
-            self.hub.loop.run_callback(self._wake, self.readers, 1)
-        return events
 
     def _wake(self, queue: deque[Waiter[object]], most: int) -> None:
         """Switch into waiters; in the hub, so that nothing comes between leaving and running."""
