@@ -157,7 +157,7 @@ class Core:
         self.readiness.check()
         return self._owned
 
-    def receive(self, into: Any, limit: int) -> None:
+    def receive(self, into: list[list[Any]], limit: int) -> None:
         """Receive without waiting.
 
         Raises

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -67,8 +66,8 @@ class Intake:
     """
 
     def __init__(self, core: Core, handle: Handler, spawn: object, limits: Limits) -> None:
-        #: Messages that were read and not yet handed out: one batch at most.
-        self.in_hand: deque[list[Any]] = deque()
+        #: Messages that were read and not yet handed out, the next one last: one batch at most.
+        self.in_hand: list[list[Any]] = []
         #: How many turns ended at their bound with more to do.
         self.budget_stops = 0
         self._core = core
@@ -178,6 +177,7 @@ class Intake:
                 self._core.report(error, None)
                 self._back_off()
                 continue
+            self.in_hand.reverse()
             if len(self.in_hand) == self._batch:
                 self._batch = min(2 * self._batch, self._limits.max_batch)
             return bool(self.in_hand)
@@ -189,7 +189,7 @@ class Intake:
         if self._spawn is not None:
             while in_hand and count < most:
                 count += 1
-                self._handlers.add(self._spawn(self._run_handler, in_hand.popleft()))
+                self._handlers.add(self._spawn(self._run_handler, in_hand.pop()))
             return count
         handle = self._handle
         try:
@@ -197,7 +197,7 @@ class Intake:
             # message of an empty handler took twice as long.
             while in_hand and count < most:
                 count += 1
-                message = in_hand.popleft()
+                message = in_hand.pop()
                 handle(message)
         except GreenletExit:
             raise

@@ -71,7 +71,7 @@ class Outbox:
         self._overflow = overflow
         self._per_peer = per_peer
         #: What other threads have left; emptied by `accept_arrivals`.
-        self.arrivals: deque[Putter] = deque()
+        self.arrivals: list[Putter] = []
         self._arrivals_lock = allocate_lock()
         self._closed = False
 
@@ -145,7 +145,7 @@ class Outbox:
                     self.dropped["newest"] += 1
                     return
                 if self._overflow == "drop_oldest" and self.arrivals:
-                    self.arrivals.popleft()
+                    self.arrivals.pop(0)
                     self.dropped["oldest"] += 1
                 elif self._overflow == "raise" or not block:
                     raise Full
@@ -165,7 +165,7 @@ class Outbox:
         """Take over what other threads have posted; to be called in the owner's hub."""
         while self.arrivals:
             with self._arrivals_lock:
-                putter = self.arrivals.popleft()
+                putter = self.arrivals.pop(0)
             if not self._admit(putter):
                 self._lane(putter.message).putters.append(putter)
 

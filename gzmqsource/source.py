@@ -227,13 +227,7 @@ class Source:
         return self._pull(limit, block, timeout)
 
     def __iter__(self) -> Iterator[list[Any]]:
-        """Iterate over the messages, until the source is stopped or closed.
-
-        Raises
-        ------
-        SourceBroken
-            libzmq took the socket away.
-        """
+        """Iterate over the messages, until the source is stopped or closed, or `SourceBroken`."""
         while True:
             try:
                 message = self.recv()

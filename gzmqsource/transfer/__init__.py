@@ -39,9 +39,7 @@ class Transfer(Protocol):
     def events(self) -> int:
         """Read ``ZMQ_EVENTS``, after every command in the mailbox was processed."""
 
-    def receive(
-        self, into: deque[list[Any]] | list[list[Any]], max_messages: int, max_bytes: int
-    ) -> bool:
+    def receive(self, into: list[list[Any]], max_messages: int, max_bytes: int) -> bool:
         """Append whole messages until ``EAGAIN`` or a limit.
 
         Returns True if libzmq has no more. An error is raised after what was received before it

@@ -185,7 +185,7 @@ cdef class NativeTransfer:
             raise_unless_interrupted()
         return value
 
-    def receive(self, into, Py_ssize_t max_messages, Py_ssize_t max_bytes):
+    def receive(self, list into, Py_ssize_t max_messages, Py_ssize_t max_bytes):
         """See `Transfer.receive`."""
         cdef zmq_msg_t part
         cdef Py_ssize_t size = 0

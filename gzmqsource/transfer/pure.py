@@ -42,9 +42,7 @@ class PureTransfer:
         events: int = self._getsockopt(_EVENTS)
         return events
 
-    def receive(
-        self, into: deque[list[Any]] | list[list[Any]], max_messages: int, max_bytes: int
-    ) -> bool:
+    def receive(self, into: list[list[Any]], max_messages: int, max_bytes: int) -> bool:
         """See `Transfer.receive`."""
         # A Frame knows whether more follow: 0.64 us a message, where asking the socket for
         # RCVMORE after each frame takes 1.14 us.
