@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -192,7 +193,7 @@ class Core:
         try:
             self.outbox.put(checked, block, timeout)
         except SourceClosed:
-            raise self.closed_error() from None
+            raise self.closed_error() from self.cause
         self.flush_soon()
 
     def accept(self) -> None:
@@ -264,13 +265,18 @@ class Core:
             self.done.set()
         return unsent
 
-    def release_elsewhere(self) -> None:
-        """Close what a collected source leaves, in another thread than its hub's."""
-        if self.hub.loop:
-            self.hub.loop.run_callback_threadsafe(self.readiness.close)
-        self.state = State.CLOSED
-        del self._original.close
-        self._original.close()
+    def drop(self) -> None:
+        """Close what the user dropped, and warn; this may run in any thread."""
+        if self.readiness.forked:
+            self._original._closed = True  # or pyzmq would warn of what only the parent can close
+        elif not self.closed:
+            try:
+                warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=3)
+            finally:
+                if get_hub_if_exists() is self.hub:
+                    self.close()
+                else:
+                    self._close_elsewhere()
 
     def lose_socket(self) -> None:
         """Take note that somebody else closes the socket."""
@@ -302,6 +308,14 @@ class Core:
         self.done.set()
         if was_serving and cause is not None:
             self.report(cause, None)
+
+    def _close_elsewhere(self) -> None:
+        if self.hub.loop:
+            self.hub.loop.run_callback_threadsafe(self.readiness.close)
+        self.state = State.CLOSED
+        self.transfer.close()
+        del self._original.close
+        self._original.close()
 
     def _detach(self, cause: zmq.ZMQError | None) -> list[list[Any]]:
         """Let go of the socket: watcher, then all who wait; return what was not sent."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -80,6 +82,7 @@ class Intake:
         self._handler_ended = Event()
         self._ending = Event()
         self._greenlet = gevent.spawn(self._run)
+        _live.add(self)
 
     def end(self) -> None:
         """Read nothing more; what is in hand is still handed out."""
@@ -135,8 +138,6 @@ class Intake:
         """Hand out messages; True if the turn's bound came before the end of what is there."""
         limits, in_hand = self._limits, self.in_hand
         self._back_off()
-        if self._core.readiness.forked:
-            in_hand.clear()  # they are the parent's
         now = time.monotonic()
         ends = now + limits.max_seconds
         left = limits.max_messages
@@ -229,3 +230,15 @@ class Intake:
             doublings = min(self._failures - 2, 30)
             delay = self._limits.min_delay * 2**doublings
             self._ending.wait(min(delay, self._limits.max_delay))
+
+
+_live: weakref.WeakSet[Intake] = weakref.WeakSet()
+
+
+def _leave_to_the_parent() -> None:
+    """Empty the hands of a forked child: what is in them is the parent's to handle."""
+    for intake in list(_live):
+        intake.in_hand.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_the_parent)

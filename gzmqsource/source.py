@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import gevent
 import zmq
-from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 from gevent.lock import RLock
 
@@ -422,15 +420,8 @@ class Source:
 
     def __del__(self) -> None:
         core = self.__dict__.get("_core")
-        if core is None or core.closed:
-            return
-        try:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
-        finally:
-            if get_hub_if_exists() is core.hub:
-                core.close()
-            else:
-                core.release_elsewhere()
+        if core is not None:
+            core.drop()
 
     def _pull(self, limit: int, block: bool, timeout: float | None) -> list[list[Any]]:
         self._core.enter()

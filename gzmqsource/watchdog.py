@@ -44,6 +44,7 @@ class _Watched:
     def __init__(self, readiness: Readiness) -> None:
         self.readiness = weakref.ref(readiness)
         self.last_call = "a call that is not a method of the socket"
+        self.in_call = False
 
 
 _watched: weakref.WeakKeyDictionary[zmq.Socket[Any], _Watched] = weakref.WeakKeyDictionary()
@@ -71,15 +72,21 @@ def _recording(
     owner = weakref.ref(socket)
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        if watched.in_call:  # pyzmq's methods call each other
+            return method(owner(), *args, **kwargs)
         watched.last_call = _describe(name)
-        return method(owner(), *args, **kwargs)
+        watched.in_call = True
+        try:
+            return method(owner(), *args, **kwargs)
+        finally:
+            watched.in_call = False
 
     return call
 
 
 def _recorded_poll(poll: Callable[..., Any], sockets: Any, timeout: int = -1) -> Any:
     for socket, _ in sockets:
-        if isinstance(socket, zmq.Socket) and socket in _watched:
+        if isinstance(socket, zmq.Socket) and socket in _watched and not _watched[socket].in_call:
             _watched[socket].last_call = _describe("zmq_poll")
     return poll(sockets, timeout)
 

@@ -59,6 +59,7 @@ cdef int EAGAIN = zmq.EAGAIN
 cdef int EFSM = zmq.EFSM
 cdef int EINTR = errno.EINTR
 cdef int ENOTSOCK = zmq.ENOTSOCK
+cdef int ETERM = zmq.ETERM
 
 
 # How many forks lie between this process and the first that imported this module.
@@ -281,6 +282,8 @@ cdef bytes take(zmq_msg_t *part, Py_ssize_t *size):
 cdef int raise_unless_interrupted() except -1:
     """Raise libzmq's error; after a signal run its handlers, and let the call be made again."""
     cdef int code = zmq_errno()
+    if code == ETERM:
+        raise zmq.ContextTerminated()
     if code != EINTR:
         raise zmq.ZMQError(code)
     PyErr_CheckSignals()
