@@ -280,9 +280,7 @@ class Core:
 
     def lose_socket(self) -> None:
         """Take note that somebody else closes the socket."""
-        if get_hub_if_exists() is not self.hub:
-            self.hub.loop.run_callback_threadsafe(self.lose_socket)
-        elif not self.closed:
+        if not self.closed:
             self._release(zmq.ZMQError(zmq.ENOTSOCK, "somebody else closed it"), lambda: None)
 
     def count_dropped(self, reason: str, count: int) -> None:
@@ -333,10 +331,17 @@ class Core:
 
 
 def _closing(owner: weakref.ref[Core], socket: zmq.Socket[Any]) -> Callable[[int | None], None]:
-    """Give a ``close`` for a socket that tells its owner first."""
+    """Give a ``close`` for a socket that tells its owner first.
+
+    In another thread it leaves all to the owner's hub: pyzmq lets go of the GIL in a call, and to
+    close a socket that the hub is just using crashes libzmq. `zmq.Context.destroy` waits then.
+    """
 
     def close(linger: int | None = None) -> None:
         core = owner()
+        if core is not None and get_hub_if_exists() is not core.hub:
+            core.hub.loop.run_callback_threadsafe(socket.close, linger)
+            return
         if core is not None:
             core.lose_socket()
         type(socket).close(socket, linger)

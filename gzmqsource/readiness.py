@@ -222,15 +222,14 @@ class Readiness:
             return True
         if self._watcher is None:
             self._watcher = self.hub.loop.io(self._fd, 1, ref=self._ref)
+        waiter: Waiter[object] = Waiter(self.hub)
+        timer = None if timeout is None else self.hub.loop.timer(timeout, ref=self._ref)
         if not self.waiting:
             self._watcher.start(self._on_edge)
-        waiter: Waiter[object] = Waiter(self.hub)
         queue.append(waiter)
-        timer = None
-        if timeout is not None:
-            timer = self.hub.loop.timer(timeout, ref=self._ref)
-            timer.start(waiter.switch, _TIMED_OUT)
         try:
+            if timer is not None:
+                timer.start(waiter.switch, _TIMED_OUT)
             return waiter.get() is not _TIMED_OUT
         finally:
             if timer is not None:
