@@ -24,11 +24,12 @@ from gzmqsource.errors import (
     SourceForked,
     severity,
 )
+from gzmqsource.fairness import Turn, let_io_in
 from gzmqsource.linger import close_and_wait
 from gzmqsource.outbox import Outbox, Overflow
 from gzmqsource.outflow import Outflow, Report
 from gzmqsource.owned import OwnedSocket
-from gzmqsource.readiness import Readiness, let_io_in
+from gzmqsource.readiness import Readiness
 from gzmqsource.transfer import transfer_for
 from gzmqsource.transfer.message import AnyMessage, as_frames
 
@@ -58,8 +59,12 @@ class Core:
         As for `gzmqsource.Source`.
     serves : bool
         Whether a handler takes the messages, and nobody pulls them.
-    max_messages, max_bytes : int
-        The bounds of one turn of sending, and of one call that receives.
+    max_messages : int
+        The most messages of one turn.
+    max_seconds : float
+        The longest time of one turn, in seconds.
+    max_bytes : int
+        The most bytes of one call that receives.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class Core:
         ref: bool,
         serves: bool,
         max_messages: int,
+        max_seconds: float,
         max_bytes: int,
     ) -> None:
         if not isinstance(socket, zmq.Socket):
@@ -87,8 +93,9 @@ class Core:
         self.outbox = Outbox(outbox, overflow, per_peer=self.kind in _PER_PEER)
         self.transfer = transfer_for(socket, copy)
         self.readiness = Readiness(socket, self.transfer.events, ref)
-        self.outflow = Outflow(self.transfer, self.readiness, self.outbox, max_messages)
         self.hub = self.readiness.hub
+        self.turn = Turn(self.hub, max_messages, max_seconds)
+        self.outflow = Outflow(self.transfer, self.readiness, self.outbox, self.turn)
         #: Set while the intake is not paused.
         self.resumed = Event()
         self.resumed.set()
@@ -106,9 +113,7 @@ class Core:
         self._owned: OwnedSocket | None = None
         self._endpoint: Any = socket.get(zmq.LAST_ENDPOINT)
         self._on_error = on_error
-        self._max_messages = max_messages
         self._max_bytes = max_bytes
-        self.transfer.turn_left = max_messages
         self.transfer.pulls = not serves
         self.transfer.guard(
             self.outbox.lanes,
@@ -227,12 +232,15 @@ class Core:
 
     def take_turn(self) -> None:
         """Count one message of a greenlet that need not wait; let other I/O in when it is time."""
-        self.transfer.turn_left -= 1
-        if self.transfer.turn_left < 0 and getcurrent() is not self.hub:
-            self.transfer.turn_left = self._max_messages
+        transfer = self.transfer
+        if transfer.turn_left > 0:
+            transfer.turn_left -= 1
+            return
+        if self.turn.is_over(self.turn.stride) and getcurrent() is not self.hub:
             self.turns += 1
             let_io_in(self.hub)
             self.enter()
+        transfer.turn_left = self.turn.stride
 
     def report(self, error: BaseException, message: list[Any] | None) -> None:
         """Give an error to ``on_error``, or to the hub."""
@@ -310,6 +318,7 @@ class Core:
     def _close_elsewhere(self) -> None:
         if self.hub.loop:
             self.hub.loop.run_callback_threadsafe(self.readiness.close)
+            self.hub.loop.run_callback_threadsafe(self.turn.close)
         self.state = State.CLOSED
         self.transfer.close()
         del self._original.close
@@ -321,6 +330,7 @@ class Core:
         self.state = State.CLOSED
         self.cause = cause
         self.transfer.close()
+        self.turn.close()
         self.readiness.close()
         unsent = self.outbox.close()
         del self._original.close

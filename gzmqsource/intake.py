@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -16,7 +15,7 @@ from gevent.pool import Group, Pool
 
 from gzmqsource.core import Core
 from gzmqsource.deadline import Deadline
-from gzmqsource.readiness import let_io_in
+from gzmqsource.fairness import let_io_in
 
 Handler = Callable[[list[Any]], object]
 
@@ -24,8 +23,6 @@ Handler = Callable[[list[Any]], object]
 class Limits(Protocol):
     """The tunables of an intake; `gzmqsource.Source` documents them."""
 
-    max_messages: int
-    max_seconds: float
     max_batch: int
     min_delay: float
     max_delay: float
@@ -76,7 +73,7 @@ class Intake:
         self._handle = handle
         self._spawn, self._pool = spawner(spawn)
         self._limits = limits
-        self._batch = self._stride = 1
+        self._batch = 1
         self._failures = 0
         self._handlers: set[Any] = set()
         self._handler_ended = Event()
@@ -136,28 +133,17 @@ class Intake:
 
     def _turn(self) -> bool:
         """Hand out messages; True if the turn's bound came before the end of what is there."""
-        limits, in_hand = self._limits, self.in_hand
+        in_hand, turn = self.in_hand, self._core.turn
         self._back_off()
-        now = time.monotonic()
-        ends = now + limits.max_seconds
-        left = limits.max_messages
-        while left > 0:
-            if not in_hand and not self._take():
-                return False
-            left -= self._hand_out(min(left, self._stride))
-            if self._failures > 1:
-                return True
-            # One look at the clock for several messages, but not while they take their time.
-            before, now = now, time.monotonic()
-            if now - before < limits.max_seconds / 8:
-                self._stride = min(2 * self._stride, 32)
-            else:
-                self._stride = 1
-            if now >= ends:
+        while in_hand or self._take():
+            count = self._hand_out(turn.stride)
+            if turn.is_over(count):
                 # What is left in hand was too much for one turn: read less ahead.
                 self._batch = max(1, self._batch - len(in_hand))
                 return True
-        return True
+            if self._failures > 1:
+                return True
+        return False
 
     def _take(self) -> bool:
         """Read a batch, once there is a use for it; False if there is none to be had."""

@@ -9,8 +9,9 @@ import gevent
 import zmq
 
 from gzmqsource.errors import SendError, Severity, severity
+from gzmqsource.fairness import Turn, let_io_in
 from gzmqsource.outbox import Lane, Outbox
-from gzmqsource.readiness import Readiness, let_io_in
+from gzmqsource.readiness import Readiness
 from gzmqsource.transfer import Transfer
 from gzmqsource.transfer.message import Message, as_frames
 
@@ -28,19 +29,19 @@ class Outflow:
         Of the same socket.
     outbox : Outbox
         Where messages wait.
-    max_messages : int
-        How many are sent before other I/O has its turn.
+    turn : Turn
+        Of the source.
     """
 
     def __init__(
-        self, transfer: Transfer, readiness: Readiness, outbox: Outbox, max_messages: int
+        self, transfer: Transfer, readiness: Readiness, outbox: Outbox, turn: Turn
     ) -> None:
         #: How many turns ended at their bound with more to do.
         self.budget_stops = 0
         self._transfer = transfer
         self._readiness = readiness
         self._outbox = outbox
-        self._max_messages = max_messages
+        self._turn = turn
         self._flusher: gevent.Greenlet[..., None] | None = None
 
     def send_now(self, message: Message) -> bool:
@@ -75,10 +76,9 @@ class Outflow:
 
         try:
             while self._goes_on():
-                turn_ends = self._transfer.sent + self._max_messages
-                while self._goes_on() and self._transfer.sent < turn_ends:
-                    self._readiness.write(attempt)
-                if self._goes_on():
+                sent = self._transfer.sent
+                self._readiness.write(attempt)
+                if self._turn.is_over(self._transfer.sent - sent) and self._goes_on():
                     self.budget_stops += 1
                     let_io_in(self._readiness.hub)
         except zmq.ZMQError as error:
@@ -102,7 +102,7 @@ class Outflow:
         queued = len(lane.messages)
         refused: SendError | None = None
         try:
-            self._transfer.send(lane.messages, self._max_messages)
+            self._transfer.send(lane.messages, self._turn.stride)
         except zmq.ZMQError as error:
             if severity(error) is Severity.FATAL:
                 raise

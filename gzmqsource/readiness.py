@@ -31,8 +31,6 @@ A waiter leaves the queue and runs in one step of the hub, so no wake-up is lost
 greenlet that is killed or timed out was either still in the queue, or has run. The watcher runs
 while somebody waits, so an idle socket keeps neither itself nor the loop alive, and nothing is on
 the clock.
-
-Fairness has its place here too: `let_io_in` is the one yield that makes the hub poll.
 """
 
 from __future__ import annotations
@@ -52,17 +50,6 @@ _POLLIN, _POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)
 #: Socket types whose ``POLLOUT`` does not speak for the message at hand: it stands for any peer
 #: (ROUTER, STREAM), or is always set while ``XPUB_NODROP`` still gives ``EAGAIN``.
 _ANY_PEER = frozenset({zmq.ROUTER, zmq.STREAM, zmq.PUB, zmq.XPUB})
-
-
-def let_io_in(hub: Any) -> None:
-    """Yield so that I/O of this hub, not only its callbacks, has a turn.
-
-    ``gevent.sleep(0)`` does not: the hub goes on running callbacks before it polls. With one
-    greenlet yielding that way every 20 us, other I/O was late by a median of 164 ms; with a
-    timer of 0 seconds, by 0.03 ms.
-    """
-    with hub.loop.timer(0) as timer:
-        hub.wait(timer)
 
 
 class Readiness:

@@ -113,6 +113,7 @@ class Source:
             ref=ref,
             serves=self.handle is not None,
             max_messages=self.max_messages,
+            max_seconds=self.max_seconds,
             max_bytes=self.max_bytes,
         )
         self._send_direct = self._core.transfer.send_direct

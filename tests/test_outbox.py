@@ -458,44 +458,36 @@ def test_a_stop_that_is_killed_at_any_moment_can_be_stopped_again_without_loss(
     context, error, spawn
 ):
     def scenario(moment):
-        name = f"inproc://{error.__name__}{moment}"
-        replies = Source.open(zmq.PULL, bind=f"{name}-replies", context=context, rcvhwm=1)
-        out = Source.open(zmq.PUSH, context=context, linger=2000, outbox=2, sndhwm=1)
-        with closing(replies, out), blocked_pair(context, name) as (client, _, _):
-            handled, unsent = [], []
+        handled, unsent = [], []
 
-            def handle(message):
-                gevent.sleep(0.001)
-                handled.append(number_of(message))
-                server.send(message)
+        def handle(message):
+            gevent.sleep(0.001)
+            handled.append(number_of(message))
+            server.send(message)
 
-            # One source that reads and writes: a DEALER with a reader for its replies.
-            server = Source.open(
-                zmq.DEALER, handle, bind=f"{name}-server", context=context, spawn=spawn, outbox=3
-            )
-            peer = Source.open(
-                zmq.DEALER, connect=f"{name}-server", context=context, linger=0, sndhwm=0, rcvhwm=1
-            )
-            with closing(server, peer):
-                server.start()
-                for number in range(12):
-                    peer.send(numbered(number))
-                wait_until(lambda: len(handled) > 2)
-                victim = start_victim(lambda: unsent.extend(server.stop(5)))
-                got = []
-                reading = gevent.spawn(lambda: [got.append(number_of(message)) for message in peer])
-                with disturb(victim, moment, error) as thrower:
-                    victim.join(5)
-                    assert victim.dead
-                unsent += server.stop(5)
-                assert server.closed
-                received = server.stats().received
-                wait_until(lambda: len(got) + len(unsent) >= received)
-                reading.kill()
-                assert sorted(handled) == list(range(received))
-                assert sorted(got + [number_of(m) for m in unsent]) == sorted(handled)
-                assert server.stats().dropped == {}
-            assert client.stats().sent == 0
-            return thrower.threw
+        server = Source.open(
+            zmq.DEALER, handle, bind="tcp://127.0.0.1:*", context=context, spawn=spawn, outbox=3
+        )
+        peer = Source.open(zmq.DEALER, connect=endpoint_of(server), context=context, linger=0)
+        with closing(server, peer):
+            server.start()
+            for number in range(12):
+                peer.send(numbered(number))
+            wait_until(lambda: len(handled) > 2)
+            victim = start_victim(lambda: unsent.extend(server.stop(5)))
+            got = []
+            reading = gevent.spawn(lambda: [got.append(number_of(message)) for message in peer])
+            with disturb(victim, moment, error) as thrower:
+                victim.join(5)
+                assert victim.dead
+            unsent += server.stop(5)
+            assert server.closed
+            received = server.stats().received
+            wait_until(lambda: len(got) + len(unsent) >= received)
+            reading.kill()
+            assert sorted(handled) == list(range(received))
+            assert sorted(got + [number_of(m) for m in unsent]) == sorted(handled)
+            assert server.stats().dropped == {}
+        return thrower.threw
 
     moments(scenario, at_least=2)

@@ -12,7 +12,7 @@ from gevent.queue import Empty
 from helpers import all_blocked, closing, pair_of, python_process
 
 from gzmqsource import Source
-from gzmqsource.readiness import let_io_in
+from gzmqsource.fairness import let_io_in
 
 
 @pytest.fixture

@@ -1,0 +1,190 @@
+"""Whole messages only: whatever dies in the middle of one, and whoever sends beside it."""
+
+from collections import deque
+
+import gevent
+import pytest
+import zmq
+from gevent.monkey import get_original
+from helpers import closing, endpoint_of, pair_of, wait_until
+
+from gzmqsource import Source
+from gzmqsource.transfer import transfer_for
+from gzmqsource.transfer.pure import PureTransfer
+
+_sleep = get_original("time", "sleep")
+
+
+def framed(number, frames=3):
+    return [b"%d:%d" % (number, index) for index in range(frames)]
+
+
+def assert_whole(message, frames=3):
+    number = int(message[0].split(b":")[0])
+    assert message == framed(number, frames), "torn"
+    return number
+
+
+def test_concurrent_senders_never_interleave_their_frames(context, endpoint):
+    with closing(*pair_of(context, endpoint, sndhwm=2, outbox=2)) as (receiver, sender):
+
+        def send(first):
+            for number in range(first, first + 50):
+                sender.send(framed(number, 5))
+
+        senders = [gevent.spawn(send, first) for first in range(0, 400, 50)]
+        got = [assert_whole(receiver.recv(timeout=5), 5) for _ in range(400)]
+        gevent.joinall(senders, raise_error=True)
+        assert sorted(got) == list(range(400))
+        for first in range(0, 400, 50):
+            mine = [number for number in got if first <= number < first + 50]
+            assert mine == list(range(first, first + 50))
+
+
+def test_what_was_sent_before_an_error_leaves_the_queue_and_the_rest_stays(context):
+    with context.socket(zmq.REQ) as request, context.socket(zmq.REP) as reply:
+        request.bind("inproc://error")
+        reply.connect("inproc://error")
+        transfer = transfer_for(request)
+        queue = deque([b"first", b"second", b"third"])
+        with pytest.raises(zmq.ZMQError) as caught:
+            transfer.send(queue, 10)
+        assert caught.value.errno == zmq.EFSM
+        assert list(queue) == [b"second", b"third"]
+        assert transfer.sent == 1
+
+
+class Dying:
+    """Closes a peer before a chosen frame of the next message, long enough for libzmq to see it."""
+
+    def __init__(self, send):
+        self.send = send
+        self.before = None
+        self.peer = None
+
+    def __call__(self, frame, *arguments):
+        if self.before is not None:
+            if self.before == 0:
+                self.before = None
+                self.peer.close(0)
+                _sleep(0.05)  # libzmq looks for commands at most every 3 ms
+            else:
+                self.before -= 1
+        return self.send(frame, *arguments)
+
+
+@pytest.fixture
+def dying(monkeypatch):
+    """The pure transfer's sends, each through a `Dying`."""
+    made = []
+    original = PureTransfer.__init__
+
+    def init(self, *arguments, **options):
+        original(self, *arguments, **options)
+        self._send = Dying(self._send)
+        made.append(self._send)
+
+    monkeypatch.setattr(PureTransfer, "__init__", init)
+    monkeypatch.setattr("gzmqsource.transfer._class", PureTransfer)
+    return made
+
+
+@pytest.mark.parametrize("frames", [2, 3, 5])
+@pytest.mark.parametrize("transport", ["inproc", "tcp"])
+@pytest.mark.parametrize(
+    ("kind", "peer_kind"),
+    [(zmq.PUSH, zmq.PULL), (zmq.DEALER, zmq.DEALER)],
+    ids=["PUSH", "DEALER"],
+)
+def test_a_pipe_that_dies_within_a_message_never_leaves_a_torn_one(
+    context, dying, endpoint, kind, peer_kind, frames
+):
+    """Each frame of the message in turn, with the survivor before or behind the dying peer."""
+    for before in range(1, frames):
+        for victim in 0, 1:
+            peers = [context.socket(peer_kind) for _ in range(2)]
+            raw = context.socket(kind)
+            raw.linger = 0
+            dying.clear()
+            for index, peer in enumerate(peers):
+                suffix = f"{before}{victim}{index}{kind}"
+                peer.bind(endpoint if "tcp" in endpoint else f"{endpoint}{suffix}")
+                raw.connect(endpoint_of(peer))
+            source = Source(raw)
+            try:
+                # Both pipes stand, and it is known whose turn it is.
+                count = 0
+                while not all(peer.poll(1) for peer in peers):
+                    source.send(framed(count, frames))
+                    count += 1
+                dead, survivor = peers[victim], peers[1 - victim]
+                for _ in range(2):  # one of the two goes to the dying peer
+                    dying[0].peer, dying[0].before = dead, before
+                    source.send(framed(count, frames))
+                    count += 1
+                for _ in range(3):
+                    source.send(framed(count, frames))
+                    count += 1
+                got = []
+                wait_until(lambda s=survivor: s.poll(0))
+                while not got or got[-1] != count - 1:
+                    assert survivor.poll(5000)
+                    got.append(assert_whole(survivor.recv_multipart(), frames))
+                assert got == sorted(set(got))
+                # All that was sent after the peer had died is there.
+                assert got[-4:] == list(range(count - 4, count))
+                assert source.stats().sent == count
+                assert source.stats().outbox_depth == 0
+            finally:
+                source.close()
+                for peer in peers:
+                    peer.close(0)
+
+
+@pytest.mark.parametrize("frames", [2, 4])
+@pytest.mark.parametrize("kind", [zmq.PUSH, zmq.DEALER], ids=["PUSH", "DEALER"])
+def test_a_message_whose_only_pipe_dies_within_it_goes_whole_to_the_next_peer(
+    context, dying, kind, frames
+):
+    for before in range(1, frames):
+        first, second = (
+            context.socket(zmq.PULL if kind == zmq.PUSH else zmq.DEALER) for _ in range(2)
+        )
+        dying.clear()
+        first.bind(f"inproc://first{before}")
+        second.bind(f"inproc://second{before}")
+        source = Source.open(kind, connect=f"inproc://first{before}", context=context, linger=0)
+        try:
+            source.send(framed(0, frames))
+            dying[0].peer, dying[0].before = first, before
+            source.send(framed(1, frames))
+            source.send(framed(2, frames))
+            assert source.stats().outbox_depth == 2  # still whole, and still ours
+            source.socket.connect(f"inproc://second{before}")
+            wait_until(lambda source=source: source.flush(0))
+            assert second.poll(5000)
+            got = [assert_whole(second.recv_multipart(), frames) for _ in range(2)]
+            assert got == [1, 2]
+        finally:
+            source.close()
+            first.close(0)
+            second.close(0)
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_a_receive_gives_whole_messages_up_to_its_limits(context, copy):
+    with context.socket(zmq.PUSH) as push, context.socket(zmq.PULL) as pull:
+        pull.bind("inproc://limits")
+        push.connect("inproc://limits")
+        transfer = transfer_for(pull, copy)
+        for number in range(10):
+            push.send_multipart(framed(number))
+        got = []
+        assert transfer.receive(got, 4, 1 << 20) is False
+        assert len(got) == 4
+        assert transfer.receive(got, 10, 5) is False  # more than 5 bytes: ends with the message
+        assert len(got) == 5
+        assert transfer.receive(got, 10, 1 << 20) is True
+        plain = [[f if copy else f.bytes for f in message] for message in got]
+        assert [assert_whole(message) for message in plain] == list(range(10))
+        assert transfer.received == 10
