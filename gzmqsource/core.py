@@ -240,7 +240,7 @@ class Core:
             self.turns += 1
             let_io_in(self.hub)
             self.enter()
-        transfer.turn_left = self.turn.stride
+        transfer.turn_left = self.turn.stride - 1
 
     def report(self, error: BaseException, message: list[Any] | None) -> None:
         """Give an error to ``on_error``, or to the hub."""
@@ -276,6 +276,7 @@ class Core:
     def drop(self) -> None:
         """Close what the user dropped, and warn; this may run in any thread."""
         if self.readiness.forked:
+            self.turn.close()
             self._original._closed = True  # or pyzmq would warn of what only the parent can close
         elif not self.closed:
             try:

@@ -34,14 +34,8 @@ class Turn:
     """
 
     __slots__ = (
-        "_before",
-        "_ends",
-        "_hub",
-        "_left",
-        "_max_messages",
-        "_max_seconds",
-        "_timer",
-        "stride",
+        *("_before", "_closed", "_ends", "_hub", "_left"),
+        *("_max_messages", "_max_seconds", "_timer", "stride"),
     )
 
     #: The most messages between two looks at the clock: a look costs as much as half a message.
@@ -55,11 +49,14 @@ class Turn:
         self._max_messages = max_messages
         self._max_seconds = max_seconds
         self._timer: Any = None
+        self._closed = False
         self._left = 0
         self._before = self._ends = 0.0
 
     def is_over(self, messages: int) -> bool:
         """Count messages, and tell whether other I/O must be let in now."""
+        if self._closed:
+            return False
         now = time.monotonic()
         if self._timer is None or not self._timer.active:
             self._begin(now)
@@ -71,7 +68,8 @@ class Turn:
         return now >= self._ends or self._left <= 0
 
     def close(self) -> None:
-        """Close the timer."""
+        """Close the timer for good: libuv crashes if one is collected while it is active."""
+        self._closed = True
         if self._timer is not None:
             self._timer.close()
             self._timer = None

@@ -157,6 +157,8 @@ class Intake:
             room = self._batch
             if self._pool is not None:
                 room = min(room, self._pool.free_count())
+            if room < 1 or not self._core.resumed.is_set():
+                continue  # while one was waited for, the other has changed
             try:
                 self._core.receive(self.in_hand, room)
             except zmq.ZMQError as error:
