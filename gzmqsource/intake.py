@@ -106,11 +106,14 @@ class Intake:
 
     def kill(self) -> int:
         """Kill the handlers that still run, and the intake; return how many messages that cost."""
-        running = self._handlers if self._greenlet.dead else self._handlers | {self._greenlet}
-        others = [greenlet for greenlet in running if greenlet is not getcurrent()]
-        for greenlet in others:
+        victims = {handler for handler in self._handlers if not handler.dead}
+        lost = len(victims)
+        if not self._greenlet.dead:
+            victims.add(self._greenlet)
+            lost += self._spawn is None  # it is inside the handler
+        for greenlet in victims - {getcurrent()}:
             self._core.hub.loop.run_callback(greenlet.throw, GreenletExit)
-        return len(others)
+        return lost
 
     def abandon(self) -> int:
         """Give up what is in hand; return how many messages that were."""

@@ -17,6 +17,8 @@ from gzmqsource.transfer import transfer_for
 
 _serial = itertools.count()
 
+_SENDS_NOTHING = frozenset({zmq.PULL, zmq.SUB})
+
 
 def close_and_wait(socket: zmq.Socket[Any], timeout: float | None) -> None:
     """Close a socket and wait until libzmq has sent what it holds.
@@ -34,7 +36,7 @@ def close_and_wait(socket: zmq.Socket[Any], timeout: float | None) -> None:
     if timeout is not None:
         limit = int(timeout * 1000)
         linger = limit if linger < 0 else min(linger, limit)
-    if linger == 0 or socket.context is None:
+    if linger == 0 or socket.context is None or not _holds_messages(socket):
         socket.close(linger)
         return
     address = f"inproc://gzmqsource-linger-{next(_serial)}"
@@ -51,3 +53,14 @@ def close_and_wait(socket: zmq.Socket[Any], timeout: float | None) -> None:
                 transfer.receive(stopped, 1, 1)
         finally:
             readiness.close()
+
+
+def _holds_messages(socket: zmq.Socket[Any]) -> bool:
+    """Whether libzmq may hold messages of a socket that it has yet to send.
+
+    Over inproc what was sent is with the peer already; and the socket would be gone only after
+    the peer has looked at its own, which an idle one does not.
+    """
+    endpoint: Any = socket.get(zmq.LAST_ENDPOINT)
+    is_remote = endpoint and not endpoint.startswith(b"inproc:")
+    return bool(is_remote) and socket.get(zmq.TYPE) not in _SENDS_NOTHING

@@ -1,0 +1,210 @@
+"""Senders: the way in from other greenlets, hubs and native threads."""
+
+import gevent
+import pytest
+import zmq
+from gevent.hub import get_hub
+from gevent.monkey import get_original
+from gevent.queue import Full
+from helpers import all_blocked, closing, pair_of, wait_until
+
+from gzmqsource import InvalidThreadUseError, Source, SourceClosed
+
+_start_thread = get_original("_thread", "start_new_thread")
+_sleep = get_original("time", "sleep")
+
+
+def in_thread(function):
+    """Run a function in a native thread; a list that gets its result or its exception."""
+    outcome = []
+
+    def run():
+        try:
+            outcome.append(function())
+        except BaseException as error:
+            outcome.append(error)
+
+    _start_thread(run, ())
+    return outcome
+
+
+def in_other_hub(function):
+    """Run a function in a greenlet of another thread's hub."""
+
+    def run():
+        try:
+            return gevent.spawn(function).get()
+        finally:
+            get_hub().destroy(destroy_loop=True)
+
+    return in_thread(run)
+
+
+def in_threadpool(function):
+    """Run a function in a thread of the hub's pool."""
+    outcome = []
+    get_hub().threadpool.spawn(function).rawlink(
+        lambda result: outcome.append(result.value if result.successful() else result.exception)
+    )
+    return outcome
+
+
+def in_greenlet(function):
+    """Run a function in a greenlet of this hub."""
+    outcome = []
+    gevent.spawn(function).rawlink(
+        lambda result: outcome.append(result.value if result.successful() else result.exception)
+    )
+    return outcome
+
+
+places = pytest.mark.parametrize("run", [in_thread, in_other_hub, in_threadpool, in_greenlet])
+
+
+@places
+def test_messages_arrive_in_the_order_in_which_they_were_sent(context, endpoint, run):
+    receiver, source = pair_of(context, endpoint, outbox=10, sndhwm=5)
+    with closing(receiver, source):
+        sender = source.sender()
+
+        def work():
+            for number in range(1000):
+                sender.send([b"%d" % number, b"tail"])
+            return "done"
+
+        outcome = run(work)
+        numbers = [int(receiver.recv(timeout=10)[0]) for _ in range(1000)]
+        assert numbers == list(range(1000))
+        wait_until(lambda: outcome == ["done"])
+
+
+def test_many_threads_lose_nothing_and_keep_their_order(context):
+    receiver, source = pair_of(context, "tcp://127.0.0.1:*", outbox=10, sndhwm=5)
+    with closing(receiver, source):
+        outcomes = []
+        for thread in range(4):
+            sender = source.sender()
+
+            def work(thread=thread, sender=sender):
+                for number in range(500):
+                    sender.send([b"%d" % thread, b"%d" % number])
+
+            outcomes.append(in_thread(work))
+        got = {thread: [] for thread in range(4)}
+        for _ in range(2000):
+            thread, number = receiver.recv(timeout=10)
+            got[int(thread)].append(int(number))
+        assert all(numbers == list(range(500)) for numbers in got.values())
+        wait_until(lambda: outcomes == [[None]] * 4)
+
+
+@pytest.fixture
+def full(context):
+    """A source whose libzmq takes nothing, and a sender of it."""
+    source = Source.open(zmq.PUSH, context=context, linger=0, outbox=3)
+    with closing(source):
+        yield source, source.sender()
+
+
+@places
+def test_a_full_outbox_raises_full_at_once_or_in_time(full, run):
+    source, sender = full
+    for _ in range(3):
+        source.send(b"x")
+    for options in ({"block": False}, {"timeout": 0}, {"timeout": 0.02}):
+        outcome = run(lambda options=options: sender.send(b"late", **options))
+        wait_until(lambda outcome=outcome: outcome)
+        assert isinstance(outcome[0], Full)
+    all_blocked()
+    assert source.stats().outbox_depth == 3
+    assert source.stop(0.01) == [[b"x"]] * 3
+
+
+@places
+def test_a_waiting_sender_is_told_that_the_source_closes(full, run):
+    source, sender = full
+    for _ in range(3):
+        source.send(b"x")
+    outcome = run(lambda: sender.send(b"waits"))
+    gevent.sleep(0.05)
+    assert outcome == []
+    source.close()
+    wait_until(lambda: outcome)
+    assert isinstance(outcome[0], SourceClosed)
+    late = run(lambda: sender.send(b"x"))
+    wait_until(lambda: late)
+    assert isinstance(late[0], SourceClosed)
+
+
+def test_a_waiting_native_thread_holds_up_nobody(full):
+    source, sender = full
+    for _ in range(3):
+        source.send(b"x")
+    outcome = in_thread(lambda: sender.send(b"waits", timeout=0.5))
+    ticks = 0
+    while not outcome:
+        gevent.sleep(0.001)
+        ticks += 1
+    assert ticks > 50
+    assert isinstance(outcome[0], Full)
+
+
+@pytest.mark.parametrize("overflow", ["raise", "drop_newest", "drop_oldest"])
+def test_the_overflow_policy_holds_for_threads_too(context, overflow):
+    source = Source.open(zmq.PUSH, context=context, linger=0, outbox=3, overflow=overflow)
+    with closing(source):
+        sender = source.sender()
+
+        def work():
+            refused = 0
+            for number in range(10):
+                try:
+                    sender.send(b"%d" % number)
+                except Full:
+                    refused += 1
+                _sleep(0.002)
+            return refused
+
+        outcome = in_thread(work)
+        wait_until(lambda: outcome)
+        all_blocked()
+        dropped = source.stats().dropped
+        left = [message[0] for message in source.stop(0.01)]
+    if overflow == "drop_oldest":
+        assert (left, dropped) == ([b"7", b"8", b"9"], {"oldest": 7})
+    else:
+        assert left == [b"0", b"1", b"2"]
+        assert (outcome, dropped) == (([7], {}) if overflow == "raise" else ([0], {"newest": 7}))
+
+
+def test_handles_are_closed_one_by_one(context):
+    receiver, source = pair_of(context, "inproc://a")
+    with closing(receiver, source):
+        with source.sender() as first:
+            second = first.clone()
+            assert "open" in repr(first)
+        assert first.closed
+        assert "closed" in repr(first)
+        for call in (lambda: first.send(b"x"), lambda: first.send_nowait(b"x"), first.clone):
+            with pytest.raises(SourceClosed, match="clone"):
+                call()
+        second.send_nowait(b"message")
+        assert receiver.recv(timeout=5) == [b"message"]
+
+
+@pytest.mark.parametrize("bad", [None, "text", 3, [], [b"a", "b"]])
+def test_a_bad_message_is_an_error_in_the_thread_that_sends_it(context, bad):
+    with closing(Source.open(zmq.PUSH, context=context)) as (source,):
+        sender = source.sender()
+        outcome = in_thread(lambda: sender.send(bad))
+        wait_until(lambda: outcome)
+        assert isinstance(outcome[0], (TypeError, ValueError))
+
+
+def test_the_source_itself_turns_another_thread_away(context):
+    with closing(Source.open(zmq.DEALER, context=context)) as (source,):
+        for call in (lambda: source.send(b"x"), source.recv, lambda: source.socket, source.stop):
+            outcome = in_thread(call)
+            wait_until(lambda outcome=outcome: outcome)
+            assert isinstance(outcome[0], InvalidThreadUseError)
+            assert "sender()" in str(outcome[0])

@@ -1,0 +1,193 @@
+"""Stopping: in phases, under one deadline, without losing anything."""
+
+import time
+
+import gevent
+import pytest
+import zmq
+from gevent.event import Event
+from helpers import all_blocked, closing, pair_of, wait_until
+
+from gzmqsource import Source, SourceBroken, SourceClosed
+
+
+@pytest.mark.parametrize("spawn", [None, 1, 50, gevent.spawn, gevent.spawn_raw])
+def test_what_was_read_is_answered_before_stop_returns(context, endpoint, spawn):
+    def handle(message):
+        gevent.sleep(0.002)
+        server.send(message)
+
+    server = Source.open(zmq.ROUTER, handle, bind=endpoint, context=context, spawn=spawn)
+    client = Source.open(
+        zmq.DEALER, connect=server.socket.LAST_ENDPOINT.decode(), context=context, linger=0
+    )
+    with closing(server, client):
+        server.start()
+        for number in range(100):
+            client.send(b"%d" % number)
+        wait_until(lambda: server.stats().received > 10)
+        assert server.stop(10) == []
+        stats = server.stats()
+        assert stats.sent == stats.received
+        assert stats.dropped == {}
+        assert len([client.recv(timeout=5) for _ in range(stats.sent)]) > 10
+
+
+def test_unsent_messages_are_returned_whole_and_in_order(context):
+    sender = Source.open(zmq.PUSH, connect="inproc://nobody", context=context, linger=0, sndhwm=1)
+    with closing(sender):
+        for number in range(10):
+            sender.send([b"%d" % number, b"tail"])
+        sent = sender.stats().sent
+        assert sender.stop(0.05) == [[b"%d" % n, b"tail"] for n in range(sent, 10)]
+        assert sender.closed
+
+
+def test_a_handler_over_the_deadline_is_killed(context):
+    ended = []
+
+    def handle(_message):
+        try:
+            gevent.sleep(60)
+        finally:
+            ended.append(True)
+
+    server = Source.open(zmq.PULL, handle, bind="inproc://a", context=context, spawn=4)
+    client = Source.open(zmq.PUSH, connect="inproc://a", context=context)
+    with closing(server, client):
+        server.start()
+        for _ in range(4):
+            client.send(b"x")
+        wait_until(lambda: server.stats().received == 4)
+        all_blocked()
+        begun = time.monotonic()
+        assert server.stop(0.1) == []
+        assert 0.09 < time.monotonic() - begun < 2
+        all_blocked()
+        assert len(ended) == 4
+        assert server.stats().dropped == {"killed": 4}
+
+
+@pytest.mark.parametrize("spawn", [None, 2])
+def test_a_handler_may_stop_its_own_source(context, spawn):
+    handled = []
+
+    def handle(message):
+        handled.append(message)
+        if message == [b"quit"]:
+            assert server.stop(5) == []
+
+    server = Source.open(zmq.PULL, handle, bind="inproc://a", context=context, spawn=spawn)
+    client = Source.open(zmq.PUSH, connect="inproc://a", context=context, linger=0)
+    with closing(server, client):
+        server.start()
+        client.send(b"work")
+        client.send(b"quit")
+        server.serve_forever()
+        assert handled == [[b"work"], [b"quit"]]
+        assert server.closed
+
+
+def test_stopping_twice_at_once_and_once_more_is_one_stop(context):
+    receiver, sender = pair_of(context, "inproc://a")
+    with closing(receiver, sender):
+        sender.send(b"x")
+        stops = [gevent.spawn(sender.stop, 5) for _ in range(3)]
+        gevent.joinall(stops, timeout=10, raise_error=True)
+        assert [stop.value for stop in stops] == [[], [], []]
+        assert sender.stop() == []
+        assert receiver.recv(timeout=5) == [b"x"]
+
+
+def test_leaving_the_block_stops_and_then_nothing_can_be_sent(context):
+    with Source.open(zmq.PUSH, bind="inproc://a", context=context, linger=0) as sender:
+        assert not sender.closed
+    assert sender.closed
+    for call in (
+        lambda: sender.send(b"x"),
+        sender.flush,
+        sender.start,
+        sender.pause,
+        sender.sender,
+        lambda: sender.socket,
+    ):
+        with pytest.raises(SourceClosed, match="<Source PUSH inproc://a closed> is closed"):
+            call()
+
+
+def test_serve_forever_ends_with_stop_and_starts_by_itself(context):
+    handled = []
+    server = Source.open(zmq.PULL, handled.append, bind="inproc://a", context=context)
+    client = Source.open(zmq.PUSH, connect="inproc://a", context=context)
+    with closing(server, client):
+        serving = gevent.spawn(server.serve_forever)
+        client.send(b"x")
+        wait_until(lambda: handled)
+        server.stop()
+        serving.get(timeout=5)
+
+
+def test_a_killed_server_stops_and_answers_what_it_has_read(context):
+    go_on = Event()
+    handled = []
+
+    def handle(message):
+        go_on.wait()
+        handled.append(message)
+
+    server = Source.open(zmq.PULL, handle, bind="inproc://a", context=context)
+    client = Source.open(zmq.PUSH, connect="inproc://a", context=context, linger=0)
+    with closing(server, client):
+        serving = gevent.spawn(server.serve_forever, 5)
+        client.send(b"x")
+        wait_until(lambda: server.stats().received)
+        serving.kill(block=False)
+        all_blocked()
+        go_on.set()
+        serving.join(timeout=5)
+        assert handled == [[b"x"]]
+        assert server.closed
+
+
+def test_serve_forever_raises_when_the_context_ends():
+    context = zmq.Context()
+    server = Source.open(
+        zmq.PULL, print, bind="inproc://a", context=context, on_error=lambda *_: None
+    )
+    serving = gevent.spawn(server.serve_forever)
+    all_blocked()
+    context._warn_destroy_close = False
+    context.destroy(0)
+    with pytest.raises(SourceBroken):
+        serving.get(timeout=5)
+
+
+def test_close_drops_and_counts_what_is_in_hand_and_queued(context):
+    handling = Event()
+
+    def handle(_message):
+        handling.set()
+        gevent.sleep(60)
+
+    class Eager(Source):
+        def start(self):
+            super().start()
+            self._intake._batch = 8
+
+    server = Eager.open(zmq.PULL, handle, bind="inproc://a", context=context)
+    client = Source.open(zmq.PUSH, connect="inproc://a", context=context)
+    full = Source.open(zmq.PUSH, connect="inproc://nobody", context=context, linger=0, sndhwm=1)
+    with closing(server, client, full):
+        for _ in range(5):
+            client.send(b"x")
+        wait_until(lambda: server.socket.get(zmq.EVENTS) & zmq.POLLIN)
+        server.start()
+        handling.wait(timeout=5)
+        in_hand = server.stats().in_hand
+        server.close()
+        assert server.stats().dropped == ({"unhandled": in_hand} if in_hand else {})
+        for _ in range(5):
+            full.send(b"x")
+        queued = full.stats().outbox_depth
+        full.close()
+        assert full.stats().dropped == {"unsent": queued}
