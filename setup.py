@@ -8,8 +8,6 @@ from setuptools import Extension, setup
 
 setup(
     ext_modules=[
-        Extension(
-            "gzmqsource.transfer.native", ["gzmqsource/transfer/native.pyx"], optional=True
-        )
+        Extension("gzmqsource.transfer.native", ["gzmqsource/transfer/native.pyx"], optional=True)
     ]
 )
