@@ -261,7 +261,9 @@ def test_an_idle_waiting_source_uses_no_cpu(context, endpoint, kind):
 def test_a_blocked_sender_uses_no_cpu(context, endpoint, kind):
     peer_kind = zmq.PULL if kind is zmq.PUSH else zmq.DEALER
     with (
-        contextlib.closing(Source.open(kind, bind=endpoint, context=context, sndhwm=2)) as source,
+        contextlib.closing(
+            Source.open(kind, bind=endpoint, context=context, sndhwm=2, linger=0)
+        ) as source,
         context.socket(peer_kind) as peer,
     ):
         peer.linger = 0
