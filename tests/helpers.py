@@ -1,12 +1,12 @@
 """What tests wait for, in place of sleeping."""
 
 import contextlib
-import subprocess
 import sys
 import time
 
 import gevent
 import zmq
+from gevent import subprocess
 from gevent.hub import get_hub
 
 from gzmqsource import Source
@@ -43,7 +43,10 @@ def endpoint_of(source):
 
 @contextlib.contextmanager
 def python_process(program, *arguments, **options):
-    """Run a Python program in a process of its own, and end it with the block."""
+    """Run a Python program in a process of its own, and end it with the block.
+
+    Its pipes are gevent's, so that the hub runs while one is read.
+    """
     process = subprocess.Popen(
         [sys.executable, "-c", program, *map(str, arguments)],
         stdin=subprocess.PIPE,
@@ -58,6 +61,11 @@ def python_process(program, *arguments, **options):
         process.wait()
         process.stdin.close()
         process.stdout.close()
+
+
+def line_of(process):
+    """Read a line that a process prints."""
+    return process.stdout.readline().strip()
 
 
 def pair_of(context, endpoint, receiving=zmq.PULL, sending=zmq.PUSH, **options):

@@ -9,7 +9,7 @@ import pytest
 import zmq
 from gevent.event import Event
 from gevent.pool import Group, Pool
-from helpers import all_blocked, closing, endpoint_of, python_process, wait_until
+from helpers import all_blocked, closing, endpoint_of, line_of, python_process, wait_until
 
 from gzmqsource import Source
 
@@ -356,11 +356,6 @@ sys.stdin.read()  # libzmq may lose what a closed peer has sent to a full receiv
 
 #: More than the buffers of both ends and of the kernel hold.
 TOTAL = 20_000
-
-
-def line_of(process):
-    """Read a line that a process prints, while the hub runs."""
-    return gevent.get_hub().threadpool.apply(process.stdout.readline)
 
 
 @contextlib.contextmanager
