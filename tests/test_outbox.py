@@ -474,13 +474,13 @@ def test_a_stop_that_is_killed_at_any_moment_can_be_stopped_again_without_loss(
             for number in range(12):
                 peer.send(numbered(number))
             wait_until(lambda: len(handled) > 2)
-            victim = start_victim(lambda: unsent.extend(server.stop(5)))
+            victim = start_victim(lambda: unsent.extend(server.stop(2)))
             got = []
             reading = gevent.spawn(lambda: [got.append(number_of(message)) for message in peer])
             with disturb(victim, moment, error) as thrower:
-                victim.join(5)
+                victim.join(10)
                 assert victim.dead
-            unsent += server.stop(5)
+            unsent += server.stop(2)
             assert server.closed
             received = server.stats().received
             wait_until(lambda: len(got) + len(unsent) >= received)
