@@ -1,11 +1,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
+QUESTIONS := throughput roundtrip idle fairness busy startup
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test lint quick sanitize clean
+.PHONY: help demo test lint bench bench-plots quick sanitize clean
 
 help:  ## Show the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 .venv/installed: setup.cfg setup.py pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -34,6 +35,16 @@ sanitize: .venv/installed  ## The native loop under AddressSanitizer: no bad acc
 	LD_PRELOAD=$$(cc -print-file-name=libasan.so) PYTHONMALLOC=malloc \
 	    PYTHONPATH=$(SANITIZED) ASAN_OPTIONS=detect_leaks=1 \
 	    $(BIN)/python tests/native_memory.py $(SANITIZED)
+
+bench: .venv/benchmarks  ## Every speed beside every peer, 20 minutes; BENCH=--short takes 3
+	for question in $(QUESTIONS); do $(BIN)/python benchmarks/$$question.py $(BENCH) || exit 1; done
+
+bench-plots: .venv/benchmarks  ## Draw what `make bench` has measured into docs/
+	$(BIN)/python benchmarks/plots.py
+
+.venv/benchmarks: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	touch $@
 
 quick: .venv/installed  ## Rates beside zmq.green, in about a minute
 	$(BIN)/python benchmarks/quick.py

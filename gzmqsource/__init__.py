@@ -1,5 +1,7 @@
 """A ZeroMQ socket as a gevent event source."""
 
+from typing import TYPE_CHECKING, Any
+
 from gzmqsource.errors import (
     InvalidThreadUseError,
     SendError,
@@ -9,7 +11,9 @@ from gzmqsource.errors import (
 )
 from gzmqsource.sender import Sender
 from gzmqsource.source import Source
-from gzmqsource.stats import Stats
+
+if TYPE_CHECKING:
+    from gzmqsource.stats import Stats
 
 __all__ = [
     "InvalidThreadUseError",
@@ -21,3 +25,11 @@ __all__ = [
     "SourceForked",
     "Stats",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Stats":
+        from gzmqsource.stats import Stats
+
+        return Stats
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

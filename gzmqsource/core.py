@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import os
 import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
 
+import gevent
 import zmq
 from gevent import getcurrent
 from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 
-from gzmqsource import watchdog
 from gzmqsource.errors import (
     InvalidThreadUseError,
     SendError,
@@ -94,7 +95,7 @@ class Core:
         self.transfer = transfer_for(socket, copy)
         self.readiness = Readiness(socket, self.transfer.events, ref)
         self.hub = self.readiness.hub
-        self.turn = Turn(self.hub, max_messages, max_seconds)
+        self.turn = Turn(self.hub, self.transfer, max_messages, max_seconds)
         self.outflow = Outflow(self.transfer, self.readiness, self.outbox, self.turn)
         #: Set while the intake is not paused.
         self.resumed = Event()
@@ -118,6 +119,7 @@ class Core:
         self.transfer.guard(
             self.outbox.lanes,
             self.outbox.arrivals,
+            self.outbox.maxsize,
             self.readiness.readers,
             self.readiness.writers,
             self.readiness.check,
@@ -125,7 +127,10 @@ class Core:
         )
         # `zmq.Context.destroy` closes the original, and nothing else would tell.
         socket.close = _closing(weakref.ref(self), socket)  # type: ignore[assignment,method-assign]
-        watchdog.watch(self.readiness, socket)
+        if os.environ.get("GZMQSOURCE_DEBUG", "0") not in ("", "0"):
+            from gzmqsource.watchdog import watch
+
+            watch(self.readiness, socket)
 
     @property
     def closed(self) -> bool:
@@ -233,19 +238,17 @@ class Core:
     def take_turn(self) -> None:
         """Count one message of a greenlet that need not wait; let other I/O in when it is time."""
         transfer = self.transfer
-        if transfer.turn_left > 0:
-            transfer.turn_left -= 1
-            return
-        if self.turn.is_over(self.turn.stride) and getcurrent() is not self.hub:
+        if transfer.turn_left <= 0 and self.turn.is_over() and getcurrent() is not self.hub:
             self.turns += 1
             let_io_in(self.hub)
             self.enter()
-        transfer.turn_left = self.turn.stride - 1
+            self.turn.is_over()
+        transfer.turn_left -= 1
 
     def report(self, error: BaseException, message: list[Any] | None) -> None:
         """Give an error to ``on_error``, or to the hub."""
         self.errors += 1
-        if self._on_error is not None and isinstance(error, Exception):
+        if self._on_error is not None and isinstance(error, (Exception, gevent.Timeout)):
             try:
                 self._on_error(error, message)
                 return

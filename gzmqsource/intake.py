@@ -75,6 +75,8 @@ class Intake:
         self._limits = limits
         self._batch = 1
         self._failures = 0
+        self._paused_after = 0
+        self._killed = False
         self._handlers: set[Any] = set()
         self._handler_ended = Event()
         self._ending = Event()
@@ -106,6 +108,7 @@ class Intake:
 
     def kill(self) -> int:
         """Kill the handlers that still run, and the intake; return how many messages that cost."""
+        self._killed = True
         victims = {handler for handler in self._handlers if not handler.dead}
         lost = len(victims)
         if not self._greenlet.dead:
@@ -133,19 +136,18 @@ class Intake:
                 let_io_in(self._core.hub)
             elif not self._is_ending:
                 self._core.readiness.wait_readable()
+                self._core.turn.renew()
 
     def _turn(self) -> bool:
         """Hand out messages; True if the turn's bound came before the end of what is there."""
-        in_hand, turn = self.in_hand, self._core.turn
-        self._back_off()
+        in_hand, core = self.in_hand, self._core
         while in_hand or self._take():
-            count = self._hand_out(turn.stride)
-            if turn.is_over(count):
+            if core.transfer.turn_left <= 0 and core.turn.is_over():
                 # What is left in hand was too much for one turn: read less ahead.
                 self._batch = max(1, self._batch - len(in_hand))
                 return True
-            if self._failures > 1:
-                return True
+            self._hand_out()
+            self._back_off()
         return False
 
     def _take(self) -> bool:
@@ -175,39 +177,32 @@ class Intake:
             return bool(self.in_hand)
         return False
 
-    def _hand_out(self, most: int) -> int:
-        """Hand out up to *most* messages, or up to an error; return how many."""
-        in_hand, count = self.in_hand, 0
+    def _hand_out(self) -> None:
+        """Hand out what is in hand, up to the end of the turn or an error."""
         if self._spawn is not None:
-            while in_hand and count < most:
-                count += 1
-                self._handlers.add(self._spawn(self._run_handler, in_hand.pop()))
-            return count
-        handle = self._handle
+            self._core.transfer.hand_out(self.in_hand, self._begin_handler)
+            return
+        held = len(self.in_hand)
         try:
-            # A try around the loop: with one for each message, and a call of `_run_handler`, a
+            # One try around the loop: with one for each message, and a call of `_run_handler`, a
             # message of an empty handler took twice as long.
-            while in_hand and count < most:
-                count += 1
-                message = in_hand.pop()
-                handle(message)
-        except GreenletExit:
-            raise
+            self._core.transfer.hand_out(self.in_hand, self._handle)
         except BaseException as error:
-            self._failures = self._failures + 1 if count == 1 else 1
-            self._core.report(error, message)
+            if held - len(self.in_hand) > 1:
+                self._failures = 0
+            self._failed(error, self._core.transfer.in_handler)
         else:
             self._failures = 0
-        return count
+
+    def _begin_handler(self, message: list[Any]) -> None:
+        assert self._spawn is not None
+        self._handlers.add(self._spawn(self._run_handler, message))
 
     def _run_handler(self, message: list[Any]) -> None:
         try:
             self._handle(message)
-        except GreenletExit:
-            raise
         except BaseException as error:
-            self._failures += 1
-            self._core.report(error, message)
+            self._failed(error, message)
         else:
             self._failures = 0
         finally:
@@ -215,12 +210,21 @@ class Intake:
                 self._handlers.discard(getcurrent())
                 self._handler_ended.set()
 
+    def _failed(self, error: BaseException, message: list[Any] | None) -> None:
+        """Take note of what a handler raised; `GreenletExit` ends it without a word."""
+        if not isinstance(error, GreenletExit):
+            self._failures += 1
+            self._core.report(error, message)
+        elif self._killed:
+            raise error
+
     def _back_off(self) -> None:
         """Pause after the second error in a row, and twice as long after each further one."""
-        if self._failures > 1:
+        if self._failures > 1 and self._failures != self._paused_after:
             doublings = min(self._failures - 2, 30)
             delay = self._limits.min_delay * 2**doublings
             self._ending.wait(min(delay, self._limits.max_delay))
+        self._paused_after = self._failures
 
 
 _live: weakref.WeakSet[Intake] = weakref.WeakSet()

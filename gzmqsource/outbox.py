@@ -32,12 +32,36 @@ Overflow = Literal["block", "raise", "drop_newest", "drop_oldest"]
 class Lane:
     """The messages for one destination, oldest first, and the putters behind them."""
 
-    __slots__ = ("messages", "putters", "queued_at")
+    __slots__ = ("_left", "_marks", "messages", "putters")
+
+    #: Seconds between two notes of the time, so that not every message costs one.
+    resolution = 0.001
 
     def __init__(self) -> None:
         self.messages: deque[Message] = deque()
-        self.queued_at: deque[float] = deque()
-        self.putters: deque[Putter] = deque()
+        #: Lists, for an empty deque takes 600 bytes more, and there are few of these.
+        self.putters: list[Putter] = []
+        #: When a message was queued, after how many others.
+        self._marks: list[tuple[int, float]] = []
+        self._left = 0
+
+    def note_time(self) -> None:
+        """Note that a message is about to be queued; not needed again within `resolution`."""
+        self._marks.append((self._left + len(self.messages), time.monotonic()))
+        self._forget_marks()
+
+    def note_left(self, count: int) -> None:
+        """Note that the oldest messages have left."""
+        self._left += count
+        self._forget_marks()
+
+    def age(self) -> float:
+        """Give the age in seconds of the oldest message, to the `resolution`."""
+        return time.monotonic() - self._marks[0][1] if self.messages else 0.0
+
+    def _forget_marks(self) -> None:
+        while len(self._marks) > 1 and self._marks[1][0] <= self._left:
+            self._marks.pop(0)
 
 
 class Outbox:
@@ -58,16 +82,19 @@ class Outbox:
             raise ValueError(f"outbox={maxsize!r}: the bound is an int of at least 1 message")
         if overflow not in get_args(Overflow):
             raise ValueError(f"overflow={overflow!r}: use one of {', '.join(get_args(Overflow))}")
+        #: The lanes in which something is queued.
         self.lanes: dict[Any, Lane] = {}
-        #: How many messages are queued now, and the most that ever were.
-        self.depth = 0
-        self.peak = 0
+        #: The one lane that there ever is, once it was needed, unless each peer has its own.
+        self.lane: Lane | None = None
+        #: The most messages that were in one lane before some left it.
+        self._peak = 0
         #: How many messages were dropped, by reason.
         self.dropped: Counter[str] = Counter()
         #: Set while nothing is queued.
         self.empty = Event()
         self.empty.set()
-        self._maxsize = maxsize
+        #: How many messages a lane holds.
+        self.maxsize = maxsize
         self._overflow = overflow
         self._per_peer = per_peer
         #: What other threads have left; emptied by `accept_arrivals`.
@@ -139,7 +166,7 @@ class Outbox:
             ahead = len(self.arrivals)
             if lane is not None:
                 ahead += len(lane.messages) + len(lane.putters)
-            has_room = ahead < self._maxsize
+            has_room = ahead < self.maxsize
             if not has_room:
                 if self._overflow == "drop_newest":
                     self.dropped["newest"] += 1
@@ -178,11 +205,10 @@ class Outbox:
     def settle(self, key: Any, left: int) -> None:
         """Take note that *left* messages of a lane have left it, and let putters follow."""
         lane = self.lanes[key]
-        self.depth -= left
-        for _ in range(left):
-            lane.queued_at.popleft()
-        while lane.putters and len(lane.messages) < self._maxsize:
-            putter = lane.putters.popleft()
+        self._peak = max(self._peak, len(lane.messages) + left)
+        lane.note_left(left)
+        while lane.putters and len(lane.messages) < self.maxsize:
+            putter = lane.putters.pop(0)
             if putter.take():
                 self._append(lane, putter.message)
         if not lane.messages:
@@ -190,10 +216,19 @@ class Outbox:
             if not self.lanes:
                 self.empty.set()
 
+    @property
+    def depth(self) -> int:
+        """How many messages are queued now."""
+        return sum(len(lane.messages) for lane in self.lanes.values())
+
+    @property
+    def peak(self) -> int:
+        """The most messages that ever were in one lane."""
+        return max(self._peak, *(len(lane.messages) for lane in self.lanes.values()), 0)
+
     def oldest_age(self) -> float:
         """Give the age in seconds of the message that is queued longest, or 0.0."""
-        oldest = min((lane.queued_at[0] for lane in self.lanes.values()), default=None)
-        return 0.0 if oldest is None else time.monotonic() - oldest
+        return max((lane.age() for lane in self.lanes.values()), default=0.0)
 
     def close(self) -> list[list[Any]]:
         """Refuse all who wait, and give back the messages that nobody waits with."""
@@ -201,10 +236,10 @@ class Outbox:
             self._closed = True
             arrivals = list(self.arrivals)
             self.arrivals.clear()
+        self._peak = self.peak
         unsent = [as_frames(m) for lane in self.lanes.values() for m in lane.messages]
         putters = [putter for lane in self.lanes.values() for putter in lane.putters] + arrivals
         self.lanes.clear()
-        self.depth = 0
         self.empty.set()
         for putter in putters:
             if putter.refuse() and not putter.awaited:  # nobody is there to be told
@@ -223,29 +258,28 @@ class Outbox:
         lane = self.lanes.get(key)
         if lane is None:
             if putter.take():
-                lane = self.lanes[key] = Lane()
+                lane = self.lanes[key] = self.lane or Lane()
+                if not self._per_peer:
+                    self.lane = lane
                 self.empty.clear()
                 self._append(lane, putter.message)
             return True
-        if len(lane.messages) >= self._maxsize or lane.putters:
+        if len(lane.messages) >= self.maxsize or lane.putters:
             if self._overflow == "drop_newest":
                 self.dropped["newest"] += 1
                 return True
             if self._overflow != "drop_oldest":
                 return False
             lane.messages.popleft()
-            lane.queued_at.popleft()
-            self.depth -= 1
+            lane.note_left(1)
             self.dropped["oldest"] += 1
         if putter.take():
             self._append(lane, putter.message)
         return True
 
     def _append(self, lane: Lane, message: Message) -> None:
+        lane.note_time()
         lane.messages.append(message)
-        lane.queued_at.append(time.monotonic())
-        self.depth += 1
-        self.peak = max(self.peak, self.depth)
 
     def _forget(self, lane: Lane, putter: Putter) -> None:
         if putter in lane.putters:

@@ -10,13 +10,16 @@ from gzmqsource.core import Core, State
 from gzmqsource.deadline import Deadline
 
 
-def pull(core: Core, limit: int, block: bool, timeout: float | None) -> list[list[Any]]:
+def pull(
+    core: Core, limit: int, block: bool, timeout: float | None, woken: bool = False
+) -> list[list[Any]]:
     """Receive from 1 to *limit* messages; see `gzmqsource.Source.recv`.
 
-    Nothing is read ahead: what nobody pulls stays in libzmq. So a kill can lose nothing.
+    Nothing is read ahead: what nobody pulls stays in libzmq. So a kill can lose nothing. Who is
+    *woken* has waited for its turn already.
     """
     deadline = Deadline(timeout if block else 0)
-    if block:
+    if block and not woken:
         core.take_turn()
         if core.readiness.readers:
             # Others were here first: they are woken before this greenlet.
@@ -34,4 +37,5 @@ def pull(core: Core, limit: int, block: bool, timeout: float | None) -> list[lis
         if deadline.left() == 0:
             raise Empty
         core.readiness.wait_readable(deadline.left())
+        core.turn.renew()
     raise core.closed_error()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import gevent
 import zmq
@@ -20,8 +20,10 @@ from gzmqsource.outflow import Report
 from gzmqsource.owned import OwnedSocket
 from gzmqsource.pull import pull
 from gzmqsource.sender import Sender
-from gzmqsource.stats import Stats, snapshot
 from gzmqsource.transfer.message import AnyMessage
+
+if TYPE_CHECKING:
+    from gzmqsource.stats import Stats
 
 _SourceT = TypeVar("_SourceT", bound="Source")
 
@@ -210,8 +212,17 @@ class Source:
         TypeError
             The source has a handler, which gets all messages.
         """
-        if timeout is None and (message := self._receive_direct()) is not None:
-            return message
+        if timeout is None:
+            message = self._receive_direct()
+            if message is False and block:
+                self._core.readiness.wait_readable()
+                self._core.turn.renew()
+                message = self._receive_direct()
+                if not message:
+                    # Who was woken is the first, also if others wait by now.
+                    return pull(self._core, 1, True, None, woken=True)[0]
+            if message:
+                return message
         return self._pull(1, block, timeout)[0]
 
     def recv_many(
@@ -414,6 +425,9 @@ class Source:
 
     def stats(self) -> Stats:
         """Give a snapshot of what the source has done."""
+        # Not before it is asked for: `dataclasses` is a third of this package's time of import.
+        from gzmqsource.stats import snapshot
+
         return snapshot(self._core, self._intake)
 
     def __repr__(self) -> str:

@@ -42,7 +42,7 @@ class Stats:
     """Messages queued for sending now."""
 
     outbox_peak: int
-    """The most messages that were ever queued."""
+    """The most messages that were ever queued; on a ROUTER or STREAM, for one peer."""
 
     oldest_queued_age: float
     """Seconds since the oldest queued message was queued; 0.0 if none is."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import sys
 import traceback
 import weakref
@@ -25,8 +24,6 @@ from gzmqsource.readiness import Readiness
 
 #: Seconds between two looks.
 INTERVAL = 0.5
-
-enabled = os.environ.get("GZMQSOURCE_DEBUG", "") not in ("", "0")
 
 _log = logging.getLogger("gzmqsource.watchdog")
 
@@ -52,9 +49,7 @@ _patrols: weakref.WeakKeyDictionary[Any, gevent.Greenlet[[], None]] = weakref.We
 
 
 def watch(readiness: Readiness, socket: zmq.Socket[Any]) -> None:
-    """Watch a socket, whose owner waits with *readiness*; nothing happens unless enabled."""
-    if not enabled:
-        return
+    """Watch a socket, whose owner waits with *readiness*."""
     watched = _watched[socket] = _Watched(readiness)
     for name in _EATING:
         vars(socket)[name] = _recording(watched, name, getattr(type(socket), name), socket)

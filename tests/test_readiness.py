@@ -133,6 +133,10 @@ def test_waiting_ends_with_empty_when_the_time_is_over(pulled, timeout):
 def test_a_timeout_is_told_apart_from_an_edge(pulled):
     receiver, sender = pulled
     readiness = receiver._core.readiness
+    sender.send(b"message")
+    receiver.recv(timeout=5)
+    receiver.socket.get(zmq.EVENTS)  # the edges of connecting are spent
+    all_blocked()
     assert readiness.wait_readable(0.01) is False
     assert readiness.wait_readable(0) is False
     waiting = gevent.spawn(readiness.wait_readable, 5)

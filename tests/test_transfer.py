@@ -48,7 +48,7 @@ def test_what_was_sent_before_an_error_leaves_the_queue_and_the_rest_stays(conte
         transfer = transfer_for(request)
         queue = deque([b"first", b"second", b"third"])
         with pytest.raises(zmq.ZMQError) as caught:
-            transfer.send(queue, 10)
+            transfer.send(queue, 10, 1 << 20)
         assert caught.value.errno == zmq.EFSM
         assert list(queue) == [b"second", b"third"]
         assert transfer.sent == 1

@@ -116,7 +116,6 @@ other.close()
 def test_the_watchdog_is_off_unless_it_is_asked_for(debug):
     program = """
 from gzmqsource import watchdog
-assert not watchdog.enabled
 assert not watchdog._patrols
 assert not watchdog._watched
 assert type(raw).recv.__get__(raw) == raw.recv

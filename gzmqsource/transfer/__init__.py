@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Sized
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import zmq
 
@@ -30,8 +30,11 @@ class Transfer(Protocol):
     received: int
     sent: int
 
-    #: How many messages may still take a short cut before other I/O has its turn.
+    #: How many messages may still pass before other I/O has its turn, as far as is known.
     turn_left: int
+
+    #: The message that the handler was called with last, if it raised.
+    in_handler: list[Any] | None
 
     #: Whether messages may be pulled now.
     pulls: bool
@@ -46,8 +49,8 @@ class Transfer(Protocol):
         has been appended.
         """
 
-    def send(self, messages: deque[Message], max_messages: int) -> bool:
-        """Send from the left of a queue, and remove what libzmq has taken.
+    def send(self, messages: deque[Message], max_messages: int, max_bytes: int) -> bool:
+        """Send from the left of a queue until ``EAGAIN`` or a limit; remove what libzmq has taken.
 
         Returns False if libzmq takes no more now. An error belongs to the message that is then
         the leftmost.
@@ -60,6 +63,7 @@ class Transfer(Protocol):
         self,
         lanes: dict[Any, Any],
         arrivals: Sized,
+        maxsize: int,
         readers: Sized,
         writers: Sized,
         check: Callable[[], None],
@@ -71,6 +75,9 @@ class Transfer(Protocol):
         ----------
         lanes, arrivals : sized
             While one of them is not empty, a message must not overtake.
+        maxsize : int
+            Of a lane. If a message needs but one frame there is one lane, which is always the
+            same object, and a message may be queued in it.
         readers, writers : sized
             While one of them is not empty, *check* is called after each call; while there are
             readers, nothing is received past them.
@@ -78,18 +85,34 @@ class Transfer(Protocol):
             How many frames a message needs.
         """
 
+    def grant(self, messages: int, stride: int, seconds: float) -> int:
+        """Let messages pass in this turn, so many and for so long.
+
+        Returns how many may pass until the next grant. A transfer that does not look at the clock
+        itself lets one *stride* pass.
+        """
+
+    def hand_out(self, messages: list[list[Any]], handle: Callable[[list[Any]], object]) -> None:
+        """Call *handle* with each message, from the right, while the turn lasts.
+
+        A message is taken from the list before its call. An exception ends it.
+        """
+
     def close(self) -> None:
         """Take no short cut any more."""
 
     def send_direct(self, message: AnyMessage) -> bool:
-        """Send a message if nothing stands in the way; False to take the long way.
+        """Send a message, or queue it behind others; False to take the long way.
 
-        That is so if this is not the owner's thread, something is queued, libzmq does not take
-        the message or refuses it, it is not of the simplest form, or the turn has ended.
+        That is so if this is not the owner's thread, others wait to queue theirs, libzmq does not
+        take the message or refuses it, it is not of the simplest form, or the turn has ended.
         """
 
-    def receive_direct(self) -> list[Any] | None:
-        """Receive one message if nothing stands in the way; None to take the long way."""
+    def receive_direct(self) -> list[Any] | Literal[False] | None:
+        """Receive one message if nothing stands in the way; None to take the long way.
+
+        False says that there is nothing to receive.
+        """
 
 
 def _choose() -> tuple[type[Any], str, str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import zmq
 from zmq.backend import Socket as BackendSocket
 
-from gzmqsource.transfer.message import Message
+from gzmqsource.transfer.message import Message, as_frames
 
 _NOBLOCK = int(zmq.NOBLOCK)
 _NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
@@ -24,7 +25,7 @@ class PureTransfer:
 
     __slots__ = (
         *("_copy", "_dropping", "_getsockopt", "_recv", "_send"),
-        *("pulls", "received", "sent", "turn_left"),
+        *("in_handler", "pulls", "received", "sent", "turn_left"),
     )
 
     def __init__(self, socket: zmq.Socket[Any], copy: bool = True) -> None:
@@ -35,6 +36,7 @@ class PureTransfer:
         self._copy = copy
         self.received = self.sent = self.turn_left = 0
         self.pulls = False
+        self.in_handler: list[Any] | None = None
         self._dropping = socket.get(zmq.TYPE) in DROPPING_TYPES
 
     def events(self) -> int:
@@ -69,13 +71,18 @@ class PureTransfer:
                 break
         return False
 
-    def send(self, messages: deque[Message], max_messages: int) -> bool:
+    def send(self, messages: deque[Message], max_messages: int, max_bytes: int) -> bool:
         """See `Transfer.send`."""
         send_one = self.send_one
+        size = 0
         for _ in range(min(max_messages, len(messages))):
-            if not send_one(messages[0]):
+            message = messages[0]
+            if not send_one(message):
                 return False
             messages.popleft()
+            size += sum(len(frame) for frame in as_frames(message))
+            if size >= max_bytes:
+                break
         return True
 
     def send_one(self, message: Message) -> bool:
@@ -107,6 +114,19 @@ class PureTransfer:
             if not self.send_frame(frame, _NOBLOCK_MORE if index < last else _NOBLOCK):
                 return index
         return last + 1
+
+    def grant(self, messages: int, stride: int, seconds: float) -> int:
+        """See `Transfer.grant`."""
+        self.turn_left = min(messages, stride)
+        return self.turn_left
+
+    def hand_out(self, messages: list[list[Any]], handle: Callable[[list[Any]], object]) -> None:
+        """See `Transfer.hand_out`."""
+        while messages and self.turn_left > 0:
+            self.turn_left -= 1
+            self.in_handler = messages.pop()
+            handle(self.in_handler)
+        self.in_handler = None
 
     def guard(self, *_: object) -> None:
         """Take no short cut; see `Transfer.guard`."""

@@ -1,0 +1,58 @@
+"""Run one contender once, in this process: ``python -m contenders NAME QUESTION CELL``.
+
+The result is printed as JSON. An exit status other than 0 means that there is no figure.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from functools import partial
+from typing import Any
+
+from contenders.common import Cell
+
+#: Name: module (if the question has none of its own), suffix of its functions, further arguments.
+CONTENDERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "C": ("c", "", {}),
+    "pyzmq": ("blocking", "", {"module": "zmq"}),
+    "pyzmq, copy=False": ("blocking", "", {"module": "zmq", "copy": False}),
+    "zmq.green": ("blocking", "", {"module": "zmq.green"}),
+    "eventlet": ("blocking", "", {"module": "eventlet.green.zmq"}),
+    "zerorpc": ("blocking", "", {"module": "zerorpc.gevent_zmq"}),
+    "zmq.asyncio": ("coroutines", "", {}),
+    "ZMQStream": ("callbacks", "_stream", {}),
+    "aiozmq": ("callbacks", "_aiozmq", {}),
+    "Source": ("source", "", {}),
+    "Source, copy=False": ("source", "", {"copy": False}),
+    "Source, pulled": ("source", "_pulled", {}),
+}
+
+#: Questions with a module of their own: the suffixes of the contenders' functions.
+QUESTIONS = {
+    "idle": {"Source": "", "zmq.green": "_green"},
+    "fairness": {
+        "Source": "",
+        "Source, unbounded": "_unbounded",
+        "zmq.green": "_green",
+        "zmq.asyncio": "_asyncio",
+    },
+    "busy": {"Source": "", "zmq.green": "_green"},
+}
+
+
+def main(name: str, question: str, cell: str) -> None:
+    if question in QUESTIONS:
+        module, suffix, arguments = question, QUESTIONS[question][name], {}
+    else:
+        module, suffix, arguments = CONTENDERS[name]
+    answer = getattr(importlib.import_module(f"contenders.{module}"), question + suffix)
+    result = partial(answer, **arguments)(Cell(**json.loads(cell)))
+    print(json.dumps(result), flush=True)
+    # What libzmq still holds is of no interest, and not every loop can be closed in peace.
+    os._exit(0)
+
+
+main(*sys.argv[1:])

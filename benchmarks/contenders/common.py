@@ -1,0 +1,80 @@
+"""What the contenders share: addresses, the messages to send, the clock, and the final check."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from peer import Peer, number
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is measured: so many messages of so many frames of so many bytes."""
+
+    transport: str = "tcp"
+    size: int = 32
+    frames: int = 1
+    count: int = 5000
+    others: int = 0
+
+    def address(self) -> str:
+        """Give an address to bind to."""
+        return {
+            "tcp": "tcp://127.0.0.1:*",
+            "ipc": f"ipc://{tempfile.mkdtemp(prefix='gzmqsource-')}/socket",
+            "inproc": "inproc://benchmark",
+        }[self.transport]
+
+    def peer(self, role: str, socket: Any, **options: Any) -> Peer:
+        """Start the other end of a bound socket."""
+        context = socket.context if self.transport == "inproc" else None
+        endpoint = socket.LAST_ENDPOINT.decode()
+        return Peer(role, endpoint, self.count, self.size, self.frames, context, **options)
+
+    def messages(self) -> Iterator[list[bytes]]:
+        """Give the messages to send, in frames that were made before."""
+        bodies = [bytes([number(index)]) * self.size for index in range(13)]
+        once = [
+            [bodies[(index * self.frames + frame) % 13] for frame in range(self.frames)]
+            for index in range(13)
+        ]
+        return itertools.islice(itertools.cycle(once), self.count)
+
+
+class Clock:
+    """Seconds on the wall, of CPU of this process with libzmq's threads, and of this thread's."""
+
+    def __init__(self) -> None:
+        self._wall = time.perf_counter()
+        self._cpu = time.process_time()
+        self._thread_cpu = time.thread_time()
+
+    def read(self) -> dict[str, float]:
+        return {
+            "seconds": time.perf_counter() - self._wall,
+            "cpu": time.process_time() - self._cpu,
+            "thread_cpu": time.thread_time() - self._thread_cpu,
+        }
+
+
+def verify(peer: Peer, cell: Cell, checksum: int, **measured: Any) -> dict[str, Any]:
+    """Compare both ends; a run that lost, doubled or tore a message is an error."""
+    result = peer.finish()
+    if (result["messages"], result["checksum"]) != (cell.count, checksum):
+        raise SystemExit(
+            f"of {cell.count} messages with checksum {checksum}, the other end counted {result}"
+        )
+    return measured or result
+
+
+def sent(peer: Peer, cell: Cell, clock: Clock) -> dict[str, Any]:
+    """Give the result of sending: by the receiver's clock, from its first message to its last."""
+    cpu = clock.read()["cpu"]
+    last = cell.frames - 1
+    checksum = sum(number(index * cell.frames + last) for index in range(cell.count))
+    return verify(peer, cell, checksum) | {"cpu": cpu}

@@ -1,0 +1,263 @@
+/* The other end of every benchmark, over the libzmq that pyzmq has loaded.
+
+   As a program:  peer LIBZMQ ROLE ENDPOINTS COUNT SIZE FRAMES
+   As a library:  peer_run(), with the caller's context, which is how inproc is reached.
+
+   ROLE is one of
+     send     PUSH, a socket for each of ENDPOINTS (comma-separated), one message to each in turn
+     receive  PULL
+     ask      REQ: COUNT round trips, one after another
+     echo     REP: answers COUNT requests
+     ping     REQ: COUNT round trips, PAUSE microseconds apart (given in place of FRAMES)
+
+   An endpoint that begins with @ is bound, any other is connected.
+
+   A frame is filled with one byte, which goes with its number in the stream. The sum of these
+   bytes over the last frames of all messages is the checksum that both ends must agree on. */
+
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PUSH = 8, PULL = 7, REQ = 3, REP = 4, SNDMORE = 2, LINGER = 17 };
+enum { MAX_SOCKETS = 1000 };
+
+typedef struct { void *opaque[8]; } message_t;
+
+static struct {
+    void *(*ctx_new)(void);
+    int (*ctx_term)(void *);
+    void *(*socket)(void *, int);
+    int (*close)(void *);
+    int (*bind)(void *, const char *);
+    int (*connect)(void *, const char *);
+    int (*setsockopt)(void *, int, const void *, size_t);
+    int (*send)(void *, const void *, size_t, int);
+    int (*msg_init)(message_t *);
+    int (*msg_recv)(message_t *, void *, int);
+    int (*msg_send)(message_t *, void *, int);
+    int (*msg_close)(message_t *);
+    int (*msg_more)(message_t *);
+    unsigned char *(*msg_data)(message_t *);
+    const char *(*strerror)(int);
+    int (*error)(void);
+} zmq;
+
+typedef struct {
+    double seconds;             /* from the first message or request to the last */
+    long messages;
+    unsigned long long checksum;
+    double delay_50, delay_99, delay_max; /* of a round trip, in seconds */
+} result_t;
+
+static void *find(void *library, const char *name)
+{
+    void *address = dlsym(library, name);
+    if (!address) {
+        fprintf(stderr, "peer: %s\n", dlerror());
+        exit(2);
+    }
+    return address;
+}
+
+static void load(const char *path)
+{
+    void *library = dlopen(path, RTLD_NOW);
+    if (!library) {
+        fprintf(stderr, "peer: %s\n", dlerror());
+        exit(2);
+    }
+    zmq.ctx_new = find(library, "zmq_ctx_new");
+    zmq.ctx_term = find(library, "zmq_ctx_term");
+    zmq.socket = find(library, "zmq_socket");
+    zmq.close = find(library, "zmq_close");
+    zmq.bind = find(library, "zmq_bind");
+    zmq.connect = find(library, "zmq_connect");
+    zmq.setsockopt = find(library, "zmq_setsockopt");
+    zmq.send = find(library, "zmq_send");
+    zmq.msg_init = find(library, "zmq_msg_init");
+    zmq.msg_recv = find(library, "zmq_msg_recv");
+    zmq.msg_send = find(library, "zmq_msg_send");
+    zmq.msg_close = find(library, "zmq_msg_close");
+    zmq.msg_more = find(library, "zmq_msg_more");
+    zmq.msg_data = find(library, "zmq_msg_data");
+    zmq.strerror = find(library, "zmq_strerror");
+    zmq.error = find(library, "zmq_errno");
+}
+
+static int check(int code)
+{
+    if (code < 0) {
+        fprintf(stderr, "peer: %s\n", zmq.strerror(zmq.error()));
+        exit(1);
+    }
+    return code;
+}
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec + time.tv_nsec * 1e-9;
+}
+
+static unsigned char number(long frame)
+{
+    return frame % 13 + 1;
+}
+
+static void send_all(void **sockets, int n, long count, size_t size, long frames, result_t *result)
+{
+    unsigned char *body = malloc(size ? size : 1);
+    double started = now();
+    for (long i = 0; i < count; i++) {
+        for (long frame = 0; frame < frames; frame++) {
+            unsigned char byte = number(i * frames + frame);
+            /* Of a large frame only the ends tell the number: filling it is not what is timed. */
+            if (size <= 64)
+                memset(body, byte, size);
+            else
+                body[0] = body[size - 1] = byte;
+            check(zmq.send(sockets[i % n], body, size, frame + 1 < frames ? SNDMORE : 0));
+            if (frame + 1 == frames)
+                result->checksum += byte;
+        }
+    }
+    result->seconds = now() - started;
+    result->messages = count;
+    free(body);
+}
+
+static void receive_all(void *socket, long count, result_t *result)
+{
+    message_t part;
+    double started = 0;
+    zmq.msg_init(&part);
+    for (long i = 0; i < count; i++) {
+        do {
+            check(zmq.msg_recv(&part, socket, 0));
+        } while (zmq.msg_more(&part));
+        result->checksum += zmq.msg_data(&part)[0];
+        if (i == 0)
+            started = now();
+    }
+    result->seconds = now() - started;
+    result->messages = count;
+    zmq.msg_close(&part);
+}
+
+static void echo_all(void *socket, long count, result_t *result)
+{
+    message_t part;
+    zmq.msg_init(&part);
+    for (long i = 0; i < count; i++) {
+        check(zmq.msg_recv(&part, socket, 0));
+        result->checksum += zmq.msg_data(&part)[0];
+        check(zmq.msg_send(&part, socket, 0));
+    }
+    result->messages = count;
+    zmq.msg_close(&part);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double difference = *(const double *)a - *(const double *)b;
+    return (difference > 0) - (difference < 0);
+}
+
+static void ask_all(void *socket, long count, size_t size, long pause, result_t *result)
+{
+    unsigned char *body = malloc(size);
+    double *delays = malloc(count * sizeof *delays);
+    message_t part;
+    double first = now();
+    zmq.msg_init(&part);
+    for (long i = 0; i < count; i++) {
+        double started = now();
+        memset(body, number(i), size);
+        check(zmq.send(socket, body, size, 0));
+        check(zmq.msg_recv(&part, socket, 0));
+        delays[i] = now() - started;
+        result->checksum += zmq.msg_data(&part)[0];
+        if (zmq.msg_data(&part)[0] != number(i)) {
+            fprintf(stderr, "peer: the answer to another request\n");
+            exit(1);
+        }
+        if (pause)
+            usleep(pause);
+    }
+    result->seconds = now() - first;
+    result->messages = count;
+    zmq.msg_close(&part);
+    qsort(delays, count, sizeof *delays, by_value);
+    result->delay_50 = delays[count / 2];
+    result->delay_99 = delays[count * 99 / 100];
+    result->delay_max = delays[count - 1];
+    free(delays);
+    free(body);
+}
+
+/* Play a role to its end. The sockets are closed, and what they hold still goes out. */
+void peer_run(const char *libzmq, void *context, const char *role, const char *endpoints,
+              long count, long size, long frames, result_t *result)
+{
+    static const struct { const char *name; int type; } roles[] = {
+        {"send", PUSH}, {"receive", PULL}, {"ask", REQ}, {"echo", REP}, {"ping", REQ}};
+    void *sockets[MAX_SOCKETS];
+    int n = 0, type = -1, for_ever = -1;
+    char *list = strdup(endpoints), *rest = list, *endpoint;
+
+    load(libzmq);
+    memset(result, 0, sizeof *result);
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+        if (!strcmp(role, roles[i].name))
+            type = roles[i].type;
+    while (n < MAX_SOCKETS && (endpoint = strsep(&rest, ","))) {
+        sockets[n] = zmq.socket(context, type);
+        if (!sockets[n])
+            check(-1);
+        check(zmq.setsockopt(sockets[n], LINGER, &for_ever, sizeof for_ever));
+        check(*endpoint == '@' ? zmq.bind(sockets[n], endpoint + 1)
+                               : zmq.connect(sockets[n], endpoint));
+        n++;
+    }
+    free(list);
+    if (!strcmp(role, "send"))
+        send_all(sockets, n, count, size, frames, result);
+    else if (!strcmp(role, "receive"))
+        receive_all(sockets[0], count, result);
+    else if (!strcmp(role, "echo"))
+        echo_all(sockets[0], count, result);
+    else
+        ask_all(sockets[0], count, size, strcmp(role, "ping") ? 0 : frames, result);
+    while (n)
+        check(zmq.close(sockets[--n]));
+}
+
+int main(int argc, char **argv)
+{
+    result_t result;
+    void *context;
+    if (argc != 7) {
+        fprintf(stderr, "usage: peer LIBZMQ ROLE ENDPOINTS COUNT SIZE FRAMES\n");
+        return 2;
+    }
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* not to outlive the contender */
+    load(argv[1]);
+    context = zmq.ctx_new();
+    peer_run(argv[1], context, argv[2], argv[3], atol(argv[4]), atol(argv[5]), atol(argv[6]),
+             &result);
+    check(zmq.ctx_term(context));
+    printf("{\"seconds\": %.9f, \"messages\": %ld, \"checksum\": %llu, "
+           "\"delay_50\": %.9f, \"delay_99\": %.9f, \"delay_max\": %.9f}\n",
+           result.seconds, result.messages, result.checksum,
+           result.delay_50, result.delay_99, result.delay_max);
+    return 0;
+}
