@@ -71,7 +71,9 @@ class Peer:
         self._process: subprocess.Popen[str] | None = None
         if context is None:
             command = ["nice", "-n", str(nice), str(build()), *arguments]
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
         else:
             encoded = [argument.encode() for argument in arguments[:3]]
             run = ctypes.CDLL(str(build("library"))).peer_run

@@ -1,4 +1,4 @@
-"""How long ``import gzmqsource`` takes beyond ``import gevent, zmq``."""
+"""How long ``from gzmqsource import Source`` takes beyond ``import gevent, zmq``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from measure import Figures, arguments, print_table, save
 
 IMPORTS = {
     "gevent, zmq": "gevent, zmq",
-    "gevent, zmq, gzmqsource": "gevent, zmq, gzmqsource",
+    "gevent, zmq, Source": "gevent, zmq; from gzmqsource import Source",
     "gevent, zmq.green": "gevent, zmq.green",
+    "gevent, gzmqsource.green": "gevent, gzmqsource.green",
 }
 
 PROGRAM = """

@@ -15,6 +15,7 @@ def both(cell: Cell, role: str, other_role: str, measured: str) -> dict[str, Any
     with context.socket(zmq.PULL) as probe:
         probe.bind(cell.address())
         endpoint = probe.LAST_ENDPOINT.decode()
+        probe.unbind(endpoint)
     clock = Clock()
     here = Peer(role, "@" + endpoint, cell.count, cell.size, cell.frames, context)
     inside = context if cell.transport == "inproc" else None
