@@ -15,6 +15,7 @@ import zmq
 from gevent import getcurrent
 from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
+from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource.errors import (
     InvalidThreadUseError,
@@ -83,7 +84,7 @@ class Core:
         max_seconds: float,
         max_bytes: int,
     ) -> None:
-        if not isinstance(socket, zmq.Socket):
+        if not isinstance(socket, PlainSocket):
             raise TypeError(f"socket={socket!r}: a source owns a zmq.Socket")
         if isinstance(socket, OwnedSocket) or "close" in vars(socket):
             raise ValueError(f"{socket!r} belongs to a source already")
@@ -122,6 +123,7 @@ class Core:
             self.outbox.maxsize,
             self.readiness.readers,
             self.readiness.writers,
+            self.readiness.pollers,
             self.readiness.check,
             2 if self.kind in _PER_PEER else 1,
         )
@@ -243,7 +245,7 @@ class Core:
             let_io_in(self.hub)
             self.enter()
             self.turn.is_over()
-        transfer.turn_left -= 1
+        transfer.goes_on()
 
     def report(self, error: BaseException, message: list[Any] | None) -> None:
         """Give an error to ``on_error``, or to the hub."""

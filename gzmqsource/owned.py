@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import zmq
+from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource.readiness import Readiness
 
 
-class OwnedSocket(zmq.Socket[Any]):
+class OwnedSocket(PlainSocket[Any]):
     """A second handle on the socket that a source owns.
 
     Every public method looks at the socket again after the call, so that a waiting greenlet is
@@ -43,7 +44,7 @@ class OwnedSocket(zmq.Socket[Any]):
 
 
 def _repairing(name: str) -> Callable[..., Any]:
-    method = getattr(zmq.Socket, name)
+    method = getattr(PlainSocket, name)
 
     @functools.wraps(method)
     def call(self: OwnedSocket, *args: Any, **kwargs: Any) -> Any:
@@ -56,6 +57,6 @@ def _repairing(name: str) -> Callable[..., Any]:
 
 
 # Every method and every alias of it, for ``getsockopt`` is bound past an overridden ``get``.
-for _name in set(dir(zmq.Socket)) - set(vars(OwnedSocket)) - {"shadow"}:
-    if not _name.startswith("_") and callable(getattr(zmq.Socket, _name)):
+for _name in set(dir(PlainSocket)) - set(vars(OwnedSocket)) - {"shadow"}:
+    if not _name.startswith("_") and callable(getattr(PlainSocket, _name)):
         setattr(OwnedSocket, _name, _repairing(_name))

@@ -83,11 +83,14 @@ class Readiness:
         self._fd = socket.fileno()
         self._events = events
         self._ref = ref
-        self._pollout_is_exact = socket.get(zmq.TYPE) not in _ANY_PEER
+        #: Whether ``POLLOUT`` tells that a retry can succeed.
+        self.pollout_is_exact = socket.get(zmq.TYPE) not in _ANY_PEER
         #: Who waits, in FIFO order; for others to look at, not to touch. Lists, for an empty deque
         #: takes 700 bytes more, and few greenlets wait on one socket.
         self.readers: list[Waiter[object]] = []
         self.writers: list[Waiter[object]] = []
+        #: Who waits for one of several sockets, each with its mask of ``ZMQ_EVENTS``.
+        self.pollers: list[tuple[Waiter[object], int]] = []
         self._watcher: Any = None
         self._look_scheduled = False
         #: Whether waiting is over for good.
@@ -99,7 +102,7 @@ class Readiness:
     @property
     def waiting(self) -> int:
         """How many greenlets wait."""
-        return len(self.readers) + len(self.writers)
+        return len(self.readers) + len(self.writers) + len(self.pollers)
 
     def check(self) -> None:
         """Look at the socket again before the loop polls: a call may have eaten the edge.
@@ -107,7 +110,7 @@ class Readiness:
         To be called after each call that reads the mailbox. Many calls in one turn of the hub
         share one look, and with nobody waiting it costs nothing.
         """
-        if (self.readers or self.writers) and not self._look_scheduled:
+        if not self._look_scheduled and (self.readers or self.writers or self.pollers):
             self._look_scheduled = True
             self.hub.loop.run_callback(self._look)
 
@@ -120,8 +123,8 @@ class Readiness:
             False if *timeout*, in seconds, ran out. True means *retry*, and no more than that:
             also a close wakes everybody.
         """
-        # The receive has processed all commands, also those that the writers wait for.
-        if self.writers:
+        # The receive has processed all commands, also those that others wait for.
+        if self.writers or self.pollers:
             self.check()
         return self._wait(self.readers, timeout)
 
@@ -146,7 +149,9 @@ class Readiness:
             events = self._read_events()
             if events & _POLLIN and self.readers:
                 self.hub.loop.run_callback(self._wake, self.readers, 1)
-            if self._pollout_is_exact:
+            if self.pollers:
+                self.hub.loop.run_callback(self._wake_pollers, events)
+            if self.pollout_is_exact:
                 if not events & _POLLOUT:
                     self._wait(self.writers, None)
                 continue
@@ -162,11 +167,29 @@ class Readiness:
                 confirmed = not self._wait(self.writers, self.confirm_after)
         self.check()
 
+    def watch(self, waiter: Waiter[object], mask: int) -> None:
+        """Let *waiter* be switched to when ``ZMQ_EVENTS`` has a bit of *mask*; see `unwatch`.
+
+        To be called after a look at the events, with no switch in between. A close wakes it too.
+        """
+        self._start_watcher()
+        self.pollers.append((waiter, mask))
+
+    def unwatch(self, waiter: Waiter[object]) -> None:
+        """Forget *waiter*."""
+        self.pollers[:] = [entry for entry in self.pollers if entry[0] is not waiter]
+        self._stop_watcher()
+
     def wake_all(self) -> None:
         """Make everybody who waits now look at its owner's state."""
         if not self.waiting:
             return
+        self.hub.loop.run_callback(self._wake_pollers, ~0)
         self.hub.loop.run_callback(self._wake, self.readers, len(self.readers))
+        self.wake_writers()
+
+    def wake_writers(self) -> None:
+        """Make the writers that wait now try again."""
         self.hub.loop.run_callback(self._wake, self.writers, len(self.writers))
 
     def missed_edge(self) -> bool:
@@ -178,8 +201,8 @@ class Readiness:
             return False
         events = self._events()
         could_read = bool(self.readers and events & _POLLIN)
-        could_write = bool(self.writers and events & _POLLOUT and self._pollout_is_exact)
-        return could_read or could_write
+        could_write = bool(self.writers and events & _POLLOUT and self.pollout_is_exact)
+        return could_read or could_write or any(events & mask for _, mask in self.pollers)
 
     def close(self) -> None:
         """Stop and close the watcher, then wake everybody who waits.
@@ -207,12 +230,9 @@ class Readiness:
     def _wait(self, queue: list[Waiter[object]], timeout: float | None) -> bool:
         if self.closed:
             return True
-        if self._watcher is None:
-            self._watcher = self.hub.loop.io(self._fd, 1, ref=self._ref)
+        self._start_watcher()
         waiter: Waiter[object] = Waiter(self.hub)
         timer = None if timeout is None else self.hub.loop.timer(timeout, ref=self._ref)
-        if not self.readers and not self.writers:
-            self._watcher.start(self._on_edge)
         queue.append(waiter)
         try:
             if timer is not None:
@@ -223,15 +243,24 @@ class Readiness:
                 timer.close()
             if waiter in queue:
                 queue.remove(waiter)
-            if not self.readers and not self.writers and self._watcher is not None:
-                self._watcher.stop()
+            self._stop_watcher()
+
+    def _start_watcher(self) -> None:
+        if self._watcher is None:
+            self._watcher = self.hub.loop.io(self._fd, 1, ref=self._ref)
+        if not (self.readers or self.writers or self.pollers):
+            self._watcher.start(self._on_edge)
+
+    def _stop_watcher(self) -> None:
+        if not (self.readers or self.writers or self.pollers) and self._watcher is not None:
+            self._watcher.stop()
 
     def _on_edge(self) -> None:
         self.edges += 1
         if self.closed:
             if self._watcher is not None:
                 self._watcher.stop()
-        elif len(self.readers) == 1 and not self.writers:
+        elif len(self.readers) == 1 and not self.writers and not self.pollers:
             # The retry tells as much as EVENTS would, for 2 us less.
             self.readers.pop().switch(None)
         else:
@@ -248,8 +277,10 @@ class Readiness:
         events = self._read_events()
         if events & _POLLIN:
             self._wake(self.readers, 1)
-        if events & _POLLOUT or not self._pollout_is_exact:
+        if events & _POLLOUT or not self.pollout_is_exact:
             self._wake(self.writers, len(self.writers))
+        if self.pollers:
+            self._wake_pollers(events)
 
     def _read_events(self) -> int:
         try:
@@ -264,6 +295,11 @@ class Readiness:
         for _ in range(min(most, len(queue))):
             if queue:
                 queue.pop(0).switch(None)
+
+    def _wake_pollers(self, events: int) -> None:
+        for waiter, mask in list(self.pollers):
+            if events & mask and (waiter, mask) in self.pollers:
+                waiter.switch(None)
 
 
 _TIMED_OUT = object()

@@ -66,6 +66,7 @@ class Transfer(Protocol):
         maxsize: int,
         readers: Sized,
         writers: Sized,
+        pollers: Sized,
         check: Callable[[], None],
         least_frames: int,
     ) -> None:
@@ -76,9 +77,9 @@ class Transfer(Protocol):
         lanes, arrivals : sized
             While one of them is not empty, a message must not overtake.
         maxsize : int
-            Of a lane. If a message needs but one frame there is one lane, which is always the
-            same object, and a message may be queued in it.
-        readers, writers : sized
+            Of a lane; 0 if nothing is to be queued. If a message needs but one frame there is one
+            lane, which is always the same object, and a message may be queued in it.
+        readers, writers, pollers : sized
             While one of them is not empty, *check* is called after each call; while there are
             readers, nothing is received past them.
         least_frames : int
@@ -91,6 +92,9 @@ class Transfer(Protocol):
         Returns how many may pass until the next grant. A transfer that does not look at the clock
         itself lets one *stride* pass.
         """
+
+    def goes_on(self) -> bool:
+        """Count a message that passes; False if the turn had ended."""
 
     def hand_out(self, messages: list[list[Any]], handle: Callable[[list[Any]], object]) -> None:
         """Call *handle* with each message, from the right, while the turn lasts.
@@ -107,6 +111,9 @@ class Transfer(Protocol):
         That is so if this is not the owner's thread, others wait to queue theirs, libzmq does not
         take the message or refuses it, it is not of the simplest form, or the turn has ended.
         """
+
+    def receive_frame_direct(self) -> bytes | Literal[False] | None:
+        """Receive one frame, as `receive_direct` does a message."""
 
     def receive_direct(self) -> list[Any] | Literal[False] | None:
         """Receive one message if nothing stands in the way; None to take the long way.

@@ -117,6 +117,7 @@ cdef class NativeTransfer:
     cdef double resolution
     cdef object readers
     cdef object writers
+    cdef object pollers
     cdef object check
     cdef Py_ssize_t least_frames
     cdef unsigned long thread
@@ -135,6 +136,7 @@ cdef class NativeTransfer:
         Py_ssize_t maxsize,
         readers,
         writers,
+        pollers,
         check,
         Py_ssize_t least_frames,
     ):
@@ -144,6 +146,7 @@ cdef class NativeTransfer:
         self.maxsize = maxsize
         self.readers = readers
         self.writers = writers
+        self.pollers = pollers
         self.check = check
         self.least_frames = least_frames
         self.thread = PyThread_get_thread_ident()
@@ -164,8 +167,8 @@ cdef class NativeTransfer:
         self.stride = self.until_look = 1
         return messages
 
-    cdef bint goes_on(self):
-        """Count a message; False if the turn has ended. A look at the clock costs 25 ns."""
+    cpdef bint goes_on(self):
+        """See `Transfer.goes_on`. A look at the clock costs 25 ns."""
         cdef double now
         if self.turn_left <= 0:
             return False
@@ -227,7 +230,7 @@ cdef class NativeTransfer:
     cdef bint queue_direct(self, message) except -1:
         """Queue a message behind others, whose flusher takes it along."""
         cdef double now
-        if self.least_frames > 1:
+        if self.least_frames > 1 or not self.maxsize:
             return False
         if self.lane is None:
             (self.lane,) = self.lanes.values()
@@ -260,8 +263,26 @@ cdef class NativeTransfer:
         self.goes_on()
         return messages[0]
 
+    def receive_frame_direct(self):
+        """See `Transfer.receive_frame_direct`."""
+        cdef zmq_msg_t part
+        cdef Py_ssize_t size = 0
+        if not self.pulls or not self.may_pass() or len(self.readers):
+            return None
+        self.check_open()
+        msg_init(&part)
+        try:
+            if msg_recv(&part, self.handle, DONTWAIT) < 0:
+                return False if zmq_errno() == EAGAIN else None
+            frame = take(&part, &size)
+        finally:
+            msg_close(&part)
+            self.check_if_waited_for()
+        self.goes_on()
+        return frame
+
     cdef int check_if_waited_for(self) except -1:
-        if len(self.readers) or len(self.writers):
+        if len(self.readers) or len(self.writers) or len(self.pollers):
             self.check()
         return 0
 

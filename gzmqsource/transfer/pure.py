@@ -120,10 +120,14 @@ class PureTransfer:
         self.turn_left = min(messages, stride)
         return self.turn_left
 
+    def goes_on(self) -> bool:
+        """See `Transfer.goes_on`."""
+        self.turn_left -= 1
+        return self.turn_left >= 0
+
     def hand_out(self, messages: list[list[Any]], handle: Callable[[list[Any]], object]) -> None:
         """See `Transfer.hand_out`."""
-        while messages and self.turn_left > 0:
-            self.turn_left -= 1
+        while messages and self.goes_on():
             self.in_handler = messages.pop()
             handle(self.in_handler)
         self.in_handler = None
@@ -137,6 +141,9 @@ class PureTransfer:
     def send_direct(self, message: object) -> bool:
         """Take the long way; see `Transfer.send_direct`."""
         return False
+
+    def receive_frame_direct(self) -> None:
+        """Take the long way; see `Transfer.receive_frame_direct`."""
 
     def receive_direct(self) -> None:
         """Take the long way; see `Transfer.receive_direct`."""

@@ -1,0 +1,34 @@
+"""``import gzmqsource.green as zmq``: all of `zmq`, with calls that wait in gevent's hub.
+
+The classes and functions below take the place of pyzmq's; every other name is `zmq`'s own. What
+`zmq.green` offers is here, under the same names.
+"""
+
+import zmq as _zmq
+
+from gzmqsource.green.context import Context as Context
+from gzmqsource.green.device import ThreadDevice, ThreadProxy, device, proxy, proxy_steerable
+from gzmqsource.green.poll import Poller, select, zmq_poll
+from gzmqsource.green.socket import Socket
+from gzmqsource.green.tracker import MessageTracker
+
+#: What is here in place of pyzmq's, by name.
+REPLACED = {
+    "Context": Context,
+    "MessageTracker": MessageTracker,
+    "Poller": Poller,
+    "Socket": Socket,
+    "ThreadDevice": ThreadDevice,
+    "ThreadProxy": ThreadProxy,
+    "device": device,
+    "proxy": proxy,
+    "proxy_steerable": proxy_steerable,
+    "select": select,
+    "zmq_poll": zmq_poll,
+}
+
+for _name in dir(_zmq):
+    if not _name.startswith("__"):
+        globals().setdefault(_name, getattr(_zmq, _name))
+
+__all__ = [*_zmq.__all__, *(name for name in REPLACED if name not in _zmq.__all__)]

@@ -1,0 +1,109 @@
+"""`proxy`, `device` and the devices of `zmq.devices`: libzmq's own loops, on native threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gevent._hub_local import get_hub_if_exists
+from gevent.event import Event
+from gevent.monkey import get_original
+from zmq import device as plain_device
+from zmq.backend import proxy as plain_proxy
+from zmq.backend import proxy_steerable as plain_proxy_steerable
+from zmq.devices import ThreadDevice as PlainThreadDevice
+from zmq.devices import ThreadProxy as PlainThreadProxy
+from zmq.sugar.context import Context as PlainContext
+
+from gzmqsource.green.context import Context
+
+_start_thread = get_original("_thread", "start_new_thread")
+
+
+class NativeThread:
+    """As much of `threading.Thread` as a device needs; native also where threads are patched.
+
+    Parameters
+    ----------
+    target : callable
+        What it runs, without arguments.
+    """
+
+    def __init__(self, target: Callable[[], Any]) -> None:
+        self.daemon = True
+        self.error: BaseException | None = None
+        self.value: Any = None
+        self._target = target
+        self._started = False
+        # gevent's events may be set in a thread that has no hub.
+        self._ended = Event()
+
+    def start(self) -> None:
+        """Begin."""
+        self._started = True
+        _start_thread(self._run, ())
+
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self._started and not self._ended.is_set()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait in the hub until it has ended, or *timeout* in seconds."""
+        self._ended.wait(timeout)
+
+    def _run(self) -> None:
+        try:
+            self.value = self._target()
+        except BaseException as error:
+            self.error = error
+        finally:
+            self._ended.set()
+
+
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call what blocks for long in a thread of its own, and wait in the hub."""
+    if get_hub_if_exists() is None:
+        return function(*arguments)
+    thread = NativeThread(lambda: function(*arguments))
+    thread.start()
+    thread.join()
+    if thread.error is not None:
+        raise thread.error
+    return thread.value
+
+
+def proxy(frontend: Any, backend: Any, capture: Any = None) -> Any:
+    """Pass messages between two sockets until their context ends; see `zmq.proxy`.
+
+    libzmq's own proxy runs on a native thread, which the sockets belong to from now on. If the
+    greenlet is killed the proxy goes on.
+    """
+    return _call(plain_proxy, frontend, backend, capture)
+
+
+def proxy_steerable(frontend: Any, backend: Any, capture: Any = None, control: Any = None) -> Any:
+    """Pass messages, steered by a control socket; see `zmq.proxy_steerable` and `proxy`."""
+    return _call(plain_proxy_steerable, frontend, backend, capture, control)
+
+
+def device(device_type: int, frontend: Any, backend: Any = None) -> Any:
+    """Run a device; see `zmq.device` and `proxy`."""
+    return _call(plain_device, device_type, frontend, backend or frontend)
+
+
+def _plain_instance() -> PlainContext[Any]:
+    return PlainContext(shadow=Context.instance())
+
+
+class ThreadDevice(PlainThreadDevice):
+    """A `zmq.devices.ThreadDevice` on a native thread, with plain sockets of the same context."""
+
+    _launch_class: Any = NativeThread
+    context_factory: Any = staticmethod(_plain_instance)
+
+
+class ThreadProxy(PlainThreadProxy):
+    """A `zmq.devices.ThreadProxy` on a native thread, with plain sockets of the same context."""
+
+    _launch_class: Any = NativeThread
+    context_factory: Any = staticmethod(_plain_instance)

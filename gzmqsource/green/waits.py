@@ -1,0 +1,221 @@
+"""What lets greenlets wait on one libzmq socket, whichever Python objects stand for it."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import zmq
+from gevent._hub_local import get_hub_if_exists
+from gevent.event import Event
+from gevent.hub import get_hub
+from zmq.sugar.socket import Socket as PlainSocket
+
+from gzmqsource.deadline import Deadline
+from gzmqsource.errors import InvalidThreadUseError
+from gzmqsource.fairness import Turn, let_io_in
+from gzmqsource.readiness import Readiness
+from gzmqsource.transfer import transfer_for
+
+#: Tries to send without waiting; False for ``EAGAIN``.
+Attempt = Callable[[], bool]
+
+#: Sends one frame with the given flags, and the flags.
+Frame = tuple[Callable[[int], None], int]
+
+
+class Waits:
+    """Readiness, transfer and turn of a libzmq socket, in the hub that uses it.
+
+    It knows the socket by its address, so that it does not keep it from being collected.
+
+    Parameters
+    ----------
+    socket : zmq.Socket
+        Any Python object that stands for the socket.
+    """
+
+    #: The most messages of one turn, and its longest time in seconds; see `gzmqsource.Source`.
+    max_messages = 5000
+    max_seconds = 0.001
+
+    def __init__(self, socket: PlainSocket[Any]) -> None:
+        self.hub = get_hub()
+        self.transfer = transfer_for(PlainSocket(shadow=socket.underlying))
+        self.readiness = Readiness(socket, self.transfer.events)
+        self.turn = Turn(self.hub, self.transfer, self.max_messages, self.max_seconds)
+        #: Frames that libzmq has taken of a message whose last frame is yet to come: what sends
+        #: each, and its flags.
+        self.begun: list[Frame] = []
+        #: Who waits until libzmq has taken their message, in FIFO order.
+        self._pending: dict[_Pending, None] = {}
+        self._sender: gevent.Greenlet[[], None] | None = None
+        self.transfer.pulls = True
+        self.transfer.guard(
+            self._pending,
+            (),
+            0,
+            self.readiness.readers,
+            self.readiness.writers,
+            self.readiness.pollers,
+            self.readiness.check,
+            1,
+        )
+
+    @property
+    def is_here(self) -> bool:
+        """Whether they serve the current hub."""
+        return get_hub_if_exists() is self.hub and not self.readiness.closed
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether somebody waits for libzmq to take a message."""
+        return bool(self._pending)
+
+    def take_turn(self, is_between_messages: Callable[[], bool]) -> None:
+        """Count a call of a greenlet that need not wait; let other I/O in when it is time.
+
+        Never between the frames of a message: another greenlet might take the rest.
+        """
+        transfer = self.transfer
+        if transfer.turn_left <= 0 and self.turn.is_over():
+            if gevent.getcurrent() is self.hub or not is_between_messages():
+                return
+            let_io_in(self.hub)
+            self.turn.is_over()
+        transfer.goes_on()
+
+    def wait_readable(self, deadline: Deadline) -> bool:
+        """Wait until a receive should be tried; False if the deadline came first."""
+        if self.readiness.closed:
+            return True
+        came = self.readiness.wait_readable(deadline.left())
+        self.turn.renew()
+        return came
+
+    def send(self, attempt: Attempt, deadline: Deadline) -> bool:
+        """Wait until *attempt* succeeds; False if the deadline came first.
+
+        If the greenlet is killed its message is not sent.
+        """
+        pending = _Pending(attempt)
+        self._pending[pending] = None
+        try:
+            if self._sender is None:
+                self._sender = gevent.spawn(self._send_pending)
+            if not pending.done.wait(deadline.left()):
+                return False
+        finally:
+            self._pending.pop(pending, None)
+            if not self._pending:
+                self.readiness.wake_writers()  # that greenlet has nothing to do any more
+        if pending.error is not None:
+            raise pending.error
+        return True
+
+    def close(self) -> None:
+        """Stop the watcher, then wake everybody who waits; their calls find the socket closed."""
+        self.transfer.close()
+        self.turn.close()
+        self.readiness.close()
+
+    def __del__(self) -> None:
+        # Nobody waits, for who waits holds the socket; but the turn's timer may be active.
+        if get_hub_if_exists() is self.hub:
+            self.turn.close()
+        elif self.hub.loop:
+            self.hub.loop.run_callback_threadsafe(self.turn.close)
+
+    def _send_pending(self) -> None:
+        try:
+            while self._pending and not self.readiness.closed:
+                self.readiness.write(self._attempt_pending)
+            for pending in list(self._pending):  # it is closed, as each attempt tells
+                self._pending.pop(pending)
+                pending.error = zmq.ZMQError(zmq.ENOTSOCK)
+                pending.done.set()
+        finally:
+            self._sender = None
+
+    def _attempt_pending(self) -> bool:
+        """Try for those who wait, in order; True if one has left, or nobody waits."""
+        progress = False
+        for pending in list(self._pending):
+            try:
+                sent = pending.attempt()
+            except Exception as error:
+                pending.error = error
+                sent = True
+            if sent:
+                progress = True
+                self._pending.pop(pending, None)
+                pending.done.set()
+            elif self.readiness.pollout_is_exact:
+                break
+        return progress or not self._pending
+
+
+class _Pending:
+    """A message whose sender waits."""
+
+    __slots__ = ("attempt", "done", "error")
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+        self.done = Event()
+        self.error: BaseException | None = None
+
+
+#: By the address of the libzmq socket, for as long as a Python object that used it lives.
+_known: weakref.WeakValueDictionary[int, Waits] = weakref.WeakValueDictionary()
+_held: weakref.WeakKeyDictionary[PlainSocket[Any], Waits] = weakref.WeakKeyDictionary()
+
+
+def waits_for(socket: PlainSocket[Any]) -> Waits:
+    """Give the waits of a socket for the current hub.
+
+    Raises
+    ------
+    zmq.ZMQError
+        The socket is closed.
+    gevent.exceptions.InvalidThreadUseError
+        Greenlets of another thread's hub wait on it: libzmq allows one thread at a time.
+    """
+    if socket.closed:
+        raise zmq.ZMQError(zmq.ENOTSOCK)
+    address = int(socket.underlying)
+    waits = _known.get(address)
+    if waits is not None and not waits.readiness.closed:
+        if waits.hub is get_hub():
+            _held[socket] = waits
+            return waits
+        if waits.readiness.waiting:
+            raise InvalidThreadUseError(
+                f"{socket!r} is waited for in the hub of another thread: "
+                "a socket is used by one thread at a time"
+            )
+    waits = _known[address] = _held[socket] = Waits(socket)
+    return waits
+
+
+def known_waits(socket: PlainSocket[Any]) -> Waits | None:
+    """Give the waits of a socket, if it has any and is open."""
+    return None if socket.closed else _known.get(int(socket.underlying))
+
+
+def check_waits(socket: PlainSocket[Any]) -> None:
+    """Repair the edge of a socket after a call that may have eaten it."""
+    waits = known_waits(socket)
+    if waits is not None and waits.is_here:
+        waits.readiness.check()
+
+
+def _forget_inherited() -> None:
+    _known.clear()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_forget_inherited)
