@@ -1,18 +1,18 @@
 """A ZeroMQ socket as a gevent event source."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from gzmqsource.errors import (
-    InvalidThreadUseError,
-    SendError,
-    SourceBroken,
-    SourceClosed,
-    SourceForked,
-)
-from gzmqsource.sender import Sender
-from gzmqsource.source import Source
-
 if TYPE_CHECKING:
+    from gzmqsource.errors import (
+        InvalidThreadUseError,
+        SendError,
+        SourceBroken,
+        SourceClosed,
+        SourceForked,
+    )
+    from gzmqsource.sender import Sender
+    from gzmqsource.source import Source
     from gzmqsource.stats import Stats
 
 __all__ = [
@@ -26,10 +26,13 @@ __all__ = [
     "Stats",
 ]
 
+_MODULES = {"Sender": "sender", "Source": "source", "Stats": "stats"}
+
 
 def __getattr__(name: str) -> Any:
-    if name == "Stats":
-        from gzmqsource.stats import Stats
-
-        return Stats
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # On first use: gevent imports this package, for its plugin, in every program that patches.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f"gzmqsource.{_MODULES.get(name, 'errors')}")
+    value = globals()[name] = getattr(module, name)
+    return value

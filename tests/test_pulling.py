@@ -179,35 +179,6 @@ def test_a_paused_source_gives_nothing_and_then_everything(context):
         assert waiting.get(timeout=5) == [b"message"]
 
 
-def test_open_takes_several_endpoints_and_options(context):
-    source = Source.open(
-        zmq.PULL, bind=["inproc://a", "inproc://b"], context=context, rcvhwm=7, linger=5
-    )
-    one = Source.open(zmq.PUSH, connect="inproc://a", context=context)
-    two = Source.open(zmq.PUSH, connect="inproc://b", context=context)
-    with closing(source, one, two):
-        assert (source.socket.rcvhwm, source.socket.linger) == (7, 5)
-        one.send(b"1")
-        two.send(b"2")
-        assert sorted(source.recv(timeout=5) for _ in range(2)) == [[b"1"], [b"2"]]
-
-
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        ({"bind": "nonsense://x"}, zmq.ZMQError),
-        ({"connect": "tcp://"}, zmq.ZMQError),
-        ({"no_such_option": 1}, AttributeError),
-        ({"outbox": 0}, ValueError),
-        ({"overflow": "explode"}, ValueError),
-    ],
-)
-def test_open_leaves_nothing_open_when_it_fails(context, options, error):
-    with pytest.raises(error):
-        Source.open(zmq.PULL, context=context, **options)
-    context.term()
-
-
 def test_stats_tell_what_happened_and_repr_shows_the_state(context):
     receiver, sender = pair_of(context, "inproc://a", outbox=5, overflow="drop_newest", sndhwm=1)
     with closing(receiver, sender):

@@ -1,0 +1,83 @@
+"""A server as they were written before gevent: a thread for each client, plain blocking sockets.
+
+Run it plain, or cooperative without a change, on one native thread::
+
+    python examples/legacy.py
+    python -m gzmqsource.monkey examples/legacy.py
+
+It answers with the request, after the time that the request asks for, and ends by itself.
+"""
+
+import contextlib
+import threading
+import time
+
+import zmq
+
+CLIENTS = 20
+REQUESTS = 10
+
+
+def work(context, endpoint):
+    """Answer what the broker hands to this thread."""
+    socket = context.socket(zmq.REP)
+    socket.connect(endpoint)
+    while True:
+        try:
+            seconds = socket.recv_json()["sleep"]
+            time.sleep(seconds)
+            socket.send_json({"slept": seconds, "thread": threading.current_thread().name})
+        except zmq.ContextTerminated:
+            break
+    socket.close()
+
+
+def broker(frontend, backend):
+    """Hand requests to threads that are free."""
+    with contextlib.suppress(zmq.ContextTerminated):
+        zmq.proxy(frontend, backend)
+    frontend.close(0)
+    backend.close(0)
+
+
+def client(context, endpoint, answers):
+    """Ask, and wait for the answer."""
+    with context.socket(zmq.REQ) as socket:
+        socket.connect(endpoint)
+        for _ in range(REQUESTS):
+            socket.send_json({"sleep": 0.01})
+            answers.append(socket.recv_json())
+
+
+def main():
+    """Serve some clients, and tell how long it took."""
+    server, clients = zmq.Context(), zmq.Context()
+    frontend, backend = server.socket(zmq.ROUTER), server.socket(zmq.DEALER)
+    port = frontend.bind_to_random_port("tcp://127.0.0.1")
+    backend.bind("inproc://workers")
+    serving = [threading.Thread(target=broker, args=(frontend, backend))]
+    serving += [
+        threading.Thread(target=work, args=(server, "inproc://workers")) for _ in range(CLIENTS)
+    ]
+    for thread in serving:
+        thread.start()
+    answers = []
+    started = time.monotonic()
+    asking = [
+        threading.Thread(target=client, args=(clients, f"tcp://127.0.0.1:{port}", answers))
+        for _ in range(CLIENTS)
+    ]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
+    seconds = time.monotonic() - started
+    clients.term()
+    server.term()
+    for thread in serving:
+        thread.join()
+    print(f"{len(answers)} answers in {seconds:.2f} s, {type(server).__module__}.Context")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""A turn ends at its bounds in messages and in time, and an idle source has none."""
+
+import itertools
+import time
+
+import gevent
+import pytest
+import zmq
+from gevent.queue import Empty
+from helpers import all_blocked, closing
+
+from gzmqsource import Source
+
+
+def work(seconds):
+    """Keep the CPU busy."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+@pytest.mark.parametrize("bound", [1, 10, 100])
+def test_a_turn_ends_after_max_messages(context, bound):
+    got, seen = [], []
+
+    class Bounded(Source):
+        max_messages = bound
+        max_seconds = 1000
+
+    receiver = Bounded.open(zmq.PULL, got.append, bind="inproc://a", context=context)
+    sender = Source.open(zmq.PUSH, connect="inproc://a", context=context)
+
+    def look():
+        # The timer of 0 seconds runs each time the hub has polled.
+        while len(got) < 300:
+            seen.append(len(got))
+            with gevent.get_hub().loop.timer(0) as timer:
+                gevent.get_hub().wait(timer)
+
+    with closing(receiver, sender):
+        for number in range(300):
+            sender.send(b"%d" % number)
+        looking = gevent.spawn(look)
+        receiver.start()
+        looking.join(10)
+        assert receiver.stats().budget_stops >= 300 // bound - 1
+    steps = [after - before for before, after in itertools.pairwise([*seen, 300])]
+    assert max(steps) <= 2 * bound
+    assert [int(number) for (number,) in got] == list(range(300))
+
+
+def test_a_turn_ends_after_max_seconds(context):
+    got, seen = [], []
+
+    class Bounded(Source):
+        max_messages = 1000
+        max_seconds = 0.01
+
+    def handle(message):
+        got.append(message)
+        work(0.005)
+
+    receiver = Bounded.open(zmq.PULL, handle, bind="inproc://a", context=context)
+    sender = Source.open(zmq.PUSH, connect="inproc://a", context=context)
+
+    def look():
+        while len(got) < 60:
+            seen.append(len(got))
+            gevent.sleep(0.001)
+
+    with closing(receiver, sender):
+        for number in range(60):
+            sender.send(b"%d" % number)
+        looking = gevent.spawn(look)
+        receiver.start()
+        looking.join(10)
+        assert receiver.stats().budget_stops >= 5
+    assert len(seen) >= 10
+
+
+@pytest.mark.parametrize("way", ["handled", "pulled"])
+def test_an_idle_source_has_no_turns_and_no_wakeups(context, way):
+    handled = []
+    source = Source.open(
+        zmq.PULL, handled.append if way == "handled" else None, bind="inproc://a", context=context
+    )
+    sender = Source.open(zmq.PUSH, connect="inproc://a", context=context)
+    with closing(source, sender):
+        if way == "handled":
+            source.start()
+            pulling = None
+        else:
+            pulling = gevent.spawn(source.recv)
+        all_blocked()
+        before = source.stats()
+        all_blocked(20)
+        assert source.stats() == before
+        assert before.budget_stops == 0
+        if pulling is not None:
+            pulling.kill()
+            with pytest.raises(Empty):
+                source.recv(block=False)
