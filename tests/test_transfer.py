@@ -1,5 +1,6 @@
 """Whole messages only: whatever dies in the middle of one, and whoever sends beside it."""
 
+import sys
 from collections import deque
 
 import gevent
@@ -52,6 +53,37 @@ def test_what_was_sent_before_an_error_leaves_the_queue_and_the_rest_stays(conte
         assert caught.value.errno == zmq.EFSM
         assert list(queue) == [b"second", b"third"]
         assert transfer.sent == 1
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_a_large_frame_arrives_and_is_then_let_go_of(context, endpoint, frames):
+    """libzmq reads it from where it is, so it must live exactly as long as that takes."""
+    with closing(*pair_of(context, endpoint)) as (receiver, sender):
+        large = [bytes([index]) * (1 << 20) for index in range(frames)]
+        before = [sys.getrefcount(frame) for frame in large]
+        for _ in range(5):
+            sender.send(large)
+            assert receiver.recv(timeout=5) == large
+        wait_until(lambda: [sys.getrefcount(frame) for frame in large] == before)
+
+
+def test_a_large_frame_that_libzmq_does_not_take_is_kept_once(context):
+    with context.socket(zmq.PUSH) as push:
+        large = b"x" * (1 << 20)
+        before = sys.getrefcount(large)
+        transfer = transfer_for(push)
+        for _ in range(5):
+            assert not transfer.send_one(large)
+        wait_until(lambda: sys.getrefcount(large) == before)
+
+
+def test_large_frames_that_never_left_are_let_go_of_with_their_socket(context):
+    large = b"x" * (1 << 20)
+    before = sys.getrefcount(large)
+    with closing(*pair_of(context, "inproc://large", sndhwm=5, linger=0)) as (_, sender):
+        for _ in range(8):
+            sender.send(large)
+    wait_until(lambda: sys.getrefcount(large) == before)
 
 
 class Dying:
