@@ -40,7 +40,7 @@ class Turn:
 
     __slots__ = (
         *("_before", "_closed", "_ends", "_granted", "_hub", "_left"),
-        *("_max_messages", "_max_seconds", "_timer", "_transfer", "stride"),
+        *("_max_messages", "_max_seconds", "_renewal", "_timer", "_transfer", "stride"),
     )
 
     #: The most messages between two looks at the clock: a look costs as much as half a message.
@@ -54,6 +54,7 @@ class Turn:
         self._transfer = transfer
         self._max_messages = max_messages
         self._max_seconds = max_seconds
+        self._renewal = min(self.max_stride, max_messages)
         self._timer: Any = None
         self._closed = False
         self._left = self._granted = 0
@@ -88,9 +89,7 @@ class Turn:
         Most who wait take a message or two and wait again, and a timer would cost them a turn of
         the loop.
         """
-        self._granted = self._transfer.grant(
-            min(self.max_stride, self._max_messages), self.stride, self._max_seconds / 8
-        )
+        self._granted = self._transfer.grant(self._renewal, self.stride, self._max_seconds / 8)
 
     def close(self) -> None:
         """Close the timer for good: libuv crashes if one is collected while it is active."""

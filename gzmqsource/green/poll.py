@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -104,13 +103,10 @@ def _wait(sockets: Sequence[tuple[Any, int]], timeout: float | None) -> None:
             watcher.close()
 
 
-def _is_between_messages(socket: PlainSocket[Any]) -> bool:
-    return not socket.get(zmq.RCVMORE)
-
-
 def _take_turn(sockets: Sequence[tuple[Any, int]]) -> None:
     """Let other I/O in when a greenlet polls all the time and need not wait."""
     for socket, _ in sockets:
         if isinstance(socket, PlainSocket):
-            waits_for(socket).take_turn(functools.partial(_is_between_messages, socket))
+            waits = waits_for(socket)
+            waits.take_turn(waits.is_between_messages)
             return

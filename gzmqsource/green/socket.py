@@ -59,10 +59,9 @@ class Socket(PlainSocket[_ReturnT]):
     def recv(self, flags: int = 0, copy: bool = True, track: bool = False) -> Any:
         """Receive one frame; see `zmq.Socket.recv`."""
         waits = self._waits
-        frame: Any = None
         if waits is not None and copy and not flags:
-            frame = waits.transfer.receive_frame_direct()
-            if frame is not None and frame is not False:
+            frame = self._pull(waits, waits.transfer.receive_frame_direct)
+            if frame is not None:
                 return frame
         return self._receive(functools.partial(BackendSocket.recv, self), flags, copy, track)
 
@@ -70,8 +69,8 @@ class Socket(PlainSocket[_ReturnT]):
         """Receive one message, as a list of its frames; see `zmq.Socket.recv_multipart`."""
         waits = self._waits
         if waits is not None and copy and not flags and type(self).recv is Socket.recv:
-            message = waits.transfer.receive_direct()
-            if message:
+            message = self._pull(waits, waits.transfer.receive_direct)
+            if message is not None:
                 return message
         return super().recv_multipart(flags, copy=copy, track=track)
 
@@ -175,6 +174,17 @@ class Socket(PlainSocket[_ReturnT]):
             waits = self._waits = waits_for(self)
         return waits
 
+    def _pull(self, waits: Waits, receive: Callable[[], Any]) -> Any:
+        """Receive by a short cut, after a wait if there is nothing; None to take the long way."""
+        found = receive()
+        if found is False:
+            deadline = waits.deadline(zmq.RCVTIMEO)
+            while found is False:
+                if not waits.wait_readable(deadline):
+                    raise zmq.Again
+                found = receive()
+        return found
+
     def _receive(self, receive: Callable[..., Any], flags: int, *arguments: Any) -> Any:
         """Call *receive* until there is something, or ``RCVTIMEO`` is over."""
         waits = self._enter()
@@ -182,12 +192,12 @@ class Socket(PlainSocket[_ReturnT]):
             return receive(flags | _NOBLOCK, *arguments)
         readiness = waits.readiness
         if not flags & _NOBLOCK:
-            waits.take_turn(lambda: not self.get(zmq.RCVMORE))
+            waits.take_turn(waits.is_between_messages)
         deadline: Deadline | None = None
-        if readiness.readers and not flags & _NOBLOCK and not self.get(zmq.RCVMORE):
+        if readiness.readers and not flags & _NOBLOCK and waits.is_between_messages():
             # Others were here first: they are woken before this greenlet.
             readiness.check()
-            deadline = self._deadline(zmq.RCVTIMEO)
+            deadline = waits.deadline(zmq.RCVTIMEO)
             if not waits.wait_readable(deadline):
                 raise zmq.Again
         while True:
@@ -198,7 +208,7 @@ class Socket(PlainSocket[_ReturnT]):
                     raise
             finally:
                 readiness.check()
-            deadline = deadline or self._deadline(zmq.RCVTIMEO)
+            deadline = deadline or waits.deadline(zmq.RCVTIMEO)
             if not waits.wait_readable(deadline):
                 raise zmq.Again
 
@@ -216,7 +226,7 @@ class Socket(PlainSocket[_ReturnT]):
             # Nobody overtakes those who wait.
             sent = (flags & _NOBLOCK or not waits.is_sending) and attempt()
             if not sent and not flags & _NOBLOCK:
-                sent = waits.send(attempt, self._deadline(zmq.SNDTIMEO))
+                sent = waits.send(attempt, waits.deadline(zmq.SNDTIMEO))
             if not sent:
                 raise zmq.Again
         except BaseException:
@@ -255,10 +265,6 @@ class Socket(PlainSocket[_ReturnT]):
             else:
                 return True
             done = 0
-
-    def _deadline(self, option: int) -> Deadline:
-        timeout: Any = self.get(option)
-        return Deadline(None if timeout < 0 else timeout / 1000)
 
 
 def _repairing(name: str) -> Callable[..., Any]:

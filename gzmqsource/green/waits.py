@@ -26,6 +26,8 @@ Attempt = Callable[[], bool]
 #: Sends one frame with the given flags, and the flags.
 Frame = tuple[Callable[[int], None], int]
 
+_NEVER = Deadline(None)
+
 
 class Waits:
     """Readiness, transfer and turn of a libzmq socket, in the hub that uses it.
@@ -74,6 +76,15 @@ class Waits:
     def is_sending(self) -> bool:
         """Whether somebody waits for libzmq to take a message."""
         return bool(self._pending)
+
+    def deadline(self, option: int) -> Deadline:
+        """Give the deadline of a call that begins now: ``RCVTIMEO`` or ``SNDTIMEO`` tells it."""
+        timeout = self.transfer.option(option)
+        return _NEVER if timeout < 0 else Deadline(timeout / 1000)
+
+    def is_between_messages(self) -> bool:
+        """Whether the frame that was received last, if any, was the last of its message."""
+        return not self.transfer.option(zmq.RCVMORE)
 
     def take_turn(self, is_between_messages: Callable[[], bool]) -> None:
         """Count a call of a greenlet that need not wait; let other I/O in when it is time.

@@ -42,6 +42,9 @@ class Transfer(Protocol):
     def events(self) -> int:
         """Read ``ZMQ_EVENTS``, after every command in the mailbox was processed."""
 
+    def option(self, option: int) -> int:
+        """Read a socket option that is an int."""
+
     def receive(self, into: list[list[Any]], max_messages: int, max_bytes: int) -> bool:
         """Append whole messages until ``EAGAIN`` or a limit.
 

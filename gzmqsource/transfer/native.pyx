@@ -356,10 +356,14 @@ cdef class NativeTransfer:
 
     def events(self):
         """See `Transfer.events`."""
+        return self.option(EVENTS)
+
+    cpdef int option(self, int option) except? -1:
+        """See `Transfer.option`."""
         cdef int value = 0
         cdef size_t size = sizeof(int)
         self.check_open()
-        while zmq_getsockopt(self.handle, EVENTS, &value, &size) != 0:
+        while zmq_getsockopt(self.handle, option, &value, &size) != 0:
             raise_unless_interrupted()
         return value
 

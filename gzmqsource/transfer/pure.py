@@ -44,6 +44,11 @@ class PureTransfer:
         events: int = self._getsockopt(_EVENTS)
         return events
 
+    def option(self, option: int) -> int:
+        """See `Transfer.option`."""
+        value: int = self._getsockopt(option)
+        return value
+
     def receive(self, into: list[list[Any]], max_messages: int, max_bytes: int) -> bool:
         """See `Transfer.receive`."""
         # A Frame knows whether more follow: 0.64 us a message, where asking the socket for
