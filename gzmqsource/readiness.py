@@ -40,7 +40,7 @@ import select
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import zmq
 from gevent.hub import Waiter, get_hub
@@ -50,6 +50,23 @@ _POLLIN, _POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)
 #: Socket types whose ``POLLOUT`` does not speak for the message at hand: it stands for any peer
 #: (ROUTER, STREAM), or is always set while ``XPUB_NODROP`` still gives ``EAGAIN``.
 _ANY_PEER = frozenset({zmq.ROUTER, zmq.STREAM, zmq.PUB, zmq.XPUB})
+
+
+class Polled(Protocol):
+    """A socket's place in a set that is polled."""
+
+    #: The bits of ``ZMQ_EVENTS`` that are polled for.
+    mask: int
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a greenlet waits."""
+
+    def suspect(self) -> None:
+        """Take note that a call may have changed the events, and has eaten the edge."""
+
+    def wake(self) -> None:
+        """Let those who wait look, soon."""
 
 
 class Readiness:
@@ -89,8 +106,8 @@ class Readiness:
         #: takes 700 bytes more, and few greenlets wait on one socket.
         self.readers: list[Waiter[object]] = []
         self.writers: list[Waiter[object]] = []
-        #: Who waits for one of several sockets, each with its mask of ``ZMQ_EVENTS``.
-        self.pollers: list[tuple[Waiter[object], int]] = []
+        #: Who polls this socket beside others, waiting or not.
+        self.pollers: list[Polled] = []
         self._watcher: Any = None
         self._look_scheduled = False
         #: Whether waiting is over for good.
@@ -102,7 +119,8 @@ class Readiness:
     @property
     def waiting(self) -> int:
         """How many greenlets wait."""
-        return len(self.readers) + len(self.writers) + len(self.pollers)
+        polling = sum(poller.is_waiting for poller in self.pollers)
+        return len(self.readers) + len(self.writers) + polling
 
     def check(self) -> None:
         """Look at the socket again before the loop polls: a call may have eaten the edge.
@@ -110,7 +128,9 @@ class Readiness:
         To be called after each call that reads the mailbox. Many calls in one turn of the hub
         share one look, and with nobody waiting it costs nothing.
         """
-        if not self._look_scheduled and (self.readers or self.writers or self.pollers):
+        for poller in self.pollers:
+            poller.suspect()
+        if not self._look_scheduled and self.waiting:
             self._look_scheduled = True
             self.hub.loop.run_callback(self._look)
 
@@ -147,10 +167,7 @@ class Readiness:
             if attempt():
                 break
             events = self._read_events()
-            if events & _POLLIN and self.readers:
-                self.hub.loop.run_callback(self._wake, self.readers, 1)
-            if self.pollers:
-                self.hub.loop.run_callback(self._wake_pollers, events)
+            self.tell(events)
             if self.pollout_is_exact:
                 if not events & _POLLOUT:
                     self._wait(self.writers, None)
@@ -167,24 +184,22 @@ class Readiness:
                 confirmed = not self._wait(self.writers, self.confirm_after)
         self.check()
 
-    def watch(self, waiter: Waiter[object], mask: int) -> None:
-        """Let *waiter* be switched to when ``ZMQ_EVENTS`` has a bit of *mask*; see `unwatch`.
-
-        To be called after a look at the events, with no switch in between. A close wakes it too.
-        """
-        self._start_watcher()
-        self.pollers.append((waiter, mask))
-
-    def unwatch(self, waiter: Waiter[object]) -> None:
-        """Forget *waiter*."""
-        self.pollers[:] = [entry for entry in self.pollers if entry[0] is not waiter]
-        self._stop_watcher()
+    def tell(self, events: int) -> None:
+        """Wake whom *events* let go on; for who has read ``ZMQ_EVENTS``, and so eaten the edge."""
+        if events & _POLLIN and self.readers:
+            self.hub.loop.run_callback(self._wake, self.readers, 1)
+        if self.writers and (events & _POLLOUT or not self.pollout_is_exact):
+            self.wake_writers()
+        for poller in self.pollers:
+            if events & poller.mask:
+                poller.wake()
 
     def wake_all(self) -> None:
         """Make everybody who waits now look at its owner's state."""
+        for poller in self.pollers:
+            poller.wake()
         if not self.waiting:
             return
-        self.hub.loop.run_callback(self._wake_pollers, ~0)
         self.hub.loop.run_callback(self._wake, self.readers, len(self.readers))
         self.wake_writers()
 
@@ -202,7 +217,11 @@ class Readiness:
         events = self._events()
         could_read = bool(self.readers and events & _POLLIN)
         could_write = bool(self.writers and events & _POLLOUT and self.pollout_is_exact)
-        return could_read or could_write or any(events & mask for _, mask in self.pollers)
+        return (
+            could_read
+            or could_write
+            or any(poller.is_waiting and events & poller.mask for poller in self.pollers)
+        )
 
     def close(self) -> None:
         """Stop and close the watcher, then wake everybody who waits.
@@ -248,11 +267,11 @@ class Readiness:
     def _start_watcher(self) -> None:
         if self._watcher is None:
             self._watcher = self.hub.loop.io(self._fd, 1, ref=self._ref)
-        if not (self.readers or self.writers or self.pollers):
+        if not (self.readers or self.writers):
             self._watcher.start(self._on_edge)
 
     def _stop_watcher(self) -> None:
-        if not (self.readers or self.writers or self.pollers) and self._watcher is not None:
+        if not (self.readers or self.writers) and self._watcher is not None:
             self._watcher.stop()
 
     def _on_edge(self) -> None:
@@ -279,8 +298,9 @@ class Readiness:
             self._wake(self.readers, 1)
         if events & _POLLOUT or not self.pollout_is_exact:
             self._wake(self.writers, len(self.writers))
-        if self.pollers:
-            self._wake_pollers(events)
+        for poller in self.pollers:
+            if events & poller.mask:
+                poller.wake()
 
     def _read_events(self) -> int:
         try:
@@ -295,11 +315,6 @@ class Readiness:
         for _ in range(min(most, len(queue))):
             if queue:
                 queue.pop(0).switch(None)
-
-    def _wake_pollers(self, events: int) -> None:
-        for waiter, mask in list(self.pollers):
-            if events & mask and (waiter, mask) in self.pollers:
-                waiter.switch(None)
 
 
 _TIMED_OUT = object()

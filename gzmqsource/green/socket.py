@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -15,23 +14,12 @@ from zmq.sugar.socket import Socket as PlainSocket
 from gzmqsource.deadline import Deadline
 from gzmqsource.green.poll import Poller
 from gzmqsource.green.tracker import MessageTracker
-from gzmqsource.green.waits import Frame, Waits, known_waits, waits_for
+from gzmqsource.green.waits import Frame, Waits, generation, known_waits, waits_for
 from gzmqsource.transfer.pure import DROPPING_TYPES
 
 _NOBLOCK, _SNDMORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
 
 _ReturnT = TypeVar("_ReturnT", covariant=True)
-
-#: How many forks lie between this process and the first.
-_generation = 0
-
-
-def _count_fork() -> None:
-    global _generation
-    _generation += 1
-
-
-os.register_at_fork(after_in_child=_count_fork)
 
 
 class Socket(PlainSocket[_ReturnT]):
@@ -54,7 +42,7 @@ class Socket(PlainSocket[_ReturnT]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[misc]
-        self._made_in = _generation
+        self._made_in = generation()
 
     def recv(self, flags: int = 0, copy: bool = True, track: bool = False) -> Any:
         """Receive one frame; see `zmq.Socket.recv`."""
@@ -163,7 +151,7 @@ class Socket(PlainSocket[_ReturnT]):
 
     def _enter(self) -> Waits | None:
         """Give what this socket waits with in the current hub; None if it is closed."""
-        if self._made_in not in (None, _generation):
+        if self._made_in not in (None, generation()):
             raise zmq.ZMQError(
                 zmq.ENOTSOCK, f"{self!r} was made in the parent process: make a new one"
             )

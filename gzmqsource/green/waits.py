@@ -208,6 +208,8 @@ def waits_for(socket: PlainSocket[Any]) -> Waits:
                 f"{socket!r} is waited for in the hub of another thread: "
                 "a socket is used by one thread at a time"
             )
+        for polled in waits.readiness.pollers:
+            polled.suspect()  # of what is done here they will not hear
     waits = _known[address] = _held[socket] = Waits(socket)
     return waits
 
@@ -224,7 +226,17 @@ def check_waits(socket: PlainSocket[Any]) -> None:
         waits.readiness.check()
 
 
+def generation() -> int:
+    """Count the forks that lie between this process and the first."""
+    return _generation
+
+
+_generation = 0
+
+
 def _forget_inherited() -> None:
+    global _generation
+    _generation += 1
     _known.clear()
     _held.clear()
 
