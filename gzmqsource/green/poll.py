@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import select as _select
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import zmq
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Waiter, get_hub
+from gevent.monkey import get_original
 from zmq.backend import zmq_poll as plain_poll
 from zmq.sugar.poll import Poller as PlainPoller
 from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource.deadline import Deadline
-from gzmqsource.green.waits import check_waits, generation, known_waits, waits_for
+from gzmqsource.green.waits import check_waits, generation, known_waits, reports_calls, waits_for
 
 Events = list[tuple[Any, int]]
 
 _POLLIN, _POLLOUT, _POLLERR = int(zmq.POLLIN), int(zmq.POLLOUT), int(zmq.POLLERR)
 _TIMED_OUT = object()
+
+try:
+    # gevent removes it from `select` when it patches.
+    _epoll: Any = get_original("select", "epoll")
+except AttributeError:
+    _epoll = None
 
 
 def zmq_poll(sockets: Sequence[tuple[Any, int]], timeout: int | float | None = -1) -> Events:
@@ -164,7 +170,7 @@ class _PollSet:
             place = self._places[socket] = _Place(self, socket, mask, next(self._order))
             place.waits.readiness.pollers.append(place)
             self._suspects[place] = None
-            if not hasattr(type(socket), "_waits"):  # it is not a green one
+            if not reports_calls(socket):
                 self._opaque[place] = None
             self._by_fd.setdefault(place.fd, []).append(place)
             if self._epoll is not None:
@@ -223,13 +229,13 @@ class _PollSet:
 
     @property
     def _is_large(self) -> bool:
-        return len(self._by_fd) > self.few and hasattr(_select, "epoll")
+        return len(self._by_fd) > self.few and _epoll is not None
 
     @property
     def _edges(self) -> Any:
         """Give the epoll set."""
         if self._epoll is None:
-            self._epoll = _select.epoll()
+            self._epoll = _epoll()
             for fd in self._by_fd:
                 self._add_to_epoll(fd)
         return self._epoll
@@ -294,7 +300,7 @@ class _PollSet:
 
     def _add_to_epoll(self, fd: int) -> None:
         with contextlib.suppress(FileExistsError):  # two Python objects for one socket
-            self._epoll.register(fd, _select.EPOLLIN)
+            self._epoll.register(fd, _POLLIN)  # EPOLLIN is the same bit
 
     def _wake(self) -> None:
         self._wake_scheduled = False

@@ -14,7 +14,7 @@ from zmq.sugar.socket import Socket as PlainSocket
 from gzmqsource.deadline import Deadline
 from gzmqsource.green.poll import Poller
 from gzmqsource.green.tracker import MessageTracker
-from gzmqsource.green.waits import Frame, Waits, generation, known_waits, waits_for
+from gzmqsource.green.waits import Frame, Waits, check_waits, generation, known_waits, waits_for
 from gzmqsource.transfer.pure import DROPPING_TYPES
 
 _NOBLOCK, _SNDMORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
@@ -159,7 +159,7 @@ class Socket(PlainSocket[_ReturnT]):
         if self._closed:
             return None
         if waits is None or not waits.is_here:
-            waits = self._waits = waits_for(self)
+            waits = waits_for(self)
         return waits
 
     def _pull(self, waits: Waits, receive: Callable[[], Any]) -> Any:
@@ -263,9 +263,10 @@ def _repairing(name: str) -> Callable[..., Any]:
         try:
             return method(self, *args, **kwargs)
         finally:
-            waits = self._waits
-            if waits is not None:
-                waits.readiness.check()
+            if self._waits is not None:
+                self._waits.readiness.check()
+            else:
+                check_waits(self)  # another Python object may stand for the same socket
 
     return call
 

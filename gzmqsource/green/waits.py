@@ -201,7 +201,7 @@ def waits_for(socket: PlainSocket[Any]) -> Waits:
     waits = _known.get(address)
     if waits is not None and not waits.readiness.closed:
         if waits.hub is get_hub():
-            _held[socket] = waits
+            _hold(socket, waits)
             return waits
         if waits.readiness.waiting:
             raise InvalidThreadUseError(
@@ -210,8 +210,22 @@ def waits_for(socket: PlainSocket[Any]) -> Waits:
             )
         for polled in waits.readiness.pollers:
             polled.suspect()  # of what is done here they will not hear
-    waits = _known[address] = _held[socket] = Waits(socket)
+    waits = _known[address] = Waits(socket)
+    _hold(socket, waits)
     return waits
+
+
+def reports_calls(socket: PlainSocket[Any]) -> bool:
+    """Whether it is a green socket, each call of which calls `Readiness.check`."""
+    return hasattr(type(socket), "_waits")
+
+
+def _hold(socket: PlainSocket[Any], waits: Waits) -> None:
+    """Let the waits live as long as the socket."""
+    if reports_calls(socket):
+        socket._waits = waits
+    else:
+        _held[socket] = waits
 
 
 def known_waits(socket: PlainSocket[Any]) -> Waits | None:
