@@ -20,6 +20,7 @@ CONTENDERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "pyzmq": ("blocking", "", {"module": "zmq"}),
     "pyzmq, copy=False": ("blocking", "", {"module": "zmq", "copy": False}),
     "zmq.green": ("blocking", "", {"module": "zmq.green"}),
+    "gzmqsource.green": ("blocking", "", {"module": "gzmqsource.green"}),
     "eventlet": ("blocking", "", {"module": "eventlet.green.zmq"}),
     "zerorpc": ("blocking", "", {"module": "zerorpc.gevent_zmq"}),
     "zmq.asyncio": ("coroutines", "", {}),
