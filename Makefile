@@ -3,7 +3,7 @@ BIN := .venv/bin
 QUESTIONS := throughput roundtrip green idle fairness busy startup
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test lint bench bench-plots quick sanitize clean
+.PHONY: help demo test faults lint bench bench-plots quick sanitize clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ test: .venv/installed  ## The whole suite: native and pure, libev and libuv, pat
 	GEVENT_LOOP=libev-cext $(PYTEST) $(PYTEST_ARGS)
 	GEVENT_LOOP=libuv GZMQSOURCE_TRANSFER=pure $(PYTEST) $(PYTEST_ARGS)
 	GEVENT_LOOP=libev-cext GZMQSOURCE_TEST_PATCHED=1 $(PYTEST) $(PYTEST_ARGS)
+
+faults: .venv/installed  ## The faults of zmq.green, over it and over the drop-in, into docs/
+	$(BIN)/python tests/green/faults.py
 
 lint: .venv/installed  ## Style and types
 	$(BIN)/ruff check

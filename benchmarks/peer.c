@@ -57,8 +57,6 @@ typedef struct {
     double delay_50, delay_99, delay_max; /* of a round trip, in seconds */
 } result_t;
 
-static int stays = 0;
-
 static void *find(void *library, const char *name)
 {
     void *address = dlsym(library, name);
@@ -206,15 +204,18 @@ static void ask_all(void *socket, long count, size_t size, long pause, result_t 
     free(body);
 }
 
-/* Play a role to its end. The sockets are closed, and what they hold still goes out. */
+/* Play a role to its end. The sockets are closed, and what they hold still goes out.
+
+   libzmq loses what the receiver has not yet read if a sender closes while the receiver is at its
+   high-water mark. So a sender stays until the end of the descriptor STAY, if that is not -1. */
 void peer_run(const char *libzmq, void *context, const char *role, const char *endpoints,
-              long count, long size, long frames, result_t *result)
+              long count, long size, long frames, int stay, result_t *result)
 {
     static const struct { const char *name; int type; } roles[] = {
         {"send", PUSH}, {"receive", PULL}, {"ask", REQ}, {"echo", REP}, {"ping", REQ}};
     void *sockets[MAX_SOCKETS];
     int n = 0, type = -1, for_ever = -1;
-    char *list = strdup(endpoints), *rest = list, *endpoint;
+    char *list = strdup(endpoints), *rest = list, *endpoint, byte;
 
     load(libzmq);
     memset(result, 0, sizeof *result);
@@ -239,10 +240,8 @@ void peer_run(const char *libzmq, void *context, const char *role, const char *e
         echo_all(sockets[0], count, result);
     else
         ask_all(sockets[0], count, size, strcmp(role, "ping") ? 0 : frames, result);
-    /* libzmq loses what the receiver has not yet read if a sender closes while the receiver is at
-       its high-water mark. So a sender stays until its standard input ends. */
-    if (stays && !strcmp(role, "send"))
-        while (getchar() != EOF)
+    if (stay != -1 && !strcmp(role, "send"))
+        while (read(stay, &byte, 1) > 0)
             ;
     while (n)
         check(zmq.close(sockets[--n]));
@@ -256,11 +255,10 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: peer LIBZMQ ROLE ENDPOINTS COUNT SIZE FRAMES\n");
         return 2;
     }
-    stays = 1;
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* not to outlive the contender */
     load(argv[1]);
     context = zmq.ctx_new();
-    peer_run(argv[1], context, argv[2], argv[3], atol(argv[4]), atol(argv[5]), atol(argv[6]),
+    peer_run(argv[1], context, argv[2], argv[3], atol(argv[4]), atol(argv[5]), atol(argv[6]), 0,
              &result);
     check(zmq.ctx_term(context));
     printf("{\"seconds\": %.9f, \"messages\": %ld, \"checksum\": %llu, "

@@ -65,6 +65,7 @@ class Peer:
         frames: int = 1,
         context: zmq.Context[Any] | None = None,
         nice: int = 0,
+        stay: int = -1,
     ) -> None:
         arguments = [libzmq(), role, endpoint, str(count), str(size), str(frames)]
         self._result = Result()
@@ -86,6 +87,7 @@ class Peer:
                     ctypes.c_long(count),
                     ctypes.c_long(size),
                     ctypes.c_long(frames),
+                    ctypes.c_int(stay),
                     ctypes.byref(self._result),
                 ),
             )

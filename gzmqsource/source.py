@@ -76,7 +76,7 @@ class Source:
     max_batch = 128
 
     #: The most bytes read in one call, so that a batch of large messages stays small in memory.
-    max_bytes = 1 << 20
+    max_bytes = 1 << 17
 
     #: Seconds to pause after the second error in a row; each further one doubles the pause.
     min_delay = 0.01

@@ -1,11 +1,36 @@
 """The drop-in under test: gzmqsource's, or pyzmq's own with ``GZMQSOURCE_TEST_GREEN=zmq.green``."""
 
 import importlib
+import json
+import os
+import pathlib
 
 import pytest
 from gevent.monkey import get_original
 from green_under_test import NAME
 from zmq.sugar.context import Context as PlainContext
+
+#: Fault: whether all its tests have passed.
+FAULTS = pytest.StashKey()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Note for each fault whether a test of it has failed; see ``faults.py``."""
+    report = yield
+    marker = item.get_closest_marker("fault")
+    if marker is not None and not report.skipped:
+        faults = item.config.stash.setdefault(FAULTS, {})
+        faults[marker.args[0]] = faults.get(marker.args[0], True) and not report.failed
+    return report
+
+
+def pytest_sessionfinish(session):
+    if "GZMQSOURCE_FAULTS" in os.environ:
+        folder = pathlib.Path(os.environ["GZMQSOURCE_FAULTS"])
+        folder.mkdir(parents=True, exist_ok=True)
+        faults = session.config.stash.get(FAULTS, {})
+        (folder / f"{NAME}.json").write_text(json.dumps(faults))
 
 
 @pytest.fixture(scope="session")

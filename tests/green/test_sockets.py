@@ -1,0 +1,446 @@
+"""The drop-in is pyzmq: all that sockets and contexts offer works, and waits in the hub."""
+
+import gc
+import pickle
+import time
+
+import gevent
+import pytest
+import zmq
+from gevent.monkey import get_original
+from helpers import all_blocked, wait_until
+from zmq.sugar.context import Context as PlainContext
+from zmq.sugar.socket import Socket as PlainSocket
+
+# Names and types
+
+
+def test_every_name_of_zmq_is_offered(green):
+    assert [name for name in zmq.__all__ if not hasattr(green, name)] == []
+    assert [
+        name for name in dir(zmq) if not name.startswith("_") and not hasattr(green, name)
+    ] == []
+
+
+def test_sockets_and_contexts_are_pyzmqs(green, context):
+    socket = context.socket(zmq.PULL)
+    assert isinstance(socket, PlainSocket)
+    assert isinstance(context, PlainContext)
+    assert issubclass(green.Poller, zmq.sugar.poll.Poller)
+    assert green.Context.instance() is green.Context.instance()
+    assert type(green.Context.instance()) is green.Context
+    green.Context.instance().term()
+
+
+def test_the_classes_are_generic_as_pyzmqs(green):
+    def annotated(socket: "green.Socket[bytes]") -> "green.Context[green.Socket[bytes]]": ...
+
+    assert green.Socket[bytes]
+    assert green.Context[green.Socket[bytes]]
+    assert annotated
+
+
+def test_a_subclass_that_skips_init_works(green, endpoint):
+    class Socket(green.Socket):
+        def __init__(self, *args, **kwargs):
+            PlainSocket.__init__(self, *args, **kwargs)
+
+    class Context(green.Context):
+        _socket_class = Socket
+
+        def __init__(self, *args, **kwargs):
+            PlainContext.__init__(self, *args, **kwargs)
+
+    with Context() as context, context.socket(zmq.PULL) as pull, context.socket(zmq.PUSH) as push:
+        assert type(pull) is Socket
+        pull.bind(endpoint)
+        push.connect(pull.LAST_ENDPOINT.decode())
+        waiting = gevent.spawn(pull.recv)
+        all_blocked()
+        push.send(b"x")
+        assert waiting.get(timeout=5) == b"x"
+
+
+def test_a_subclass_may_change_recv_and_send(green, endpoint):
+    class Shouting(green.Socket):
+        def send(self, data, flags=0, copy=True, track=False, **kwargs):
+            return super().send(bytes(data).upper(), flags, copy, track, **kwargs)
+
+        def recv(self, flags=0, copy=True, track=False):
+            return super().recv(flags, copy, track) + b"!"
+
+    class Context(green.Context):
+        _socket_class = Shouting
+
+    with Context() as context, context.socket(zmq.PULL) as pull, context.socket(zmq.PUSH) as push:
+        pull.bind(endpoint)
+        push.connect(pull.LAST_ENDPOINT.decode())
+        for _ in range(2):  # with and without the short cuts
+            push.send_multipart([b"a", b"b"])
+            assert pull.recv_multipart() == [b"A!", b"B!"]
+
+
+def test_shadows_share_the_socket_and_its_waiters(green, context, pair):
+    receiver, sender = pair()
+    shadow = green.Socket.shadow(receiver.underlying)
+    waiting = [gevent.spawn(receiver.recv)]
+    all_blocked()
+    waiting.append(gevent.spawn(shadow.recv))
+    all_blocked()
+    for number in range(2):
+        sender.send(b"%d" % number)
+        get_original("time", "sleep")(0.02)
+        shadow.get(zmq.EVENTS)  # eats the edge
+    assert [greenlet.get(timeout=5) for greenlet in waiting] == [b"0", b"1"]
+    again = green.Context.shadow(context.underlying)
+    with again.socket(zmq.PULL) as other:
+        assert isinstance(other, green.Socket)
+
+
+def test_options_are_attributes_and_methods(pair):
+    receiver, _ = pair()
+    receiver.rcvtimeo = 7
+    assert receiver.RCVTIMEO == receiver.getsockopt(zmq.RCVTIMEO) == receiver.get(zmq.RCVTIMEO) == 7
+    receiver.setsockopt_string(zmq.IDENTITY, "me")
+    assert receiver.getsockopt_string(zmq.IDENTITY) == "me"
+    receiver.set_hwm(5)
+    assert receiver.get_hwm() == 5
+    with pytest.raises(AttributeError):
+        receiver.no_such_option = 1
+
+
+def test_the_end_of_a_with_block_closes(green):
+    with green.Context() as context:
+        with context.socket(zmq.PULL) as socket, socket.bind("inproc://x"):
+            pass
+        assert socket.closed
+    assert context.closed
+
+
+# Messages
+
+
+FORMS = {
+    "string": ("send_string", "recv_string", "grüße"),
+    "json": ("send_json", "recv_json", {"a": [1, None]}),
+    "pyobj": ("send_pyobj", "recv_pyobj", {"a": (1, 2)}),
+    "multipart": ("send_multipart", "recv_multipart", [b"a", b"", b"c" * 100_000]),
+    "frame": ("send", "recv", b"x" * 100_000),
+    "empty": ("send", "recv", b""),
+}
+
+
+@pytest.mark.parametrize(("send", "recv", "value"), FORMS.values(), ids=list(FORMS))
+def test_what_is_sent_arrives_with_and_without_a_wait(pair, send, recv, value):
+    receiver, sender = pair()
+    for _ in range(2):
+        waiting = gevent.spawn(getattr(receiver, recv))
+        all_blocked()
+        getattr(sender, send)(value)
+        assert waiting.get(timeout=5) == value
+        getattr(sender, send)(value)
+        assert getattr(receiver, recv)() == value
+
+
+def test_serialisers_wait_too(pair):
+    receiver, sender = pair()
+    waiting = gevent.spawn(receiver.recv_serialized, lambda frames: pickle.loads(frames[0]))
+    all_blocked()
+    sender.send_serialized((1, 2), lambda value: [pickle.dumps(value)])
+    assert waiting.get(timeout=5) == (1, 2)
+
+
+@pytest.mark.parametrize("data", [b"abc", bytearray(b"abc"), memoryview(b"abc"), zmq.Frame(b"abc")])
+def test_any_buffer_can_be_sent(pair, data):
+    receiver, sender = pair()
+    sender.send(data)
+    sender.send_multipart([data, b"d"])
+    assert receiver.recv() == b"abc"
+    assert receiver.recv_multipart() == [b"abc", b"d"]
+
+
+def test_frames_are_received_without_a_copy(pair):
+    receiver, sender = pair()
+    for _ in range(2):
+        waiting = gevent.spawn(receiver.recv_multipart, copy=False)
+        all_blocked()
+        sender.send_multipart([b"a", b"b"], copy=False)
+        first, last = waiting.get(timeout=5)
+        assert (first.bytes, first.more, last.bytes, last.more) == (b"a", True, b"b", False)
+
+
+@pytest.mark.skipif(not hasattr(zmq.Socket, "recv_into"), reason="pyzmq before 26.4")
+def test_recv_into_fills_a_buffer_with_and_without_a_wait(pair):
+    receiver, sender = pair()
+    buffer = bytearray(5)
+    for _ in range(2):
+        waiting = gevent.spawn(receiver.recv_into, buffer)
+        all_blocked()
+        sender.send(b"abc")
+        assert waiting.get(timeout=5) == 3
+        assert buffer == b"abc\0\0"
+
+
+def test_frames_of_a_message_are_sent_and_received_one_by_one(pair):
+    receiver, sender = pair()
+    sender.send(b"a", zmq.SNDMORE)
+    sender.send(b"b", zmq.SNDMORE)
+    sender.send(b"c")
+    assert [(receiver.recv(), receiver.getsockopt(zmq.RCVMORE)) for _ in range(3)] == [
+        (b"a", 1),
+        (b"b", 1),
+        (b"c", 0),
+    ]
+
+
+def test_a_tracker_waits_in_the_hub_until_the_message_is_gone(pair, green):
+    receiver, sender = pair()
+    tracker = sender.send(b"x" * 100_000, copy=False, track=True)
+    ticks = []
+
+    def tick():
+        while True:
+            ticks.append(1)
+            gevent.sleep(0)
+
+    ticking = gevent.spawn(tick)
+    receiver.recv()
+    tracker.wait(5)
+    ticking.kill()
+    assert tracker.done
+    assert ticks
+    tracker = sender.send_multipart([b"y" * 100_000] * 2, copy=False, track=True)
+    with pytest.raises(zmq.NotDone):
+        tracker.wait(0.01)
+    receiver.recv_multipart()
+    tracker.wait(5)
+
+
+def test_nothing_is_read_ahead(pair):
+    receiver, sender = pair()
+    for number in range(3):
+        sender.send(b"%d" % number)
+    assert receiver.recv() == b"0"
+    plain = PlainSocket.shadow(receiver.underlying)
+    assert [plain.recv(), plain.recv()] == [b"1", b"2"]
+
+
+def test_a_monitor_socket_is_green(green, context):
+    from zmq.utils.monitor import recv_monitor_message
+
+    socket = context.socket(zmq.PULL)
+    monitor = socket.get_monitor_socket(zmq.EVENT_LISTENING)
+    assert isinstance(monitor, green.Socket)
+    waiting = gevent.spawn(recv_monitor_message, monitor)
+    all_blocked()
+    socket.bind("tcp://127.0.0.1:*")
+    assert waiting.get(timeout=5)["event"] == zmq.EVENT_LISTENING
+    socket.disable_monitor()
+
+
+@pytest.mark.parametrize(
+    ("receiving", "sending"),
+    [(zmq.PAIR, zmq.PAIR), (zmq.DEALER, zmq.ROUTER), (zmq.REP, zmq.REQ), (zmq.XSUB, zmq.XPUB)],
+)
+def test_every_type_waits(pair, receiving, sending):
+    receiver, sender = pair(receiving, sending)
+    message = [b"x"]
+    if sending == zmq.ROUTER:
+        receiver.send(b"hello")
+        message = [sender.recv_multipart()[0], b"x"]
+    elif receiving == zmq.XSUB:
+        receiver.send(b"\1")
+        assert sender.recv() == b"\1"
+    waiting = gevent.spawn(receiver.recv)
+    all_blocked()
+    sender.send_multipart(message)
+    assert waiting.get(timeout=5) == b"x"
+
+
+def test_a_flood_in_both_directions_loses_nothing(pair):
+    one, two = pair(zmq.DEALER, zmq.DEALER, sndhwm=10)
+    count = 3000
+
+    def send(socket):
+        for number in range(count):
+            socket.send_multipart([b"%d" % number, b"rest"])
+
+    def receive(socket):
+        return [int(socket.recv_multipart()[0]) for _ in range(count)]
+
+    receiving = [gevent.spawn(receive, socket) for socket in (one, two)]
+    sending = [gevent.spawn(send, socket) for socket in (one, two)]
+    gevent.joinall(sending, timeout=20, raise_error=True)
+    assert [greenlet.get(timeout=20) for greenlet in receiving] == [list(range(count))] * 2
+
+
+def test_a_killed_recv_loses_no_message_and_a_killed_send_sends_none(pair):
+    receiver, sender = pair()
+    for number in range(20):
+        waiting = gevent.spawn(receiver.recv)
+        all_blocked(1)
+        waiting.kill(block=False)
+        sender.send(b"%d" % number)
+    all_blocked()
+    assert [receiver.recv() for _ in range(20)] == [b"%d" % number for number in range(20)]
+
+
+def test_a_timeout_around_a_send_that_waits_withdraws_it(context):
+    push, pull = context.socket(zmq.PUSH), context.socket(zmq.PULL)
+    push.bind("inproc://nobody-yet")
+    with gevent.Timeout(0.02, False):
+        push.send(b"withdrawn")
+    sending = gevent.spawn(push.send, b"kept")
+    all_blocked()
+    pull.connect("inproc://nobody-yet")
+    sending.join(5)
+    assert pull.recv() == b"kept"
+    assert not pull.poll(10)
+
+
+# Ends
+
+
+def test_a_lingering_close_and_term_do_not_hold_the_hub_up(green):
+    context = green.Context()
+    push = context.socket(zmq.PUSH)
+    push.linger = 200
+    push.connect("tcp://127.0.0.1:1")
+    push.send(b"never delivered")
+    late = []
+
+    def tick():
+        while True:
+            before = time.monotonic()
+            gevent.sleep(0.001)
+            late.append(time.monotonic() - before)
+
+    ticking = gevent.spawn(tick)
+    push.close()
+    context.term()
+    ticking.kill()
+    assert len(late) > 20
+    assert context.closed
+
+
+def test_two_greenlets_may_terminate_one_context(green):
+    context = green.Context()
+    socket = context.socket(zmq.PULL)
+    ending = [gevent.spawn(context.term) for _ in range(2)]
+    all_blocked()
+    assert not any(greenlet.ready() for greenlet in ending)
+    socket.close()
+    gevent.joinall(ending, timeout=5, raise_error=True)
+    assert context.closed
+
+
+def test_a_killed_term_goes_on(green):
+    context = green.Context()
+    socket = context.socket(zmq.PULL)
+    ending = gevent.spawn(context.term)
+    all_blocked()
+    ending.kill()
+    socket.close()
+    context.term()
+    assert context.closed
+
+
+def test_a_dropped_context_with_a_dropped_socket_is_no_harm(green):
+    def drop():
+        green.Context().socket(zmq.PULL)
+        gc.collect()
+
+    with pytest.warns(ResourceWarning):
+        drop()
+
+
+# Bad input
+
+
+BAD = {
+    "send str": lambda s: s.send("text"),
+    "send int": lambda s: s.send(1),
+    "send None": lambda s: s.send(None),
+    "send_multipart str": lambda s: s.send_multipart(["text"]),
+    "send_multipart mixed": lambda s: s.send_multipart([b"a", 1]),
+    "send_multipart int": lambda s: s.send_multipart(7),
+    "send_string bytes": lambda s: s.send_string(b"x"),
+    "recv flags": lambda s: s.recv("flags"),
+    "recv nothing": lambda s: s.recv(zmq.NOBLOCK),
+    "recv_into bytes": lambda s: s.recv_into(b"constant"),
+    "bind nonsense": lambda s: s.bind("nonsense://x"),
+    "bind empty": lambda s: s.bind("tcp://"),
+    "bind int": lambda s: s.bind(1),
+    "connect nonsense": lambda s: s.connect("nonsense"),
+    "unbind unknown": lambda s: s.unbind("tcp://127.0.0.1:1"),
+    "disconnect unknown": lambda s: s.disconnect("tcp://127.0.0.1:1"),
+    "set unknown": lambda s: s.set(123456, 1),
+    "set str": lambda s: s.set(zmq.LINGER, "x"),
+    "set bad": lambda s: s.set(zmq.RCVHWM, -5),
+    "get unknown": lambda s: s.get(123456),
+    "attribute": lambda s: s.nothing_like_it,
+    "subscribe": lambda s: s.subscribe(b"x"),
+    "closed send": lambda s: (s.close(), s.send(b"x")),
+    "closed send_multipart": lambda s: (s.close(), s.send_multipart([b"x"])),
+    "closed recv": lambda s: (s.close(), s.recv()),
+    "closed recv_multipart": lambda s: (s.close(), s.recv_multipart()),
+    "closed get": lambda s: (s.close(), s.get(zmq.LINGER)),
+    "closed poll": lambda s: (s.close(), s.poll(0)),
+    "closed bind": lambda s: (s.close(), s.bind("inproc://x")),
+}
+
+
+@pytest.mark.parametrize("kind", [zmq.PAIR, zmq.PUSH, zmq.PULL, zmq.REQ, zmq.REP, zmq.SUB])
+@pytest.mark.parametrize("call", BAD.values(), ids=list(BAD))
+def test_bad_input_gives_what_pyzmq_gives(green, call, kind):
+    def outcome(make):
+        with make() as context, context.socket(kind) as socket:
+            socket.linger = 0
+            socket.rcvtimeo = socket.sndtimeo = 1  # a good call on one of the types may wait
+            try:
+                call(socket)
+            except Exception as error:
+                return type(error), getattr(error, "errno", None)
+            return None
+
+    assert outcome(green.Context) == outcome(PlainContext)
+
+
+def test_a_bad_frame_sends_nothing_of_its_message(pair):
+    receiver, sender = pair()
+    for _ in range(2):
+        with pytest.raises(TypeError):
+            sender.send_multipart([b"a", "b"])
+        sender.send(b"whole")
+        assert receiver.recv_multipart() == [b"whole"]
+
+
+def test_a_rep_out_of_order_is_the_error_at_once(context):
+    rep = context.socket(zmq.REP)
+    with pytest.raises(zmq.ZMQError) as raised:
+        rep.send(b"x")
+    assert raised.value.errno == zmq.EFSM
+    req = context.socket(zmq.REQ)
+    with pytest.raises(zmq.ZMQError) as raised:
+        req.recv()
+    assert raised.value.errno == zmq.EFSM
+
+
+def test_a_router_that_must_know_its_peer_says_if_it_does_not(context):
+    router = context.socket(zmq.ROUTER)
+    router.router_mandatory = True
+    with pytest.raises(zmq.ZMQError) as raised:
+        router.send_multipart([b"nobody", b"x"])
+    assert raised.value.errno == zmq.EHOSTUNREACH
+
+
+def test_thousands_of_sockets_come_and_go(green):
+    context = green.Context()
+    for number in range(1000):
+        with context.socket(zmq.PULL) as pull, context.socket(zmq.PUSH) as push:
+            pull.bind(f"inproc://{number}")
+            push.connect(f"inproc://{number}")
+            push.send(b"x")
+            assert pull.recv() == b"x"
+    context.term()
+    wait_until(lambda: context.closed)

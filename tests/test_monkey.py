@@ -1,0 +1,256 @@
+"""``patch_zmq``: each program runs in a process of its own, for it patches for good."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+
+def run(program):
+    """Run a program to its end; what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+EXCHANGE = """
+def exchange():
+    import gevent, time, zmq
+    late = []
+    def tick():
+        while True:
+            before = time.monotonic()
+            gevent.sleep(0.001)
+            late.append(time.monotonic() - before)
+    ticking = gevent.spawn(tick)
+    with zmq.Context() as context, context.socket(zmq.PULL) as a, context.socket(zmq.PUSH) as b:
+        a.bind("inproc://x")
+        b.connect("inproc://x")
+        gevent.spawn_later(0.1, b.send, b"works")
+        print(a.recv().decode())
+    ticking.kill()
+    print("cooperative" if len(late) > 20 else "blocking")
+"""
+
+
+def test_patched_early_every_socket_is_cooperative():
+    program = f"from gzmqsource.monkey import patch_zmq; patch_zmq()\n{EXCHANGE}\nexchange()"
+    assert run(program) == ["works", "cooperative"]
+
+
+def test_patched_late_it_reaches_what_was_imported_before():
+    program = f"""
+import zmq, zmq.green, zmq.devices, zmq.utils.monitor
+import zmq.auth.thread, zmq.log.handlers
+from gzmqsource import green
+from gzmqsource.monkey import patch_zmq
+patch_zmq()
+assert zmq.Context is zmq.green.Context is zmq.log.handlers.zmq.Context is green.Context
+assert zmq.devices.ThreadDevice is green.ThreadDevice
+{EXCHANGE}
+exchange()
+"""
+    assert run(program) == ["works", "cooperative"]
+
+
+@pytest.mark.parametrize("how", ["zmq.Context()", "zmq.Context.instance()"])
+def test_contexts_that_were_made_before_are_warned_of(how):
+    program = f"""
+        import warnings, zmq
+        context = {how}
+        from gzmqsource.monkey import patch_zmq
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            patch_zmq()
+        (warning,) = caught
+        print(warning.category.__name__, "zmq.Context" in str(warning.message))
+        print(warning.filename)
+        """
+    assert run(program) == ["RuntimeWarning", "True", "<string>"]
+
+
+def test_a_closed_context_is_no_reason_to_warn():
+    program = """
+        import zmq
+        zmq.Context().term()
+        from gzmqsource.monkey import patch_zmq
+        patch_zmq()
+        """
+    assert run(program) == []
+
+
+def test_patching_twice_does_nothing_and_the_originals_stay_known():
+    program = """
+        import zmq
+        plain = zmq.Socket
+        from gzmqsource.monkey import get_original, is_patched, patch_zmq
+        assert not is_patched() and get_original("Socket") is plain
+        patch_zmq()
+        green = zmq.Socket
+        assert green is not plain
+        patch_zmq()
+        assert zmq.Socket is green and is_patched()
+        assert get_original("Socket") is plain and get_original("PULL") is zmq.PULL
+        try:
+            get_original("Nothing")
+        except AttributeError as error:
+            print("Nothing" in str(error))
+        """
+    assert run(program) == ["True"]
+
+
+def test_asyncio_and_zmqstream_work_after_it():
+    program = """
+        from gzmqsource.monkey import patch_zmq; patch_zmq()
+        import asyncio, zmq, zmq.asyncio
+        from tornado.ioloop import IOLoop
+        from zmq.eventloop.zmqstream import ZMQStream
+        from gzmqsource import monkey
+
+        async def exchange():
+            context = zmq.asyncio.Context()
+            a, b = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+            a.bind("inproc://x"); b.connect("inproc://x")
+            receiving = asyncio.ensure_future(a.recv())
+            await asyncio.sleep(0.01)
+            await b.send(b"asyncio")
+            print((await receiving).decode())
+            poller = zmq.asyncio.Poller()
+            poller.register(a, zmq.POLLIN)
+            await b.send(b"more")
+            assert await poller.poll(1000) == [(a, zmq.POLLIN)]
+            plain = monkey.get_original("Context")()
+            c, d = plain.socket(zmq.PULL), plain.socket(zmq.PUSH)
+            c.bind("inproc://y"); d.connect("inproc://y")
+            stream, got = ZMQStream(c), asyncio.Event()
+            stream.on_recv(lambda message: (print(message[0].decode()), got.set()))
+            await asyncio.sleep(0.01)
+            d.send(b"stream")
+            await asyncio.wait_for(got.wait(), 5)
+            stream.close(); d.close(); plain.term()
+            a.close(0); b.close(0); context.term()
+
+        asyncio.run(exchange())
+        """
+    assert run(program) == ["asyncio", "stream"]
+
+
+def test_the_gevent_plugin_follows_patch_all():
+    program = f"""
+from gevent import monkey
+monkey.patch_all(zmq=True)
+from gzmqsource.monkey import is_patched
+print(is_patched())
+{EXCHANGE}
+exchange()
+"""
+    assert run(program) == ["True", "works", "cooperative"]
+
+
+@pytest.mark.parametrize("call", ["patch_all()", "patch_all(zmq=False)"])
+def test_the_plugin_patches_nothing_unasked(call):
+    program = f"""
+        from gevent import monkey
+        monkey.{call}
+        import gzmqsource.monkey
+        print(gzmqsource.monkey.is_patched())
+        """
+    assert run(program) == ["False"]
+
+
+@pytest.mark.parametrize("options", [[], ["--no-thread"]], ids=["all", "no-thread"])
+def test_a_script_runs_patched_with_its_arguments(tmp_path, options):
+    script = tmp_path / "script.py"
+    script.write_text(
+        EXCHANGE
+        + "import sys, threading\nfrom gevent.monkey import is_module_patched\n"
+        + "print(*sys.argv[1:], __name__, is_module_patched('threading'))\nexchange()\n"
+    )
+    command = [sys.executable, "-m", "gzmqsource.monkey", *options, str(script), "--flag", "value"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 0, done.stderr
+    wanted = ["--flag", "value", "__main__", str(not options), "works", "cooperative"]
+    assert done.stdout.split() == wanted
+
+
+@pytest.mark.parametrize("patched", [False, True], ids=["plain", "patched"])
+def test_the_legacy_example_is_the_same_plain_and_patched(patched):
+    prefix = ["-m", "gzmqsource.monkey"] if patched else []
+    done = subprocess.run(
+        [sys.executable, *prefix, "examples/legacy.py"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("200 answers")
+    assert ("gzmqsource.green" in done.stdout) == patched
+
+
+THREADS = ["thread=True", "thread=False"]
+
+
+@pytest.mark.parametrize("thread", THREADS)
+def test_frames_that_are_not_copied_are_let_go_of(thread):
+    """pyzmq's collector waits for libzmq on a thread, which patching makes a greenlet."""
+    program = f"""
+        from gevent import monkey; monkey.patch_all({thread})
+        from gzmqsource.monkey import patch_zmq; patch_zmq()
+        import gevent, sys, zmq
+        with zmq.Context() as context, context.socket(zmq.PULL) as a, context.socket(zmq.PUSH) as b:
+            a.bind("tcp://127.0.0.1:*"); b.connect(a.LAST_ENDPOINT.decode())
+            data = b"x" * 1_000_000
+            before = sys.getrefcount(data)
+            for _ in range(3):
+                tracker = b.send(data, copy=False, track=True)
+                assert a.recv() == data
+                tracker.wait(5)
+            with gevent.Timeout(5):
+                while sys.getrefcount(data) > before:
+                    gevent.sleep(0.001)
+            print("collected")
+        """
+    assert run(program) == ["collected"]
+
+
+@pytest.mark.parametrize("thread", THREADS)
+def test_the_thread_authenticator_and_the_log_handler_work(thread):
+    program = f"""
+        from gevent import monkey; monkey.patch_all({thread})
+        from gzmqsource.monkey import patch_zmq; patch_zmq()
+        import gevent, logging, zmq
+        from zmq.auth.thread import ThreadAuthenticator
+        from zmq.log.handlers import PUBHandler
+        context = zmq.Context()
+        authenticator = ThreadAuthenticator(context)
+        authenticator.start()
+        authenticator.configure_plain(domain="*", passwords={{"me": "secret"}})
+        server, client = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+        server.plain_server = True
+        client.plain_username, client.plain_password = b"me", b"secret"
+        server.bind("tcp://127.0.0.1:*")
+        client.connect(server.LAST_ENDPOINT.decode())
+        client.send(b"authenticated")
+        server.rcvtimeo = 5000
+        print(server.recv().decode())
+        authenticator.stop()
+        subscriber, publisher = context.socket(zmq.SUB), context.socket(zmq.PUB)
+        publisher.bind("inproc://log")
+        subscriber.connect("inproc://log")
+        subscriber.subscribe(b"")
+        subscriber.rcvtimeo = 5000
+        logger = logging.getLogger("x")
+        logger.addHandler(PUBHandler(publisher))
+        logger.warning("logged")
+        print(subscriber.recv_multipart()[1].decode())
+        context.destroy(0)
+        """
+    assert run(program) == ["authenticated", "logged"]
