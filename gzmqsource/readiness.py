@@ -243,7 +243,7 @@ class Readiness:
         descriptor, stopping would remove the parent's registration from the shared epoll set.
         """
         self.closed = self.forked = True
-        if self._watcher is not None:
+        if self._watcher is not None and self.hub.loop is not None:
             self.hub.loop.run_callback(self._watcher.stop)
 
     def _wait(self, queue: list[Waiter[object]], timeout: float | None) -> bool:

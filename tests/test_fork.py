@@ -247,6 +247,37 @@ for _ in range(3):
     assert run(program, fork, tmp_path, transport) == []
 
 
+def test_a_hub_that_was_destroyed_does_not_keep_the_others_from_being_silenced(fork, tmp_path):
+    program = """
+import threading
+
+left = []
+
+def in_thread():
+    import gzmqsource.green
+    left.append(gzmqsource.green.Context.shadow(context).socket(zmq.PULL))
+    left[0].rcvtimeo = 1
+    try:
+        left[0].recv()
+    except zmq.Again:
+        pass
+    gevent.get_hub().destroy(destroy_loop=True)
+
+thread = threading.Thread(target=in_thread)
+thread.start()
+thread.join()
+
+def child():
+    for source in sources:
+        expect_forked(source.sender)
+    print("child done")
+
+reap(in_child(child))
+left[0].close()
+"""
+    assert run(program, fork, tmp_path) == ["child done"]
+
+
 def test_a_child_that_forks_again_is_served_alike(fork, tmp_path):
     program = """
 def grandchild():
