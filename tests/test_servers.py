@@ -70,11 +70,11 @@ class Asking(User):
     @task
     def ask(self):
         global done
-        done = next(counter)
         gevent.sleep(0.001)
         events.request.fire(
             request_type="zmq", name="ask", response_time=1, response_length=1, exception=None
         )
+        done = next(counter)
 
 
 @events.quitting.add_listener

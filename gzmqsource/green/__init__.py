@@ -28,7 +28,7 @@ REPLACED = {
 }
 
 for _name in dir(_zmq):
-    if not _name.startswith("__"):
+    if not _name.startswith("__") or _name in _zmq.__all__:
         globals().setdefault(_name, getattr(_zmq, _name))
 
 __all__ = [*_zmq.__all__, *(name for name in REPLACED if name not in _zmq.__all__)]

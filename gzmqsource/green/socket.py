@@ -104,6 +104,8 @@ class Socket(PlainSocket[_ReturnT]):
         **kwargs: Any,
     ) -> Any:
         """Send one message; see `zmq.Socket.send_multipart`."""
+        if type(self).send is not Socket.send:
+            return super().send_multipart(msg_parts, flags, copy, track, **kwargs)
         waits = self._waits
         if (
             waits is not None
@@ -111,7 +113,6 @@ class Socket(PlainSocket[_ReturnT]):
             and copy
             and not track
             and not kwargs
-            and type(self).send is Socket.send
             and not waits.begun
             and waits.transfer.send_direct(msg_parts)
         ):
