@@ -1,6 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
-QUESTIONS := throughput roundtrip green idle fairness busy startup
+QUESTIONS := throughput roundtrip green idle fairness busy startup workers
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help demo test faults lint bench bench-plots quick sanitize clean

@@ -8,6 +8,7 @@
      receive  PULL
      ask      REQ: COUNT round trips, one after another
      echo     REP: answers COUNT requests
+     route    ROUTER: answers COUNT requests, of any number of frames, with what came
      ping     REQ: COUNT round trips, PAUSE microseconds apart (given in place of FRAMES)
 
    An endpoint that begins with @ is bound, any other is connected.
@@ -26,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PUSH = 8, PULL = 7, REQ = 3, REP = 4, SNDMORE = 2, LINGER = 17 };
+enum { PUSH = 8, PULL = 7, REQ = 3, REP = 4, ROUTER = 6, SNDMORE = 2, LINGER = 17 };
 enum { MAX_SOCKETS = 1000 };
 
 typedef struct { void *opaque[8]; } message_t;
@@ -166,6 +167,24 @@ static void echo_all(void *socket, long count, result_t *result)
     zmq.msg_close(&part);
 }
 
+static void route_all(void *socket, long count, result_t *result)
+{
+    message_t part;
+    zmq.msg_init(&part);
+    for (long i = 0; i < count; i++) {
+        int more;
+        do {
+            check(zmq.msg_recv(&part, socket, 0));
+            more = zmq.msg_more(&part);
+            if (!more)
+                result->checksum += zmq.msg_data(&part)[0];
+            check(zmq.msg_send(&part, socket, more ? SNDMORE : 0));
+        } while (more);
+    }
+    result->messages = count;
+    zmq.msg_close(&part);
+}
+
 static int by_value(const void *a, const void *b)
 {
     double difference = *(const double *)a - *(const double *)b;
@@ -212,7 +231,8 @@ void peer_run(const char *libzmq, void *context, const char *role, const char *e
               long count, long size, long frames, int stay, result_t *result)
 {
     static const struct { const char *name; int type; } roles[] = {
-        {"send", PUSH}, {"receive", PULL}, {"ask", REQ}, {"echo", REP}, {"ping", REQ}};
+        {"send", PUSH}, {"receive", PULL}, {"ask", REQ}, {"echo", REP}, {"ping", REQ},
+        {"route", ROUTER}};
     void *sockets[MAX_SOCKETS];
     int n = 0, type = -1, for_ever = -1;
     char *list = strdup(endpoints), *rest = list, *endpoint, byte;
@@ -238,6 +258,8 @@ void peer_run(const char *libzmq, void *context, const char *role, const char *e
         receive_all(sockets[0], count, result);
     else if (!strcmp(role, "echo"))
         echo_all(sockets[0], count, result);
+    else if (!strcmp(role, "route"))
+        route_all(sockets[0], count, result);
     else
         ask_all(sockets[0], count, size, strcmp(role, "ping") ? 0 : frames, result);
     if (stay != -1 && !strcmp(role, "send"))

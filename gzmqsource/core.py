@@ -89,8 +89,9 @@ class Core:
         if isinstance(socket, OwnedSocket) or "close" in vars(socket):
             raise ValueError(f"{socket!r} belongs to a source already")
         self.kind = zmq.SocketType(int(socket.get(zmq.TYPE)))
-        if serves and self.kind in _RECEIVES_NOTHING:
-            raise ValueError(f"{name} with a handler: a {self.kind.name} socket receives nothing")
+        self._name = name
+        if serves:
+            self._check_receives()
         self.state = State.OPEN if serves else State.STARTED
         self.outbox = Outbox(outbox, overflow, per_peer=self.kind in _PER_PEER)
         self.transfer = transfer_for(socket, copy)
@@ -110,7 +111,6 @@ class Core:
         self.turns = 0
         #: libzmq's error that ended it.
         self.cause: zmq.ZMQError | None = None
-        self._name = name
         self._original = socket
         self._owned: OwnedSocket | None = None
         self._endpoint: Any = socket.get(zmq.LAST_ENDPOINT)
@@ -219,6 +219,15 @@ class Core:
         """See to it that what is queued is sent."""
         self.outflow.flush_soon(self.report, self.break_off)
 
+    def begin_to_serve(self) -> None:
+        """Let a handler take the messages, once it is started; nobody pulls them any more."""
+        self._check_receives()
+        if self.readiness.readers:
+            raise ValueError(f"{self!r} gets no handler while a greenlet waits in recv")
+        self.serves = True
+        self.state = State.OPEN
+        self.transfer.pulls = False
+
     def pause(self) -> None:
         """Take no more messages in."""
         self.transfer.pulls = False
@@ -311,6 +320,12 @@ class Core:
         state = State.CLOSED if self.closed else self.state
         paused = "" if self.resumed.is_set() else " paused"
         return f"<{self._name} {self.kind.name}{where} {state.value}{paused}>"
+
+    def _check_receives(self) -> None:
+        if self.kind in _RECEIVES_NOTHING:
+            raise ValueError(
+                f"{self._name} with a handler: a {self.kind.name} socket receives nothing"
+            )
 
     def _release(self, cause: zmq.ZMQError | None, close: Callable[[], None]) -> None:
         """Let go of everything; report the cause unless there are pullers, who are told."""

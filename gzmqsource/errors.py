@@ -16,6 +16,9 @@ from gevent.exceptions import InvalidThreadUseError
 
 __all__ = [
     "InvalidThreadUseError",
+    "PeerLost",
+    "RemoteError",
+    "RequestTimeout",
     "SendError",
     "Severity",
     "SourceBroken",
@@ -78,3 +81,31 @@ class SendError(zmq.ZMQError):
     def __init__(self, error: zmq.ZMQError, message: Sequence[bytes | zmq.Frame]) -> None:
         super().__init__(error.errno, error.strerror)
         self.message = list(message)
+
+
+class RequestTimeout(TimeoutError):
+    """No reply came in time, however often the request was sent."""
+
+
+class PeerLost(ConnectionError):
+    """A connection was lost while a request was not answered: it was done, or it was not."""
+
+
+class RemoteError(Exception):
+    """The handler at the other end raised; this is what it told.
+
+    Attributes
+    ----------
+    name : str
+        The name of the exception's class: ``"ValueError"``.
+    text : str
+        What the exception said.
+    traceback : str or None
+        Where it was raised, if the other end tells.
+    """
+
+    def __init__(self, name: str, text: str, traceback: str | None = None) -> None:
+        super().__init__(f"{name}: {text}")
+        self.name = name
+        self.text = text
+        self.traceback = traceback

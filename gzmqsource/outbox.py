@@ -21,8 +21,9 @@ from gevent.event import Event
 from gevent.queue import Full
 
 from gzmqsource.deadline import Deadline
+from gzmqsource.decision import allocate_lock
 from gzmqsource.errors import SourceClosed
-from gzmqsource.putter import Putter, allocate_lock
+from gzmqsource.putter import Putter
 from gzmqsource.transfer.message import AnyMessage, Message, as_frames, as_message
 
 #: What happens to a message that finds its lane full.
@@ -201,6 +202,15 @@ class Outbox:
         for lane in list(self.lanes.values()):
             for putter in [putter for putter in lane.putters if putter.withdrawn]:
                 self._forget(lane, putter)
+
+    def withdraw(self, message: Message) -> bool:
+        """Remove a message that is queued; False if it is not."""
+        lane = self.lanes.get(self._key(message))
+        if lane is None or message not in lane.messages:
+            return False
+        lane.messages.remove(message)
+        self.settle(self._key(message), 1)
+        return True
 
     def settle(self, key: Any, left: int) -> None:
         """Take note that *left* messages of a lane have left it, and let putters follow."""

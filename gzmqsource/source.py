@@ -20,7 +20,7 @@ from gzmqsource.outflow import Report
 from gzmqsource.owned import OwnedSocket
 from gzmqsource.pull import pull
 from gzmqsource.sender import Sender
-from gzmqsource.transfer.message import AnyMessage
+from gzmqsource.transfer.message import AnyMessage, as_message
 
 if TYPE_CHECKING:
     from gzmqsource.stats import Stats
@@ -190,6 +190,29 @@ class Source:
         self._core.enter()
         return self._core.owned()
 
+    def set_handle(self, handle: Handler, spawn: object = None) -> None:
+        """Give a source without a handler one, as `gevent.baseserver.BaseServer.set_handle` does.
+
+        It is no longer pulled; `start` begins to hand messages out.
+
+        Parameters
+        ----------
+        handle, spawn
+            As for the constructor.
+
+        Raises
+        ------
+        ValueError
+            It has a handler, its type receives nothing, or a greenlet waits in `recv`.
+        """
+        self._core.enter()
+        if self.handle is not None:
+            raise ValueError(f"{self!r} has a handler already")
+        spawner(spawn)
+        self._core.begin_to_serve()
+        self.handle = handle
+        self._spawn = spawn
+
     def recv(self, block: bool = True, timeout: float | None = None) -> list[Any]:
         """Receive one message.
 
@@ -288,6 +311,11 @@ class Source:
     def send_nowait(self, message: AnyMessage) -> None:
         """Send one message without waiting for room; see `send`."""
         self.send(message, block=False)
+
+    def withdraw(self, message: AnyMessage) -> bool:
+        """Take back a message that is still queued; False if libzmq has it, or never will."""
+        self._core.enter()
+        return self._core.outbox.withdraw(as_message(message))
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until libzmq has taken every queued message.
@@ -422,6 +450,14 @@ class Source:
         link = self._links.pop(callback, None)
         if link is not None:
             self._core.done.unlink(link)
+
+    def check(self) -> None:
+        """Raise what every call raises in another thread, or once the source is closed."""
+        self._core.enter()
+
+    def report(self, error: BaseException, message: list[Any] | None = None) -> None:
+        """Give an error to ``on_error``, or to ``hub.handle_error``, as for one of a handler."""
+        self._core.report(error, message)
 
     def stats(self) -> Stats:
         """Give a snapshot of what the source has done."""

@@ -9,7 +9,15 @@ import pytest
 import zmq
 from gevent.event import Event
 from gevent.pool import Group, Pool
-from helpers import all_blocked, closing, endpoint_of, line_of, python_process, wait_until
+from helpers import (
+    all_blocked,
+    closing,
+    endpoint_of,
+    line_of,
+    pair_of,
+    python_process,
+    wait_until,
+)
 
 from gzmqsource import Source
 
@@ -542,3 +550,54 @@ def test_starting_while_paused_reads_nothing(context):
         assert got == []
         source.resume()
         wait_until(lambda: got)
+
+
+def test_a_source_may_get_its_handler_later(context, endpoint):
+    got = []
+    receiver, sender = pair_of(context, endpoint)
+    with receiver, sender:
+        sender.send(b"pulled")
+        assert receiver.recv(timeout=10) == [b"pulled"]
+        receiver.set_handle(got.append, spawn=2)
+        assert not receiver.started
+        sender.send(b"handled")
+        all_blocked()
+        assert got == []
+        receiver.start()
+        wait_until(lambda: got == [[b"handled"]])
+        with pytest.raises(TypeError, match="has a handler"):
+            receiver.recv()
+        with pytest.raises(ValueError, match="has a handler already"):
+            receiver.set_handle(got.append)
+
+
+def test_no_handler_for_who_is_waited_for_or_receives_nothing(context):
+    receiver, sender = pair_of(context, "inproc://x")
+    with receiver, sender:
+        waiting = gevent.spawn(receiver.recv)
+        all_blocked()
+        with pytest.raises(ValueError, match="while a greenlet waits in recv"):
+            receiver.set_handle(print)
+        with pytest.raises(ValueError, match="a PUSH socket receives nothing"):
+            sender.set_handle(print)
+        sender.send(b"x")
+        assert waiting.get(timeout=10) == [b"x"]
+        with pytest.raises(TypeError, match="spawn"):
+            receiver.set_handle(print, spawn="pool")
+        assert receiver.handle is None
+
+
+def test_a_reported_error_goes_where_those_of_a_handler_go(context):
+    errors = []
+    source = Source.open(
+        zmq.PULL,
+        bind="inproc://x",
+        context=context,
+        on_error=lambda error, message: errors.append((error, message)),
+    )
+    with source:
+        error = KeyError("x")
+        source.report(error, [b"message"])
+        source.report(error)
+        assert errors == [(error, [b"message"]), (error, None)]
+        assert source.stats().errors == 2

@@ -8,7 +8,7 @@ import greenlet
 import pytest
 import zmq
 from gevent.queue import Empty, Full
-from helpers import closing, endpoint_of, pair_of, wait_until
+from helpers import all_blocked, closing, endpoint_of, pair_of, wait_until
 
 from gzmqsource import Source
 
@@ -289,3 +289,31 @@ def test_a_greenlet_that_sends_all_the_time_lets_other_io_in(context, monkeypatc
         assert len(got) > 1000
         assert sender.stats().budget_stops >= 2000 // 50 - 1
         reader.kill()
+
+
+def test_a_queued_message_may_be_withdrawn(context):
+    source = Source.open(
+        zmq.PUSH, connect="tcp://127.0.0.1:1", context=context, immediate=1, linger=0
+    )
+    for message in (b"one", [b"two", b"frames"], b"three"):
+        source.send(message)
+    assert source.withdraw([b"two", b"frames"])
+    assert not source.withdraw([b"two", b"frames"])
+    assert source.withdraw(b"one")
+    assert source.stats().outbox_depth == 1
+    assert source.stop(timeout=0) == [[b"three"]]
+
+
+def test_withdrawing_makes_room_for_who_waits(context):
+    source = Source.open(
+        zmq.PUSH, connect="tcp://127.0.0.1:1", context=context, immediate=1, linger=0, outbox=1
+    )
+    source.send(b"one")
+    waiting = gevent.spawn(source.send, b"two")
+    all_blocked()
+    assert not waiting.ready()
+    assert source.withdraw(b"one")
+    waiting.get(timeout=10)
+    assert source.withdraw(b"two")
+    assert source.flush(timeout=10)
+    source.close()

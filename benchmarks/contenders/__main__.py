@@ -41,12 +41,18 @@ QUESTIONS = {
         "zmq.asyncio": "_asyncio",
     },
     "busy": {"Source": "", "zmq.green": "_green"},
+    "workers": {"Requester": "", "zmq.green": "_green", "zerorpc": "_zerorpc"},
+    "outstanding": {"Requester": ""},
 }
+
+#: Questions that share a module.
+MODULES = {"outstanding": "workers"}
 
 
 def main(name: str, question: str, cell: str) -> None:
     if question in QUESTIONS:
-        module, suffix, arguments = question, QUESTIONS[question][name], {}
+        module = MODULES.get(question, question)
+        suffix, arguments = QUESTIONS[question][name], {}
     else:
         module, suffix, arguments = CONTENDERS[name]
     answer = getattr(importlib.import_module(f"contenders.{module}"), question + suffix)

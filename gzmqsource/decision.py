@@ -1,0 +1,84 @@
+"""Something that one thread decides, and a greenlet or a native thread of another waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gevent._hub_local import get_hub_if_exists
+from gevent.hub import Waiter
+from gevent.monkey import get_original
+
+# A waiting native thread must block itself, also where patching made locks cooperative.
+allocate_lock = get_original("_thread", "allocate_lock")
+
+
+class Decision:
+    """What is decided once, by whoever comes first.
+
+    The lock decides between the hub that has an outcome, and the one who waits, whose patience
+    ends at the same moment: exactly one of them wins.
+    """
+
+    __slots__ = ("_lock", "_wake", "outcome")
+
+    def __init__(self) -> None:
+        #: What was decided; None until then.
+        self.outcome: Any = None
+        self._lock = allocate_lock()
+        self._wake: Callable[[], object] | None = None
+
+    def decide(self, outcome: object) -> bool:
+        """Decide, and wake who waits; False if it was decided before."""
+        with self._lock:
+            if self.outcome is not None:
+                return False
+            self.outcome = outcome
+            # Under the lock, for who waits may be about to close what wakes it.
+            if self._wake is not None:
+                self._wake()
+        return True
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait until it is decided, or *timeout* in seconds has passed.
+
+        A native thread blocks without its GIL, a greenlet without its hub.
+        """
+        hub = get_hub_if_exists()
+        if hub is None:
+            self._pause_thread(timeout)
+        else:
+            self._pause_greenlet(hub, timeout)
+
+    def _wake_with(self, wake: Callable[[], object] | None) -> bool:
+        """Set what wakes the one who waits; False if the outcome is already there."""
+        with self._lock:
+            self._wake = wake
+            return self.outcome is None
+
+    def _pause_thread(self, timeout: float | None) -> None:
+        gate = allocate_lock()
+        gate.acquire()
+        if self._wake_with(gate.release):
+            gate.acquire(True, -1 if timeout is None else timeout)
+            self._wake_with(None)
+
+    def _pause_greenlet(self, hub: Any, timeout: float | None) -> None:
+        """Pause; the hub's loop runs as long as the async watcher is started.
+
+        Its ``send`` is the one call on another thread's loop that is allowed.
+        """
+        waiter: Waiter[object] = Waiter(hub)
+        timer = None
+        with hub.loop.async_() as woken:
+            woken.start(waiter.switch, None)
+            try:
+                if timeout is not None:
+                    timer = hub.loop.timer(timeout)
+                    timer.start(waiter.switch, None)
+                if self._wake_with(woken.send):
+                    waiter.get()
+            finally:
+                self._wake_with(None)
+                if timer is not None:
+                    timer.close()

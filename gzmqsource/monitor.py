@@ -1,0 +1,178 @@
+"""What happens to a socket's connections, as libzmq tells it: zmq_socket_monitor(3)."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import struct
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import zmq
+
+from gzmqsource.deadline import Deadline
+from gzmqsource.errors import SourceClosed
+from gzmqsource.source import Source
+
+#: The names of the events, by their bit: ``"connected"``, ``"handshake_failed_auth"``, ...
+NAMES = {
+    int(event): name.lower()
+    for name, event in zmq.Event.__members__.items()
+    if not name.startswith(("ALL", "PROTOCOL"))
+}
+
+#: The names of what can be wrong with a peer's handshake: ``"zmtp_mechanism_mismatch"``, ...
+PROTOCOL_ERRORS = {
+    int(getattr(zmq, name)): name.removeprefix("PROTOCOL_ERROR_").lower()
+    for name in dir(zmq)
+    if name.startswith("PROTOCOL_ERROR_")
+}
+
+_ERRNO = zmq.EVENT_BIND_FAILED | zmq.EVENT_ACCEPT_FAILED | zmq.EVENT_CLOSE_FAILED
+_ERRNO |= zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+
+_serial = itertools.count()
+
+
+class SocketEvent(NamedTuple):
+    """One event of a socket."""
+
+    name: str
+    """``"connected"``, ``"disconnected"``, ``"accepted"``, ... as in zmq_socket_monitor(3)."""
+
+    endpoint: str
+    """The endpoint that it concerns."""
+
+    value: int
+    """What libzmq gives with it: a file descriptor, an errno, an interval in milliseconds, the
+    status of a ZAP reply, or a protocol error."""
+
+    errno: int | None
+    """The errno of a failure, if libzmq gives one."""
+
+    protocol_error: str | None
+    """What was wrong with the peer's handshake, for ``"handshake_failed_protocol"``."""
+
+    def __str__(self) -> str:
+        detail = self.protocol_error or (os.strerror(self.errno) if self.errno else "")
+        return f"{self.name} {self.endpoint}" + (f" ({detail})" if detail else "")
+
+
+def decode(message: list[bytes]) -> SocketEvent:
+    """Decode a message of a monitor.
+
+    Raises
+    ------
+    ValueError
+        It is not one.
+    """
+    # pyzmq's parse_monitor_message takes an event that it does not know for several others.
+    try:
+        head, endpoint = message
+        event, value = struct.unpack("=Hi", head)
+    except (ValueError, struct.error) as error:
+        raise ValueError(f"not a message of a monitor: {message!r:.100}") from error
+    protocol_error = None
+    if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+        protocol_error = PROTOCOL_ERRORS.get(value, f"{value:#x}")
+    return SocketEvent(
+        name=NAMES.get(event, f"{event:#x}"),
+        endpoint=endpoint.decode(errors="replace"),
+        value=value,
+        errno=value if event & _ERRNO else None,
+        protocol_error=protocol_error,
+    )
+
+
+class Monitor:
+    """An iterator over the events of a socket, which ends when that socket is closed.
+
+    A socket has one monitor at a time: a second one ends the first. Several greenlets may wait;
+    each event goes to one of them.
+
+    Parameters
+    ----------
+    socket : Source or zmq.Socket
+        What is watched.
+    events : int
+        Which events, as bits of ``zmq.Event``.
+    ref : bool
+        Whether a greenlet that waits here keeps the hub's loop running.
+
+    Raises
+    ------
+    zmq.ZMQError
+        The socket is closed, or has no such events.
+    """
+
+    def __init__(
+        self, socket: Source | zmq.Socket[Any], events: int = zmq.EVENT_ALL, ref: bool = True
+    ) -> None:
+        self._watched = socket
+        plain = self._socket()
+        address = f"inproc://gzmqsource-monitor-{next(_serial)}"
+        plain.monitor(address, events)
+        self._events = Source.open(zmq.PAIR, connect=address, context=plain.context, ref=ref)
+
+    def recv(self, timeout: float | None = None) -> SocketEvent:
+        """Wait for the next event.
+
+        Raises
+        ------
+        gevent.queue.Empty
+            None came within *timeout*, in seconds.
+        SourceClosed
+            The monitor is closed, or the socket that it watched.
+        """
+        event = decode(self._events.recv(timeout=timeout))
+        if event.name == "monitor_stopped":
+            self._events.close()
+            raise SourceClosed(f"{self!r}: the socket is closed, or has another monitor")
+        return event
+
+    def __iter__(self) -> Iterator[SocketEvent]:
+        """Iterate over the events, until the monitor or the socket is closed."""
+        while True:
+            try:
+                event = self.recv()
+            except SourceClosed:
+                return
+            yield event
+
+    def wait_for(self, name: str, timeout: float | None = None) -> SocketEvent:
+        """Wait for an event of that name; those before it are dropped.
+
+        Raises
+        ------
+        gevent.queue.Empty
+            None came within *timeout*, in seconds.
+        SourceClosed
+            As for `recv`.
+        ValueError
+            There is no event of that name.
+        """
+        if name not in NAMES.values():
+            raise ValueError(f"{name!r} is no event: use one of {', '.join(NAMES.values())}")
+        deadline = Deadline(timeout)
+        while (event := self.recv(timeout=deadline.left())).name != name:
+            pass
+        return event
+
+    def close(self) -> None:
+        """Stop watching; the socket goes on."""
+        if not self._events.closed:
+            self._events.close()
+            if not self._watched.closed:
+                self._socket().disable_monitor()
+
+    def __enter__(self) -> Monitor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._watched!r}>"
+
+    def _socket(self) -> Any:
+        return self._watched.socket if isinstance(self._watched, Source) else self._watched

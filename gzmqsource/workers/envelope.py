@@ -1,0 +1,61 @@
+"""What a request and a reply look like on the wire.
+
+An *envelope* is whatever frames come before the first empty one, the *delimiter*: the correlation
+frame of a `gzmqsource.workers.Requester`, and the routing ids that ROUTER sockets on the way put in
+front. The *payload* comes after it. An error takes the place of a reply's payload: the frame
+`ERROR`, then the name of the exception's class, its text and, if asked for, its traceback, in
+UTF-8.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+import zmq
+
+from gzmqsource.errors import RemoteError
+from gzmqsource.transfer.message import AnyMessage, as_frames, as_message
+
+#: The first frame of a payload that is an error. It begins with NAK.
+ERROR = b"\x15gzmqsource.error"
+
+#: The most bytes of an exception's text, and of a traceback, that go over the wire.
+MAX_TEXT = 1 << 16
+
+
+def split(message: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Split a request into its envelope, with the delimiter, and its payload.
+
+    Raises
+    ------
+    ValueError
+        It has no delimiter, or nothing after it.
+    """
+    for end, frame in enumerate(message, 1):
+        if not len(frame):
+            if end == len(message):
+                raise ValueError("no payload after the delimiter")
+            return message[:end], message[end:]
+    raise ValueError("no empty frame as a delimiter")
+
+
+def payload_of(message: AnyMessage) -> list[bytes | zmq.Frame]:
+    """Check what is to follow the delimiter; errors as for `gzmqsource.Source.send`."""
+    return as_frames(as_message(message))
+
+
+def error_payload(error: Exception, with_traceback: bool) -> list[bytes]:
+    """Tell of an exception."""
+    parts = [type(error).__name__, str(error)]
+    if with_traceback:
+        parts.append("".join(traceback.format_exception(error)))
+    return [ERROR, *(part.encode(errors="replace")[:MAX_TEXT] for part in parts)]
+
+
+def error_in(payload: list[Any]) -> RemoteError | None:
+    """Give the exception that a reply tells of, if it does."""
+    if len(payload) < 3 or payload[0] != ERROR:
+        return None
+    name, text, *rest = (bytes(frame).decode(errors="replace") for frame in payload[1:4])
+    return RemoteError(name, text, rest[0] if rest else None)

@@ -1,0 +1,101 @@
+"""`Monitor`: the events of a socket, decoded."""
+
+import struct
+
+import gevent
+import pytest
+import zmq
+from gevent.queue import Empty
+from helpers import endpoint_of, pair_of
+
+from gzmqsource import Source, SourceClosed
+from gzmqsource.monitor import Monitor, decode
+
+
+def test_it_tells_of_a_connection_and_of_its_end(context):
+    pull = Source.open(zmq.PULL, bind="tcp://127.0.0.1:*", context=context)
+    endpoint = endpoint_of(pull)
+    push = Source.open(zmq.PUSH, context=context)
+    with Monitor(push) as monitor, Monitor(pull) as other:
+        push.socket.connect(endpoint)
+        event = monitor.wait_for("connected", timeout=10)
+        assert (event.endpoint, event.errno, event.protocol_error) == (endpoint, None, None)
+        assert monitor.recv(timeout=10).name == "handshake_succeeded"
+        assert other.wait_for("accepted", timeout=10).endpoint == endpoint
+        pull.close()
+        assert str(monitor.wait_for("disconnected", timeout=10)) == f"disconnected {endpoint}"
+    push.close()
+
+
+def test_it_ends_with_its_socket(context):
+    pull, push = pair_of(context, "tcp://127.0.0.1:*")
+    with pull, push:
+        push.send(b"connected")
+        pull.recv(timeout=10)
+        monitor = Monitor(push)
+        iterating = gevent.spawn(list, monitor)
+        with Monitor(pull, zmq.EVENT_DISCONNECTED) as monitor_of_pull:
+            push.close()
+            iterating.get(timeout=10)
+            assert monitor_of_pull.recv(timeout=10).name == "disconnected"
+        with pytest.raises(SourceClosed):
+            monitor.recv()
+
+
+def test_it_watches_a_plain_socket_which_goes_on_without_it(context):
+    with context.socket(zmq.PULL) as pull:
+        with Monitor(pull) as monitor:
+            pull.bind("tcp://127.0.0.1:*")
+            assert monitor.recv(timeout=10).name == "listening"
+            with pytest.raises(Empty):
+                monitor.recv(timeout=0.01)
+        with pytest.raises(SourceClosed):
+            monitor.recv()
+        pull.bind("inproc://still-works")
+
+
+def test_an_event_carries_its_errno(context):
+    with context.socket(zmq.PULL) as first, context.socket(zmq.PULL) as second:
+        first.bind("tcp://127.0.0.1:*")
+        with Monitor(second) as monitor:
+            with pytest.raises(zmq.ZMQError):
+                second.bind(endpoint_of(first))
+            event = monitor.wait_for("bind_failed", timeout=10)
+            assert (event.name, event.errno) == ("bind_failed", zmq.EADDRINUSE)
+            assert "in use" in str(event)
+
+
+def test_a_handshake_that_fails_tells_why(context):
+    pull = Source.open(
+        zmq.PULL, bind="tcp://127.0.0.1:*", context=context, plain_server=1, zap_domain=b"x"
+    )
+    with Monitor(pull) as monitor:
+        push = Source.open(zmq.PUSH, connect=endpoint_of(pull), context=context, linger=0)
+        event = monitor.wait_for("handshake_failed_protocol", timeout=10)
+        assert event.protocol_error == "zmtp_mechanism_mismatch"
+        push.close()
+    pull.close()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [[], [b""], [b"x", b"y"], [b"\1\0", b"tcp://x"], [b"\1\0\0\0\0\0"], [b"\0" * 6, b"a", b"b"]],
+)
+def test_what_is_no_event_is_refused(message):
+    with pytest.raises(ValueError, match="not a message of a monitor"):
+        decode(message)
+
+
+def test_unknown_numbers_are_shown_as_they_are():
+    event = decode([struct.pack("=HI", 1 << 15, 7), b"tcp://\xff"])
+    assert event.name == "0x8000"
+    assert event.endpoint == "tcp://\N{REPLACEMENT CHARACTER}"
+    event = decode([struct.pack("=HI", int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL), 99), b""])
+    assert event.protocol_error == "0x63"
+
+
+def test_a_name_that_is_none_is_refused(context):
+    pull = Source.open(zmq.PULL, bind="inproc://x", context=context)
+    with Monitor(pull) as monitor, pytest.raises(ValueError, match="'conected' is no event"):
+        monitor.wait_for("conected")
+    pull.close()

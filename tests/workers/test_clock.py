@@ -1,0 +1,64 @@
+"""`Clock`: deadlines in one heap."""
+
+import random
+
+import gevent
+import pytest
+from helpers import all_blocked
+
+from gzmqsource.workers.clock import Clock
+
+
+class Call:
+    deadline = None
+
+
+def test_calls_expire_in_the_order_of_their_deadlines():
+    expired = []
+    clock = Clock(expired.append)
+    calls = [Call() for _ in range(50)]
+    for number in random.Random(1).sample(range(50), 50):
+        clock.start(calls[number], 0.002 * number)
+    gevent.sleep(0.15)
+    assert expired == calls
+
+
+def test_a_sooner_deadline_is_not_late():
+    expired = []
+    clock = Clock(expired.append)
+    late, soon = Call(), Call()
+    clock.start(late, 60)
+    all_blocked()
+    clock.start(soon, 0.01)
+    with gevent.Timeout(10):
+        while not expired:
+            gevent.sleep(0.001)
+    assert expired == [soon]
+    clock.close()
+
+
+def test_what_is_taken_back_does_not_expire_and_does_not_pile_up():
+    clock = Clock(pytest.fail)
+    for _ in range(10_000):
+        call = Call()
+        clock.start(call, 60)
+        clock.stop(call)
+        clock.stop(call)
+    assert len(clock._heap) <= 2 * clock.slack + 1
+    clock.close()
+    all_blocked()
+    assert clock._greenlet is None
+
+
+def test_a_call_may_be_started_again_as_it_expires():
+    calls = []
+
+    def expire(call):
+        calls.append(call)
+        if len(calls) < 3:
+            clock.start(call, 0.005)
+
+    clock = Clock(expire)
+    clock.start(Call(), 0.005)
+    gevent.sleep(0.1)
+    assert len(calls) == 3

@@ -1,0 +1,242 @@
+"""`Responder` asked by plain ZeroMQ and by `Requester`."""
+
+import contextlib
+import logging
+
+import gevent
+import pytest
+import zmq
+from gevent.event import Event
+from gevent.pool import Pool
+from helpers import all_blocked, endpoint_of, wait_until
+
+from gzmqsource import Source, SourceClosed
+from gzmqsource.workers import RemoteError, Requester, Responder
+
+
+@contextlib.contextmanager
+def responder_of(context, handler, endpoint="tcp://127.0.0.1:*", **options):
+    responder = Responder.open(handler, bind=endpoint, context=context, **options)
+    responder.start()
+    try:
+        yield responder
+    finally:
+        responder.close()
+
+
+@contextlib.contextmanager
+def requester_of(responder, context):
+    requester = Requester.open(endpoint_of(responder.source), context=context, linger=0)
+    try:
+        yield requester
+    finally:
+        requester.close()
+
+
+def upper(payload):
+    return [frame.upper() for frame in payload]
+
+
+def test_a_req_of_any_kind_may_ask(context, endpoint):
+    with responder_of(context, upper, endpoint) as responder:
+        req = context.socket(zmq.REQ)
+        req.connect(endpoint_of(responder.source))
+        for _ in range(10):
+            req.send_multipart([b"a", b"", b"b"])
+            wait_until(lambda: req.poll(0))
+            assert req.recv_multipart() == [b"A", b"", b"B"]
+        req.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "reply"),
+    [
+        (lambda payload: b"one", [b"one"]),
+        (lambda payload: [b"a", bytearray(b"b")], [b"a", b"b"]),
+        (lambda payload: (frame for frame in [b"x", *payload]), [b"x", b"ask"]),
+        (lambda payload: zmq.Frame(b"frame"), [b"frame"]),
+        (lambda payload: b"", [b""]),
+    ],
+)
+def test_a_handler_returns_or_yields_the_reply(context, answer, reply):
+    with (
+        responder_of(context, answer) as responder,
+        requester_of(responder, context) as requester,
+    ):
+        assert requester.request(b"ask", timeout=10) == reply
+
+
+def test_a_raising_handler_answers_with_an_error(context):
+    errors = []
+    source = Source.open(
+        zmq.ROUTER,
+        bind="tcp://127.0.0.1:*",
+        context=context,
+        on_error=lambda error, message: errors.append(error),
+    )
+
+    def fail(payload):
+        raise KeyError(payload[0].decode())
+
+    with Responder(source, fail) as responder:
+        responder.start()
+        with requester_of(responder, context) as requester:
+            for number in range(20):
+                with pytest.raises(RemoteError, match=f"KeyError: '{number}'") as caught:
+                    requester.request(b"%d" % number, timeout=10)
+                assert caught.value.traceback is None
+        assert [str(error) for error in errors] == [f"'{number}'" for number in range(20)]
+        assert responder.stats().errors == 20
+
+
+def test_a_traceback_goes_over_the_wire_only_if_asked_for(context):
+    source = Source.open(
+        zmq.ROUTER, bind="inproc://errors", context=context, on_error=lambda error, message: None
+    )
+
+    def fail(payload):
+        raise ValueError("here")
+
+    with Responder(source, fail, tracebacks=True) as responder:
+        responder.start()
+        with (
+            requester_of(responder, context) as requester,
+            pytest.raises(RemoteError) as caught,
+        ):
+            requester.request(b"x", timeout=10)
+    assert 'raise ValueError("here")' in caught.value.traceback
+
+
+@pytest.mark.parametrize("wrong", [None, "text", 5, [], [b"x", None]])
+def test_what_is_no_reply_is_an_error(context, wrong):
+    source = Source.open(
+        zmq.ROUTER, bind="inproc://wrong", context=context, on_error=lambda error, message: None
+    )
+    with Responder(source, lambda payload: wrong) as responder:
+        responder.start()
+        with (
+            requester_of(responder, context) as requester,
+            pytest.raises(RemoteError, match=r"(Type|Value)Error"),
+        ):
+            requester.request(b"x", timeout=10)
+
+
+def test_a_full_pool_stops_the_intake(context):
+    go_on = Event()
+
+    def wait(payload):
+        go_on.wait()
+        return payload
+
+    with (
+        responder_of(context, wait, spawn=Pool(3)) as responder,
+        requester_of(responder, context) as requester,
+    ):
+        results = [requester.submit(b"%d" % number) for number in range(10)]
+        wait_until(lambda: responder.stats().running == 3)
+        all_blocked()
+        assert responder.source.stats().received == 3
+        go_on.set()
+        gevent.joinall(results, timeout=10)
+        assert [result.value for result in results] == [[b"%d" % n] for n in range(10)]
+
+
+def test_stop_finishes_what_runs_and_tells_what_it_did_not(context):
+    stuck = Event()
+
+    def handler(payload):
+        if payload == [b"stuck"]:
+            stuck.wait()
+        gevent.sleep(0.02)
+        return payload
+
+    with responder_of(context, handler) as responder, requester_of(responder, context) as requester:
+        good = requester.submit(b"good")
+        bad = requester.submit(b"stuck")
+        wait_until(lambda: responder.stats().running == 2)
+        assert responder.stop(timeout=0.3) == 1
+        assert good.get(timeout=10) == [b"good"]
+        assert not bad.ready()
+        assert responder.closed
+
+
+def test_it_answers_behind_a_proxy(context):
+    front = context.socket(zmq.ROUTER)
+    back = context.socket(zmq.DEALER)
+    front.bind("tcp://127.0.0.1:*")
+    back.bind("tcp://127.0.0.1:*")
+
+    def answer(payload):
+        gevent.sleep(0.001)
+        return upper(payload)
+
+    def move(source, target):
+        for message in source:
+            target.send(message)
+
+    with Source(front) as frontend, Source(back) as backend:
+        moving = [
+            gevent.spawn(move, frontend, backend),
+            gevent.spawn(move, backend, frontend),
+        ]
+        responders = [
+            Responder.open(answer, connect=endpoint_of(backend), context=context) for _ in range(3)
+        ]
+        for responder in responders:
+            responder.start()
+        with Requester.open(endpoint_of(frontend), context=context) as requester:
+            results = [requester.submit(b"x%d" % number, timeout=10) for number in range(300)]
+            gevent.joinall(results)
+            assert [result.get() for result in results] == [[b"X%d" % n] for n in range(300)]
+        assert all(responder.stats().replies > 50 for responder in responders)
+        for responder in responders:
+            assert responder.stop() == 0
+    gevent.joinall(moving)
+
+
+def test_malformed_requests_are_counted_and_logged_at_a_bounded_rate(context, caplog):
+    wrong = [[b"no delimiter"], [b""], [b"x", b""], [b"f"] * 10_000, [b"\xff\xfe", b"x"]]
+    with (
+        responder_of(context, upper) as responder,
+        caplog.at_level(logging.WARNING),
+        Source.open(zmq.DEALER, connect=endpoint_of(responder.source), context=context) as dealer,
+    ):
+        for message in wrong * 20:
+            dealer.send(message)
+        dealer.send([b"", b"right"])
+        assert dealer.recv(timeout=10) == [b"", b"RIGHT"]
+        stats = responder.stats()
+        assert (stats.malformed, stats.requests) == (100, 1)
+        assert len([each for each in caplog.records if "malformed" in each.message]) == 1
+
+
+def test_a_reply_to_a_peer_that_is_gone_is_counted(context):
+    go_on = Event()
+
+    def wait(payload):
+        go_on.wait()
+        return payload
+
+    with responder_of(context, wait) as responder:
+        with requester_of(responder, context) as requester:
+            requester.submit(b"x")
+            wait_until(lambda: responder.stats().running == 1)
+        with requester_of(responder, context) as requester:
+            result = requester.submit(b"y")
+            wait_until(lambda: responder.stats().running == 2)
+            go_on.set()
+            assert result.get(timeout=10) == [b"y"]
+            wait_until(lambda: responder.stats().undelivered == 1)
+
+
+def test_bad_arguments_are_refused(context):
+    with pytest.raises(ValueError, match="needs an endpoint"):
+        Responder.open(upper, context=context)
+    source = Source.open(zmq.PULL, bind="inproc://pull", context=context)
+    with pytest.raises(ValueError, match="answers through a ROUTER or a DEALER"):
+        Responder(source, upper)
+    source.close()
+    with pytest.raises(TypeError, match="handler=None"):
+        Responder.open(None, bind="tcp://127.0.0.1:*", context=context)
+    with pytest.raises(SourceClosed):
+        Responder(source, upper)
