@@ -1,7 +1,7 @@
 """A request until its reply: of a greenlet, of a result that somebody looks at, of another thread.
 
-Each has its ``frames``, the times that it may be sent again (``retries``), the ``timeout`` in seconds
-of each time, and ``settle``, which gives it its reply or its error.
+Each has its ``frames``, how often it may be sent again (``retries``), the ``timeout`` in seconds of
+each time, and ``settle``, which gives it its reply or its error.
 """
 
 from __future__ import annotations
