@@ -3,17 +3,27 @@
 ``zmq_close`` returns at once; libzmq goes on sending what it holds for ``ZMQ_LINGER``, and pyzmq
 does not wait for that when the interpreter exits. A socket's monitor says ``MONITOR_STOPPED`` when
 the socket is gone for good, which is when all it held was sent or given up.
+
+That event must find its reader: libzmq sends it without a time limit, on the thread that releases
+closed sockets, and if nobody is there no socket of the context is released any more. So who does
+not wait to the end leaves the reader to a thread, which no hub can hold up.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from typing import Any
 
 import zmq
+from gevent.monkey import get_original
+from zmq.backend import zmq_poll
+from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource.readiness import Readiness
 from gzmqsource.transfer import transfer_for
+
+_start_thread = get_original("_thread", "start_new_thread")
 
 _serial = itertools.count()
 
@@ -40,19 +50,30 @@ def close_and_wait(socket: zmq.Socket[Any], timeout: float | None) -> None:
         socket.close(linger)
         return
     address = f"inproc://gzmqsource-linger-{next(_serial)}"
-    with socket.context.socket(zmq.PAIR) as monitor:
-        socket.monitor(address, zmq.EVENT_MONITOR_STOPPED)
-        monitor.connect(address)
-        transfer = transfer_for(monitor)
-        readiness = Readiness(monitor, transfer.events)
-        socket.close(linger)
-        stopped: list[list[bytes]] = []
-        try:
+    monitor = socket.context.socket(zmq.PAIR)
+    monitor.connect(address)
+    socket.monitor(address, zmq.EVENT_MONITOR_STOPPED)
+    transfer = transfer_for(monitor)
+    readiness = Readiness(monitor, transfer.events)
+    socket.close(linger)
+    stopped: list[list[bytes]] = []
+    try:
+        transfer.receive(stopped, 1, 1)
+        while not stopped and readiness.wait_readable(timeout):
             transfer.receive(stopped, 1, 1)
-            while not stopped and readiness.wait_readable(timeout):
-                transfer.receive(stopped, 1, 1)
-        finally:
-            readiness.close()
+    finally:
+        readiness.close()
+        if stopped:
+            monitor.close()
+        else:
+            _start_thread(_close_once_stopped, (monitor,))
+
+
+def _close_once_stopped(monitor: zmq.Socket[Any]) -> None:
+    """Wait, in a native thread, for the event or for the end of the context, and close."""
+    with contextlib.suppress(zmq.ZMQError):
+        zmq_poll([(monitor, zmq.POLLIN)], -1)
+    PlainSocket.close(monitor)
 
 
 def _holds_messages(socket: zmq.Socket[Any]) -> bool:

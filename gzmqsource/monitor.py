@@ -111,8 +111,15 @@ class Monitor:
         self._watched = socket
         plain = self._socket()
         address = f"inproc://gzmqsource-monitor-{next(_serial)}"
-        plain.monitor(address, events)
-        self._events = Source.open(zmq.PAIR, connect=address, context=plain.context, ref=ref)
+        # Without a bound: libzmq waits, on whatever thread, while a monitor takes no more.
+        self._events = Source.open(
+            zmq.PAIR, connect=address, context=plain.context, ref=ref, rcvhwm=0
+        )
+        try:
+            plain.monitor(address, events)
+        except BaseException:
+            self._events.close()
+            raise
 
     def recv(self, timeout: float | None = None) -> SocketEvent:
         """Wait for the next event.
@@ -161,15 +168,20 @@ class Monitor:
     def close(self) -> None:
         """Stop watching; the socket goes on."""
         if not self._events.closed:
-            self._events.close()
+            # In this order: libzmq waits for ever to tell a monitor that is gone.
             if not self._watched.closed:
                 self._socket().disable_monitor()
+            self._events.close()
 
     def __enter__(self) -> Monitor:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        if "_events" in self.__dict__:
+            self.close()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._watched!r}>"

@@ -99,3 +99,20 @@ def test_a_name_that_is_none_is_refused(context):
     with Monitor(pull) as monitor, pytest.raises(ValueError, match="'conected' is no event"):
         monitor.wait_for("conected")
     pull.close()
+
+
+def test_a_monitor_that_nobody_reads_holds_nothing_up(context):
+    with (
+        Source.open(zmq.PULL, bind="inproc://x", context=context) as pull,
+        Monitor(pull) as monitor,
+    ):
+        for _ in range(1500):  # three events each
+            pull.socket.bind("tcp://127.0.0.1:*")
+            pull.socket.unbind(endpoint_of(pull))
+        assert monitor.recv(timeout=10).name == "listening"
+
+
+def test_a_monitor_that_is_dropped_holds_nothing_up(context):
+    with Source.open(zmq.PULL, bind="inproc://x", context=context) as pull:
+        Monitor(pull)
+        pull.socket.bind("tcp://127.0.0.1:*")

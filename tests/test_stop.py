@@ -191,3 +191,27 @@ def test_close_drops_and_counts_what_is_in_hand_and_queued(context):
         queued = full.stats().outbox_depth
         full.close()
         assert full.stats().dropped == {"unsent": queued}
+
+
+def linger_source(context, seconds):
+    """Make a source whose message libzmq holds, for so long once it is closed."""
+    source = Source.open(
+        zmq.PUSH, connect="tcp://127.0.0.1:1", context=context, linger=int(seconds * 1000)
+    )
+    source.send(b"nobody is there")
+    return source
+
+
+@pytest.mark.parametrize("how", ["killed", "timed out"])
+def test_a_stop_that_did_not_wait_to_the_end_does_not_hold_up_later_ones(context, how):
+    first, second = linger_source(context, 0.2), linger_source(context, 0.01)
+    if how == "killed":
+        stopping = gevent.spawn(first.stop, 5)
+        all_blocked()
+        stopping.kill()
+    else:
+        first.stop(timeout=0.05)
+    gevent.sleep(0.3)
+    started = time.monotonic()
+    second.stop(timeout=5)
+    assert time.monotonic() - started < 2

@@ -45,7 +45,7 @@ def payload_of(message: AnyMessage) -> list[bytes | zmq.Frame]:
     return as_frames(as_message(message))
 
 
-def error_payload(error: Exception, with_traceback: bool) -> list[bytes]:
+def error_payload(error: BaseException, with_traceback: bool) -> list[bytes]:
     """Tell of an exception."""
     parts = [type(error).__name__, str(error)]
     if with_traceback:

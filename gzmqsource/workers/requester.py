@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import os
@@ -20,6 +19,7 @@ from gzmqsource.errors import (
     InvalidThreadUseError,
     PeerLost,
     RequestTimeout,
+    SendError,
     SourceClosed,
 )
 from gzmqsource.monitor import Monitor
@@ -183,7 +183,7 @@ class Requester:
             self._begin(call)
             outcome: list[Any] | Exception = call.get()
         except BaseException:
-            self._forget(call)
+            self._take(call.frames[0])
             raise
         if isinstance(outcome, Exception):
             raise outcome
@@ -203,7 +203,7 @@ class Requester:
         try:
             self._begin(call)
         except BaseException:
-            self._forget(call)
+            self._take(call.frames[0])
             raise
         return call
 
@@ -265,7 +265,7 @@ class Requester:
 
     def _frames(self, message: AnyMessage, timeout: float | None, retries: int) -> list[Any]:
         """Check what is asked for, and put the envelope in front of it."""
-        if self._ending or self._source.closed:
+        if self._ending:
             raise SourceClosed(f"{self!r} takes no more requests")
         check_timeout(timeout)
         if not isinstance(retries, int) or retries < 0:
@@ -293,15 +293,13 @@ class Requester:
 
     def _expire(self, call: Call | SubmittedCall) -> None:
         """Send a request again whose time is over, or give it up."""
-        if call.frames[0] in self._pending:
-            try:
-                queued = self._source.withdraw(call.frames)
-                if call.retries:
-                    self._ask_again(call)
-                else:
-                    self._give_up(call, "never sent" if queued else "no reply")
-            except SourceClosed as error:
-                self._settle(call, error)
+        if call.frames[0] not in self._pending or self._source.closed:
+            return  # it was answered, or is about to be told that the source is closed
+        if call.retries:
+            self._ask_again(call)
+        else:
+            queued = self._source.withdraw(call.frames)
+            self._give_up(call, "never sent" if queued else "no reply")
 
     def _ask_again(self, call: Call | SubmittedCall) -> None:
         """Send a request once more; if there is no room for it, that was this time."""
@@ -310,29 +308,34 @@ class Requester:
         if call.timeout is not None:
             self._clock.stop(call)
             self._clock.start(call, call.timeout)
-        with contextlib.suppress(Full):
+        try:
+            self._source.withdraw(call.frames)
             self._source.send_nowait(call.frames)
+        except Full:
+            pass
+        except (SourceClosed, SendError) as error:
+            self._settle(call.frames[0], error)
 
     def _give_up(self, call: Call | SubmittedCall, reason: str) -> None:
-        self._timeouts += 1
-        self._settle(call, RequestTimeout(f"{self!r}: {reason} within {call.timeout} s"))
+        error = RequestTimeout(f"{self!r}: {reason} within {call.timeout} s")
+        self._timeouts += self._settle(call.frames[0], error)
 
-    def _settle(self, call: AnyCall, outcome: list[Any] | Exception) -> None:
-        """End a request that is still in the table."""
-        if self._pending.pop(call.frames[0], None) is not None:
-            self._clock.stop(call)
+    def _settle(self, key: bytes, outcome: list[Any] | Exception) -> bool:
+        """End a request; False if there is none, or it was ended before."""
+        call = self._take(key)
+        if call is not None:
             call.settle(outcome)
-            self._look_if_idle()
+        return call is not None
 
-    def _forget(self, call: AnyCall) -> None:
-        """Take a request out of the table that nobody waits for any more."""
-        if self._pending.pop(call.frames[0], None) is not None:
-            self._clock.stop(call)
-            self._look_if_idle()
-
-    def _look_if_idle(self) -> None:
-        if self._ending and not self._pending:
-            self._idle.set()
+    def _take(self, key: bytes) -> AnyCall | None:
+        """Take a request out of the table. One of all who try gets it, whatever their thread."""
+        call = self._pending.pop(key, None)
+        if call is not None:
+            if call.deadline is not None:
+                self._clock.stop(call)
+            if self._ending and not self._pending:
+                self._idle.set()
+        return call
 
     def _request_from_elsewhere(
         self, message: AnyMessage, timeout: float | None, retries: int
@@ -348,7 +351,7 @@ class Requester:
             except Full:
                 left = 0
             finally:
-                self._forget(call)
+                self._take(frames[0])
             # The reply may come in this very moment: then it counts.
             call.decide(RequestTimeout(f"{self!r}: no reply within {timeout} s"))
             if isinstance(call.outcome, list):
@@ -367,21 +370,11 @@ class Requester:
 
     def _answered(self, message: list[Any]) -> None:
         """Give a reply to who asked."""
-        call = None
-        if len(message) > 2 and not len(message[1]):
-            call = self._pending.pop(bytes(message[0]), None)
-        if call is None:
-            self._drop(message)
+        key, payload = bytes(message[0]), message[2:]
+        is_reply = bool(payload) and not len(message[1])
+        if is_reply and self._settle(key, error_in(payload) or payload):
             return
-        del message[:2]
-        if call.deadline is not None:
-            self._clock.stop(call)
-        call.settle(error_in(message) or message)
-        self._look_if_idle()
-
-    def _drop(self, message: list[Any]) -> None:
-        key = bytes(message[0])
-        if len(message) > 2 and len(key) == 16 and key.startswith(self._prefix):
+        if is_reply and len(key) == 16 and key.startswith(self._prefix):
             self._late += 1
         else:
             self._unknown(f"{len(message)} frames, {key[:40]!r}")
@@ -390,12 +383,12 @@ class Requester:
         for _ in monitor:
             for call in list(self._pending.values()):
                 if self._lost == "retry" and call.retries and not isinstance(call, ForeignCall):
-                    self._source.withdraw(call.frames)
                     self._ask_again(call)
                 else:
+                    error = PeerLost(f"{self!r} lost a connection before the reply")
+                    was_pending = self._settle(call.frames[0], error)
                     # One of another thread counts when it is given up there.
-                    self._given_up += not isinstance(call, ForeignCall)
-                    self._settle(call, PeerLost(f"{self!r} lost a connection before the reply"))
+                    self._given_up += was_pending and not isinstance(call, ForeignCall)
 
     def _stop_watching(self) -> None:
         if self._monitor is not None:
@@ -407,6 +400,6 @@ class Requester:
         try:
             source.check()
         except SourceClosed as error:
-            for call in list(self._pending.values()):
-                self._settle(call, error)
+            for key in list(self._pending):
+                self._settle(key, error)
             self._clock.close()

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
+import gevent
 import zmq
 
 from gzmqsource.errors import SendError, SourceClosed
@@ -216,7 +217,7 @@ class Responder:
     def _answer(self, payload: list[Any], message: list[Any]) -> list[Any]:
         try:
             return payload_of(self._handler(payload))
-        except Exception as error:
+        except (Exception, gevent.Timeout) as error:
             # Reported, but not raised: the source would take it for its own trouble and slow down.
             self._errors += 1
             self._source.report(error, message)

@@ -89,6 +89,24 @@ def test_a_raising_handler_answers_with_an_error(context):
         assert responder.stats().errors == 20
 
 
+def test_a_handler_that_takes_too_long_answers_with_its_timeout(context):
+    source = Source.open(
+        zmq.ROUTER, bind="inproc://slow", context=context, on_error=lambda error, message: None
+    )
+
+    def slow(payload):
+        with gevent.Timeout(0.01):
+            gevent.sleep(60)
+
+    with Responder(source, slow) as responder:
+        responder.start()
+        with (
+            requester_of(responder, context) as requester,
+            pytest.raises(RemoteError, match=r"Timeout: 0\.01 second"),
+        ):
+            requester.request(b"x", timeout=10)
+
+
 def test_a_traceback_goes_over_the_wire_only_if_asked_for(context):
     source = Source.open(
         zmq.ROUTER, bind="inproc://errors", context=context, on_error=lambda error, message: None
