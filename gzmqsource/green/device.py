@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from gevent._hub_local import get_hub_if_exists
-from gevent.event import Event
 from gevent.monkey import get_original
 from zmq import device as plain_device
 from zmq.backend import proxy as plain_proxy
@@ -15,6 +14,7 @@ from zmq.devices import ThreadDevice as PlainThreadDevice
 from zmq.devices import ThreadProxy as PlainThreadProxy
 from zmq.sugar.context import Context as PlainContext
 
+from gzmqsource.decision import Decision, allocate_lock
 from gzmqsource.green.context import Context
 
 _start_thread = get_original("_thread", "start_new_thread")
@@ -35,8 +35,9 @@ class NativeThread:
         self.value: Any = None
         self._target = target
         self._started = False
-        # gevent's events may be set in a thread that has no hub.
-        self._ended = Event()
+        self._ended = False
+        self._joiners: list[Decision] = []
+        self._lock = allocate_lock()
 
     def start(self) -> None:
         """Begin."""
@@ -45,11 +46,16 @@ class NativeThread:
 
     def is_alive(self) -> bool:
         """Whether it runs."""
-        return self._started and not self._ended.is_set()
+        return self._started and not self._ended
 
     def join(self, timeout: float | None = None) -> None:
         """Wait in the hub until it has ended, or *timeout* in seconds."""
-        self._ended.wait(timeout)
+        joiner = Decision()
+        with self._lock:
+            if self._ended:
+                return
+            self._joiners.append(joiner)
+        joiner.wait(timeout)
 
     def _run(self) -> None:
         try:
@@ -57,7 +63,10 @@ class NativeThread:
         except BaseException as error:
             self.error = error
         finally:
-            self._ended.set()
+            with self._lock:
+                self._ended = True
+            for joiner in self._joiners:
+                joiner.decide(True)
 
 
 def _call(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -6,7 +6,12 @@ import errno
 import gevent
 import pytest
 import zmq
-from helpers import all_blocked
+from gevent.monkey import get_original
+from helpers import all_blocked, wait_until
+from zmq.sugar.context import Context as PlainContext
+
+start_thread = get_original("_thread", "start_new_thread")
+sleep = get_original("time", "sleep")
 
 
 @pytest.fixture
@@ -47,6 +52,23 @@ def test_a_proxy_passes_messages_while_greenlets_run(green, context, ends, how):
     frontend.close()
     backend.close()
     ending.get(timeout=5)
+
+
+def test_a_proxy_may_be_all_that_runs(green, context, ends):
+    gevent.sleep(0)  # there is a hub
+
+    def end_later():
+        sleep(0.1)
+        PlainContext.term(context)
+        ended.append(True)
+
+    ended = []
+    start_thread(end_later, ())
+    with pytest.raises(zmq.ContextTerminated):
+        green.proxy(*ends[:2])
+    for socket in ends:
+        socket.close()
+    wait_until(lambda: ended)
 
 
 def test_a_steerable_proxy_obeys(green, context, ends):
