@@ -57,7 +57,9 @@ def main(folder):
             exchange(sender, receiver, frame)
             exchange(sender, receiver, [frame] * 3)
         exchange(sender, receiver, [b"x"] * 10_000)
-        while sender.send_one([b"x" * 70_000] * 2):  # until the peer is full
+        # Until the peer is full. Of one frame: libzmq 4.3.5 may abort (session_base.cpp:233) when a
+        # socket is closed without lingering while its peer has read a part of a message.
+        while sender.send_one(b"x" * 70_000):
             pass
         for socket, transfer in zip(sockets, (sender, receiver), strict=True):
             socket.close(0)

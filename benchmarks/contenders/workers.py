@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import gevent.socket as socket
 import zmq
 import zmq.green
 from peer import Peer
@@ -41,6 +42,19 @@ def free_endpoint() -> str:
         return probe.LAST_ENDPOINT.decode()
 
 
+def router(endpoint: str, count: int) -> Peer:
+    """Start the C program that answers, and wait until it listens."""
+    peer = Peer("route", "@" + endpoint, count)
+    host, port = endpoint.removeprefix("tcp://").split(":")
+    while True:
+        try:
+            socket.create_connection((host, int(port))).close()
+        except ConnectionRefusedError:
+            gevent.sleep(0.01)
+        else:
+            return peer
+
+
 def ask_all(cell: Cell, asks: list[Callable[[bytes], bytes]]) -> tuple[int, dict[str, float]]:
     """Ask from a greenlet for each function; give the checksum, and what was measured."""
     bodies = iter(cell.messages())
@@ -62,7 +76,7 @@ def ask_all(cell: Cell, asks: list[Callable[[bytes], bytes]]) -> tuple[int, dict
 
 def workers(cell: Cell) -> dict[str, Any]:
     endpoint = free_endpoint()
-    peer = Peer("route", "@" + endpoint, cell.count)
+    peer = router(endpoint, cell.count)
     requester = Requester.open(endpoint)
     asks = [lambda body: requester.request(body)[0]] * cell.others
     checksum, measured = ask_all(cell, asks)
@@ -71,16 +85,16 @@ def workers(cell: Cell) -> dict[str, Any]:
 
 def workers_green(cell: Cell) -> dict[str, Any]:
     endpoint = free_endpoint()
-    peer = Peer("route", "@" + endpoint, cell.count)
+    peer = router(endpoint, cell.count)
     context = zmq.green.Context()
 
     def asking() -> Callable[[bytes], bytes]:
-        socket = context.socket(zmq.REQ)
-        socket.connect(endpoint)
+        req = context.socket(zmq.REQ)
+        req.connect(endpoint)
 
         def ask(body: bytes) -> bytes:
-            socket.send(body)
-            reply: bytes = socket.recv()
+            req.send(body)
+            reply: bytes = req.recv()
             return reply
 
         return ask
