@@ -198,7 +198,9 @@ class Requester:
         Arguments and errors are those of `request`; it belongs to the greenlets of one hub.
         """
         if get_hub_if_exists() is not self._hub:
-            raise InvalidThreadUseError(f"{self!r} belongs to another hub: use request() here")
+            raise InvalidThreadUseError(
+                f"{type(self).__name__} belongs to another hub: use request() here"
+            )
         call = SubmittedCall(self._frames(message, timeout, retries), timeout, retries)
         try:
             self._begin(call)
@@ -266,7 +268,7 @@ class Requester:
     def _frames(self, message: AnyMessage, timeout: float | None, retries: int) -> list[Any]:
         """Check what is asked for, and put the envelope in front of it."""
         if self._ending:
-            raise SourceClosed(f"{self!r} takes no more requests")
+            raise SourceClosed(f"{type(self).__name__} takes no more requests")
         check_timeout(timeout)
         if not isinstance(retries, int) or retries < 0:
             raise ValueError(f"retries={retries!r}: how often to send again, an int from 0 up")
@@ -352,8 +354,9 @@ class Requester:
                 left = 0
             finally:
                 self._take(frames[0])
-            # The reply may come in this very moment: then it counts.
-            call.decide(RequestTimeout(f"{self!r}: no reply within {timeout} s"))
+            # The reply may come in this very moment: then it counts. No text here has the source's
+            # repr, which asks the socket: that belongs to its hub.
+            call.decide(RequestTimeout(f"{type(self).__name__}: no reply within {timeout} s"))
             if isinstance(call.outcome, list):
                 return call.outcome
             if not left or not self._retries_after(call.outcome):

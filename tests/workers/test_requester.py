@@ -17,7 +17,7 @@ from gzmqsource import InvalidThreadUseError, Source, SourceBroken, SourceClosed
 from gzmqsource.workers import PeerLost, RemoteError, Requester, RequestTimeout
 from gzmqsource.workers.envelope import ERROR
 
-start_thread = get_original("_thread", "start_new_thread")
+start_thread, get_ident = get_original("_thread", ["start_new_thread", "get_ident"])
 
 
 @contextlib.contextmanager
@@ -38,6 +38,17 @@ def echo(server, message):
 
 def ignore(server, message):
     pass
+
+
+def answering_the_third(seen):
+    """Make what collects the messages, and answers the third of them."""
+
+    def handle(server, message):
+        seen.append(message)
+        if len(seen) == 3:
+            server.send(message)
+
+    return handle
 
 
 @contextlib.contextmanager
@@ -143,14 +154,8 @@ def test_a_full_outbox_ends_in_the_timeout_too(context):
 
 def test_a_retry_gets_the_reply(context):
     seen = []
-
-    def answer_the_third(server, message):
-        seen.append(message)
-        if len(seen) == 3:
-            server.send(message)
-
     with (
-        server_of(context, answer_the_third) as server,
+        server_of(context, answering_the_third(seen)) as server,
         requester_of(server, context) as requester,
     ):
         assert requester.request(b"x", timeout=0.05, retries=5) == [b"x"]
@@ -240,14 +245,8 @@ def test_native_threads_and_other_hubs_ask_through_it(context):
 
 def test_a_native_thread_has_timeouts_and_retries(context):
     seen = []
-
-    def answer_the_third(server, message):
-        seen.append(message)
-        if len(seen) == 3:
-            server.send(message)
-
     with (
-        server_of(context, answer_the_third) as server,
+        server_of(context, answering_the_third(seen)) as server,
         requester_of(server, context) as requester,
     ):
         outcomes = []
@@ -264,6 +263,32 @@ def test_a_native_thread_has_timeouts_and_retries(context):
         assert outcomes[0] == [b"x"]
         assert isinstance(outcomes[1], RequestTimeout)
         assert requester.stats()[:4] == (2, 0, 2, 1)
+
+
+def test_a_native_thread_never_touches_the_socket(context, monkeypatch):
+    asked = []
+    with server_of(context, echo) as server, requester_of(server, context) as requester:
+        this = get_ident()
+        get = zmq.Socket.get
+
+        def noted(socket, option):
+            if get_ident() != this:
+                asked.append(option)
+            return get(socket, option)
+
+        monkeypatch.setattr(zmq.Socket, "get", noted)
+        done = []
+
+        def ask():
+            requester.request(b"x", timeout=10)
+            try:
+                requester.submit(b"x")
+            except InvalidThreadUseError:
+                done.append(True)
+
+        start_thread(ask, ())
+        wait_until(lambda: done)
+        assert asked == []
 
 
 def test_submit_belongs_to_its_hub(context):
