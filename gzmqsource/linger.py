@@ -51,8 +51,12 @@ def close_and_wait(socket: zmq.Socket[Any], timeout: float | None) -> None:
         return
     address = f"inproc://gzmqsource-linger-{next(_serial)}"
     monitor = socket.context.socket(zmq.PAIR)
-    monitor.connect(address)
-    socket.monitor(address, zmq.EVENT_MONITOR_STOPPED)
+    try:
+        monitor.connect(address)
+        socket.monitor(address, zmq.EVENT_MONITOR_STOPPED)
+    except BaseException:
+        monitor.close()
+        raise
     transfer = transfer_for(monitor)
     readiness = Readiness(monitor, transfer.events)
     socket.close(linger)
