@@ -1,6 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
-QUESTIONS := throughput roundtrip green idle fairness busy startup workers
+QUESTIONS := throughput roundtrip green idle fairness busy startup workers proxy
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help demo test faults lint bench bench-plots quick sanitize clean

@@ -10,6 +10,7 @@
      echo     REP: answers COUNT requests
      route    ROUTER: answers COUNT requests, of any number of frames, with what came
      ping     REQ: COUNT round trips, PAUSE microseconds apart (given in place of FRAMES)
+     proxy    zmq_proxy() from a PULL to a PUSH, until it is killed
 
    An endpoint that begins with @ is bound, any other is connected.
 
@@ -41,6 +42,7 @@ static struct {
     int (*connect)(void *, const char *);
     int (*setsockopt)(void *, int, const void *, size_t);
     int (*send)(void *, const void *, size_t, int);
+    int (*proxy)(void *, void *, void *);
     int (*msg_init)(message_t *);
     int (*msg_recv)(message_t *, void *, int);
     int (*msg_send)(message_t *, void *, int);
@@ -83,6 +85,7 @@ static void load(const char *path)
     zmq.connect = find(library, "zmq_connect");
     zmq.setsockopt = find(library, "zmq_setsockopt");
     zmq.send = find(library, "zmq_send");
+    zmq.proxy = find(library, "zmq_proxy");
     zmq.msg_init = find(library, "zmq_msg_init");
     zmq.msg_recv = find(library, "zmq_msg_recv");
     zmq.msg_send = find(library, "zmq_msg_send");
@@ -232,7 +235,7 @@ void peer_run(const char *libzmq, void *context, const char *role, const char *e
 {
     static const struct { const char *name; int type; } roles[] = {
         {"send", PUSH}, {"receive", PULL}, {"ask", REQ}, {"echo", REP}, {"ping", REQ},
-        {"route", ROUTER}};
+        {"route", ROUTER}, {"proxy", PULL}};
     void *sockets[MAX_SOCKETS];
     int n = 0, type = -1, for_ever = -1;
     char *list = strdup(endpoints), *rest = list, *endpoint, byte;
@@ -243,7 +246,7 @@ void peer_run(const char *libzmq, void *context, const char *role, const char *e
         if (!strcmp(role, roles[i].name))
             type = roles[i].type;
     while (n < MAX_SOCKETS && (endpoint = strsep(&rest, ","))) {
-        sockets[n] = zmq.socket(context, type);
+        sockets[n] = zmq.socket(context, n && !strcmp(role, "proxy") ? PUSH : type);
         if (!sockets[n])
             check(-1);
         check(zmq.setsockopt(sockets[n], LINGER, &for_ever, sizeof for_ever));
@@ -260,6 +263,8 @@ void peer_run(const char *libzmq, void *context, const char *role, const char *e
         echo_all(sockets[0], count, result);
     else if (!strcmp(role, "route"))
         route_all(sockets[0], count, result);
+    else if (!strcmp(role, "proxy"))
+        zmq.proxy(sockets[0], sockets[1], NULL);
     else
         ask_all(sockets[0], count, size, strcmp(role, "ping") ? 0 : frames, result);
     if (stay != -1 && !strcmp(role, "send"))

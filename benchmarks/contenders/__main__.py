@@ -43,6 +43,7 @@ QUESTIONS = {
     "busy": {"Source": "", "zmq.green": "_green"},
     "workers": {"Requester": "", "zmq.green": "_green", "zerorpc": "_zerorpc"},
     "outstanding": {"Requester": ""},
+    "proxy": {"Proxy": "", "C program": "_c"},
 }
 
 #: Questions that share a module.

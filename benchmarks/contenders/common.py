@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import zmq
 from peer import Peer, number
 
 
@@ -78,3 +79,10 @@ def sent(peer: Peer, cell: Cell, clock: Clock) -> dict[str, Any]:
     last = cell.frames - 1
     checksum = sum(number(index * cell.frames + last) for index in range(cell.count))
     return verify(peer, cell, checksum) | {"cpu": cpu}
+
+
+def free_endpoint() -> str:
+    """Give an endpoint that another process can bind."""
+    with zmq.Context() as context, context.socket(zmq.PULL) as probe:
+        probe.bind("tcp://127.0.0.1:*")
+        return probe.LAST_ENDPOINT.decode()

@@ -14,7 +14,7 @@ import zmq
 import zmq.green
 from peer import Peer
 
-from contenders.common import Cell, Clock, verify
+from contenders.common import Cell, Clock, free_endpoint, verify
 from gzmqsource.workers import Requester
 
 ZERORPC_SERVER = """
@@ -34,12 +34,6 @@ socket.bind(sys.argv[1])
 while True:
     socket.recv_multipart()
 """
-
-
-def free_endpoint() -> str:
-    with zmq.Context() as context, context.socket(zmq.PULL) as probe:
-        probe.bind("tcp://127.0.0.1:*")
-        return probe.LAST_ENDPOINT.decode()
 
 
 def router(endpoint: str, count: int) -> Peer:

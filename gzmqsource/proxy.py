@@ -1,0 +1,303 @@
+"""libzmq's own steerable proxy on a native thread, controlled from greenlets."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import operator
+import struct
+from collections import deque
+from typing import Any, NamedTuple
+
+import zmq
+from gevent.event import AsyncResult
+from zmq.backend import proxy_steerable
+from zmq.sugar.context import Context as PlainContext
+from zmq.sugar.socket import Socket as PlainSocket
+
+from gzmqsource.errors import SourceClosed
+from gzmqsource.green.device import NativeThread
+from gzmqsource.owned import OwnedSocket
+from gzmqsource.source import Source
+
+_serial = itertools.count()
+
+#: What tells the thread to go on after a pause; anything else ends it.
+_GO_ON = b"go on"
+
+#: What the thread says last; libzmq's own replies are empty, or eight numbers.
+_ENDED = b"ended"
+
+
+class ProxyStats(NamedTuple):
+    """What has passed a proxy; libzmq counts frames, not messages."""
+
+    frontend_frames_in: int
+    """Frames received from the frontend."""
+
+    frontend_bytes_in: int
+    """Their bytes."""
+
+    frontend_frames_out: int
+    """Frames sent to the frontend."""
+
+    frontend_bytes_out: int
+    """Their bytes."""
+
+    backend_frames_in: int
+    """Frames received from the backend."""
+
+    backend_bytes_in: int
+    """Their bytes."""
+
+    backend_frames_out: int
+    """Frames sent to the backend."""
+
+    backend_bytes_out: int
+    """Their bytes."""
+
+
+class Proxy:
+    """Passes messages between two sockets, at libzmq's speed and beside the hub.
+
+    The sockets belong to the proxy from `start` on, and are closed with it: to close one before
+    only sets its linger. If a greenlet is killed
+    while it controls the proxy, what it asked for is still done, and the next one is obeyed. It is
+    a context manager that starts and stops it.
+
+    Parameters
+    ----------
+    frontend, backend : zmq.Socket
+        Bound or connected: a ROUTER and a DEALER, an XSUB and an XPUB, a PULL and a PUSH.
+    capture : zmq.Socket, optional
+        Gets a copy of each message: a PUB, or a PUSH or DEALER, which holds up the proxy while it
+        takes no more.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Something else is to be proxied, or a socket that a source owns.
+    """
+
+    #: Seconds that `stop` takes at most if it is not told.
+    stop_timeout = 1.0
+
+    def __init__(
+        self,
+        frontend: zmq.Socket[Any],
+        backend: zmq.Socket[Any],
+        capture: zmq.Socket[Any] | None = None,
+    ) -> None:
+        self._sockets = [frontend, backend, *([] if capture is None else [capture])]
+        for socket in self._sockets:
+            if not isinstance(socket, PlainSocket):
+                raise TypeError(f"{socket!r}: a proxy passes messages between zmq sockets")
+            if isinstance(socket, OwnedSocket) or "close" in vars(socket):
+                raise ValueError(f"{socket!r} belongs to a source or a proxy already")
+        self._thread = NativeThread(self._run)
+        self._inner: Any = None
+        self._control: Source | None = None
+        self._replies: deque[AsyncResult[list[bytes]]] = deque()
+        self._paused: AsyncResult[list[bytes]] | None = None
+        self._stopping = False
+        self._lingers: dict[zmq.Socket[Any], int | None] = {}
+        self._before = ProxyStats(*[0] * 8)
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended, paused or not."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin to pass messages.
+
+        Raises
+        ------
+        SourceClosed
+            It was started before.
+        """
+        if self._control is not None:
+            raise SourceClosed(f"{self!r} was started before: make a new one")
+        context = self._sockets[0].context
+        address = f"inproc://gzmqsource-proxy-{next(_serial)}"
+        self._control = Source.open(
+            zmq.PAIR, self._replied, bind=address, context=context, on_error=lambda *_: None
+        )
+        self._control.rawlink(self._ended)
+        self._control.start()
+        self._inner = PlainSocket(PlainContext(shadow=context), zmq.PAIR)
+        self._inner.connect(address)
+        for socket in self._sockets:
+            # `zmq.Context.destroy` closes them, which crashes libzmq while the thread uses them.
+            socket.close = functools.partial(  # type: ignore[method-assign]
+                self._close_later, socket
+            )
+        self._thread.start()
+
+    def pause(self) -> None:
+        """Pass no more messages; they stay with ZeroMQ, whose high-water mark acts on the peers."""
+        paused = self._paused
+        if paused is None:
+            # libzmq's own pause uses a whole core while messages wait (4.3.5), so its loop is left;
+            # it is paused before that to count exactly.
+            self._steer(_pause_command())
+            paused = self._paused = self._steer(b"STATISTICS")
+            self._steer(b"TERMINATE")
+        paused.get()
+
+    def resume(self) -> None:
+        """Pass messages again."""
+        paused = self._paused
+        if paused is not None:
+            stats = _add(self._before, paused)
+            if self._paused is paused:
+                self._control_source().send_nowait(_GO_ON)
+                self._before = stats
+                self._paused = None
+
+    def stats(self) -> ProxyStats:
+        """Ask libzmq what has passed."""
+        return _add(self._before, self._paused or self._steer(b"STATISTICS"))
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until it has ended; False if *timeout*, in seconds, ran out.
+
+        Raises
+        ------
+        zmq.ZMQError
+            What ended it: ``ETERM`` if its context did.
+        """
+        if self._control is not None:
+            self._thread.join(timeout)
+        if self._thread.error is not None:
+            raise self._thread.error
+        return not self.running
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """Pass no more messages, and close the sockets; again or unstarted it does nothing.
+
+        Parameters
+        ----------
+        timeout : float or None
+            Seconds; None for `stop_timeout`.
+
+        Returns
+        -------
+        bool
+            Whether it has ended. If not, its capture takes no more: it ends when that does.
+
+        Raises
+        ------
+        zmq.ZMQError
+            What ended it before, unless its context did.
+        """
+        control = self._control
+        if control is not None and not control.closed and not self._stopping:
+            if self._paused is None:
+                self._steer(b"TERMINATE")
+            self._stopping = True
+            control.send_nowait(b"end")
+        try:
+            return self.join(self.stop_timeout if timeout is None else timeout)
+        except zmq.ContextTerminated:
+            return True
+        finally:
+            if control is not None and not self.running:
+                control.close()
+
+    def __enter__(self) -> Proxy:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        if self._control is None:
+            state = "not started"
+        elif not self.running:
+            state = "ended"
+        else:
+            state = "running" if self._paused is None else "paused"
+        return f"<{type(self).__name__} {state}>"
+
+    def _control_source(self) -> Source:
+        if self._control is None:
+            raise SourceClosed(f"{self!r}: start it first")
+        if self._stopping or not self.running:
+            self.join(0)
+            raise SourceClosed(f"{self!r} has ended, or is about to")
+        return self._control
+
+    def _steer(self, command: bytes) -> AsyncResult[list[bytes]]:
+        """Send a command; the result gets libzmq's reply, also if nobody waits for it."""
+        self._control_source().send_nowait(command)
+        reply: AsyncResult[list[bytes]] = AsyncResult()
+        self._replies.append(reply)
+        return reply
+
+    def _close_later(self, socket: zmq.Socket[Any], linger: int | None = None) -> None:
+        self._lingers[socket] = linger
+
+    def _replied(self, message: list[bytes]) -> None:
+        if message == [_ENDED]:
+            self._control_source().close()
+        else:
+            self._replies.popleft().set(message)
+
+    def _ended(self, control: Source) -> None:
+        """Tell everybody who waits for a reply that there will be none."""
+        error = self._thread.error or SourceClosed(f"{self!r} has ended")
+        while self._replies:
+            self._replies.popleft().set_exception(error)
+
+    def _run(self) -> None:
+        frontend, backend, *rest = self._sockets
+        capture = rest[0] if rest else None
+        try:
+            proxy_steerable(frontend, backend, capture, self._inner)
+            while PlainSocket.recv(self._inner) == _GO_ON:
+                proxy_steerable(frontend, backend, capture, self._inner)
+        finally:
+            for socket in self._sockets:
+                del socket.close
+                PlainSocket.close(socket, self._lingers.get(socket))
+            # If the context has ended the control notices that by itself.
+            with contextlib.suppress(zmq.ZMQError):
+                PlainSocket.send(self._inner, _ENDED, zmq.NOBLOCK)
+            PlainSocket.close(self._inner)
+
+
+def _add(before: ProxyStats, reply: AsyncResult[list[bytes]]) -> ProxyStats:
+    """Wait for libzmq's numbers, and add them to what had passed before its loop began."""
+    numbers = (struct.unpack("=Q", frame)[0] for frame in reply.get() or ())
+    return ProxyStats(*map(operator.add, before, numbers))
+
+
+@functools.cache
+def _pause_command() -> bytes:
+    """Find out what pauses a proxy; it takes libzmq some 100 us.
+
+    zmq_proxy_steerable(3) says ``PAUSE``; libzmq 4.3.5 takes that for ``RESUME``, and the other way
+    round.
+    """
+    with PlainContext() as context:
+        sockets = [PlainSocket(context, kind) for kind in (zmq.PULL, zmq.PUB, zmq.PAIR)]
+        control, feeder = (PlainSocket(context, kind) for kind in (zmq.PAIR, zmq.PUSH))
+        sockets[0].bind("inproc://front")
+        sockets[2].bind("inproc://control")
+        feeder.connect("inproc://front")
+        control.connect("inproc://control")
+        thread = NativeThread(lambda: proxy_steerable(sockets[0], sockets[1], None, sockets[2]))
+        thread.start()
+        control.send(b"PAUSE")
+        feeder.send(b"x")
+        # What is there when a command comes has passed when the next one does.
+        for command in (b"STATISTICS", b"STATISTICS", b"TERMINATE"):
+            control.send(command)
+        replies = [control.recv_multipart() for _ in range(4)]
+        thread.join()
+        for socket in (*sockets, control, feeder):
+            socket.close(0)
+    return b"RESUME" if any(replies[2][0]) else b"PAUSE"

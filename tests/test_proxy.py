@@ -1,0 +1,202 @@
+"""`Proxy`: libzmq's own, on a native thread, controlled from greenlets."""
+
+import time
+
+import gevent
+import pytest
+import zmq
+from helpers import all_blocked, closing, endpoint_of, wait_until
+
+from gzmqsource import Source, SourceClosed
+from gzmqsource.proxy import Proxy
+from gzmqsource.workers import Requester, Responder
+
+
+@pytest.fixture
+def line(context, endpoint):
+    """A started proxy from a PULL to a PUSH, with a source at each end."""
+    front, back = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+    front.bind(endpoint)
+    back.bind("tcp://127.0.0.1:*")
+    source = Source.open(zmq.PUSH, connect=endpoint_of(front), context=context, linger=0)
+    sink = Source.open(zmq.PULL, connect=endpoint_of(back), context=context)
+    proxy = Proxy(front, back)
+    with closing(source, sink):
+        proxy.start()
+        yield proxy, source, sink
+        proxy.stop()
+        assert not proxy.running
+
+
+def test_it_passes_messages_and_counts_them(line):
+    proxy, source, sink = line
+    for number in range(1000):
+        source.send([b"%d" % number, b"xx"])
+    assert [sink.recv(timeout=10) for _ in range(1000)] == [
+        [b"%d" % number, b"xx"] for number in range(1000)
+    ]
+    stats = proxy.stats()
+    assert stats.frontend_frames_in == stats.backend_frames_out == 2000
+    assert stats.frontend_bytes_in == stats.backend_bytes_out == 2000 + 2890
+    assert stats.frontend_frames_out == stats.backend_frames_in == 0
+
+
+def test_paused_it_passes_nothing_until_it_is_resumed(line):
+    proxy, source, sink = line
+    source.send(b"one")
+    sink.recv(timeout=10)
+    proxy.pause()
+    source.send(b"two")
+    with pytest.raises(gevent.queue.Empty):
+        sink.recv(timeout=0.1)
+    proxy.resume()
+    assert sink.recv(timeout=10) == [b"two"]
+
+
+def test_it_survives_a_killed_caller(line):
+    proxy, source, sink = line
+    for _ in range(20):
+        for command in (proxy.stats, proxy.pause, proxy.resume):
+            caller = gevent.spawn(command)
+            gevent.sleep(0)
+            caller.kill()
+    proxy.resume()
+    assert proxy.stats().frontend_frames_in == 0
+    source.send(b"x")
+    assert sink.recv(timeout=10) == [b"x"]
+    assert proxy.stats().frontend_frames_in == 1
+
+
+def test_the_end_of_its_context_reaches_who_waits():
+    context = zmq.Context()
+    front, back = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+    front.bind("inproc://front")
+    proxy = Proxy(front, back)
+    proxy.start()
+    waiting = gevent.spawn(proxy.join)
+    all_blocked()
+    context.destroy(linger=0)
+    with pytest.raises(zmq.ContextTerminated):
+        waiting.get(timeout=10)
+    assert not proxy.running
+    with pytest.raises((SourceClosed, zmq.ContextTerminated)):
+        proxy.stats()
+    proxy.stop()
+
+
+def test_requests_go_through_it(context):
+    front, back = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
+    front.bind("tcp://127.0.0.1:*")
+    back.bind("tcp://127.0.0.1:*")
+    endpoints = endpoint_of(front), endpoint_of(back)
+    with Proxy(front, back):
+        responders = [
+            Responder.open(lambda payload: payload, connect=endpoints[1], context=context)
+            for _ in range(2)
+        ]
+        for responder in responders:
+            responder.start()
+        with Requester.open(endpoints[0], context=context) as requester:
+            for number in range(100):
+                assert requester.request(b"%d" % number, timeout=10) == [b"%d" % number]
+        for responder in responders:
+            responder.stop()
+
+
+def test_a_capture_gets_a_copy_of_everything(context):
+    front, back, capture = (context.socket(kind) for kind in (zmq.PULL, zmq.PUSH, zmq.PUSH))
+    for socket, endpoint in ((front, "front"), (back, "back"), (capture, "capture")):
+        socket.bind(f"inproc://{endpoint}")
+    sink = Source.open(zmq.PULL, connect="inproc://back", context=context)
+    copies = Source.open(zmq.PULL, connect="inproc://capture", context=context)
+    source = Source.open(zmq.PUSH, connect="inproc://front", context=context)
+    with closing(sink, copies, source), Proxy(front, back, capture):
+        source.send([b"a", b"b"])
+        assert sink.recv(timeout=10) == copies.recv(timeout=10) == [b"a", b"b"]
+
+
+def test_a_capture_that_takes_no_more_holds_up_a_stop_and_nothing_else(context):
+    front, back, capture = (context.socket(kind) for kind in (zmq.PULL, zmq.PUB, zmq.PUSH))
+    front.bind("inproc://front")
+    capture.sndhwm = 1
+    capture.bind("inproc://capture")
+    source = Source.open(zmq.PUSH, connect="inproc://front", context=context)
+    copies = Source.open(zmq.PULL, connect="inproc://capture", context=context, rcvhwm=1)
+    proxy = Proxy(front, back, capture)
+    with closing(source, copies):
+        proxy.start()
+        for _ in range(10):
+            source.send(b"x")
+        wait_until(lambda: not gevent.wait([gevent.spawn(proxy.stats)], timeout=0.1))
+        assert not proxy.stop(timeout=0.1)
+        assert proxy.running
+        copied = [copies.recv(timeout=10)]
+        assert proxy.join(timeout=0.1) is False
+        while not proxy.stop(timeout=0.01):
+            copied += copies.recv_many(10)
+    assert front.closed
+
+
+def test_it_uses_no_cpu_while_it_is_paused_and_messages_wait(line):
+    proxy, source, sink = line
+    proxy.pause()
+    for _ in range(100):
+        source.send(b"x")
+    before = time.process_time()
+    gevent.sleep(0.3)
+    assert time.process_time() - before < 0.1
+    proxy.resume()
+    assert [sink.recv(timeout=10) for _ in range(100)] == [[b"x"]] * 100
+
+
+def test_what_passed_before_a_pause_stays_counted(line):
+    proxy, source, sink = line
+    for number in range(1, 6):
+        source.send(b"x")
+        sink.recv(timeout=10)
+        assert proxy.stats().backend_frames_out == number
+        proxy.pause()
+        assert repr(proxy) == "<Proxy paused>"
+        proxy.pause()
+        assert proxy.stats().frontend_frames_in == number
+        proxy.resume()
+        proxy.resume()
+    assert repr(proxy) == "<Proxy running>"
+
+
+def test_it_stops_while_it_is_paused(line):
+    proxy, *_ = line
+    proxy.pause()
+    assert proxy.stop()
+    with pytest.raises(SourceClosed, match="has ended"):
+        proxy.resume()
+
+
+def test_it_is_started_once_and_stopped_often(context):
+    front, back = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+    proxy = Proxy(front, back)
+    proxy.stop()
+    with pytest.raises(SourceClosed, match="start it first"):
+        proxy.stats()
+    proxy.start()
+    with pytest.raises(SourceClosed, match="started before"):
+        proxy.start()
+    proxy.stop()
+    proxy.stop()
+    assert front.closed
+    assert back.closed
+    with pytest.raises(SourceClosed):
+        proxy.pause()
+    with pytest.raises(TypeError, match="between zmq sockets"):
+        Proxy(front, "back")
+    owner = Source(context.socket(zmq.PULL))
+    with closing(owner), pytest.raises(ValueError, match="belongs to a source"):
+        Proxy(owner.socket, front)
+
+
+def test_other_greenlets_run_meanwhile(line):
+    _, source, sink = line
+    pulled = []
+    pulling = gevent.spawn(lambda: pulled.extend(sink.recv_many(1000) for _ in range(3)))
+    wait_until(lambda: source.send(b"x") or pulling.ready())
+    assert pulled
