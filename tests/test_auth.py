@@ -1,0 +1,411 @@
+"""`Authenticator`: who gets in by PLAIN, by CURVE and by address, and who does not."""
+
+import contextlib
+import gc
+import logging
+import os
+
+import gevent
+import psutil
+import pytest
+import zmq
+import zmq.auth
+from gevent import socket
+from gevent.event import Event
+from gevent.pool import Pool
+from gevent.queue import Empty
+from helpers import endpoint_of, wait_until
+
+from gzmqsource import Source
+from gzmqsource.auth import Authenticator, AuthStats
+from gzmqsource.monitor import Monitor
+
+SERVER_KEYS = zmq.curve_keypair()
+PLAIN = {"plain_server": True, "zap_domain": b"site"}
+CURVE = {"curve_server": True, "curve_secretkey": SERVER_KEYS[1], "zap_domain": b"site"}
+
+#: The greeting of ZMTP 3.0 for the PLAIN mechanism, and a HELLO as https://rfc.zeromq.org/spec/24.
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"PLAIN".ljust(20, b"\0") + bytes(32)
+HELLO = b"\x04\x11\x05HELLO\x04user\x05wrong"
+
+
+@pytest.fixture
+def errors():
+    return []
+
+
+@pytest.fixture
+def auth(context, errors):
+    with Authenticator(context, on_error=lambda *error: errors.append(error)) as auth:
+        yield auth
+
+
+@contextlib.contextmanager
+def server_of(context, **options):
+    source = Source.open(
+        zmq.PULL, bind="tcp://127.0.0.1:*", context=context, handshake_ivl=300, **options
+    )
+    try:
+        yield source
+    finally:
+        source.close()
+
+
+def curve(keys):
+    return {
+        "curve_serverkey": SERVER_KEYS[0],
+        "curve_publickey": keys[0],
+        "curve_secretkey": keys[1],
+    }
+
+
+def plain(username, password):
+    return {"plain_username": username, "plain_password": password}
+
+
+def gets_in(context, server, **options):
+    """Whether a client with these options gets in at its first try."""
+    client = Source.open(zmq.PUSH, context=context, linger=0, reconnect_ivl=-1, **options)
+    with Monitor(client) as monitor:
+        client.socket.connect(endpoint_of(server))
+        for event in monitor:
+            if event.name == "handshake_succeeded" or event.name.startswith("handshake_failed"):
+                break
+            assert event.name != "disconnected"
+    client.close()
+    return event.name == "handshake_succeeded"
+
+
+def knock(server, *chunks):
+    """Send bytes as a peer of another kind, and wait until it is shown the door."""
+    host, port = endpoint_of(server).removeprefix("tcp://").split(":")
+    peer = socket.create_connection((host, int(port)))
+    with peer, contextlib.suppress(ConnectionError):
+        for chunk in chunks:
+            peer.sendall(chunk)
+            peer.recv(1000)
+        while peer.recv(1000):
+            pass
+
+
+def test_plain_lets_in_who_knows_the_password(context, auth):
+    auth.configure_plain(passwords={"user": "secret", "käse": "brötchen"})
+    with server_of(context, **PLAIN) as server:
+        assert gets_in(context, server, **plain(b"user", b"secret"))
+        assert gets_in(context, server, **plain("käse".encode(), "brötchen".encode()))
+        assert not gets_in(context, server, **plain(b"user", b"wrong"))
+        assert not gets_in(context, server, **plain(b"nobody", b"secret"))
+        assert not gets_in(context, server, **plain(b"user\xff", b"\xfe"))
+        assert not gets_in(context, server)
+    assert auth.stats() == AuthStats(accepted=2, refused=3, postponed=0, malformed=0)
+
+
+def test_curve_lets_in_the_keys_of_a_directory_as_last_reloaded(context, auth, tmp_path):
+    files = [zmq.auth.create_certificates(tmp_path, name) for name in ("one", "two")]
+    one, two = (zmq.auth.load_certificate(secret) for _, secret in files)
+    auth.configure_curve(location=tmp_path)
+    with server_of(context, **CURVE) as server:
+        assert gets_in(context, server, **curve(one))
+        assert gets_in(context, server, **curve(two))
+        assert not gets_in(context, server, **curve(zmq.curve_keypair()))
+        os.unlink(files[0][0])
+        assert gets_in(context, server, **curve(one))
+        auth.reload()
+        assert not gets_in(context, server, **curve(one))
+        assert gets_in(context, server, **curve(two))
+
+
+def test_a_reload_that_fails_changes_nothing(context, auth, tmp_path):
+    _, secret = zmq.auth.create_certificates(tmp_path, "one")
+    auth.configure_curve(location=str(tmp_path))
+    for content in ("nothing here", 'public-key = "short"'):
+        (tmp_path / "two.key").write_text(content)
+        with pytest.raises(ValueError, match="public key"):
+            auth.reload()
+    with server_of(context, **CURVE) as server:
+        assert gets_in(context, server, **curve(zmq.auth.load_certificate(secret)))
+    with pytest.raises(OSError, match="directory"):
+        auth.configure_curve(location=tmp_path / "none")
+
+
+def test_any_key_will_do_if_one_says_so(context, auth):
+    auth.configure_curve()
+    with server_of(context, **CURVE) as server:
+        assert gets_in(context, server, **curve(zmq.curve_keypair()))
+        assert not gets_in(
+            context,
+            server,
+            **(curve(zmq.curve_keypair()) | {"curve_serverkey": zmq.curve_keypair()[0]}),
+        )
+
+
+def test_nothing_gets_in_that_was_not_configured(context, auth):
+    auth.configure_plain("other", {"user": "secret"})
+    with server_of(context, **PLAIN) as server:
+        assert not gets_in(context, server, **plain(b"user", b"secret"))
+    with server_of(context, **CURVE) as server:
+        assert not gets_in(context, server, **curve(zmq.curve_keypair()))
+    assert auth.stats().refused == 2
+
+
+def test_a_domain_has_its_own_rule_or_the_common_one(context, auth):
+    auth.configure_plain("site", {"user": "site"})
+    auth.configure_plain("*", {"user": "common"})
+    with server_of(context, **PLAIN) as server:
+        assert gets_in(context, server, **plain(b"user", b"site"))
+        assert not gets_in(context, server, **plain(b"user", b"common"))
+    with server_of(context, **PLAIN | {"zap_domain": b"elsewhere"}) as server:
+        assert gets_in(context, server, **plain(b"user", b"common"))
+
+
+@pytest.mark.parametrize(
+    ("allowed", "denied", "passes"),
+    [
+        ([], [], True),
+        (["127.0.0.1"], [], True),
+        (["127.0.0.0/8", "::1"], [], True),
+        (["10.0.0.0/8", "10.1.2.3"], [], False),
+        ([], ["127.0.0.1"], False),
+        (["127.0.0.1"], ["127.0.0.0/16"], False),
+        ([], ["10.0.0.1", "ipc"], True),
+    ],
+)
+def test_addresses_are_allowed_and_denied(context, auth, allowed, denied, passes):
+    auth.allow(*allowed)
+    auth.deny(*denied)
+    with server_of(context, zap_domain=b"site") as server:
+        assert gets_in(context, server) == passes
+
+
+def test_a_peer_over_ipc_is_allowed_as_such(context, auth, tmp_path):
+    with server_of(context, zap_domain=b"site") as server:
+        server.socket.bind(f"ipc://{tmp_path}/socket")
+        assert gets_in(context, server)
+        auth.allow("127.0.0.1")
+        assert not gets_in(context, server)
+        auth.allow("ipc")
+        assert gets_in(context, server)
+        auth.deny("ipc")
+        assert not gets_in(context, server)
+
+
+def test_an_address_is_checked_when_it_is_given(auth):
+    for address in ("localhost", "", "10.0.0.1/33"):
+        with pytest.raises(ValueError, match="does not appear to be"):
+            auth.allow(address)
+
+
+def test_the_handler_learns_who_it_is(context, auth):
+    keys = zmq.curve_keypair()
+    auth.configure_plain(passwords={"user": "secret"})
+    auth.configure_curve("site", lambda domain, key: f"{domain}/{key[:4].decode()}")
+    for options, credentials, user in (
+        (PLAIN, plain(b"user", b"secret"), "user"),
+        (CURVE, curve(keys), f"site/{keys[0][:4].decode()}"),
+    ):
+        with server_of(context, **options) as server:
+            server.close()
+        server = Source.open(
+            zmq.PULL, bind="tcp://127.0.0.1:*", context=context, copy=False, **options
+        )
+        client = Source.open(
+            zmq.PUSH, connect=endpoint_of(server), context=context, linger=0, **credentials
+        )
+        client.send(b"x")
+        assert server.recv(timeout=10)[0].get("User-Id") == user
+        client.close()
+        server.close()
+
+
+def test_a_slow_rule_delays_nobody_else(context, auth):
+    reached, go_on = Event(), Event()
+
+    def rule(domain, username, password):
+        if username == "slow":
+            reached.set()
+            go_on.wait()
+        return True
+
+    auth.configure_plain(passwords=rule)
+    with server_of(context, **PLAIN) as server:
+        slow = gevent.spawn(gets_in, context, server, **plain(b"slow", b"x"))
+        reached.wait()
+        assert gets_in(context, server, **plain(b"quick", b"x"))
+        assert not slow.ready()
+        go_on.set()
+        assert slow.get(timeout=10)
+
+
+def test_a_rule_that_raises_puts_the_peer_off_until_it_works_again(context, auth, errors):
+    outcomes = [ZeroDivisionError("no database"), gevent.Timeout(1), True]
+
+    def rule(domain, username, password):
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    auth.configure_plain(passwords=rule)
+    with server_of(context, **PLAIN) as server:
+        client = Source.open(
+            zmq.PUSH,
+            connect=endpoint_of(server),
+            context=context,
+            linger=0,
+            reconnect_ivl=1,
+            **plain(b"user", b"secret"),
+        )
+        client.send(b"in")
+        assert server.recv(timeout=20) == [b"in"]
+        client.close()
+    assert [(type(error), message) for error, message in errors] == [
+        (ZeroDivisionError, None),
+        (gevent.Timeout, None),
+    ]
+    assert auth.stats() == AuthStats(accepted=1, refused=0, postponed=2, malformed=0)
+
+
+def test_too_many_rules_at_a_time_put_the_next_peer_off(context, monkeypatch):
+    monkeypatch.setattr(Authenticator, "max_rules", 1)
+    go_on = Event()
+    with Authenticator(context) as auth, server_of(context, **PLAIN) as server:
+        auth.configure_plain(passwords=lambda *_: go_on.wait())
+        first = gevent.spawn(gets_in, context, server, **plain(b"user", b"x"))
+        wait_until(lambda: not auth._pool.free_count())
+        second = gevent.spawn(gets_in, context, server, **plain(b"user", b"x"))
+        wait_until(lambda: auth.stats().postponed)
+        go_on.set()
+        assert first.get(timeout=10)
+        assert not second.get(timeout=10)
+
+
+def test_no_password_is_logged(context, auth, errors, caplog):
+    caplog.set_level(logging.DEBUG)
+    with server_of(context, **PLAIN) as server:
+        auth.configure_plain(passwords={"user": "rightword"})
+        assert gets_in(context, server, **plain(b"user", b"rightword"))
+        assert not gets_in(context, server, **plain(b"user", b"wrongword"))
+        auth.configure_plain(passwords=lambda *_: 1 / 0)
+        assert not gets_in(context, server, **plain(b"user", b"otherword"))
+    assert "PLAIN from '127.0.0.1' for domain 'site'" in caplog.text
+    assert errors
+    for text in (caplog.text, repr(errors), repr(auth)):
+        assert "word" not in text
+
+
+@pytest.mark.limit(120)
+def test_1000_that_have_no_business_here_stay_out_and_leave_nothing(context, auth, tmp_path):
+    _, revoked_file = zmq.auth.create_certificates(tmp_path, "revoked")
+    _, right_file = zmq.auth.create_certificates(tmp_path, "right")
+    revoked, right = map(zmq.auth.load_certificate, (revoked_file, right_file))
+    auth.configure_curve(location=tmp_path)
+    auth.configure_plain(passwords={"user": "secret"})
+    os.unlink(tmp_path / "revoked.key")
+    auth.reload()
+    process = psutil.Process()
+
+    with server_of(context, **CURVE) as curved, server_of(context, **PLAIN) as plained:
+
+        def try_all(_):
+            assert not gets_in(context, curved, **curve(zmq.curve_keypair()))
+            assert not gets_in(context, curved, **curve(revoked))
+            assert not gets_in(context, plained, **plain(b"user", b"wrong"))
+            assert not gets_in(context, plained)
+            knock(curved, os.urandom(100))
+            knock(plained, GREETING, HELLO)
+            knock(plained, GREETING, b"\x04\x09\x05HELLO\xff\x04us")
+            knock(plained, GREETING[:20])
+
+        pool = Pool(25)
+        pool.map(try_all, range(25))
+        gc.collect()
+        fds, memory = process.num_fds(), process.memory_info().rss
+        pool.map(try_all, range(100))
+        gc.collect()
+        wait_until(lambda: process.num_fds() <= fds)
+        assert process.memory_info().rss - memory < 2 << 20
+        assert gets_in(context, curved, **curve(right))
+        assert gets_in(context, plained, **plain(b"user", b"secret"))
+        for server in (curved, plained):
+            with pytest.raises(Empty):
+                server.recv(block=False)
+    assert auth.stats().accepted == 2
+
+
+def test_what_is_no_request_is_counted_and_logged_once(context, auth, caplog):
+    prober = Source.open(zmq.DEALER, connect="inproc://zeromq.zap.01", context=context)
+    request = [b"", b"1.0", b"1", b"site", b"127.0.0.1", b"", b"PLAIN", b"user", b"secret"]
+    auth.configure_plain(passwords={"user": "secret"})
+    malformed = [
+        [b""],
+        [b"x"],
+        request[1:],
+        request[:6],
+        [b"", b"2.0", *request[2:]],
+        [b"x"] * 10_000,
+    ]
+    for message in malformed:
+        prober.send(message)
+    for message in (
+        request[:-1],
+        [*request, b"more"],
+        [*request[:-2], b"\xff", b"\xff"],
+        [*request[:4], b"\xff\xff", *request[5:]],
+        [*request[:6], b"CURVE", b"short"],
+        [*request[:6], b"\xff\xff"],
+    ):
+        prober.send(message)
+        assert prober.recv(timeout=10)[:4] in (
+            [b"", b"1.0", b"1", b"400"],
+            [b"", b"1.0", b"1", b"200"],
+        )
+    prober.send(request)
+    assert prober.recv(timeout=10) == [b"", b"1.0", b"1", b"200", b"OK", b"user", b""]
+    prober.close()
+    assert auth.stats().malformed == len(malformed)
+    assert caplog.text.count("malformed ZAP request") == 1
+
+
+def test_a_flood_of_wrong_passwords_keeps_nobody_out(context, auth):
+    auth.configure_plain(passwords={"user": "secret"})
+    flooding = True
+    with server_of(context, **PLAIN) as server:
+
+        def flood():
+            while flooding:
+                knock(server, GREETING, HELLO)
+
+        floods = [gevent.spawn(flood) for _ in range(10)]
+        wait_until(lambda: auth.stats().refused > 100)
+        assert gets_in(context, server, **plain(b"user", b"secret"))
+        flooding = False
+        gevent.joinall(floods, raise_error=True, timeout=10)
+
+
+def test_a_context_has_one_authenticator(context, auth):
+    assert auth.started
+    other = Authenticator(context)
+    with pytest.raises(ValueError, match="has an authenticator already"):
+        other.start()
+    auth.start()
+    auth.stop()
+    auth.stop()
+    other.start()
+    assert "started" in repr(other)
+    other.stop()
+    assert "stopped" in repr(other)
+
+
+def test_its_stop_ends_a_rule_that_hangs(context, auth):
+    hanging = Event()
+
+    def rule(*_):
+        hanging.set()
+        Event().wait()
+
+    auth.configure_plain(passwords=rule)
+    with server_of(context, **PLAIN) as server:
+        knocking = gevent.spawn(gets_in, context, server, **plain(b"user", b"x"))
+        hanging.wait(10)
+        auth.stop(0.01)
+        assert not knocking.get(timeout=10)
