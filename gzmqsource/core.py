@@ -17,6 +17,7 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 from zmq.sugar.socket import Socket as PlainSocket
 
+from gzmqsource import census
 from gzmqsource.errors import (
     InvalidThreadUseError,
     SendError,
@@ -89,7 +90,7 @@ class Core:
         if isinstance(socket, OwnedSocket) or "close" in vars(socket):
             raise ValueError(f"{socket!r} belongs to a source already")
         self.kind = zmq.SocketType(int(socket.get(zmq.TYPE)))
-        self._name = name
+        self.name = name
         if serves:
             self._check_receives()
         self.state = State.OPEN if serves else State.STARTED
@@ -104,10 +105,12 @@ class Core:
         self.resumed.set()
         #: Set when the socket is gone.
         self.done = Event()
+        #: Messages that were read and not yet handed out, the next one last: one batch at most.
+        self.in_hand: list[list[Any]] = []
         #: Whether a handler takes the messages, and nobody pulls them.
         self.serves = serves
         self.errors = 0
-        #: How many turns of sending or pulling ended at their bound.
+        #: How many turns ended at their bound, without those of the outflow.
         self.turns = 0
         #: libzmq's error that ended it.
         self.cause: zmq.ZMQError | None = None
@@ -115,6 +118,7 @@ class Core:
         self._owned: OwnedSocket | None = None
         self._endpoint: Any = socket.get(zmq.LAST_ENDPOINT)
         self._on_error = on_error
+        census.live[id(self)] = self
         self._max_bytes = max_bytes
         self.transfer.pulls = not serves
         self.transfer.guard(
@@ -143,7 +147,7 @@ class Core:
         """Turn away another thread, and whoever comes after the end."""
         if get_hub_if_exists() is not self.hub:
             raise InvalidThreadUseError(
-                f"{self._name} belongs to the hub of another thread: "
+                f"{self.name} belongs to the hub of another thread: "
                 "send through a handle from its sender()"
             )
         if self.readiness.closed:
@@ -311,20 +315,25 @@ class Core:
         if count:
             self.outbox.dropped[reason] += count
 
-    def __repr__(self) -> str:
+    @property
+    def endpoint(self) -> str:
+        """The endpoint that was bound or connected last; another thread gets what was known."""
         # Not asked once it is closed: a forked child would never get an answer.
-        if not self.closed:
+        if not self.closed and get_hub_if_exists() is self.hub:
             with contextlib.suppress(zmq.ZMQError):  # the context may have ended
                 self._endpoint = self._original.get(zmq.LAST_ENDPOINT)
-        where = f" {self._endpoint.decode(errors='replace')}" if self._endpoint else ""
+        return str(self._endpoint.rstrip(b"\0").decode(errors="replace"))
+
+    def __repr__(self) -> str:
         state = State.CLOSED if self.closed else self.state
-        paused = "" if self.resumed.is_set() else " paused"
-        return f"<{self._name} {self.kind.name}{where} {state.value}{paused}>"
+        paused = "" if self.resumed.is_set() else "paused"
+        words = (self.name, self.kind.name, self.endpoint, state.value, paused)
+        return f"<{' '.join(filter(None, words))}>"
 
     def _check_receives(self) -> None:
         if self.kind in _RECEIVES_NOTHING:
             raise ValueError(
-                f"{self._name} with a handler: a {self.kind.name} socket receives nothing"
+                f"{self.name} with a handler: a {self.kind.name} socket receives nothing"
             )
 
     def _release(self, cause: zmq.ZMQError | None, close: Callable[[], None]) -> None:
@@ -340,6 +349,7 @@ class Core:
         if self.hub.loop:
             self.hub.loop.run_callback_threadsafe(self.readiness.close)
             self.hub.loop.run_callback_threadsafe(self.turn.close)
+        census.closed(self)
         self.state = State.CLOSED
         self.transfer.close()
         del self._original.close
@@ -347,7 +357,8 @@ class Core:
 
     def _detach(self, cause: zmq.ZMQError | None) -> list[list[Any]]:
         """Let go of the socket: watcher, then all who wait; return what was not sent."""
-        repr(self)  # the last chance to learn the endpoint
+        _ = self.endpoint  # the last chance to learn it
+        census.closed(self)
         self.state = State.CLOSED
         self.cause = cause
         self.transfer.close()
@@ -378,3 +389,12 @@ def _closing(owner: weakref.ref[Core], socket: zmq.Socket[Any]) -> Callable[[int
         type(socket).close(socket, linger)
 
     return close
+
+
+def _leave_to_the_parent() -> None:
+    """Empty the hands of a forked child: what is in them is the parent's to handle."""
+    for core in list(census.live.values()):
+        core.in_hand.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_the_parent)

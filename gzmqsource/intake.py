@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -13,6 +11,7 @@ from gevent import GreenletExit, getcurrent
 from gevent.event import Event
 from gevent.pool import Group, Pool
 
+from gzmqsource import census
 from gzmqsource.core import Core
 from gzmqsource.deadline import Deadline
 from gzmqsource.fairness import let_io_in
@@ -65,12 +64,8 @@ class Intake:
     """
 
     def __init__(self, core: Core, handle: Handler, spawn: object, limits: Limits) -> None:
-        #: Messages that were read and not yet handed out, the next one last: one batch at most.
-        self.in_hand: list[list[Any]] = []
-        #: How many turns ended at their bound with more to do.
-        self.budget_stops = 0
         self._core = core
-        self._handle = handle
+        self._handle = census.instrumented(core, handle)
         self._spawn, self._pool = spawner(spawn)
         self._limits = limits
         self._batch = 1
@@ -81,7 +76,6 @@ class Intake:
         self._handler_ended = Event()
         self._ending = Event()
         self._greenlet = gevent.spawn(self._run)
-        _live.add(self)
 
     def end(self) -> None:
         """Read nothing more; what is in hand is still handed out."""
@@ -121,8 +115,8 @@ class Intake:
     def abandon(self) -> int:
         """Give up what is in hand; return how many messages that were."""
         self._ending.set()
-        abandoned = len(self.in_hand)
-        self.in_hand.clear()
+        abandoned = len(self._core.in_hand)
+        self._core.in_hand.clear()
         return abandoned
 
     @property
@@ -130,9 +124,9 @@ class Intake:
         return self._ending.is_set() or self._core.closed
 
     def _run(self) -> None:
-        while self.in_hand or not self._is_ending:
+        while self._core.in_hand or not self._is_ending:
             if self._turn():
-                self.budget_stops += 1
+                self._core.turns += 1
                 let_io_in(self._core.hub)
             elif not self._is_ending:
                 self._core.readiness.wait_readable()
@@ -140,7 +134,7 @@ class Intake:
 
     def _turn(self) -> bool:
         """Hand out messages; True if the turn's bound came before the end of what is there."""
-        in_hand, core = self.in_hand, self._core
+        in_hand, core = self._core.in_hand, self._core
         while in_hand or self._take():
             if core.transfer.turn_left <= 0 and core.turn.is_over():
                 # What is left in hand was too much for one turn: read less ahead.
@@ -164,31 +158,33 @@ class Intake:
                 room = min(room, self._pool.free_count())
             if room < 1 or not self._core.resumed.is_set():
                 continue  # while one was waited for, the other has changed
+            in_hand = self._core.in_hand
             try:
-                self._core.receive(self.in_hand, room)
+                self._core.receive(in_hand, room)
             except zmq.ZMQError as error:
                 self._failures += 1
                 self._core.report(error, None)
                 self._back_off()
                 continue
-            self.in_hand.reverse()
-            if len(self.in_hand) == self._batch:
+            in_hand.reverse()
+            if len(in_hand) == self._batch:
                 self._batch = min(2 * self._batch, self._limits.max_batch)
-            return bool(self.in_hand)
+            return bool(in_hand)
         return False
 
     def _hand_out(self) -> None:
         """Hand out what is in hand, up to the end of the turn or an error."""
+        in_hand = self._core.in_hand
         if self._spawn is not None:
-            self._core.transfer.hand_out(self.in_hand, self._begin_handler)
+            self._core.transfer.hand_out(in_hand, self._begin_handler)
             return
-        held = len(self.in_hand)
+        held = len(in_hand)
         try:
             # One try around the loop: with one for each message, and a call of `_run_handler`, a
             # message of an empty handler took twice as long.
-            self._core.transfer.hand_out(self.in_hand, self._handle)
+            self._core.transfer.hand_out(in_hand, self._handle)
         except BaseException as error:
-            if held - len(self.in_hand) > 1:
+            if held - len(in_hand) > 1:
                 self._failures = 0
             self._failed(error, self._core.transfer.in_handler)
         else:
@@ -225,15 +221,3 @@ class Intake:
             delay = self._limits.min_delay * 2**doublings
             self._ending.wait(min(delay, self._limits.max_delay))
         self._paused_after = self._failures
-
-
-_live: weakref.WeakSet[Intake] = weakref.WeakSet()
-
-
-def _leave_to_the_parent() -> None:
-    """Empty the hands of a forked child: what is in them is the parent's to handle."""
-    for intake in list(_live):
-        intake.in_hand.clear()
-
-
-os.register_at_fork(after_in_child=_leave_to_the_parent)

@@ -464,7 +464,7 @@ class Source:
         # Not before it is asked for: `dataclasses` is a third of this package's time of import.
         from gzmqsource.stats import snapshot
 
-        return snapshot(self._core, self._intake)
+        return snapshot(self._core)
 
     def __repr__(self) -> str:
         return repr(self._core)

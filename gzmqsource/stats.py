@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gzmqsource.core import Core
-    from gzmqsource.intake import Intake
 
 
 @dataclass(frozen=True)
@@ -48,18 +47,16 @@ class Stats:
     """Seconds since the oldest queued message was queued; 0.0 if none is."""
 
 
-def snapshot(core: Core, intake: Intake | None) -> Stats:
-    """Read the counters of a source and of its intake, if it was started."""
+def snapshot(core: Core) -> Stats:
+    """Read the counters of a source."""
     return Stats(
         received=core.transfer.received,
         sent=core.transfer.sent,
         dropped=dict(core.outbox.dropped),
         errors=core.errors,
         wakeups=core.readiness.edges,
-        budget_stops=core.turns
-        + core.outflow.budget_stops
-        + (intake.budget_stops if intake else 0),
-        in_hand=len(intake.in_hand) if intake else 0,
+        budget_stops=core.turns + core.outflow.budget_stops,
+        in_hand=len(core.in_hand),
         outbox_depth=core.outbox.depth,
         outbox_peak=core.outbox.peak,
         oldest_queued_age=core.outbox.oldest_age(),

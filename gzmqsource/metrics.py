@@ -1,0 +1,253 @@
+"""The numbers of all sources of this process for Prometheus; it needs the extra ``metrics``."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import gevent
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from gzmqsource import census
+from gzmqsource.core import Core, State
+from gzmqsource.decision import allocate_lock
+from gzmqsource.stats import Stats, snapshot
+
+#: The label of each number: the source's class, its socket's type, and its endpoint. Sources that
+#: have all three in common are added up.
+LABELS = ("source", "type", "endpoint")
+
+_Labels = tuple[str, ...]
+
+_COUNTERS = {
+    "received": ("received_messages", "Messages taken from libzmq."),
+    "sent": ("sent_messages", "Messages that libzmq has taken."),
+    "errors": ("errors", "Exceptions of handlers, and messages that libzmq refused."),
+    "wakeups": ("wakeups", "Edges of the ZMQ_FD that woke the hub."),
+    "budget_stops": ("budget_stops", "Turns that ended at their bound with more to do."),
+}
+
+#: Gauges, and how those of several sources are put together.
+_GAUGES: dict[str, tuple[str, str, Callable[[float, float], float]]] = {
+    "in_hand": (
+        "in_hand_messages",
+        "Messages read that no handler has begun with.",
+        lambda one, other: one + other,
+    ),
+    "outbox_depth": (
+        "outbox_messages",
+        "Messages queued for sending.",
+        lambda one, other: one + other,
+    ),
+    "outbox_peak": ("outbox_peak_messages", "The most messages that were ever queued.", max),
+    "oldest_queued_age": (
+        "outbox_oldest_seconds",
+        "Seconds since the oldest queued message was queued.",
+        max,
+    ),
+}
+
+
+class SourceCollector(Collector):
+    """Collects from every source that lives, from now on.
+
+    What closed sources had counted stays counted. Handlers are timed whose source is started from
+    now on, which costs each message 0.2 us. There is one collector at a time; without one
+    nothing is measured.
+
+    Parameters
+    ----------
+    registry : prometheus_client.CollectorRegistry
+        Where it registers itself.
+    handler_buckets, lateness_buckets : sequence of float
+        The upper bounds of the histograms, in seconds.
+
+    Raises
+    ------
+    ValueError
+        There is another one.
+    """
+
+    #: Seconds between two looks at how late this hub is: it costs some 10 us each time.
+    lateness_interval = 0.05
+
+    #: How many closed sources are kept for the next collection, if nobody collects.
+    max_ended = 1000
+
+    def __init__(
+        self,
+        registry: CollectorRegistry = REGISTRY,
+        handler_buckets: Sequence[float] = (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10),
+        lateness_buckets: Sequence[float] = (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5),
+    ) -> None:
+        if census.observer is not None:
+            raise ValueError("the sources of this process have a SourceCollector already")
+        self._registry = registry
+        self._handler_buckets = sorted(handler_buckets)
+        self._handlers: dict[_Labels, _Histogram] = {}
+        self._lateness = _Histogram(sorted(lateness_buckets))
+        # A collection may run in another thread while sources close in this one.
+        self._folding = allocate_lock()
+        self._ended: list[Core] = []
+        self._totals: Counter[tuple[str, _Labels]] = Counter()
+        registry.register(self)
+        census.observer = self
+        self._ticked = time.perf_counter()
+        self._ticker = gevent.get_hub().loop.timer(
+            self.lateness_interval, self.lateness_interval, ref=False
+        )
+        self._ticker.start(self._tick)
+
+    def close(self) -> None:
+        """Collect and measure nothing more; again it does nothing."""
+        if census.observer is self:
+            census.observer = None
+            self._ticker.close()
+            self._registry.unregister(self)
+
+    def instrument(self, core: Core, handle: Callable[[Any], object]) -> Callable[[Any], object]:
+        """Give a handler that is timed."""
+        labels = _labels(core)
+        histogram = self._handlers.setdefault(labels, _Histogram(self._handler_buckets))
+        observe, clock = histogram.observe, time.perf_counter
+
+        def timed(message: Any) -> object:
+            started = clock()
+            try:
+                return handle(message)
+            finally:
+                observe(clock() - started)
+
+        return timed
+
+    def closed(self, core: Core) -> None:
+        """Keep what a source has counted."""
+        self._ended.append(core)
+        # Not if a collection runs, which does it: it may be this very thread's.
+        if len(self._ended) > self.max_ended and self._folding.acquire(False):
+            try:
+                self._fold(len(self._ended))
+            finally:
+                self._folding.release()
+
+    def collect(self) -> Iterable[Metric]:
+        """Give the numbers of now; in any thread."""
+        with self._folding:
+            # In this order: one that closes meanwhile is found in one of them, or in both.
+            cores = [core for ref in census.live.valuerefs() if (core := ref()) is not None]
+            live = {
+                id(core): core
+                for core in cores
+                if core.state is not State.CLOSED and not core.readiness.forked
+            }
+            ended = {id(core): core for core in list(self._ended)}
+            counters = self._totals.copy()
+            for core in (live | ended).values():
+                _count(snapshot(core), _labels(core), counters)
+            self._fold(len(ended))
+        gauges: dict[tuple[str, _Labels], float] = {}
+        for core in live.values():
+            _gauge(snapshot(core), _labels(core), gauges)
+        return [
+            *_counter_families(counters),
+            *_gauge_families(gauges),
+            _family("handler_seconds", "Time that a handler took.", LABELS, self._handlers),
+            _family("hub_lateness_seconds", "How late a timer was.", (), {(): self._lateness}),
+        ]
+
+    def __repr__(self) -> str:
+        state = "open" if census.observer is self else "closed"
+        return f"<{type(self).__name__} {state}>"
+
+    def _fold(self, ended: int) -> None:
+        for core in self._ended[:ended]:
+            _count(snapshot(core), _labels(core), self._totals)
+        del self._ended[:ended]
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self._lateness.observe(max(0.0, now - self._ticked - self.lateness_interval))
+        self._ticked = now
+
+
+class _Histogram:
+    """Counts by upper bound, in 0.2 us; prometheus_client's own takes 0.7 us."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.total += seconds
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Give the bounds with the counts up to them, as Prometheus has them."""
+        names = [*(str(float(bound)) for bound in self.bounds), "+Inf"]
+        counts = list(self.counts)
+        return [(name, sum(counts[: index + 1])) for index, name in enumerate(names)]
+
+
+def _labels(core: Core) -> _Labels:
+    return core.name, core.kind.name, core.endpoint
+
+
+def _count(stats: Stats, labels: _Labels, counters: Counter[tuple[str, _Labels]]) -> None:
+    for field in _COUNTERS:
+        counters[field, labels] += getattr(stats, field)
+    for reason, count in stats.dropped.items():
+        counters["dropped", (*labels, reason)] += count
+
+
+def _gauge(stats: Stats, labels: _Labels, gauges: dict[tuple[str, _Labels], float]) -> None:
+    gauges["sources", labels] = gauges.get(("sources", labels), 0) + 1
+    for field, (_, _, combine) in _GAUGES.items():
+        gauges[field, labels] = combine(gauges.get((field, labels), 0), getattr(stats, field))
+
+
+def _counter_families(counters: Counter[tuple[str, _Labels]]) -> Iterable[Metric]:
+    families = {
+        field: CounterMetricFamily(f"gzmqsource_{name}", text, labels=LABELS)
+        for field, (name, text) in _COUNTERS.items()
+    }
+    families["dropped"] = CounterMetricFamily(
+        "gzmqsource_dropped_messages", "Messages given up.", labels=(*LABELS, "reason")
+    )
+    for (field, labels), value in counters.items():
+        families[field].add_metric(labels, value)
+    return families.values()
+
+
+def _gauge_families(gauges: dict[tuple[str, _Labels], float]) -> Iterable[Metric]:
+    families = {
+        field: GaugeMetricFamily(f"gzmqsource_{name}", text, labels=LABELS)
+        for field, (name, text, _) in _GAUGES.items()
+    }
+    families["sources"] = GaugeMetricFamily(
+        "gzmqsource_sources", "Sources that are open.", labels=LABELS
+    )
+    for (field, labels), value in gauges.items():
+        families[field].add_metric(labels, value)
+    return families.values()
+
+
+def _family(
+    name: str, text: str, labels: Sequence[str], histograms: dict[_Labels, _Histogram]
+) -> Metric:
+    family = HistogramMetricFamily(f"gzmqsource_{name}", text, labels=labels)
+    for values, histogram in list(histograms.items()):
+        family.add_metric(values, histogram.buckets(), histogram.total)
+    return family
