@@ -250,6 +250,8 @@ class _PollSet:
                 suspects.update(dict.fromkeys(self._by_fd[fd]))
         ready: Events = []
         for place in sorted(suspects) if len(suspects) > 1 else list(suspects):
+            if place.socket._closed:
+                raise zmq.ZMQError(zmq.ENOTSOCK)
             readiness = place.waits.readiness
             events = place.waits.transfer.events()
             if readiness.readers or readiness.writers or len(readiness.pollers) > 1:

@@ -141,6 +141,8 @@ class Socket(PlainSocket[_ReturnT]):
     def close(self, linger: int | None = None) -> None:
         """Close the socket; who waits on it gets ``ZMQError(ENOTSOCK)``."""
         waits = known_waits(self)
+        if waits is not None:
+            waits.forget_socket()
         try:
             super().close(linger)
         finally:

@@ -46,7 +46,9 @@ class Waits:
 
     def __init__(self, socket: PlainSocket[Any]) -> None:
         self.hub = get_hub()
-        self.transfer = transfer_for(PlainSocket(shadow=socket.underlying))
+        self._socket = weakref.ref(socket)
+        self._shadow = PlainSocket(shadow=socket.underlying)
+        self.transfer = transfer_for(self._shadow)
         self.readiness = Readiness(socket, self.transfer.events)
         self.turn = Turn(self.hub, self.transfer, self.max_messages, self.max_seconds)
         #: Frames that libzmq has taken of a message whose last frame is yet to come: what sends
@@ -71,6 +73,12 @@ class Waits:
     def is_here(self) -> bool:
         """Whether they serve the current hub."""
         return get_hub_if_exists() is self.hub and not self.readiness.closed
+
+    @property
+    def is_over(self) -> bool:
+        """Whether their socket is known to be closed: its address may be another's by now."""
+        socket = self._socket()
+        return self.readiness.closed or (socket is not None and socket._closed)
 
     @property
     def is_sending(self) -> bool:
@@ -127,8 +135,13 @@ class Waits:
             raise pending.error
         return True
 
+    def forget_socket(self) -> None:
+        """Use its handle no more, which is freed memory once it is closed; in any thread."""
+        self._shadow._closed = True
+
     def close(self) -> None:
         """Stop the watcher, then wake everybody who waits; their calls find the socket closed."""
+        self.forget_socket()
         self.transfer.close()
         self.turn.close()
         self.readiness.close()
@@ -199,7 +212,7 @@ def waits_for(socket: PlainSocket[Any]) -> Waits:
         raise zmq.ZMQError(zmq.ENOTSOCK)
     address = int(socket.underlying)
     waits = _known.get(address)
-    if waits is not None and not waits.readiness.closed:
+    if waits is not None and not waits.is_over:
         if waits.hub is get_hub():
             _hold(socket, waits)
             return waits

@@ -166,6 +166,42 @@ def test_closing_a_polled_socket_tells_who_waits(green, pairs, count):
     assert raised.value.errno == zmq.ENOTSOCK
 
 
+@pytest.mark.parametrize("kind", ["green", "plain"])
+@counts
+def test_a_closed_socket_is_an_error_also_when_a_new_one_has_its_address(
+    green, pairs, context, count, kind
+):
+    made = pairs(count, "inproc")
+    if kind == "plain":
+        made.pulls[0] = zmq.Socket(zmq.Context(shadow=context), zmq.PULL)
+    closed = made.pulls[0]
+    poller = made.poller(green)
+    poller.poll(1)
+    polling = gevent.spawn(poller.poll)
+    all_blocked()
+    address = closed.underlying
+    closed.close()
+    made.pushes[0].close()
+    others = []
+    while len(others) < 500 and (not others or others[-1].underlying != address):
+        others.append(zmq.Socket(zmq.Context(shadow=context), zmq.PULL))
+    made.pushes[1].send(b"x")
+    with pytest.raises(zmq.ZMQError) as raised:
+        polling.get(timeout=5)
+    assert raised.value.errno == zmq.ENOTSOCK
+    new = green.Poller()
+    new.register(others[-1], zmq.POLLIN)
+    polling = gevent.spawn(new.poll, 5000)
+    all_blocked()
+    others[-1].bind("inproc://new")
+    push = context.socket(zmq.PUSH)
+    push.connect("inproc://new")
+    push.send(b"x")
+    assert polling.get(timeout=10) == [(others[-1], zmq.POLLIN)]
+    for other in others:
+        other.close()
+
+
 @counts
 def test_a_descriptor_that_is_used_again_belongs_to_the_new_socket(green, pairs, context, count):
     made = pairs(count, "inproc")
