@@ -2,10 +2,12 @@
 
 import contextlib
 import logging
+import os
 
 import gevent
 import pytest
 import zmq
+from gevent import socket
 from gevent.event import Event
 from gevent.pool import Pool
 from helpers import all_blocked, endpoint_of, wait_until
@@ -226,6 +228,28 @@ def test_malformed_requests_are_counted_and_logged_at_a_bounded_rate(context, ca
         stats = responder.stats()
         assert (stats.malformed, stats.requests) == (100, 1)
         assert len([each for each in caplog.records if "malformed" in each.message]) == 1
+
+
+def test_a_peer_may_have_any_bytes_as_its_routing_id(context):
+    with responder_of(context, upper) as responder:
+        for identity in (b"\xff\xfe", bytes(range(1, 256)), b"\0\x80"[::-1]):
+            dealer = Source.open(zmq.DEALER, context=context, routing_id=identity)
+            dealer.socket.connect(endpoint_of(responder.source))
+            dealer.send([b"", b"x"])
+            assert dealer.recv(timeout=10) == [b"", b"X"]
+            dealer.close()
+        assert responder.stats().malformed == 0
+
+
+def test_bytes_that_are_no_zeromq_harm_nobody(context):
+    with responder_of(context, upper) as responder, requester_of(responder, context) as requester:
+        host, port = endpoint_of(responder.source).removeprefix("tcp://").split(":")
+        for garbage in (b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 100, os.urandom(10_000), b""):
+            for _ in range(20):
+                with socket.create_connection((host, int(port))) as peer:
+                    peer.sendall(garbage)
+        assert requester.request(b"x", timeout=10) == [b"X"]
+        assert responder.stats().requests == 1
 
 
 def test_a_reply_to_a_peer_that_is_gone_is_counted(context):
