@@ -114,7 +114,8 @@ class Core:
         self.turns = 0
         #: libzmq's error that ended it.
         self.cause: zmq.ZMQError | None = None
-        self._original = socket
+        #: The socket itself, whose calls nobody repairs.
+        self.raw = socket
         self._owned: OwnedSocket | None = None
         self._endpoint: Any = socket.get(zmq.LAST_ENDPOINT)
         self._on_error = on_error
@@ -170,7 +171,7 @@ class Core:
     def owned(self) -> OwnedSocket:
         """Give the socket for outside use, and repair what is done with it before a switch."""
         if self._owned is None:
-            self._owned = OwnedSocket.of(self._original, self.readiness)
+            self._owned = OwnedSocket.of(self.raw, self.readiness)
         self.readiness.check()
         return self._owned
 
@@ -274,19 +275,19 @@ class Core:
     def break_off(self, error: zmq.ZMQError) -> None:
         """Close, for the socket is gone."""
         if not self.closed:
-            self._release(error, self._original.close)
+            self._release(error, self.raw.close)
 
     def close(self) -> None:
         """Close everything now."""
-        self._release(None, self._original.close)
+        self._release(None, self.raw.close)
 
     def release_lingering(self, timeout: float | None) -> list[list[Any]]:
         """Close and wait while libzmq sends what it holds; return what it has not taken."""
         unsent = self._detach(None)
         try:
-            close_and_wait(self._original, timeout)
+            close_and_wait(self.raw, timeout)
         except zmq.ZMQError:
-            self._original.close()
+            self.raw.close()
         finally:
             self.done.set()
         return unsent
@@ -295,7 +296,7 @@ class Core:
         """Close what the user dropped, and warn; this may run in any thread."""
         if self.readiness.forked:
             self.turn.close()
-            self._original._closed = True  # or pyzmq would warn of what only the parent can close
+            self.raw._closed = True  # or pyzmq would warn of what only the parent can close
         elif not self.closed:
             try:
                 warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=3)
@@ -321,7 +322,7 @@ class Core:
         # Not asked once it is closed: a forked child would never get an answer.
         if not self.closed and get_hub_if_exists() is self.hub:
             with contextlib.suppress(zmq.ZMQError):  # the context may have ended
-                self._endpoint = self._original.get(zmq.LAST_ENDPOINT)
+                self._endpoint = self.raw.get(zmq.LAST_ENDPOINT)
         return str(self._endpoint.rstrip(b"\0").decode(errors="replace"))
 
     def __repr__(self) -> str:
@@ -352,8 +353,8 @@ class Core:
         census.closed(self)
         self.state = State.CLOSED
         self.transfer.close()
-        del self._original.close
-        self._original.close()
+        del self.raw.close
+        self.raw.close()
 
     def _detach(self, cause: zmq.ZMQError | None) -> list[list[Any]]:
         """Let go of the socket: watcher, then all who wait; return what was not sent."""
@@ -365,7 +366,7 @@ class Core:
         self.turn.close()
         self.readiness.close()
         unsent = self.outbox.close()
-        del self._original.close
+        del self.raw.close
         if self._owned is not None:
             self._owned.mark_closed()
         self.resumed.set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import gevent
@@ -12,13 +12,12 @@ from gevent.lock import RLock
 
 from gzmqsource.core import Core, State
 from gzmqsource.deadline import Deadline, check_timeout
-from gzmqsource.errors import SourceBroken, SourceClosed, SourceForked
 from gzmqsource.intake import Handler, Intake, spawner
 from gzmqsource.opening import Endpoints, Topics, open_socket
 from gzmqsource.outbox import Overflow
 from gzmqsource.outflow import Report
 from gzmqsource.owned import OwnedSocket
-from gzmqsource.pull import pull
+from gzmqsource.pull import Pulled
 from gzmqsource.sender import Sender
 from gzmqsource.transfer.message import AnyMessage, as_message
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 _SourceT = TypeVar("_SourceT", bound="Source")
 
 
-class Source:
+class Source(Pulled):
     """A ZeroMQ socket as an event source of the current hub.
 
     With a handler it is a server: once started, it calls ``handle(message)`` for each message.
@@ -86,9 +85,6 @@ class Source:
 
     #: Seconds that `stop` takes at most if it is not told: gevent's servers have the same.
     stop_timeout: float | None = 1.0
-
-    #: The handler; None for a source that is pulled.
-    handle: Handler | None = None
 
     def __init__(
         self,
@@ -212,63 +208,6 @@ class Source:
         self._core.begin_to_serve()
         self.handle = handle
         self._spawn = spawn
-
-    def recv(self, block: bool = True, timeout: float | None = None) -> list[Any]:
-        """Receive one message.
-
-        Waiting greenlets are served in FIFO order. If the greenlet is killed while it waits, no
-        message is lost.
-
-        Parameters
-        ----------
-        block : bool
-            Whether to wait for a message.
-        timeout : float or None
-            Seconds to wait at most; None for ever.
-
-        Raises
-        ------
-        gevent.queue.Empty
-            There is no message, or none came within *timeout*.
-        SourceClosed
-            The source was stopped or closed.
-        TypeError
-            The source has a handler, which gets all messages.
-        """
-        if timeout is None:
-            message = self._receive_direct()
-            if message is False and block:
-                self._core.readiness.wait_readable()
-                self._core.turn.renew()
-                message = self._receive_direct()
-                if not message:
-                    # Who was woken is the first, also if others wait by now.
-                    return pull(self._core, 1, True, None, woken=True)[0]
-            if message:
-                return message
-        return self._pull(1, block, timeout)[0]
-
-    def recv_many(
-        self, limit: int, block: bool = True, timeout: float | None = None
-    ) -> list[list[Any]]:
-        """Receive what is there, from 1 to *limit* messages; waits for the first as `recv` does.
-
-        Fewer than *limit* are given, too, when `max_bytes` have been read.
-        """
-        if limit < 1:
-            raise ValueError(f"limit={limit!r}: at least 1 message")
-        return self._pull(limit, block, timeout)
-
-    def __iter__(self) -> Iterator[list[Any]]:
-        """Iterate over the messages, until the source is stopped or closed, or `SourceBroken`."""
-        while True:
-            try:
-                message = self.recv()
-            except (SourceBroken, SourceForked):
-                raise
-            except SourceClosed:
-                return
-            yield message
 
     def send(self, message: AnyMessage, block: bool = True, timeout: float | None = None) -> None:
         """Send one message.
@@ -473,12 +412,6 @@ class Source:
         core = self.__dict__.get("_core")
         if core is not None:
             core.drop()
-
-    def _pull(self, limit: int, block: bool, timeout: float | None) -> list[list[Any]]:
-        self._core.enter()
-        if self.handle is not None:
-            raise TypeError(f"{self!r} has a handler, which gets all messages")
-        return pull(self._core, limit, block, timeout)
 
     def _finish(self, deadline: Deadline) -> list[list[Any]]:
         """Go through the phases of `stop`."""

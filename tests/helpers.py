@@ -1,38 +1,12 @@
-"""What tests wait for, in place of sleeping."""
+"""Making sources and processes for tests, and closing them."""
 
 import contextlib
 import sys
-import time
 
-import gevent
 import zmq
 from gevent import subprocess
-from gevent.hub import get_hub
 
 from gzmqsource import Source
-
-
-def wait_until(predicate, timeout=10):
-    """Wait for a condition; what *predicate* returned."""
-    deadline = time.monotonic() + timeout
-    while not (value := predicate()):
-        assert time.monotonic() < deadline, f"not within {timeout} s: {predicate}"
-        gevent.sleep(0.001)
-    return value
-
-
-def all_blocked(turns=3):
-    """Let every greenlet run until it waits for I/O or the clock.
-
-    A timer of the shortest time comes after the callbacks and the I/O of a turn of the loop, so
-    when some turns in a row leave no callback behind, nothing that was ready is left.
-    """
-    loop = get_hub().loop
-    quiet = 0
-    while quiet < turns:
-        with loop.timer(0.001) as timer:
-            get_hub().wait(timer)
-        quiet = quiet + 1 if not loop.pendingcnt else 0
 
 
 def endpoint_of(source):

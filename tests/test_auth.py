@@ -16,11 +16,12 @@ from gevent import socket
 from gevent.event import Event
 from gevent.pool import Pool
 from gevent.queue import Empty
-from helpers import endpoint_of, line_of, python_process, wait_until
+from helpers import endpoint_of, line_of, python_process
 
 from gzmqsource import Source
 from gzmqsource.auth import Authenticator, AuthStats
 from gzmqsource.monitor import Monitor
+from gzmqsource.testing import wait_until
 
 SERVER_KEYS = zmq.curve_keypair()
 PLAIN = {"plain_server": True, "zap_domain": b"site"}

@@ -14,9 +14,9 @@ import pytest
 import zmq
 from gevent.monkey import get_original
 from gevent.queue import Empty
-from helpers import all_blocked, wait_until
 
 from gzmqsource import Source
+from gzmqsource.testing import all_blocked, wait_until
 
 _select = get_original("select", "select")
 

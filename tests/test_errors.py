@@ -8,9 +8,10 @@ import time
 import gevent
 import pytest
 import zmq
-from helpers import all_blocked, closing, endpoint_of, wait_until
+from helpers import closing, endpoint_of
 
 from gzmqsource import SendError, Source
+from gzmqsource.testing import all_blocked, wait_until
 
 SPAWNS = {
     "None": lambda: None,

@@ -7,9 +7,10 @@ import gevent
 import pytest
 import zmq
 from gevent.queue import Empty
-from helpers import all_blocked, closing
+from helpers import closing
 
 from gzmqsource import Source
+from gzmqsource.testing import all_blocked
 
 
 def work(seconds):

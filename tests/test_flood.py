@@ -5,9 +5,10 @@ import time
 import gevent
 import pytest
 import zmq
-from helpers import closing, endpoint_of, python_process, wait_until
+from helpers import closing, endpoint_of, python_process
 
 from gzmqsource import Source
+from gzmqsource.testing import wait_until
 
 # At the lowest priority: with two cores the kernel would else take one of them from the hub for
 # some milliseconds at a time, and that is not the delay that is looked for here.

@@ -9,17 +9,10 @@ import pytest
 import zmq
 from gevent.event import Event
 from gevent.pool import Group, Pool
-from helpers import (
-    all_blocked,
-    closing,
-    endpoint_of,
-    line_of,
-    pair_of,
-    python_process,
-    wait_until,
-)
+from helpers import closing, endpoint_of, line_of, pair_of, python_process
 
 from gzmqsource import Source
+from gzmqsource.testing import all_blocked, wait_until
 
 NUMBERS = [b"%d" % number for number in range(300)]
 

@@ -14,9 +14,10 @@ from gevent.exceptions import InvalidThreadUseError
 from gevent.hub import get_hub
 from gevent.monkey import get_original
 from gevent.queue import Empty
-from helpers import all_blocked, closing, endpoint_of, pair_of, wait_until
+from helpers import closing, endpoint_of, pair_of
 
 from gzmqsource import Source, SourceBroken, SourceClosed
+from gzmqsource.testing import all_blocked, wait_until
 
 _start_thread = get_original("_thread", "start_new_thread")
 
@@ -132,7 +133,7 @@ def test_a_source_that_failed_to_open_leaves_nothing(context):
 
 def test_closing_stops_the_watcher_then_wakes_who_waits_then_closes_the_socket(context):
     source = Source.open(zmq.PULL, context=context)
-    readiness, raw = source._core.readiness, source._core._original
+    readiness, raw = source._core.readiness, source._core.raw
     waiting = gevent.spawn(source.recv)
     all_blocked()
     order = []

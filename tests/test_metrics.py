@@ -8,11 +8,12 @@ import gevent
 import pytest
 import zmq
 from gevent.monkey import get_original
-from helpers import closing, endpoint_of, pair_of, wait_until
+from helpers import closing, endpoint_of, pair_of
 from prometheus_client import CollectorRegistry, generate_latest
 
 from gzmqsource import Source
 from gzmqsource.metrics import SourceCollector
+from gzmqsource.testing import wait_until
 
 START_NATIVE_THREAD = get_original("_thread", "start_new_thread")
 

@@ -4,9 +4,10 @@ import gc
 
 import pytest
 import zmq
-from helpers import closing, endpoint_of, wait_until
+from helpers import closing, endpoint_of
 
 from gzmqsource import Source
+from gzmqsource.testing import wait_until
 
 ONE_OR_SEVERAL = {
     "str": lambda *names: names[0],

@@ -8,9 +8,10 @@ import greenlet
 import pytest
 import zmq
 from gevent.queue import Empty, Full
-from helpers import all_blocked, closing, endpoint_of, wait_until
+from helpers import closing, endpoint_of
 
 from gzmqsource import Source, SourceClosed
+from gzmqsource.testing import all_blocked, wait_until
 
 
 def numbered(number):

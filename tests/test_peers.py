@@ -5,9 +5,10 @@ import time
 
 import gevent
 import zmq
-from helpers import closing, endpoint_of, line_of, python_process, wait_until
+from helpers import closing, endpoint_of, line_of, python_process
 
 from gzmqsource import SendError, Source
+from gzmqsource.testing import wait_until
 
 READER = """
 import sys, zmq

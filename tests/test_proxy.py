@@ -5,10 +5,11 @@ import time
 import gevent
 import pytest
 import zmq
-from helpers import all_blocked, closing, endpoint_of, wait_until
+from helpers import closing, endpoint_of
 
 from gzmqsource import Source, SourceClosed
 from gzmqsource.proxy import Proxy
+from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import Requester, Responder
 
 

@@ -4,9 +4,10 @@ import gevent
 import pytest
 import zmq
 from gevent.queue import Empty
-from helpers import all_blocked, closing, endpoint_of, pair_of, wait_until
+from helpers import closing, endpoint_of, pair_of
 
 from gzmqsource import Source, SourceBroken, SourceClosed
+from gzmqsource.testing import all_blocked, wait_until
 
 
 def test_recv_raises_empty_when_there_is_nothing(context):

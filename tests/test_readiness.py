@@ -9,10 +9,11 @@ import pytest
 import zmq
 from gevent.hub import Waiter, get_hub
 from gevent.queue import Empty
-from helpers import all_blocked, closing, pair_of, python_process
+from helpers import closing, pair_of, python_process
 
 from gzmqsource import Source
 from gzmqsource.fairness import let_io_in
+from gzmqsource.testing import all_blocked
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ PROGRAMS = [
 ]
 
 
-def test_the_readme_has_its_seven_programs():
-    assert len(PROGRAMS) == 7
+def test_the_readme_has_its_eight_programs():
+    assert len(PROGRAMS) == 8
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

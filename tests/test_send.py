@@ -8,9 +8,10 @@ import greenlet
 import pytest
 import zmq
 from gevent.queue import Empty, Full
-from helpers import all_blocked, closing, endpoint_of, pair_of, wait_until
+from helpers import closing, endpoint_of, pair_of
 
 from gzmqsource import Source
+from gzmqsource.testing import all_blocked, wait_until
 
 
 def frames_of(*frames):

@@ -6,9 +6,10 @@ import zmq
 from gevent.hub import get_hub
 from gevent.monkey import get_original
 from gevent.queue import Full
-from helpers import all_blocked, closing, pair_of, wait_until
+from helpers import closing, pair_of
 
 from gzmqsource import InvalidThreadUseError, Source, SourceClosed
+from gzmqsource.testing import all_blocked, wait_until
 
 _start_thread = get_original("_thread", "start_new_thread")
 _sleep = get_original("time", "sleep")

@@ -8,10 +8,11 @@ import gevent
 import pytest
 import zmq
 from gevent.event import Event
-from helpers import all_blocked, closing, pair_of, wait_until
+from helpers import closing, pair_of
 
 import gzmqsource.stats
 from gzmqsource import SendError, Source, Stats
+from gzmqsource.testing import all_blocked, wait_until
 
 FRESH = {
     "received": 0,

@@ -6,9 +6,10 @@ import gevent
 import pytest
 import zmq
 from gevent.event import Event
-from helpers import all_blocked, closing, pair_of, wait_until
+from helpers import closing, pair_of
 
 from gzmqsource import Source, SourceBroken, SourceClosed
+from gzmqsource.testing import all_blocked, wait_until
 
 
 @pytest.mark.parametrize("spawn", [None, 1, 50, gevent.spawn, gevent.spawn_raw])

@@ -7,9 +7,10 @@ import gevent
 import pytest
 import zmq
 from gevent.monkey import get_original
-from helpers import closing, endpoint_of, pair_of, wait_until
+from helpers import closing, endpoint_of, pair_of
 
 from gzmqsource import Source
+from gzmqsource.testing import wait_until
 from gzmqsource.transfer import transfer_for
 from gzmqsource.transfer.pure import PureTransfer
 

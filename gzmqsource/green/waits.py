@@ -78,7 +78,7 @@ class Waits:
     def is_over(self) -> bool:
         """Whether their socket is known to be closed: its address may be another's by now."""
         socket = self._socket()
-        return self.readiness.closed or (socket is not None and socket._closed)
+        return self.readiness.closed or (socket is not None and bool(socket._closed))
 
     @property
     def is_sending(self) -> bool:

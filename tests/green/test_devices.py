@@ -7,8 +7,9 @@ import gevent
 import pytest
 import zmq
 from gevent.monkey import get_original
-from helpers import all_blocked, wait_until
 from zmq.sugar.context import Context as PlainContext
+
+from gzmqsource.testing import all_blocked, wait_until
 
 start_thread = get_original("_thread", "start_new_thread")
 sleep = get_original("time", "sleep")

@@ -16,8 +16,10 @@ import gevent
 import pytest
 import zmq
 from green_under_test import NAME
-from helpers import all_blocked, line_of, python_process, wait_until
+from helpers import line_of, python_process
 from zmq.sugar.socket import Socket as PlainSocket
+
+from gzmqsource.testing import all_blocked, wait_until
 
 fault = pytest.mark.fault
 

@@ -10,9 +10,10 @@ import gevent
 import pytest
 import zmq
 from gevent.monkey import get_original
-from helpers import all_blocked, wait_until
 from zmq.sugar.context import Context as PlainContext
 from zmq.sugar.socket import Socket as PlainSocket
+
+from gzmqsource.testing import all_blocked, wait_until
 
 # Names and types
 

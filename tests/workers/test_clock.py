@@ -3,8 +3,8 @@
 import random
 
 import pytest
-from helpers import all_blocked, wait_until
 
+from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers.clock import Clock
 
 

@@ -11,9 +11,10 @@ import pytest
 import zmq
 from gevent.event import AsyncResult
 from gevent.monkey import get_original
-from helpers import all_blocked, endpoint_of, line_of, python_process, wait_until
+from helpers import endpoint_of, line_of, python_process
 
 from gzmqsource import InvalidThreadUseError, Source, SourceBroken, SourceClosed
+from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import PeerLost, RemoteError, Requester, RequestTimeout
 from gzmqsource.workers.envelope import ERROR
 

@@ -10,9 +10,10 @@ import zmq
 from gevent import socket
 from gevent.event import Event
 from gevent.pool import Pool
-from helpers import all_blocked, endpoint_of, wait_until
+from helpers import endpoint_of
 
 from gzmqsource import Source, SourceClosed
+from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import RemoteError, Requester, Responder
 
 
