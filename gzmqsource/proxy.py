@@ -62,9 +62,8 @@ class Proxy:
     """Passes messages between two sockets, at libzmq's speed and beside the hub.
 
     The sockets belong to the proxy from `start` on, and are closed with it: to close one before
-    only sets its linger. If a greenlet is killed
-    while it controls the proxy, what it asked for is still done, and the next one is obeyed. It is
-    a context manager that starts and stops it.
+    only sets its linger. If a greenlet is killed while it controls the proxy, what it asked for is
+    still done, and the next one is obeyed. It is a context manager that starts and stops it.
 
     Parameters
     ----------
@@ -242,7 +241,8 @@ class Proxy:
 
     def _replied(self, message: list[bytes]) -> None:
         if message == [_ENDED]:
-            self._control_source().close()
+            if self._control is not None:
+                self._control.close()
         else:
             self._replies.popleft().set(message)
 
