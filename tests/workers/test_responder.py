@@ -249,8 +249,9 @@ def test_bytes_that_are_no_zeromq_harm_nobody(context):
             for _ in range(20):
                 with socket.create_connection((host, int(port))) as peer:
                     peer.sendall(garbage)
+        # libzmq may take some of it for messages of ZMTP 1.0, which has no greeting.
         assert requester.request(b"x", timeout=10) == [b"X"]
-        assert responder.stats().requests == 1
+        assert responder.stats().errors == 0
 
 
 def test_a_reply_to_a_peer_that_is_gone_is_counted(context):
