@@ -3,7 +3,7 @@ BIN := .venv/bin
 QUESTIONS := throughput roundtrip green idle fairness busy startup workers proxy
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test faults lint bench bench-plots quick sanitize clean
+.PHONY: help demo test faults mutations lint bench bench-plots quick sanitize clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test: .venv/installed  ## The whole suite: native and pure, libev and libuv, pat
 
 faults: .venv/installed  ## The faults of zmq.green, over it and over the drop-in, into docs/
 	$(BIN)/python tests/green/faults.py
+
+mutations: .venv/installed  ## Break each line that keeps an invariant, and see the suite fail
+	$(BIN)/python tests/mutations.py
 
 lint: .venv/installed  ## Style and types
 	$(BIN)/ruff check

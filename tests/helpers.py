@@ -16,13 +16,13 @@ def endpoint_of(source):
 
 
 @contextlib.contextmanager
-def python_process(program, *arguments, **options):
-    """Run a Python program in a process of its own, and end it with the block.
+def process_of(*command, **options):
+    """Run a program in a process of its own, and end it with the block.
 
     Its pipes are gevent's, so that the hub runs while one is read.
     """
     process = subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, arguments)],
+        [*map(str, command)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -35,6 +35,11 @@ def python_process(program, *arguments, **options):
         process.wait()
         process.stdin.close()
         process.stdout.close()
+
+
+def python_process(program, *arguments, **options):
+    """Run a Python program as `process_of` does."""
+    return process_of(sys.executable, "-c", program, *arguments, **options)
 
 
 def line_of(process):

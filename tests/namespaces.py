@@ -5,7 +5,7 @@ import functools
 import os
 import subprocess
 
-import gevent.subprocess
+from helpers import process_of
 
 
 def _ip(*arguments):
@@ -72,17 +72,6 @@ class Star:
         """Plug a link in again."""
         _ip("-n", self._names["middle"], "link", "set", self.link(other), "up")
 
-    @contextlib.contextmanager
     def process(self, host, *command):
-        """Run a program on a host, and end it with the block."""
-        process = gevent.subprocess.Popen(
-            ["ip", "netns", "exec", self._names[host], *map(str, command)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
-            process.stdout.close()
+        """Run a program on a host, as `helpers.process_of` does."""
+        return process_of("ip", "netns", "exec", self._names[host], *command)

@@ -1,0 +1,265 @@
+"""Break, one at a time, each line that keeps an invariant, and see that the suite fails.
+
+Run by ``make mutations``. Each mutation is made in a copy of the project, over which the tests that
+should notice run until the first of them does. The exit status is 1 if one goes unnoticed.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+
+HERE = pathlib.Path(__file__).parent.parent
+COPIED = ("gzmqsource", "tests", "examples", "README.rst", "pyproject.toml", "setup.cfg")
+
+#: Seconds after which the tests of one mutation count as noticing it: they hang.
+LIMIT = 300
+
+
+@dataclass
+class Mutation:
+    """A line that is broken, and the tests that should notice."""
+
+    what: str
+    module: str
+    line: str
+    broken: str
+    tests: str
+    transfer: str = "native"
+
+    def make_in(self, tree: pathlib.Path) -> None:
+        path = tree / "gzmqsource" / self.module
+        text = path.read_text()
+        if text.count(self.line) != 1:
+            raise SystemExit(f"{self.what}: {self.module} has no line {self.line!r}, or several")
+        path.write_text(text.replace(self.line, self.broken))
+
+
+MUTATIONS = [
+    Mutation(
+        "a call that eats the edge is not repaired",
+        "readiness.py",
+        "            self.hub.loop.run_callback(self._look)\n",
+        "            pass\n",
+        "test_edge.py",
+    ),
+    Mutation(
+        "a reader does not look for the writers",
+        "readiness.py",
+        "        if self.writers or self.pollers:\n            self.check()\n"
+        "        return self._wait",
+        "        return self._wait",
+        "test_readiness.py test_edge.py test_peers.py green",
+    ),
+    Mutation(
+        "a writer that is done does not look for the readers",
+        "readiness.py",
+        "                confirmed = not self._wait(self.writers, self.confirm_after)\n"
+        "        self.check()\n",
+        "                confirmed = not self._wait(self.writers, self.confirm_after)\n",
+        "test_readiness.py test_edge.py test_peers.py test_outbox.py",
+    ),
+    Mutation(
+        "an edge wakes no reader",
+        "readiness.py",
+        "        if events & _POLLIN:\n            self._wake(self.readers, 1)\n",
+        "",
+        "test_edge.py",
+    ),
+    Mutation(
+        "an edge wakes writers only if POLLOUT says so",
+        "readiness.py",
+        "        if events & _POLLOUT or not self.pollout_is_exact:\n            self._wake",
+        "        if events & _POLLOUT:\n            self._wake",
+        "test_readiness.py test_peers.py test_errors.py",
+    ),
+    Mutation(
+        "a failed send on a ROUTER is not confirmed",
+        "readiness.py",
+        "confirmed = not self._wait(self.writers, self.confirm_after)",
+        "self._wait(self.writers, None)",
+        "test_readiness.py test_peers.py test_edge.py test_errors.py",
+    ),
+    Mutation(
+        "the watcher of an idle socket goes on",
+        "readiness.py",
+        "        if not (self.readers or self.writers) and self._watcher is not None:\n"
+        "            self._watcher.stop()\n",
+        "        return\n",
+        "test_readiness.py test_lifetime.py",
+    ),
+    Mutation(
+        "a close wakes nobody",
+        "readiness.py",
+        "            self._watcher = None\n        self.wake_all()\n",
+        "            self._watcher = None\n",
+        "test_lifetime.py test_errors.py",
+    ),
+    Mutation(
+        "a forked child keeps the watchers",
+        "readiness.py",
+        "os.register_at_fork(after_in_child=_silence_inherited)\n",
+        "",
+        "test_fork.py",
+    ),
+    Mutation(
+        "a forked child handles the parent's batch",
+        "core.py",
+        "os.register_at_fork(after_in_child=_leave_to_the_parent)\n",
+        "",
+        "test_fork.py",
+    ),
+    Mutation(
+        "a poller does not look after a call",
+        "readiness.py",
+        "        for poller in self.pollers:\n            poller.suspect()\n",
+        "",
+        "green/test_pollers.py",
+    ),
+    Mutation(
+        "yielding lets only callbacks in",
+        "fairness.py",
+        "    with hub.loop.timer(0, priority=-2) as timer:\n        hub.wait(timer)\n",
+        "    import gevent\n\n    gevent.sleep(0)\n",
+        "test_fairness.py test_readiness.py test_flood.py",
+    ),
+    Mutation(
+        "a turn does not end",
+        "fairness.py",
+        "        if now >= self._ends or self._left <= 0:",
+        "        if False:",
+        "test_fairness.py test_flood.py",
+    ),
+    Mutation(
+        "a full pool does not stop the intake",
+        "intake.py",
+        "                room = min(room, self._pool.free_count())\n",
+        "                pass\n",
+        "test_handler.py",
+    ),
+    Mutation(
+        "a newcomer overtakes who waits for room",
+        "outbox.py",
+        "        if len(lane.messages) >= self.maxsize or lane.putters:\n",
+        "        if len(lane.messages) >= self.maxsize:\n",
+        "test_outbox.py test_send.py test_sender.py",
+    ),
+    Mutation(
+        "a message leaves the outbox before libzmq has taken it",
+        "transfer/pure.py",
+        "            if not send_one(message):\n                return False\n"
+        "            messages.popleft()\n",
+        "            messages.popleft()\n"
+        "            if not send_one(message):\n                return False\n",
+        "test_outbox.py test_send.py",
+        transfer="pure",
+    ),
+    Mutation(
+        "a message whose pipe died is not begun again",
+        "transfer/pure.py",
+        "            while 0 < sent < len(message):",
+        "            while False:",
+        "test_transfer.py test_send.py green/test_faults.py",
+        transfer="pure",
+    ),
+    Mutation(
+        "a message that libzmq drops is not ended first",
+        "transfer/pure.py",
+        "                if self._dropping and sent < len(message) - 1:\n",
+        "                if False:\n",
+        "test_transfer.py test_send.py green/test_faults.py",
+        transfer="pure",
+    ),
+    Mutation(
+        "another thread may touch a source",
+        "core.py",
+        "        if get_hub_if_exists() is not self.hub:\n            raise Invalid",
+        "        if False:\n            raise Invalid",
+        "test_lifetime.py",
+    ),
+    Mutation(
+        "who does not wait for a lingering socket leaves its monitor unread",
+        "linger.py",
+        "            _start_thread(_close_once_stopped, (monitor,))\n",
+        "            monitor.close()\n",
+        "test_stop.py test_outbox.py",
+    ),
+    Mutation(
+        "the handle of a closed socket is still used",
+        "green/poll.py",
+        "            if place.socket._closed:\n                raise zmq.ZMQError(zmq.ENOTSOCK)\n",
+        "",
+        "green/test_pollers.py",
+    ),
+    Mutation(
+        "a killed greenlet's request stays in the table",
+        "workers/requester.py",
+        "        except BaseException:\n            self._take(call.frames[0])\n            raise\n"
+        "        if isinstance(outcome",
+        "        except ZeroDivisionError:\n            raise\n        if isinstance(outcome",
+        "workers",
+    ),
+    Mutation(
+        "a rule that raises keeps the peer out for good",
+        "auth.py",
+        'self._reply(request, _Verdict(b"300", "Internal error"))',
+        'self._reply(request, _Verdict(b"400", "Internal error"))',
+        "test_auth.py",
+    ),
+]
+
+
+def notices(mutation: Mutation) -> bool:
+    """Run the tests over a broken copy; True if they fail."""
+    with tempfile.TemporaryDirectory() as name:
+        tree = pathlib.Path(name)
+        for each in COPIED:
+            source = HERE / each
+            if source.is_dir():
+                shutil.copytree(source, tree / each)
+            else:
+                shutil.copy(source, tree)
+        mutation.make_in(tree)
+        tests = [f"tests/{each}" for each in mutation.tests.split()]
+        # In the copy, whose package comes first on the path, also of the tests' own processes.
+        command = [sys.executable, "-m", "pytest", "-q", "-x", *tests]
+        try:
+            finished = subprocess.run(
+                command,
+                cwd=tree,
+                env=os.environ | {"GZMQSOURCE_TRANSFER": mutation.transfer},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=LIMIT,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return True
+        if finished.returncode in (2, 3, 4, 5):
+            raise SystemExit(f"{mutation.what}: pytest could not run {mutation.tests}")
+        return finished.returncode != 0
+
+
+def main() -> int:
+    wanted = " ".join(sys.argv[1:])
+    chosen = [each for each in MUTATIONS if wanted in each.what]
+    unnoticed = 0
+    for mutation in chosen:
+        started = time.monotonic()
+        noticed = notices(mutation)
+        unnoticed += not noticed
+        seconds = time.monotonic() - started
+        print(f"{'noticed' if noticed else 'NOT NOTICED':<12} {seconds:5.0f} s  {mutation.what}")
+        sys.stdout.flush()
+    print(f"{len(chosen) - unnoticed} of {len(chosen)} noticed")
+    return 1 if unnoticed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
