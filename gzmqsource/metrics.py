@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import gevent
@@ -35,20 +36,18 @@ _COUNTERS = {
     "errors": ("errors", "Exceptions of handlers, and messages that libzmq refused."),
     "wakeups": ("wakeups", "Edges of the ZMQ_FD that woke the hub."),
     "budget_stops": ("budget_stops", "Turns that ended at their bound with more to do."),
+    "dropped": ("dropped_messages", "Messages given up."),
 }
 
 #: Gauges, and how those of several sources are put together.
-_GAUGES: dict[str, tuple[str, str, Callable[[float, float], float]]] = {
+_GAUGES: dict[str, tuple[str, str, Callable[[Any, Any], Any]]] = {
+    "sources": ("sources", "Sources that are open.", operator.add),
     "in_hand": (
         "in_hand_messages",
         "Messages read that no handler has begun with.",
-        lambda one, other: one + other,
+        operator.add,
     ),
-    "outbox_depth": (
-        "outbox_messages",
-        "Messages queued for sending.",
-        lambda one, other: one + other,
-    ),
+    "outbox_depth": ("outbox_messages", "Messages queued for sending.", operator.add),
     "outbox_peak": ("outbox_peak_messages", "The most messages that were ever queued.", max),
     "oldest_queued_age": (
         "outbox_oldest_seconds",
@@ -78,7 +77,7 @@ class SourceCollector(Collector):
         There is another one.
     """
 
-    #: Seconds between two looks at how late this hub is: it costs some 10 us each time.
+    #: Seconds between two looks at how late this hub is.
     lateness_interval = 0.05
 
     #: How many closed sources are kept for the next collection, if nobody collects.
@@ -159,8 +158,8 @@ class SourceCollector(Collector):
         for core in live.values():
             _gauge(snapshot(core), _labels(core), gauges)
         return [
-            *_counter_families(counters),
-            *_gauge_families(gauges),
+            *_families(CounterMetricFamily, _COUNTERS, counters),
+            *_families(GaugeMetricFamily, _GAUGES, gauges),
             _family("handler_seconds", "Time that a handler took.", LABELS, self._handlers),
             _family("hub_lateness_seconds", "How late a timer was.", (), {(): self._lateness}),
         ]
@@ -206,40 +205,30 @@ def _labels(core: Core) -> _Labels:
 
 
 def _count(stats: Stats, labels: _Labels, counters: Counter[tuple[str, _Labels]]) -> None:
-    for field in _COUNTERS:
+    for field in _COUNTERS.keys() - {"dropped"}:
         counters[field, labels] += getattr(stats, field)
     for reason, count in stats.dropped.items():
         counters["dropped", (*labels, reason)] += count
 
 
 def _gauge(stats: Stats, labels: _Labels, gauges: dict[tuple[str, _Labels], float]) -> None:
-    gauges["sources", labels] = gauges.get(("sources", labels), 0) + 1
     for field, (_, _, combine) in _GAUGES.items():
-        gauges[field, labels] = combine(gauges.get((field, labels), 0), getattr(stats, field))
+        value = 1 if field == "sources" else getattr(stats, field)
+        gauges[field, labels] = combine(gauges.get((field, labels), 0), value)
 
 
-def _counter_families(counters: Counter[tuple[str, _Labels]]) -> Iterable[Metric]:
+def _families(
+    kind: Any, fields: Mapping[str, Any], values: Mapping[tuple[str, _Labels], float]
+) -> Iterable[Metric]:
     families = {
-        field: CounterMetricFamily(f"gzmqsource_{name}", text, labels=LABELS)
-        for field, (name, text) in _COUNTERS.items()
+        field: kind(
+            f"gzmqsource_{name}",
+            text,
+            labels=(*LABELS, "reason") if field == "dropped" else LABELS,
+        )
+        for field, (name, text, *_) in fields.items()
     }
-    families["dropped"] = CounterMetricFamily(
-        "gzmqsource_dropped_messages", "Messages given up.", labels=(*LABELS, "reason")
-    )
-    for (field, labels), value in counters.items():
-        families[field].add_metric(labels, value)
-    return families.values()
-
-
-def _gauge_families(gauges: dict[tuple[str, _Labels], float]) -> Iterable[Metric]:
-    families = {
-        field: GaugeMetricFamily(f"gzmqsource_{name}", text, labels=LABELS)
-        for field, (name, text, _) in _GAUGES.items()
-    }
-    families["sources"] = GaugeMetricFamily(
-        "gzmqsource_sources", "Sources that are open.", labels=LABELS
-    )
-    for (field, labels), value in gauges.items():
+    for (field, labels), value in values.items():
         families[field].add_metric(labels, value)
     return families.values()
 
