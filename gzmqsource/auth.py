@@ -328,7 +328,6 @@ class Authenticator:
         if isinstance(rule, (_Passwords, _Directory)) or rule is _any_key:
             self._apply(rule, request, arguments)
         elif self._pool.full():
-            self._postponed += 1
             self._reply(request, _Verdict(b"300", "Too many at a time"))
         else:
             self._pool.spawn(self._apply, rule, request, arguments)
@@ -337,7 +336,6 @@ class Authenticator:
         try:
             user = rule(request.domain, *arguments)
         except (Exception, gevent.Timeout) as error:
-            self._postponed += 1
             # Without the message, which has the credentials.
             if self._source is not None:
                 self._source.report(error, None)
@@ -355,7 +353,9 @@ class Authenticator:
     def _reply(self, request: _Request, verdict: _Verdict) -> None:
         if verdict.status == b"200":
             self._accepted += 1
-        elif verdict.status == b"400":
+        elif verdict.status == b"300":
+            self._postponed += 1
+        else:
             self._refused(f"{request}: {verdict.reason}")
         frames = [verdict.status, verdict.reason.encode(), verdict.user_id.encode(), b""]
         try:
@@ -416,4 +416,7 @@ def _is_in(address: str, networks: set[str | _Network]) -> bool:
     except ValueError:
         # libzmq gives no IP address but "localhost:UID:GID:PID".
         return "ipc" in networks
+    if isinstance(ip, ipaddress.IPv6Address):
+        # What an IPv4 peer is called by a socket with ``ipv6`` set.
+        ip = ip.ipv4_mapped or ip
     return any(not isinstance(network, str) and ip in network for network in networks)

@@ -180,6 +180,19 @@ def test_addresses_are_allowed_and_denied(context, auth, allowed, denied, passes
         assert gets_in(context, server) == passes
 
 
+def test_an_ipv4_peer_of_an_ipv6_socket_has_its_ipv4_address(context, auth):
+    with server_of(context, zap_domain=b"site", ipv6=1) as server:
+        server.socket.bind("tcp://[::]:*")
+        port = endpoint_of(server).rpartition(":")[2]
+        client = Source.open(zmq.PUSH, context=context, linger=0)
+        auth.deny("127.0.0.0/8")
+        with Monitor(client) as monitor:
+            client.socket.connect(f"tcp://127.0.0.1:{port}")
+            event = next(event for event in monitor if event.name.startswith("handshake"))
+        client.close()
+        assert event.name == "handshake_failed_auth"
+
+
 def test_a_peer_over_ipc_is_allowed_as_such(context, auth, tmp_path):
     with server_of(context, zap_domain=b"site") as server:
         server.socket.bind(f"ipc://{tmp_path}/socket")
