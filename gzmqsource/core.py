@@ -14,7 +14,6 @@ import gevent
 import zmq
 from gevent import getcurrent
 from gevent._hub_local import get_hub_if_exists
-from gevent.event import Event
 from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource import census
@@ -27,6 +26,7 @@ from gzmqsource.errors import (
     SourceForked,
     severity,
 )
+from gzmqsource.event import Event
 from gzmqsource.fairness import Turn, let_io_in
 from gzmqsource.linger import close_and_wait
 from gzmqsource.outbox import Outbox, Overflow

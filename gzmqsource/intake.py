@@ -8,12 +8,12 @@ from typing import Any, Protocol
 import gevent
 import zmq
 from gevent import GreenletExit, getcurrent
-from gevent.event import Event
 from gevent.pool import Group, Pool
 
 from gzmqsource import census
 from gzmqsource.core import Core
 from gzmqsource.deadline import Deadline
+from gzmqsource.event import Event
 from gzmqsource.fairness import let_io_in
 
 Handler = Callable[[list[Any]], object]

@@ -17,12 +17,12 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
-from gevent.event import Event
 from gevent.queue import Full
 
 from gzmqsource.deadline import Deadline
 from gzmqsource.decision import allocate_lock
 from gzmqsource.errors import SourceClosed
+from gzmqsource.event import Event
 from gzmqsource.putter import Putter
 from gzmqsource.transfer.message import AnyMessage, Message, as_frames, as_message
 
@@ -85,6 +85,8 @@ class Outbox:
             raise ValueError(f"overflow={overflow!r}: use one of {', '.join(get_args(Overflow))}")
         #: The lanes in which something is queued.
         self.lanes: dict[Any, Lane] = {}
+        #: Whether there is a lane for which nothing was tried yet, that others' must not hold up.
+        self.has_new_lane = False
         #: The one lane that there ever is, once it was needed, unless each peer has its own.
         self.lane: Lane | None = None
         #: The most messages that were in one lane before some left it.
@@ -271,6 +273,7 @@ class Outbox:
                 lane = self.lanes[key] = self.lane or Lane()
                 if not self._per_peer:
                     self.lane = lane
+                self.has_new_lane = True
                 self.empty.clear()
                 self._append(lane, putter.message)
             return True

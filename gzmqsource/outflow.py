@@ -76,6 +76,9 @@ class Outflow:
         """
         if self._flusher is None and self._outbox.lanes:
             self._flusher = gevent.spawn(self._flush, report, broken)
+        elif self._outbox.has_new_lane:
+            # It waits because of other lanes, and what has come from a thread was not tried.
+            self._readiness.wake_writers()
 
     def _flush(self, report: Report, broken: Callable[[zmq.ZMQError], None]) -> None:
         def attempt() -> bool:
@@ -99,6 +102,7 @@ class Outflow:
     def _send_queued(self, report: Report) -> bool:
         """Try each lane once; True if something left the outbox, or nothing is in it."""
         progress = False
+        self._outbox.has_new_lane = False
         lanes = list(self._outbox.lanes.items())
         share = max(1, self.strides * self._turn.stride // len(lanes)) if lanes else 0
         for key, lane in lanes:

@@ -68,6 +68,9 @@ class Polled(Protocol):
     def wake(self) -> None:
         """Let those who wait look, soon."""
 
+    def silence(self) -> None:
+        """Let the inherited watchers of a forked child go, without waking anybody."""
+
 
 class Readiness:
     """Waiting on one zmq socket, for any number of greenlets of one hub, in FIFO order.
@@ -243,6 +246,8 @@ class Readiness:
         descriptor, stopping would remove the parent's registration from the shared epoll set.
         """
         self.closed = self.forked = True
+        for poller in self.pollers:
+            poller.silence()
         if self._watcher is not None and self.hub.loop is not None:
             self.hub.loop.run_callback(self._watcher.stop)
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import gevent
 import zmq
-from gevent.event import Event
 from gevent.lock import RLock
 
 from gzmqsource.core import Core, State
 from gzmqsource.deadline import Deadline, check_timeout
+from gzmqsource.event import Event
 from gzmqsource.intake import Handler, Intake, spawner
 from gzmqsource.opening import Endpoints, Topics, open_socket
 from gzmqsource.outbox import Overflow

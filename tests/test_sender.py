@@ -9,7 +9,8 @@ from gevent.queue import Full
 from helpers import closing, pair_of
 
 from gzmqsource import InvalidThreadUseError, Source, SourceClosed
-from gzmqsource.testing import all_blocked, wait_until
+from gzmqsource.readiness import Readiness
+from gzmqsource.testing import all_blocked, fill, wait_until
 
 _start_thread = get_original("_thread", "start_new_thread")
 _sleep = get_original("time", "sleep")
@@ -209,3 +210,21 @@ def test_the_source_itself_turns_another_thread_away(context):
             wait_until(lambda outcome=outcome: outcome)
             assert isinstance(outcome[0], InvalidThreadUseError)
             assert "sender()" in str(outcome[0])
+
+
+def test_a_thread_reaches_its_peer_while_another_peer_is_full(context):
+    options = {"context": context, "sndhwm": 1, "rcvhwm": 1}
+    router = Source.open(zmq.ROUTER, bind="inproc://router", router_mandatory=1, **options)
+    full, free = (
+        Source.open(zmq.DEALER, connect="inproc://router", routing_id=name, **options)
+        for name in (b"full", b"free")
+    )
+    with closing(router, full, free):
+        fill(router, [b"full", b"x"])
+        router.send([b"full", b"queued"])
+        router.send([b"free", b"hello"])
+        assert free.recv(timeout=5) == [b"hello"]
+        gevent.sleep(10 * Readiness.confirm_after)  # what is queued is not tried any more
+        sender = router.sender()
+        in_thread(lambda: sender.send([b"free", b"for you"], timeout=5))
+        assert free.recv(timeout=5) == [b"for you"]

@@ -218,6 +218,12 @@ class _PollSet:
             self._wake_scheduled = True
             self._hub.loop.run_callback(self._wake)
 
+    def silence(self) -> None:
+        """Let the inherited watchers of a forked child go; see `Readiness.silence`."""
+        self._waiters.clear()
+        if self._hub.loop is not None:
+            self._hub.loop.run_callback(self._stop_watchers)
+
     def close(self) -> None:
         """Let the sockets go, and no cycle keep them."""
         for place in self._places.values():
@@ -278,7 +284,8 @@ class _PollSet:
         finally:
             if timer is not None:
                 timer.close()
-            self._waiters.remove(waiter)
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
             if not self._waiters:
                 self._stop_watchers()
 
@@ -347,6 +354,10 @@ class _Place:
         """Let the greenlets that wait look at the socket, soon."""
         self._poll_set.suspect(self)
         self._poll_set.wake()
+
+    def silence(self) -> None:
+        """Let the watchers go, in a forked child."""
+        self._poll_set.silence()
 
     def leave(self) -> None:
         """Be told no more."""

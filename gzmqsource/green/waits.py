@@ -10,12 +10,12 @@ from typing import Any
 import gevent
 import zmq
 from gevent._hub_local import get_hub_if_exists
-from gevent.event import Event
 from gevent.hub import get_hub
 from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource.deadline import Deadline
 from gzmqsource.errors import InvalidThreadUseError
+from gzmqsource.event import Event
 from gzmqsource.fairness import Turn, let_io_in
 from gzmqsource.readiness import Readiness
 from gzmqsource.transfer import transfer_for
@@ -125,7 +125,8 @@ class Waits:
         try:
             if self._sender is None:
                 self._sender = gevent.spawn(self._send_pending)
-            if not pending.done.wait(deadline.left()):
+            # It may have been sent in the very moment in which the time was over.
+            if not pending.done.wait(deadline.left()) and not pending.done.is_set():
                 return False
         finally:
             self._pending.pop(pending, None)
@@ -148,6 +149,8 @@ class Waits:
 
     def __del__(self) -> None:
         # Nobody waits, for who waits holds the socket; but the turn's timer may be active.
+        if "turn" not in vars(self):
+            return  # the context had ended before it was made
         if get_hub_if_exists() is self.hub:
             self.turn.close()
         elif self.hub.loop:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import gevent
-from gevent.event import Event
+
+from gzmqsource.event import Event
 
 
 class Timed(Protocol):

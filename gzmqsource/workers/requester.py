@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import gevent
 import zmq
 from gevent._hub_local import get_hub_if_exists
-from gevent.event import AsyncResult, Event
+from gevent.event import AsyncResult
 from gevent.hub import get_hub
 from gevent.queue import Full
 
@@ -22,6 +22,7 @@ from gzmqsource.errors import (
     SendError,
     SourceClosed,
 )
+from gzmqsource.event import Event
 from gzmqsource.monitor import Monitor
 from gzmqsource.notice import Notice
 from gzmqsource.opening import Endpoints

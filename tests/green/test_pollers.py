@@ -335,6 +335,26 @@ print(polling.get(timeout=5) == [(pulls[0], zmq.POLLIN)], flush=True)
         assert line_of(process) == "True"
 
 
+def test_a_child_does_not_go_on_polling(green):
+    program = f"""
+import os, gevent, {green.__name__} as zmq
+context = zmq.Context()
+pull, push = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+pull.bind("inproc://polled")
+push.connect("inproc://polled")
+polling = gevent.spawn(pull.poll)
+gevent.sleep(0.01)
+child = gevent.fork()
+if not child:
+    gevent.sleep(0.2)  # a call on the socket would never be answered
+    os._exit(0)
+push.send(b"x")  # the child has the same descriptor, which stays readable until the hub runs
+print(os.waitpid(child, 0)[1] == 0, polling.get(timeout=5) == zmq.POLLIN, flush=True)
+"""
+    with python_process(program) as process:
+        assert line_of(process) == "True True"
+
+
 def test_a_dropped_poller_leaves_no_descriptor(green, pairs):
     made = pairs(MANY, "inproc")
     made.poller(green).poll(1)
