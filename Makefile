@@ -1,9 +1,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
+SIMULATION := PYZMQ_BACKEND=simulation.backend GZMQSOURCE_TRANSFER=pure PYTHONPATH=tests \
+    $(BIN)/python -m simulation
+SIMULATE ?= --seconds 22 --examples 100
 QUESTIONS := throughput roundtrip green idle fairness busy startup workers proxy
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test faults mutations lint bench bench-plots quick sanitize clean
+.PHONY: help demo test faults mutations simulate lint bench bench-plots quick sanitize clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -26,6 +29,9 @@ faults: .venv/installed  ## The faults of zmq.green, over it and over the drop-i
 
 mutations: .venv/installed  ## Break each line that keeps an invariant, and see the suite fail
 	$(BIN)/python tests/mutations.py
+
+simulate: .venv/installed  ## Random schedules on a simulated libzmq, a fixed seed and a fresh one
+	for seed in "--seed 1" ""; do $(SIMULATION) $$seed $(SIMULATE) || exit 1; done
 
 lint: .venv/installed  ## Style and types
 	$(BIN)/ruff check

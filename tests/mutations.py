@@ -21,6 +21,9 @@ COPIED = ("gzmqsource", "tests", "examples", "README.rst", "pyproject.toml", "se
 #: Seconds after which the tests of one mutation count as noticing it: they hang.
 LIMIT = 300
 
+#: In place of tests: `simulation`, until it finds a schedule.
+SIMULATION = "simulation"
+
 
 @dataclass
 class Mutation:
@@ -55,7 +58,8 @@ MUTATIONS = [
         "        if self.writers or self.pollers:\n            self.check()\n"
         "        return self._wait",
         "        return self._wait",
-        "test_readiness.py test_edge.py test_peers.py green",
+        SIMULATION,
+        transfer="pure",
     ),
     Mutation(
         "a writer that is done does not look for the readers",
@@ -63,7 +67,8 @@ MUTATIONS = [
         "                confirmed = not self._wait(self.writers, self.confirm_after)\n"
         "        self.check()\n",
         "                confirmed = not self._wait(self.writers, self.confirm_after)\n",
-        "test_readiness.py test_edge.py test_peers.py test_outbox.py",
+        SIMULATION,
+        transfer="pure",
     ),
     Mutation(
         "an edge wakes no reader",
@@ -84,7 +89,8 @@ MUTATIONS = [
         "readiness.py",
         "confirmed = not self._wait(self.writers, self.confirm_after)",
         "self._wait(self.writers, None)",
-        "test_readiness.py test_peers.py test_edge.py test_errors.py",
+        SIMULATION,
+        transfer="pure",
     ),
     Mutation(
         "the watcher of an idle socket goes on",
@@ -148,7 +154,8 @@ MUTATIONS = [
         "outbox.py",
         "        if len(lane.messages) >= self.maxsize or lane.putters:\n",
         "        if len(lane.messages) >= self.maxsize:\n",
-        "test_outbox.py test_send.py test_sender.py",
+        SIMULATION,
+        transfer="pure",
     ),
     Mutation(
         "a message leaves the outbox before libzmq has taken it",
@@ -173,7 +180,7 @@ MUTATIONS = [
         "transfer/pure.py",
         "                if self._dropping and sent < len(message) - 1:\n",
         "                if False:\n",
-        "test_transfer.py test_send.py green/test_faults.py",
+        SIMULATION,
         transfer="pure",
     ),
     Mutation(
@@ -196,6 +203,36 @@ MUTATIONS = [
         "            if place.socket._closed:\n                raise zmq.ZMQError(zmq.ENOTSOCK)\n",
         "",
         "green/test_pollers.py",
+    ),
+    Mutation(
+        "a thread's message waits for a peer that is full",
+        "outflow.py",
+        "            self._readiness.wake_writers()\n",
+        "            pass\n",
+        "test_sender.py",
+    ),
+    Mutation(
+        "who waits for an event that is set is forgotten with the others",
+        "event.py",
+        "return self.is_set() or bool(super().wait(timeout))",
+        "return bool(super().wait(timeout))",
+        "test_event.py",
+    ),
+    Mutation(
+        "a forked child goes on polling",
+        "readiness.py",
+        "            poller.silence()\n",
+        "            pass\n",
+        SIMULATION,
+        transfer="pure",
+    ),
+    Mutation(
+        "a message that was sent counts as timed out",
+        "green/waits.py",
+        " and not pending.done.is_set():",
+        ":",
+        SIMULATION,
+        transfer="pure",
     ),
     Mutation(
         "a killed greenlet's request stays in the table",
@@ -229,11 +266,16 @@ def notices(mutation: Mutation) -> bool:
         tests = [f"tests/{each}" for each in mutation.tests.split()]
         # In the copy, whose package comes first on the path, also of the tests' own processes.
         command = [sys.executable, "-m", "pytest", "-q", "-x", *tests]
+        environment = os.environ | {"GZMQSOURCE_TRANSFER": mutation.transfer}
+        if mutation.tests == SIMULATION:
+            command = [sys.executable, "-m", "simulation", "--seconds", "100", "--seed", "1"]
+            environment["PYZMQ_BACKEND"] = "simulation.backend"
+            environment["PYTHONPATH"] = os.pathsep.join((str(tree / "tests"), str(tree)))
         try:
             finished = subprocess.run(
                 command,
                 cwd=tree,
-                env=os.environ | {"GZMQSOURCE_TRANSFER": mutation.transfer},
+                env=environment,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 timeout=LIMIT,

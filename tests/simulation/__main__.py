@@ -1,0 +1,103 @@
+"""Search schedules for one that breaks an invariant: ``make simulate``.
+
+Run with ``PYZMQ_BACKEND=simulation.backend``. It prints its seeds; the same seeds give the same
+schedules. The exit status is 1 if one was found, which is printed as a test.
+"""
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import time
+
+import zmq  # before its backend is used elsewhere
+
+from simulation import found
+from simulation.green_world import GreenWorld
+from simulation.machine import search
+from simulation.schedule import Schedule
+from simulation.source_world import SourceWorld
+from simulation.workers_world import WorkersWorld
+from simulation.world import World
+
+WORLDS = [SourceWorld, GreenWorld, WorkersWorld]
+
+#: The real clock, for `time.monotonic` is the simulation's.
+clock = time.perf_counter
+
+
+def explore(seed, first, stride, most, seconds):
+    """Carry out schedules until the time is over; give how many, and the first that went wrong."""
+    began, done = clock(), 0
+    for index in range(first, most, stride):
+        if clock() - began > seconds:
+            break
+        if not done % 100:
+            World.forget_sockets()
+        schedule = Schedule.draw(WORLDS[index % len(WORLDS)], f"{seed} {index}")
+        if schedule.run() is not None:
+            return done, schedule
+        done += 1
+    return done, None
+
+
+def report(schedule):
+    """Print a schedule that breaks an invariant."""
+    shorter = schedule.shorter()
+    print(f"{shorter.as_test()}\n{shorter.run()!r}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m simulation", description=__doc__)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--schedules", type=int, default=1 << 40, help="how many at most")
+    parser.add_argument("--seconds", type=float, default=1e9, help="for how long at most")
+    parser.add_argument("--examples", type=int, default=0, help="how many hypothesis tries, too")
+    parser.add_argument("--world", help="only the one of this name")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--job", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    WORLDS[:] = [each for each in WORLDS if options.world in (None, each.__name__)]
+    if options.job is not None:
+        done, broken = explore(
+            options.seed, options.job, options.jobs, options.schedules, options.seconds
+        )
+        if broken is not None:
+            report(broken)
+        else:
+            for world in WORLDS if options.examples else ():
+                search(world, options.examples, options.seed + options.job)
+        print(done, file=sys.stderr)
+        return int(broken is not None)
+    for test in found.TESTS:
+        test()
+    print(f"seed {options.seed}, pyzmq {zmq.__version__}", flush=True)
+    began = clock()
+    jobs = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "simulation", *sys.argv[1:]),
+                *("--seed", str(options.seed), "--job", str(job)),
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for job in range(options.jobs)
+    ]
+    told = [job.communicate()[1] for job in jobs]
+    failed = [text for job, text in zip(jobs, told, strict=True) if job.returncode]
+    if failed:
+        print("\n".join(failed))
+        return 1
+    done = sum(int(text) for text in told)
+    tried = options.examples * len(WORLDS) * options.jobs
+    print(
+        f"{done} random schedules, {tried} of hypothesis, no broken invariant, "
+        f"{clock() - began:.0f} s"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""Schedules that once broke an invariant."""
+
+import zmq
+
+from simulation.green_world import GreenWorld
+from simulation.source_world import SourceWorld
+
+
+def test_a_flush_that_begins_while_the_source_is_stopped_ends():
+    """gevent's event forgot who came while others were notified."""
+    world = SourceWorld(
+        kind="PUSH",
+        overflow="block",
+        outbox=4,
+        marks=1,
+        handler="none",
+        mandatory=False,
+        slow=False,
+        delay=2,
+    )
+    world.stop(timeout=0.0)
+    world.send_nowait(frames=3, peer=1)
+    world.flush(timeout=None)
+    world.attach(peer=1)
+    world.finish()
+
+
+def test_a_thread_reaches_its_peer_while_another_is_full():
+    """The flusher waited for the full one, and did not try for the other."""
+    world = SourceWorld(
+        kind="ROUTER",
+        overflow="block",
+        outbox=1,
+        marks=1,
+        handler="own",
+        mandatory=True,
+        slow=True,
+        delay=1,
+    )
+    world.send(frames=2, peer=2, timeout=None)
+    world.attach(peer=2)
+    world.send_nowait(frames=2, peer=2)
+    world.send_nowait(frames=2, peer=2)
+    world.settle()
+    world.send_from_thread(frames=1, peer=1)
+    world.finish()
+
+
+def test_a_forked_child_does_not_go_on_polling():
+    """Its watchers ran, and libzmq never answers a call on an inherited socket."""
+    world = GreenWorld(kind="DEALER", marks=1, mandatory=False, timeout=-1, delay=0)
+    world.poll(timeout=None, mask=zmq.POLLIN)
+    world.settle()
+    world.fork()
+    world.finish()
+
+
+def test_a_message_that_goes_out_as_its_time_is_over_counts_as_sent():
+    """``EAGAIN`` was raised for a message that libzmq had taken."""
+    world = GreenWorld(kind="PAIR", marks=1, mandatory=True, timeout=1000, delay=2)
+    world.send(frames=3, peer=0)
+    world.send(frames=3, peer=2)
+    world.step(things=3)
+    world.ambush(calls=3, peer=0, what=0)
+    world.advance(seconds=1.5)
+    world.finish()
+
+
+def test_a_call_after_the_end_of_the_context_leaves_nothing_half_made():
+    """``__del__`` missed what ``__init__`` had not come to."""
+    world = GreenWorld(kind="DEALER", marks=2, mandatory=True, timeout=1000, delay=0)
+    world.end_context()
+    world.look()
+    world.recv()
+    world.finish()
+
+
+TESTS = [test for name, test in list(globals().items()) if name.startswith("test_")]

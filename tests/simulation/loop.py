@@ -1,0 +1,221 @@
+"""A hub's loop on a clock of its own, which runs one thing at a time when it is told to."""
+
+from collections import deque
+
+from gevent._ffi.callback import callback
+from gevent._hub_local import set_hub
+from gevent.hub import Hub
+from greenlet import getcurrent
+
+from simulation.pipes import mailboxes
+
+
+class Spinning(AssertionError):
+    """The loop never comes to rest."""
+
+
+class Loop:
+    """What a gevent hub asks of its loop.
+
+    As in libev, an iteration runs callbacks, then what is ready for I/O, then the timers that are
+    due. The greenlet that makes it drives it; while that greenlet itself waits, the clock goes on
+    by leaps to the next timer.
+    """
+
+    MAXPRI = 2
+    default = False
+
+    #: Things that run in a row before the loop counts as spinning.
+    patience = 20_000
+
+    def __init__(self):
+        self.time = 0.0
+        self.error_handler = None
+        self.callbacks = deque()
+        self.timers = []
+        self.ios = []
+        self.asyncs = []
+        self.errors = []
+        self._driver = getcurrent()
+        self._left = 0
+        self._serial = 0
+        self._is_at_rest = False
+        self._items = self._run_items()
+        self.hub = Hub(loop=self)
+        set_hub(self.hub)
+
+    def clock(self):
+        """Give the time in seconds."""
+        return self.time
+
+    # For the driver.
+
+    def step(self, items=None):
+        """Run so many things, or until nothing is left but timers; True if nothing is left."""
+        self._left = items or self.patience
+        self._is_at_rest = False
+        self.hub.switch()
+        if items is None and not self._is_at_rest:
+            raise Spinning(f"{self.patience} things ran, and there is still more")
+        return self._is_at_rest
+
+    def advance(self, seconds):
+        """Let the time pass, with all that happens meanwhile."""
+        end = self.time + seconds
+        self.step()
+        while (due := self.next_due()) is not None and due <= end:
+            self.time = max(self.time, due)
+            self.step()
+        self.time = max(self.time, end)
+
+    def next_due(self):
+        """Give the time of the next timer, or None."""
+        return min((timer.due for timer in self.timers), default=None)
+
+    # For the hub.
+
+    def run(self):
+        for is_at_rest in self._items:
+            if self._left:
+                self._left -= 1
+                if is_at_rest or not self._left:
+                    self._left = 0
+                    self._is_at_rest = is_at_rest
+                    self._driver.switch()
+            elif is_at_rest:
+                due = self.next_due()
+                if due is None:
+                    return  # the driver waits for ever: the hub raises LoopExit in it
+                self.time = max(self.time, due)
+
+    def run_callback(self, function, *arguments):
+        scheduled = callback(function, arguments)
+        self.callbacks.append(scheduled)
+        return scheduled
+
+    run_callback_threadsafe = run_callback
+
+    def timer(self, after, repeat=0.0, ref=True, priority=None):
+        return Timer(self, after)
+
+    def io(self, fd, events, ref=True, priority=None):
+        assert events == 1, "a ZMQ_FD is only ever readable"
+        return Io(self, fd)
+
+    def async_(self, ref=True, priority=None):
+        return Async(self)
+
+    def handle_error(self, context, kind, value, traceback):
+        self.error_handler.handle_error(context, kind, value, traceback)
+
+    def update_now(self):
+        """Do nothing: the clock stands still while a greenlet runs."""
+
+    def now(self):
+        return self.time
+
+    def _run_items(self):
+        """Run one thing after the other; yield whether nothing is left but timers."""
+        while True:
+            ran = False
+            for _ in range(len(self.callbacks)):
+                scheduled = self.callbacks.popleft()
+                if scheduled.callback is not None:
+                    function, arguments = scheduled.callback, scheduled.args
+                    scheduled.callback = None
+                    self._call(function, arguments)
+                    scheduled.args = None
+                    ran = True
+                    yield False
+            for io in [each for each in self.ios if mailboxes[each.fd].signalled]:
+                if io in self.ios:
+                    self._call(io.callback, io.args)
+                    ran = True
+                    yield False
+            for watcher in list(self.asyncs):
+                if watcher in self.asyncs and watcher.is_sent:
+                    watcher.is_sent = False
+                    self._call(watcher.callback, watcher.args)
+                    ran = True
+                    yield False
+            for timer in sorted(self.timers):
+                if timer in self.timers and timer.due <= self.time:
+                    self.timers.remove(timer)
+                    self._call(timer.callback, timer.args)
+                    ran = True
+                    yield False
+            if not ran:
+                yield True
+
+    def _call(self, function, arguments):
+        try:
+            function(*arguments)
+        except BaseException as error:
+            self.handle_error(function, type(error), error, error.__traceback__)
+
+    def serial(self):
+        self._serial += 1
+        return self._serial
+
+
+class Watcher:
+    """What all watchers have in common."""
+
+    pending = False
+
+    def __init__(self, loop, among):
+        self._loop = loop
+        self._among = among
+        self.callback = self.args = None
+
+    @property
+    def active(self):
+        return self in self._among
+
+    def start(self, function, *arguments, update=None):
+        self.callback, self.args = function, arguments
+        if self not in self._among:
+            self._among.append(self)
+
+    def stop(self):
+        self.callback = self.args = None
+        if self in self._among:
+            self._among.remove(self)
+
+    close = stop
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Timer(Watcher):
+    def __init__(self, loop, after):
+        super().__init__(loop, loop.timers)
+        self._after = after
+        self.due = 0.0
+        self._order = loop.serial()
+
+    def start(self, function, *arguments, update=None):
+        self.due = self._loop.time + self._after
+        super().start(function, *arguments)
+
+    def __lt__(self, other):
+        return (self.due, self._order) < (other.due, other._order)
+
+
+class Async(Watcher):
+    def __init__(self, loop):
+        super().__init__(loop, loop.asyncs)
+        self.is_sent = False
+
+    def send(self):
+        self.is_sent = True
+
+
+class Io(Watcher):
+    def __init__(self, loop, fd):
+        super().__init__(loop, loop.ios)
+        self.fd = fd

@@ -1,0 +1,140 @@
+"""A requester and a responder, and the greenlets that ask."""
+
+import contextlib
+import itertools
+from typing import ClassVar
+
+import gevent
+import zmq
+from gevent.event import Event
+
+from gzmqsource import Source, SourceClosed
+from gzmqsource.errors import RemoteError, RequestTimeout
+from gzmqsource.workers import Requester, Responder
+from simulation.world import World, action, check
+
+
+class WorkersWorld(World):
+    """All that can be done with requests: they are answered, time out, are given up."""
+
+    options: ClassVar = {
+        "spawn": [1, 2, None],
+        "outbox": [1, 3],
+        "marks": [1, 2],
+        "delay": range(3),
+    }
+
+    def __init__(self, spawn, outbox, marks, delay):
+        super().__init__(delay)
+        self.asking = {}
+        self.asked = itertools.count()
+        self.released = Event()
+        self.released.set()
+        self.is_cut = False
+        self.asks = self._source(zmq.DEALER, outbox, marks)
+        self.answers_source = self._source(zmq.ROUTER, outbox, marks)
+        # As `Responder.open` does: without it libzmq drops replies for which there is no room.
+        self.answers_source.socket.set(zmq.ROUTER_MANDATORY, 1)
+        self.responder = Responder(self.answers_source, self._answer, spawn)
+        self.requester = Requester(self.asks)
+        self.answers_source.socket.bind("inproc://workers")
+        self.asks.socket.connect("inproc://workers")
+        self.responder.start()
+        self.watch(self.asks._core.raw.simulated)
+
+    # Steps of a schedule.
+
+    @action(weight=8, timeout=(None, None, 0.5), retries=range(3), raises=(False, False, True))
+    def ask(self, timeout, retries, raises):
+        number = next(self.asked)
+        greenlet = self.spawn(self._ask, number, timeout, retries, raises)
+        self.asking[greenlet] = timeout
+
+    @action()
+    def hold(self):
+        """Let handlers wait."""
+        self.released.clear()
+
+    @action(weight=2)
+    def release(self):
+        self.released.set()
+
+    @action()
+    def cut(self):
+        """Cut the connection, for good."""
+        if not self.is_cut and not self.asks.closed:
+            self.is_cut = True
+            with contextlib.suppress(zmq.ZMQError):  # the responder may be gone
+                self.asks.socket.disconnect("inproc://workers")
+
+    @action(which=range(2))
+    def look(self, which):
+        """Read ``ZMQ_EVENTS``, which eats the edge."""
+        source = (self.asks, self.answers_source)[which]
+        if not source.closed:
+            source.socket.get(zmq.EVENTS)
+
+    @action(which=range(2), timeout=(0.0, 0.5, 5.0))
+    def stop(self, which, timeout):
+        self.spawn((self.requester, self.responder)[which].stop, timeout)
+
+    @action(which=range(2))
+    def close(self, which):
+        (self.requester, self.responder)[which].close()
+
+    # What must be true.
+
+    def check_rest(self):
+        super().check_rest()
+        self.asking = {each: timeout for each, timeout in self.asking.items() if not each.dead}
+        if self.requester.closed:
+            check(not self.asking, "a request waits for a requester that is closed")
+        elif self.released.is_set() and not self.is_cut and self._both_run:
+            check(not self.asking, "a request waits, and nothing holds it up")
+
+    def finish(self):
+        self.released.set()
+        self.settle()
+        self.requester.close()
+        self.responder.close()
+        self.settle()
+        super().finish()
+        left = self.requester.stats().outstanding
+        check(not left, f"{left} requests are still in the table")
+
+    @property
+    def _both_run(self):
+        return self.asks.started and self.answers_source.started
+
+    def _source(self, kind, outbox, marks):
+        socket = self.context.socket(kind)
+        socket.set(zmq.SNDHWM, marks)
+        socket.set(zmq.RCVHWM, marks)
+        return Source(socket, outbox=outbox, on_error=self._report)
+
+    def _report(self, error, message):
+        expected = (ZeroDivisionError, gevent.GreenletExit, SourceClosed, zmq.ZMQError)
+        if not isinstance(error, expected):
+            self.failures.append(repr(error))
+
+    # Calls.
+
+    def _ask(self, number, timeout, retries, raises):
+        request = [b"%d" % number, b"raise" if raises else b"answer"]
+        try:
+            reply = self.requester.request(request, timeout, retries)
+        except RequestTimeout:
+            check(timeout is not None, "a request without timeout timed out")
+        except RemoteError:
+            check(raises, "a request failed that should be answered")
+        except SourceClosed:
+            pass
+        else:
+            check(not raises, "a request was answered that should fail")
+            check(reply == [b"%d" % number, b"done"], f"{reply} answers request {number}")
+
+    def _answer(self, payload):
+        self.released.wait()
+        if payload[1] == b"raise":
+            raise ZeroDivisionError
+        return [payload[0], b"done"]
