@@ -2,11 +2,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 SIMULATION := PYZMQ_BACKEND=simulation.backend GZMQSOURCE_TRANSFER=pure PYTHONPATH=tests \
     $(BIN)/python -m simulation
+MINUTES ?= 20
+SECONDS ?= 60
+RUNS ?= 20
 SIMULATE ?= --seconds 22 --examples 100
 QUESTIONS := throughput roundtrip green idle fairness busy startup workers proxy
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test faults mutations simulate lint bench bench-plots quick sanitize clean
+.PHONY: help demo test faults mutations simulate chaos soak fuzz lint bench bench-plots quick sanitize clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -32,6 +35,16 @@ mutations: .venv/installed  ## Break each line that keeps an invariant, and see 
 
 simulate: .venv/installed  ## Random schedules on a simulated libzmq, a fixed seed and a fresh one
 	for seed in "--seed 1" ""; do $(SIMULATION) $$seed $(SIMULATE) || exit 1; done
+
+chaos: .venv/installed  ## Faults with real processes, RUNS of each, and a table of what was lost
+	$(BIN)/python tests/chaos.py --runs $(RUNS)
+
+soak: .venv/installed  ## Mixed traffic for MINUTES: nothing may grow
+	$(BIN)/python tests/soak.py --minutes $(MINUTES)
+
+fuzz: .venv/installed  ## Bytes from a peer that atheris makes up, SECONDS for each target
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(BIN)/python tests/fuzz.py --seconds $(SECONDS)
 
 lint: .venv/installed  ## Style and types
 	$(BIN)/ruff check

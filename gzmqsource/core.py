@@ -207,6 +207,7 @@ class Core:
                     self.break_off(error)
                     raise self.closed_error() from error
                 raise SendError(error, as_frames(checked)) from None
+        self.flush_soon()  # it may wait below, and a flusher may have died for want of memory
         try:
             self.outbox.put(checked, block, timeout)
         except SourceClosed:

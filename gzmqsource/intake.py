@@ -161,7 +161,7 @@ class Intake:
             in_hand = self._core.in_hand
             try:
                 self._core.receive(in_hand, room)
-            except zmq.ZMQError as error:
+            except (zmq.ZMQError, MemoryError) as error:
                 self._failures += 1
                 self._core.report(error, None)
                 self._back_off()

@@ -277,7 +277,7 @@ class Outbox:
                 self.empty.clear()
                 self._append(lane, putter.message)
             return True
-        if len(lane.messages) >= self.maxsize or lane.putters:
+        if len(lane.messages) >= self.maxsize:
             if self._overflow == "drop_newest":
                 self.dropped["newest"] += 1
                 return True

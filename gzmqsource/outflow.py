@@ -40,6 +40,9 @@ class Outflow:
     #: The most bytes of one lane in one attempt: they take about 50 us.
     max_bytes = 1 << 18
 
+    #: Seconds until it is tried again when there was no memory.
+    pause = 0.1
+
     def __init__(
         self, transfer: Transfer, readiness: Readiness, outbox: Outbox, turn: Turn
     ) -> None:
@@ -74,7 +77,7 @@ class Outflow:
         broken : callable
             ``broken(error)`` is called if the socket is gone for good.
         """
-        if self._flusher is None and self._outbox.lanes:
+        if (self._flusher is None or self._flusher.dead) and self._outbox.lanes:
             self._flusher = gevent.spawn(self._flush, report, broken)
         elif self._outbox.has_new_lane:
             # It waits because of other lanes, and what has come from a thread was not tried.
@@ -87,7 +90,11 @@ class Outflow:
         try:
             while self._goes_on():
                 sent = self._transfer.sent
-                self._readiness.write(attempt)
+                try:
+                    self._readiness.write(attempt)
+                except MemoryError as error:
+                    report(error, None)
+                    gevent.sleep(self.pause)
                 if self._turn.is_over(self._transfer.sent - sent) and self._goes_on():
                     self.budget_stops += 1
                     let_io_in(self._readiness.hub)

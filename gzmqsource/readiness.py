@@ -146,9 +146,6 @@ class Readiness:
             False if *timeout*, in seconds, ran out. True means *retry*, and no more than that:
             also a close wakes everybody.
         """
-        # The receive has processed all commands, also those that others wait for.
-        if self.writers or self.pollers:
-            self.check()
         return self._wait(self.readers, timeout)
 
     def write(self, attempt: Callable[[], bool]) -> None:

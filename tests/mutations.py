@@ -53,15 +53,6 @@ MUTATIONS = [
         "test_edge.py",
     ),
     Mutation(
-        "a reader does not look for the writers",
-        "readiness.py",
-        "        if self.writers or self.pollers:\n            self.check()\n"
-        "        return self._wait",
-        "        return self._wait",
-        SIMULATION,
-        transfer="pure",
-    ),
-    Mutation(
         "a writer that is done does not look for the readers",
         "readiness.py",
         "                confirmed = not self._wait(self.writers, self.confirm_after)\n"
@@ -148,14 +139,6 @@ MUTATIONS = [
         "                room = min(room, self._pool.free_count())\n",
         "                pass\n",
         "test_handler.py",
-    ),
-    Mutation(
-        "a newcomer overtakes who waits for room",
-        "outbox.py",
-        "        if len(lane.messages) >= self.maxsize or lane.putters:\n",
-        "        if len(lane.messages) >= self.maxsize:\n",
-        SIMULATION,
-        transfer="pure",
     ),
     Mutation(
         "a message leaves the outbox before libzmq has taken it",
@@ -268,7 +251,7 @@ def notices(mutation: Mutation) -> bool:
         command = [sys.executable, "-m", "pytest", "-q", "-x", *tests]
         environment = os.environ | {"GZMQSOURCE_TRANSFER": mutation.transfer}
         if mutation.tests == SIMULATION:
-            command = [sys.executable, "-m", "simulation", "--seconds", "100", "--seed", "1"]
+            command = [sys.executable, "-m", "simulation", "--seconds", "150", "--seed", "1"]
             environment["PYZMQ_BACKEND"] = "simulation.backend"
             environment["PYTHONPATH"] = os.pathsep.join((str(tree / "tests"), str(tree)))
         try:

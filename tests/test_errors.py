@@ -479,3 +479,49 @@ def test_a_refused_message_leaves_the_source_and_its_counters_as_they_were(conte
             assert raised.value.message == [b"a", b"b"]
         stats = pull.stats()
         assert (stats.sent, stats.outbox_depth, stats.dropped, stats.errors) == (0, 0, {}, 0)
+
+
+def failing_once(function):
+    """A function that finds no memory at first."""
+    calls = iter([True])
+
+    def call(*arguments):
+        if next(calls, False):
+            raise MemoryError
+        return function(*arguments)
+
+    return call
+
+
+def test_a_want_of_memory_ends_neither_the_intake_nor_the_flushing(context, monkeypatch):
+    told, got = [], []
+    receiver = Source.open(
+        zmq.PULL,
+        got.append,
+        bind="inproc://memory",
+        context=context,
+        on_error=lambda error, message: told.append((error, message)),
+    )
+    sender = Source.open(zmq.PUSH, context=context, linger=0, on_error=receiver.report)
+    with closing(receiver, sender):
+        monkeypatch.setattr(receiver._core, "receive", failing_once(receiver._core.receive))
+        outflow = sender._core.outflow
+        monkeypatch.setattr(outflow, "_send_queued", failing_once(outflow._send_queued))
+        monkeypatch.setattr(outflow, "pause", 0.001)
+        receiver.start()
+        sender.send(b"x")
+        sender.socket.connect("inproc://memory")
+        wait_until(lambda: got == [[b"x"]])
+    assert [(type(error), message) for error, message in told] == [(MemoryError, None)] * 2
+
+
+def test_a_flusher_that_could_not_begin_has_a_successor(context):
+    receiver = Source.open(zmq.PULL, bind="inproc://memory", context=context)
+    sender = Source.open(zmq.PUSH, context=context, linger=0, outbox=1)
+    with closing(receiver, sender):
+        sender.send(b"x")
+        sender._core.outflow._flusher.kill()  # before it has run, as a want of memory does
+        all_blocked()
+        sender.socket.connect("inproc://memory")
+        sender.send(b"y", timeout=5)
+        assert [receiver.recv(timeout=5) for _ in range(2)] == [[b"x"], [b"y"]]

@@ -123,7 +123,7 @@ class Waits:
         pending = _Pending(attempt)
         self._pending[pending] = None
         try:
-            if self._sender is None:
+            if self._sender is None or self._sender.dead:
                 self._sender = gevent.spawn(self._send_pending)
             # It may have been sent in the very moment in which the time was over.
             if not pending.done.wait(deadline.left()) and not pending.done.is_set():

@@ -47,7 +47,7 @@ class Clock:
         """Give a call its deadline."""
         call.deadline = time.monotonic() + seconds
         heapq.heappush(self._heap, (call.deadline, next(self._serial), call))
-        if self._greenlet is None:
+        if self._greenlet is None or self._greenlet.dead:
             self._greenlet = gevent.spawn(self._run)
         elif self._heap[0][2] is call:
             self._sooner.set()

@@ -143,11 +143,13 @@ class PeeredWorld(World):
         if self.peers[peer].is_alive:
             self.peers[peer].socket.close()
 
-    @action(weight=4, calls=range(1, 9), peer=PEERS, what=range(4))
-    def ambush(self, calls, peer, what):
-        """Let a peer do something just before one of the next calls of the source."""
+    @action(weight=6, calls=range(1, 9), peer=PEERS, what=range(4), stall=(0.0, 0.0, 0.002))
+    def ambush(self, calls, peer, what, stall=0.0):
+        """Let a peer do something just before one of the next calls, and stop the process there."""
         steps = (self.attach, self.peer_receives, self.peer_dies, self._peer_sends_one)
         self.happen_later(calls, lambda: steps[what](peer))
+        if stall:
+            self.stall(calls, stall)
 
     def _peer_sends_one(self, peer):
         self.peer_sends(peer, 2)

@@ -1,0 +1,227 @@
+"""Mixed traffic for a long time: ``make soak MINUTES=20``.
+
+All types of sockets talk, sources are opened and closed, greenlets are killed, requests are
+answered. Every ten seconds memory, descriptors, greenlets, sources, active watchers and the latency
+of a request are noted. The exit status is 1 if, after the first minute, memory has grown by 1 MB or
+anything else has grown at all, or if a request of the last minutes took twice as long as before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import itertools
+import os
+import pathlib
+import random
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+
+import gevent
+import zmq
+from gevent.hub import get_hub
+from gevent.queue import Empty
+from helpers import endpoint_of
+from rich.console import Console
+
+from gzmqsource import Source, SourceClosed, census, green
+from gzmqsource.testing import all_blocked
+from gzmqsource.workers import Requester, Responder
+
+#: Seconds between two notes.
+INTERVAL = 10
+
+#: Bytes by which memory may grow after the first minute.
+ALLOWED = 1 << 20
+
+#: Who receives, who sends, and what is in front of a message to them.
+PAIRS = [
+    (zmq.PULL, zmq.PUSH),
+    (zmq.SUB, zmq.PUB),
+    (zmq.DEALER, zmq.DEALER),
+    (zmq.PAIR, zmq.PAIR),
+    (zmq.ROUTER, zmq.DEALER),
+    (zmq.XSUB, zmq.XPUB),
+    (zmq.REP, zmq.REQ),
+]
+
+TRANSPORTS = ("inproc://soak-{1}", "tcp://127.0.0.1:*", "ipc:///tmp/gzmqsource-soak-{0}-{1}")
+
+_serial = itertools.count()
+_chance = random.Random(1)
+
+
+@dataclass
+class Note:
+    """What the process holds, and how long a request takes."""
+
+    seconds: float
+    memory: int
+    descriptors: int
+    greenlets: int
+    sources: int
+    watchers: int
+    latency: float
+    messages: int
+
+
+class Soak:
+    """The traffic, and what is noted of it."""
+
+    def __init__(self):
+        self.began = time.monotonic()
+        self.messages = 0
+        self.latencies = []
+        self.notes = []
+        self.errors = []
+        self.is_over = False
+        self.responder = Responder.open(lambda payload: payload, bind="tcp://127.0.0.1:*")
+        self.responder.start()
+        self.requester = Requester.open(connect=endpoint_of(self.responder.source))
+        activities = (self.ask, *[self.open_and_close] * 3, self.talk_green, self.kill)
+        self.greenlets = [gevent.spawn(self.repeat, each) for each in activities]
+
+    def repeat(self, activity):
+        while not self.is_over:
+            try:
+                activity()
+            except Exception as error:
+                self.errors.append(error)
+                raise
+
+    def ask(self):
+        gevent.sleep(0.01)
+        began = time.monotonic()
+        assert self.requester.request(b"x", timeout=10) == [b"x"]
+        self.latencies.append(time.monotonic() - began)
+
+    def open_and_close(self):
+        """Let two sources exchange messages, with greenlets that are killed meanwhile."""
+        receiving, sending = _chance.choice(PAIRS)
+        address = _chance.choice(TRANSPORTS).format(os.getpid(), next(_serial))
+        options = {"subscribe": ""} if receiving == zmq.SUB else {}
+        with (
+            Source.open(receiving, bind=address, linger=0, **options) as receiver,
+            Source.open(sending, connect=endpoint_of(receiver), linger=0) as sender,
+        ):
+            if receiving == zmq.XSUB:
+                receiver.send(b"\1")
+            if receiving == zmq.REP:
+                self._answer(receiver, sender)
+                return
+            killed = gevent.spawn(receiver.recv)
+            pulling = gevent.spawn(self._pull, receiver)
+            for _ in range(50):
+                sender.send([b"x" * _chance.choice((1, 100, 100_000)), b"y"])
+                gevent.sleep(0)
+            killed.kill()
+            pulling.join(5)
+
+    def _pull(self, receiver):
+        try:
+            while True:
+                self.messages += len(receiver.recv_many(10, timeout=0.05))
+        except (Empty, SourceClosed):
+            pass
+
+    def _answer(self, receiver, sender):
+        for _ in range(20):
+            sender.send(b"question")
+            receiver.recv(timeout=5)
+            receiver.send(b"answer")
+            sender.recv(timeout=5)
+            self.messages += 2
+
+    def talk_green(self):
+        context = green.Context()
+        pull, push = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+        try:
+            pull.bind("inproc://green")
+            push.connect("inproc://green")
+            waiting = gevent.spawn(pull.recv)
+            all_blocked()
+            waiting.kill()
+            for _ in range(50):
+                push.send_multipart([b"a", b"b"])
+                assert pull.poll(5000)
+                assert pull.recv_multipart() == [b"a", b"b"]
+            self.messages += 50
+        finally:
+            pull.close(0)
+            push.close(0)
+            context.term()
+
+    def kill(self):
+        """Kill a greenlet that asks, at any moment."""
+        asking = gevent.spawn(self.requester.request, b"y", 10)
+        gevent.sleep(_chance.random() / 100)
+        asking.kill()
+
+    def note(self):
+        gc.collect()
+        latencies, self.latencies = self.latencies, []
+        greenlets = [each for each in gc.get_objects() if isinstance(each, gevent.Greenlet)]
+        self.notes.append(
+            Note(
+                time.monotonic() - self.began,
+                int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4096,
+                len(os.listdir("/proc/self/fd")),
+                sum(not each.dead for each in greenlets),
+                len(census.live),
+                get_hub().loop.activecnt,
+                statistics.median(latencies),
+                self.messages,
+            )
+        )
+        return self.notes[-1]
+
+    def end(self):
+        self.is_over = True
+        gevent.joinall(self.greenlets, timeout=30)
+        self.requester.stop()
+        self.responder.stop()
+
+    def verdicts(self):
+        """Tell what has grown, comparing the time after the first minute with the end."""
+        notes = [each for each in self.notes if each.seconds > 60] or self.notes
+        third = max(1, len(notes) // 3)
+        first, last = notes[:third], notes[-third:]
+        for name in ("descriptors", "greenlets", "sources", "watchers"):
+            most_before = max(getattr(each, name) for each in first)
+            least_after = min(getattr(each, name) for each in last)
+            if least_after > most_before:
+                yield f"{name}: at most {most_before} at first, {least_after} and more in the end"
+        grown = min(each.memory for each in last) - min(each.memory for each in first)
+        if grown > ALLOWED:
+            yield f"memory has grown by {grown >> 10} KB"
+        before, after = (statistics.median(each.latency for each in some) for some in (first, last))
+        if after > 2 * before:
+            yield f"a request took {before * 1e3:.2f} ms, and {after * 1e3:.2f} ms in the end"
+        for error in self.errors:
+            yield f"{error!r}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=20)
+    options = parser.parse_args()
+    console = Console(width=120)
+    soak = Soak()
+    console.print("seconds  memory KB  fds  greenlets  sources  watchers  latency ms   messages")
+    while time.monotonic() - soak.began < 60 * options.minutes and not soak.errors:
+        gevent.sleep(INTERVAL)
+        note = soak.note()
+        console.print(
+            f"{note.seconds:7.0f} {note.memory >> 10:10} {note.descriptors:4} {note.greenlets:10} "
+            f"{note.sources:8} {note.watchers:9} {note.latency * 1e3:11.2f} {note.messages:10}"
+        )
+    soak.end()
+    verdicts = list(soak.verdicts())
+    console.print("\n".join(verdicts) or "nothing has grown")
+    return 1 if verdicts else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
