@@ -75,4 +75,28 @@ def test_a_call_after_the_end_of_the_context_leaves_nothing_half_made():
     world.finish()
 
 
+def test_room_is_found_that_a_send_to_another_peer_has_eaten():
+    """The confirming retry of `Readiness.write` finds it, whichever call is late."""
+    for calls in range(1, 9):
+        world = SourceWorld(
+            kind="ROUTER",
+            overflow="raise",
+            outbox=4,
+            marks=1,
+            handler="none",
+            mandatory=True,
+            slow=False,
+            delay=1,
+        )
+        for peer in range(2):
+            world.attach(peer=peer)
+            world.settle()
+            world.fill(peer=peer)
+        world.settle()
+        world.ambush(calls=calls, peer=0, what=1, stall=0.002)
+        world.attach(peer=2)
+        world.settle()
+        world.finish()
+
+
 TESTS = [test for name, test in list(globals().items()) if name.startswith("test_")]

@@ -88,6 +88,12 @@ class SourceWorld(PeeredWorld):
     def send_nowait(self, frames, peer):
         self._send(frames, peer, False, None)
 
+    @action(weight=2, peer=PEERS)
+    def fill(self, peer):
+        """Send to a peer until something has to wait, or is refused."""
+        for _ in range(4):
+            self._send(1, peer, False, None)
+
     @action(frames=range(1, 4), peer=PEERS)
     def send_from_thread(self, frames, peer):
         if self.source.closed:
