@@ -13,6 +13,7 @@ import contextlib
 import itertools
 import os
 import pathlib
+import random
 import resource
 import signal
 import sys
@@ -24,7 +25,9 @@ from dataclasses import dataclass, field
 import gevent
 import zmq
 from chaos_peer import BUFFER, message_of, number_of
+from gevent import socket
 from gevent.queue import Empty
+from gevent.server import StreamServer
 from helpers import endpoint_of, process_of
 from namespaces import Star, why_not
 from rich.console import Console
@@ -255,6 +258,30 @@ def _(tally):
         receiver.wait_for(COUNT)
         wait_until(lambda: sender.has_ended, 30)
         tally.add(COUNT, receiver.numbers)
+
+
+@fault("a link delivers late, and a few bytes at a time")
+def _(tally):
+    with held(pull()) as source, contextlib.ExitStack() as stack:
+        host, _, port = endpoint_of(source).removeprefix("tcp://").rpartition(":")
+
+        def carry(reading, writing):
+            with contextlib.suppress(OSError):
+                while part := reading.recv(random.randint(1, 5000)):
+                    gevent.sleep(0.001 * random.random())
+                    writing.sendall(part)
+
+        def relay(connection, _):
+            with socket.create_connection((host, int(port))) as onward:
+                back = gevent.spawn(carry, onward, connection)
+                carry(connection, onward)
+                back.kill()
+
+        server = StreamServer(("127.0.0.1", 0), relay)
+        server.start()
+        stack.callback(server.stop)
+        Peer(stack, "source", "connect", f"tcp://127.0.0.1:{server.server_port}")
+        tally.add(COUNT, receive_all(source))
 
 
 @fault("file descriptors are exhausted, and come back")

@@ -248,7 +248,7 @@ class Trace:
 
 
 @pytest.mark.parametrize("pairing", PAIRINGS)
-@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(calls=st.lists(CALLS, max_size=25), marks=st.integers(1, 2))
 def test_the_simulation_answers_every_call_as_libzmq_does(pairing, calls, marks):
     traces = []
