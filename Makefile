@@ -7,6 +7,8 @@ SECONDS ?= 60
 RUNS ?= 20
 SIMULATE ?= --seconds 22 --examples 100
 QUESTIONS := throughput roundtrip green idle fairness busy startup workers proxy
+# What loop, transfer and patching in the testing process make no difference to.
+ONCE := --ignore=tests/cli --ignore=tests/test_simulation.py
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help demo test faults mutations simulate chaos soak fuzz lint bench bench-plots quick sanitize clean
@@ -24,8 +26,8 @@ demo: .venv/installed  ## A source serving client processes, with a live count
 
 test: .venv/installed  ## The whole suite: native and pure, libev and libuv, patched and not
 	GEVENT_LOOP=libev-cext $(PYTEST) $(PYTEST_ARGS)
-	GEVENT_LOOP=libuv GZMQSOURCE_TRANSFER=pure $(PYTEST) $(PYTEST_ARGS)
-	GEVENT_LOOP=libev-cext GZMQSOURCE_TEST_PATCHED=1 $(PYTEST) $(PYTEST_ARGS)
+	GEVENT_LOOP=libuv GZMQSOURCE_TRANSFER=pure $(PYTEST) $(ONCE) $(PYTEST_ARGS)
+	GEVENT_LOOP=libev-cext GZMQSOURCE_TEST_PATCHED=1 $(PYTEST) $(ONCE) $(PYTEST_ARGS)
 
 faults: .venv/installed  ## The faults of zmq.green, over it and over the drop-in, into docs/
 	$(BIN)/python tests/green/faults.py

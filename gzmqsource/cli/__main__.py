@@ -1,0 +1,5 @@
+"""``python -m gzmqsource.cli``."""
+
+from gzmqsource.cli import main
+
+main()

@@ -1,0 +1,136 @@
+"""The options that sockets have in common, and what is made of them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+import zmq
+import zmq.auth
+from gevent import signal_handler
+
+from gzmqsource.source import Source
+
+#: What ``--type`` takes.
+TYPES = ("pull", "push", "sub", "pub", "rep", "req", "router", "dealer", "pair", "xsub", "xpub")
+
+
+def socket_options(default: str | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the options of a socket to a verb, which gets them as one dict, ``socket``."""
+    options = [
+        click.option("--bind", multiple=True, metavar="URL", help="Where peers connect to."),
+        click.option("--connect", multiple=True, metavar="URL", help="Where a peer is bound."),
+        click.option("--subscribe", multiple=True, metavar="TOPIC", help="Of a SUB; '' is all."),
+        click.option("--hwm", type=click.IntRange(0), help="Both high-water marks, in messages."),
+        click.option(
+            "--plain-user", metavar="NAME", help="Who asks to be let in, with --plain-password."
+        ),
+        click.option("--plain-password", metavar="WORD", envvar="GZMQSOURCE_PLAIN_PASSWORD"),
+        click.option(
+            "--curve-key",
+            type=click.Path(exists=True, dir_okay=False),
+            help="The own secret key, as `gzmqsource keygen` makes it.",
+        ),
+        click.option(
+            "--curve-server-key",
+            type=click.Path(exists=True, dir_okay=False),
+            help="The public key of the server to connect to; without it, this is the server.",
+        ),
+    ]
+    if default is not None:
+        options.append(
+            click.option(
+                "--type",
+                "kind",
+                type=click.Choice(TYPES),
+                default=default,
+                show_default=True,
+                help="The type of the socket.",
+            )
+        )
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(
+            bind: tuple[str, ...],
+            connect: tuple[str, ...],
+            subscribe: tuple[str, ...],
+            hwm: int | None,
+            plain_user: str | None,
+            plain_password: str | None,
+            curve_key: str | None,
+            curve_server_key: str | None,
+            **rest: Any,
+        ) -> Any:
+            if not bind and not connect:
+                raise click.UsageError("where to? --bind URL or --connect URL")
+            socket: dict[str, Any] = {"bind": bind, "connect": connect}
+            if rest.get("kind", default) == "sub":
+                socket["subscribe"] = subscribe or ("",)
+            elif subscribe:
+                raise click.UsageError("--subscribe is for --type sub")
+            if hwm is not None:
+                socket |= {"sndhwm": hwm, "rcvhwm": hwm}
+            socket |= _plain(plain_user, plain_password) | _curve(curve_key, curve_server_key)
+            return function(socket=socket, **rest)
+
+        for option in reversed(options):
+            call = option(call)
+        return call
+
+    return decorate
+
+
+def _plain(user: str | None, password: str | None) -> dict[str, Any]:
+    if user is None:
+        return {}
+    if password is None:
+        raise click.UsageError("--plain-user needs --plain-password")
+    return {"plain_username": user.encode(), "plain_password": password.encode()}
+
+
+def _curve(key: str | None, server_key: str | None) -> dict[str, Any]:
+    if key is None:
+        if server_key is not None:
+            raise click.UsageError("--curve-server-key needs the own --curve-key")
+        return {}
+    try:
+        public, secret = zmq.auth.load_certificate(key)
+        options: dict[str, Any] = {"curve_publickey": public, "curve_secretkey": secret}
+        if secret is None:
+            raise click.UsageError(f"{key} has no secret key: use the file *.key_secret")
+        if server_key is None:
+            return options | {"curve_server": True}
+        return options | {"curve_serverkey": zmq.auth.load_certificate(server_key)[0]}
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def type_of(kind: str) -> int:
+    """Give the number of a type of socket."""
+    return int(getattr(zmq, kind.upper()))
+
+
+def open_source(kind: str, socket: dict[str, Any], handle: Any = None, **options: Any) -> Source:
+    """Make a source of the options; an error of libzmq is one of the command."""
+    with telling_errors(socket):
+        return Source.open(type_of(kind), handle, **socket, **options)
+
+
+@contextlib.contextmanager
+def telling_errors(socket: dict[str, Any]) -> Iterator[None]:
+    """Turn an error of libzmq into a line that names the endpoint."""
+    try:
+        yield
+    except zmq.ZMQError as error:
+        where = ", ".join([*socket["bind"], *socket["connect"]])
+        raise click.ClickException(f"{where}: {error.strerror}") from error
+
+
+def on_signals(function: Callable[[], object], *numbers: int) -> None:
+    """Call a function in the hub when the process is told to stop."""
+    for number in numbers:
+        signal_handler(number, function)

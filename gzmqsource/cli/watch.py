@@ -1,0 +1,89 @@
+"""``proxy`` and ``monitor``: messages between two endpoints, and what happens to connections."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import click
+import zmq
+from gevent.event import Event
+
+from gzmqsource.cli.sockets import on_signals, open_source, socket_options, telling_errors
+from gzmqsource.errors import SourceClosed
+from gzmqsource.monitor import Monitor
+from gzmqsource.proxy import Proxy
+
+#: The types in front and at the back, by what passes.
+_PATTERNS = {
+    "requests": (zmq.ROUTER, zmq.DEALER),
+    "publications": (zmq.XSUB, zmq.XPUB),
+    "jobs": (zmq.PULL, zmq.PUSH),
+}
+
+
+@click.command()
+@click.argument("front")
+@click.argument("back")
+@click.option(
+    "--pattern",
+    type=click.Choice(list(_PATTERNS)),
+    default="requests",
+    show_default=True,
+    help="What passes.",
+)
+def proxy(front: str, back: str, pattern: str) -> None:
+    """Pass messages between who connects to FRONT and who connects to BACK.
+
+    \b
+    Example:
+      gzmqsource proxy tcp://*:5557 tcp://*:5558
+    """
+    context: zmq.Context[Any] = zmq.Context.instance()
+    sockets = [context.socket(kind) for kind in _PATTERNS[pattern]]
+    try:
+        for socket, endpoint in zip(sockets, (front, back), strict=True):
+            with telling_errors({"bind": [endpoint], "connect": []}):
+                socket.bind(endpoint)
+    except click.ClickException:
+        for socket in sockets:
+            socket.close(0)
+        raise
+    told = Event()
+    on_signals(told.set, signal.SIGTERM, signal.SIGINT)
+    with Proxy(*sockets):
+        for socket in sockets:
+            click.echo(f"{socket.get(zmq.LAST_ENDPOINT).decode()} is served", err=True)
+        told.wait()
+
+
+@click.command()
+@socket_options("dealer")
+@click.option("--count", type=click.IntRange(1), help="Stop after so many events.")
+def monitor(socket: dict[str, Any], kind: str, count: int | None) -> None:
+    """Tell what happens to the connections of a socket: it connects, shakes hands, is lost.
+
+    \b
+    Example:
+      gzmqsource monitor --connect tcp://127.0.0.1:5557
+    """
+    # The monitor first, or the first events were over.
+    endpoints = {name: socket.pop(name) for name in ("bind", "connect")}
+    source = open_source(kind, {"bind": (), "connect": (), **socket}, linger=0)
+    events = Monitor(source)
+    on_signals(source.close, signal.SIGINT, signal.SIGTERM)
+    with telling_errors(endpoints):
+        for endpoint in endpoints["bind"]:
+            source.socket.bind(endpoint)
+        for endpoint in endpoints["connect"]:
+            source.socket.connect(endpoint)
+    try:
+        for number, event in enumerate(events, 1):
+            click.echo(str(event))
+            if number == count:
+                break
+    except SourceClosed:
+        pass
+    finally:
+        events.close()
+        source.close()
