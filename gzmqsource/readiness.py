@@ -140,6 +140,8 @@ class Readiness:
     def wait_readable(self, timeout: float | None = None) -> bool:
         """Wait until a receive should be tried; to be called after one that gave ``EAGAIN``.
 
+        That one has processed all commands, so `check` comes first if others wait, too.
+
         Returns
         -------
         bool
