@@ -195,6 +195,13 @@ MUTATIONS = [
         "test_sender.py",
     ),
     Mutation(
+        "a green send waits for another's peer that is full",
+        "green/waits.py",
+        "            elif not self.readiness.pollout_is_exact:\n",
+        "            elif False:\n",
+        "green/test_sockets.py",
+    ),
+    Mutation(
         "who waits for an event that is set is forgotten with the others",
         "event.py",
         "return self.is_set() or bool(super().wait(timeout))",

@@ -125,6 +125,9 @@ class Waits:
         try:
             if self._sender is None or self._sender.dead:
                 self._sender = gevent.spawn(self._send_pending)
+            elif not self.readiness.pollout_is_exact:
+                # It waits for other peers, and this one may have room.
+                self.readiness.wake_writers()
             # It may have been sent in the very moment in which the time was over.
             if not pending.done.wait(deadline.left()) and not pending.done.is_set():
                 return False

@@ -13,6 +13,7 @@ from gevent.monkey import get_original
 from zmq.sugar.context import Context as PlainContext
 from zmq.sugar.socket import Socket as PlainSocket
 
+from gzmqsource.readiness import Readiness
 from gzmqsource.testing import all_blocked, wait_until
 
 # Names and types
@@ -446,6 +447,22 @@ def test_a_router_that_must_know_its_peer_says_if_it_does_not(context):
     with pytest.raises(zmq.ZMQError) as raised:
         router.send_multipart([b"nobody", b"x"])
     assert raised.value.errno == zmq.EHOSTUNREACH
+
+
+def test_a_send_to_one_peer_does_not_wait_for_another_that_is_full(context):
+    router, dealer = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
+    router.router_mandatory = True
+    router.sndhwm = dealer.rcvhwm = 1
+    dealer.routing_id = b"full"
+    router.bind("inproc://router")
+    dealer.connect("inproc://router")
+    filling = gevent.spawn(lambda: [router.send_multipart([b"full", b"x"]) for _ in range(9)])
+    gevent.sleep(10 * Readiness.confirm_after)  # it is not tried any more
+    assert not filling.dead
+    asking = gevent.spawn(router.send_multipart, [b"nobody", b"x"])
+    asking.join(5)
+    assert asking.exception.errno == zmq.EHOSTUNREACH
+    filling.kill()
 
 
 def test_thousands_of_sockets_come_and_go(green):

@@ -66,6 +66,18 @@ def test_a_message_that_goes_out_as_its_time_is_over_counts_as_sent():
     world.finish()
 
 
+def test_a_green_send_to_one_peer_does_not_wait_for_another_that_is_full():
+    """Who came later was not tried before the full one moved."""
+    world = GreenWorld(kind="ROUTER", marks=1, mandatory=True, timeout=-1, delay=0)
+    world.attach(peer=2)
+    for _ in range(3):
+        world.send(frames=1, peer=2)
+    world.settle()
+    world.send(frames=3, peer=0)
+    world.settle()
+    world.finish()
+
+
 def test_a_call_after_the_end_of_the_context_leaves_nothing_half_made():
     """``__del__`` missed what ``__init__`` had not come to."""
     world = GreenWorld(kind="DEALER", marks=2, mandatory=True, timeout=1000, delay=0)
