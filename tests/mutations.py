@@ -202,6 +202,14 @@ MUTATIONS = [
         "green/test_sockets.py",
     ),
     Mutation(
+        "who polls tells nobody that the context has ended",
+        "green/poll.py",
+        "                readiness.wake_all()  # this has",
+        "                # this has",
+        SIMULATION,
+        transfer="pure",
+    ),
+    Mutation(
         "who waits for an event that is set is forgotten with the others",
         "event.py",
         "return self.is_set() or bool(super().wait(timeout))",

@@ -259,7 +259,11 @@ class _PollSet:
             if place.socket._closed:
                 raise zmq.ZMQError(zmq.ENOTSOCK)
             readiness = place.waits.readiness
-            events = place.waits.transfer.events()
+            try:
+                events = place.waits.transfer.events()
+            except zmq.ZMQError:
+                readiness.wake_all()  # this has eaten the edge that would have told the others
+                raise
             if readiness.readers or readiness.writers or len(readiness.pollers) > 1:
                 readiness.tell(events)
             if events & place.mask:

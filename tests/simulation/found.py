@@ -55,6 +55,21 @@ def test_a_forked_child_does_not_go_on_polling():
     world.finish()
 
 
+def test_all_who_wait_are_told_that_the_context_ends():
+    """Who polled ate the edge, and told nobody."""
+    world = GreenWorld(kind="PULL", marks=1, mandatory=True, timeout=1000, delay=2)
+    world.recv()
+    world.poll(timeout=1000, mask=zmq.POLLIN)
+    world.attach(peer=2)
+    world.settle()
+    world.peer_sends(peer=2, frames=2)
+    world.recv()
+    world.step(things=1)
+    world.step(things=2)
+    world.end_context()
+    world.finish()
+
+
 def test_a_message_that_goes_out_as_its_time_is_over_counts_as_sent():
     """``EAGAIN`` was raised for a message that libzmq had taken."""
     world = GreenWorld(kind="PAIR", marks=1, mandatory=True, timeout=1000, delay=2)
