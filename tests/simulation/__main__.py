@@ -37,6 +37,7 @@ def explore(seed, first, stride, most, seconds):
             World.forget_sockets()
         schedule = Schedule.draw(WORLDS[index % len(WORLDS)], f"{seed} {index}")
         if schedule.run() is not None:
+            print(f"schedule {index} of seed {seed}")
             return done, schedule
         done += 1
     return done, None
