@@ -27,7 +27,7 @@ from helpers import endpoint_of
 from rich.console import Console
 
 from gzmqsource import Source, SourceClosed, census, green
-from gzmqsource.testing import all_blocked
+from gzmqsource.testing import all_blocked, no_leaks
 from gzmqsource.workers import Requester, Responder
 
 #: Seconds between two notes.
@@ -185,8 +185,11 @@ class Soak:
 
     def verdicts(self):
         """Tell what has grown, comparing the time after the first minute with the end."""
-        notes = [each for each in self.notes if each.seconds > 60] or self.notes
-        third = max(1, len(notes) // 3)
+        yield from map(repr, self.errors)
+        notes = [each for each in self.notes if each.seconds > 60]
+        third = len(notes) // 3
+        if third < 3:
+            return  # too short to tell growth from noise
         first, last = notes[:third], notes[-third:]
         for name in ("descriptors", "greenlets", "sources", "watchers"):
             most_before = max(getattr(each, name) for each in first)
@@ -199,8 +202,6 @@ class Soak:
         before, after = (statistics.median(each.latency for each in some) for some in (first, last))
         if after > 2 * before:
             yield f"a request took {before * 1e3:.2f} ms, and {after * 1e3:.2f} ms in the end"
-        for error in self.errors:
-            yield f"{error!r}"
 
 
 def main():
@@ -208,9 +209,18 @@ def main():
     parser.add_argument("--minutes", type=float, default=20)
     options = parser.parse_args()
     console = Console(width=120)
+    zmq.Context.instance().socket(zmq.PAIR).close()  # a context opens descriptors that stay
+    with no_leaks():
+        verdicts = run(console, options.minutes)
+    console.print("\n".join(verdicts) or "nothing has grown, and nothing is left")
+    return 1 if verdicts else 0
+
+
+def run(console, minutes):
+    """Let it all run; give what has gone wrong."""
     soak = Soak()
     console.print("seconds  memory KB  fds  greenlets  sources  watchers  latency ms   messages")
-    while time.monotonic() - soak.began < 60 * options.minutes and not soak.errors:
+    while time.monotonic() - soak.began < 60 * minutes and not soak.errors:
         gevent.sleep(INTERVAL)
         note = soak.note()
         console.print(
@@ -218,9 +228,7 @@ def main():
             f"{note.sources:8} {note.watchers:9} {note.latency * 1e3:11.2f} {note.messages:10}"
         )
     soak.end()
-    verdicts = list(soak.verdicts())
-    console.print("\n".join(verdicts) or "nothing has grown")
-    return 1 if verdicts else 0
+    return list(soak.verdicts())
 
 
 if __name__ == "__main__":
