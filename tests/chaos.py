@@ -146,6 +146,15 @@ def held(source):
         source.close()
 
 
+def pass_all(tally):
+    """Let all messages go from one source to another."""
+    with held(pull()) as source, held(push(connect=endpoint_of(source))) as sender:
+        sending = gevent.spawn(send_all, sender)
+        received = receive_all(source)
+        sending.get(timeout=30)
+        tally.add(COUNT, received)
+
+
 @fault("a receiving process is killed, and another takes its address", promised=False)
 def _(tally):
     with contextlib.ExitStack() as stack:
@@ -338,11 +347,7 @@ def _(tally):
     real, jumps = time.time, iter(range(1 << 30))
     time.time = lambda: real() + (-1) ** next(jumps) * 86400
     try:
-        with held(pull()) as source, held(push(connect=endpoint_of(source))) as sender:
-            sending = gevent.spawn(send_all, sender)
-            received = receive_all(source)
-            sending.get(timeout=30)
-            tally.add(COUNT, received)
+        pass_all(tally)
     finally:
         time.time = real
 
@@ -353,11 +358,7 @@ def _(tally):
     before = signal.signal(signal.SIGALRM, lambda *_: arrived.append(None))
     signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
     try:
-        with held(pull()) as source, held(push(connect=endpoint_of(source))) as sender:
-            sending = gevent.spawn(send_all, sender)
-            received = receive_all(source)
-            sending.get(timeout=30)
-            tally.add(COUNT, received)
+        pass_all(tally)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -348,10 +348,7 @@ class LoadBalancer:
         while pipes.active:
             if pipes[pipes.current].check_write():
                 return True
-            pipes.active -= 1
-            pipes._swap(pipes.current, pipes.active)
-            if pipes.current == pipes.active:
-                pipes.current = 0
+            pipes.deactivate_current(wraps_to_zero=False)
         return False
 
     def terminated(self, pipe):
