@@ -74,7 +74,7 @@ bench-plots: .venv/benchmarks  ## Draw what `make bench` has measured into docs/
 	touch $@
 
 quick: .venv/installed  ## Rates beside zmq.green, in about a minute
-	$(BIN)/python benchmarks/quick.py
+	$(BIN)/gzmqsource bench
 
 clean:  ## Remove what was built
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .hypothesis

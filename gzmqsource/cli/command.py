@@ -15,7 +15,9 @@ _VERBS = {
     "request": "pipes",
     "proxy": "watch",
     "monitor": "watch",
+    "top": "top",
     "keygen": "tools",
+    "bench": "bench",
     "doctor": "tools",
 }
 

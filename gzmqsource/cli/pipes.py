@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -11,52 +10,17 @@ from typing import Any
 
 import click
 import gevent
-import zmq
 from gevent.fileobject import FileObjectThread
 from gevent.queue import Empty
 
-from gzmqsource.cli.sockets import on_signals, open_source, socket_options, telling_errors
+from gzmqsource.cli.sockets import open_source, socket_options, telling_errors
 from gzmqsource.cli.text import FORMATS, from_json
+from gzmqsource.cli.work import Work
 from gzmqsource.errors import PeerLost, RemoteError, RequestTimeout, SendError, SourceClosed
 from gzmqsource.workers import Requester
 
 #: Seconds within which `send` hands over what it has read, once its input ends.
 LAST_WORDS = 30.0
-
-
-class Work:
-    """A function in a greenlet, done when this is made: at its end, or when the process is told.
-
-    Parameters
-    ----------
-    function, *arguments
-        What is called.
-    """
-
-    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
-        #: What it gave; None if it was ended, or raised.
-        self.result: Any = None
-        self._error: Exception | None = None
-        greenlet = gevent.spawn(self._run, function, arguments)
-        on_signals(greenlet.kill, signal.SIGINT, signal.SIGTERM)
-        greenlet.join()
-
-    def tell(self) -> None:
-        """Raise what it has raised, as an error of the command."""
-        error = self._error
-        if isinstance(error, BrokenPipeError):
-            # Who read has enough: `recv | head`. Python must not flush into it at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        elif isinstance(error, OSError) and not isinstance(error, zmq.ZMQError):
-            raise click.ClickException(f"cannot write: {error.strerror}") from error
-        elif error is not None:
-            raise error
-
-    def _run(self, function: Callable[..., Any], arguments: Any) -> None:
-        try:
-            self.result = function(*arguments)
-        except Exception as error:
-            self._error = error
 
 
 def input_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,7 +17,9 @@ from gevent.socket import socket as Socket
 from helpers import closing, endpoint_of, process_of
 
 from gzmqsource import Source
+from gzmqsource.cli.command import _VERBS
 from gzmqsource.cli.text import FORMATS, from_json
+from gzmqsource.cli.top import Reading, _quantile, _row
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import Requester
 
@@ -81,9 +83,7 @@ def serving(tmp_path, address):
         process.__exit__(None, None, None)
 
 
-@pytest.mark.parametrize(
-    "verb", ["serve", "send", "recv", "request", "proxy", "monitor", "keygen", "doctor"]
-)
+@pytest.mark.parametrize("verb", _VERBS)
 def test_every_verb_has_help_with_an_example(verb):
     finished = run(verb, "--help")
     assert finished.returncode == 0
@@ -104,6 +104,9 @@ def test_every_verb_has_help_with_an_example(verb):
         (["send", "--json", "--connect", "tcp://127.0.0.1:1", "5"], "message 1: a frame is"),
         (["send", "--curve-server-key", __file__, "--connect", "tcp://[::1]:1"], "--curve-key"),
         (["send", "--plain-user", "me", "--connect", "tcp://[::1]:1"], "--plain-password"),
+        (["top", "nonsense"], "nonsense: unknown url type"),
+        (["bench", "--plot", "/no/where.svg"], "/no: cannot write there"),
+        (["bench", "--plot", "rates.txt"], "a picture is one of"),
     ],
 )
 def test_a_wrong_command_is_a_line_that_tells_what_is_wrong(arguments, text):
@@ -264,6 +267,68 @@ def test_a_server_tells_its_numbers(serving, address):
             return answer.read().decode()
 
     assert "gzmqsource_received_messages_total{" in gevent.get_hub().threadpool.apply(read)
+
+
+def test_the_table_of_a_server_follows_it_through_a_restart(serving, address):
+    port = free_port()
+    server = serving("--metrics", port)
+    assert run("request", "--connect", address, "x").returncode == 0
+    top = (*COMMAND, "top", port, "--interval", "0.2")
+    with process_of(*top, stderr=subprocess.PIPE) as table:
+        lines = iter(table.stdout.readline, "")
+        row = next(line for line in lines if address in line).split()
+        assert row[:2] == ["ROUTER", address]
+        server.terminate()
+        assert server.wait(timeout=10) == 0
+        assert any("Connection refused" in line for line in lines)
+        serving("--metrics", port)
+        assert any(address in line for line in lines)
+        table.terminate()
+        assert table.wait(timeout=10) == 0
+
+
+def test_no_server_for_the_table_is_an_error_and_enough_of_it_is_none(serving):
+    port = free_port()
+    finished = run("top", port)
+    assert (finished.returncode, finished.stdout) == (1, b"")
+    assert f"http://127.0.0.1:{port}/metrics: Connection refused" in finished.stderr.decode()
+    serving("--metrics", port)
+    assert run("top", port, "--interval", "0.1", "--count", 2).stdout.count(b"endpoint") == 2
+
+
+def test_a_table_tells_what_came_since_the_last():
+    text = """
+# TYPE gzmqsource_received_messages counter
+gzmqsource_received_messages_total{{source="Source",type="PULL",endpoint="tcp://a"}} {received}
+# TYPE gzmqsource_dropped_messages counter
+gzmqsource_dropped_messages_total{{source="Source",type="PULL",endpoint="tcp://a",reason="x"}} 2
+gzmqsource_dropped_messages_total{{source="Source",type="PULL",endpoint="tcp://a",reason="y"}} 3
+# TYPE gzmqsource_hub_lateness_seconds histogram
+gzmqsource_hub_lateness_seconds_bucket{{le="0.001"}} {soon}
+gzmqsource_hub_lateness_seconds_bucket{{le="0.01"}} {soon}
+gzmqsource_hub_lateness_seconds_bucket{{le="+Inf"}} {all}
+"""
+    first = Reading.of(text.format(received=1000, soon=100, all=100))
+    second = Reading.of(text.format(received=3000, soon=200, all=200))
+    third = Reading.of(text.format(received=500, soon=100, all=200))
+    (labels,) = first.sources
+    assert labels == ("PULL", "tcp://a")
+    row = list(_row(first.sources[labels], second.sources[labels], 2))
+    assert (row[0], row[5]) == ("1,000", "5")
+    assert next(iter(_row(second.sources[labels], third.sources[labels], 1))) == "500"
+    assert _quantile(first.lateness, second.lateness, 0.99) == "at most 1 ms"
+    assert _quantile({}, third.lateness, 0.99) == "more than 10 ms"
+    assert _quantile(first.lateness, first.lateness, 0.99) is None
+
+
+def test_a_benchmark_gives_ratios_and_a_picture(tmp_path):
+    picture = tmp_path / "rates.svg"
+    finished = run("bench", "--count", 1000, "--runs", 1, "--plot", picture)
+    assert finished.returncode == 0, finished.stderr
+    text = finished.stdout.decode()
+    for line in ("receive, 1 frame", "receive, 3 frames", "send, 1 frame", "send, 3 frames"):
+        assert line in text
+    assert picture.read_text().startswith("<?xml")
 
 
 def test_jobs_are_handled_without_an_answer(serving, address, context):
