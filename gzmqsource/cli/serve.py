@@ -115,6 +115,9 @@ class Handler:
     "--patch/--no-patch",
     default=True,
     show_default=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda _context, _option, patch: gevent.monkey.patch_all() if patch else None,
     help="Whether blocking calls of the handler's modules are made cooperative first.",
 )
 def serve(
@@ -125,7 +128,6 @@ def serve(
     timeout: float | None,
     stop_timeout: float,
     metrics: int | None,
-    patch: bool,
 ) -> None:
     """Call MODULE:FUNCTION with each message, in greenlets.
 
@@ -137,8 +139,6 @@ def serve(
       gzmqsource serve hello:answer --bind tcp://127.0.0.1:5557
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    if patch:
-        gevent.monkey.patch_all()
     served = Handler(handler, timeout)
     if metrics is not None:
         _serve_metrics(metrics)

@@ -12,6 +12,7 @@ import zmq
 import zmq.auth
 from gevent import signal_handler
 
+from gzmqsource.auth import Authenticator
 from gzmqsource.source import Source
 
 #: What ``--type`` takes.
@@ -26,9 +27,16 @@ def socket_options(default: str | None) -> Callable[[Callable[..., Any]], Callab
         click.option("--subscribe", multiple=True, metavar="TOPIC", help="Of a SUB; '' is all."),
         click.option("--hwm", type=click.IntRange(0), help="Both high-water marks, in messages."),
         click.option(
-            "--plain-user", metavar="NAME", help="Who asks to be let in, with --plain-password."
+            "--plain-user",
+            metavar="NAME",
+            help="Who asks to be let in, with --plain-password; with --bind, who is let in.",
         ),
-        click.option("--plain-password", metavar="WORD", envvar="GZMQSOURCE_PLAIN_PASSWORD"),
+        click.option(
+            "--plain-password",
+            metavar="WORD",
+            envvar="GZMQSOURCE_PLAIN_PASSWORD",
+            show_envvar=True,
+        ),
         click.option(
             "--curve-key",
             type=click.Path(exists=True, dir_okay=False),
@@ -38,6 +46,12 @@ def socket_options(default: str | None) -> Callable[[Callable[..., Any]], Callab
             "--curve-server-key",
             type=click.Path(exists=True, dir_okay=False),
             help="The public key of the server to connect to; without it, this is the server.",
+        ),
+        click.option(
+            "--curve-clients",
+            type=click.Path(exists=True, file_okay=False),
+            metavar="DIR",
+            help="Whose public keys (*.key) a server lets in; without it, all that know its own.",
         ),
     ]
     if default is not None:
@@ -63,6 +77,7 @@ def socket_options(default: str | None) -> Callable[[Callable[..., Any]], Callab
             plain_password: str | None,
             curve_key: str | None,
             curve_server_key: str | None,
+            curve_clients: str | None,
             **rest: Any,
         ) -> Any:
             if not bind and not connect:
@@ -74,8 +89,10 @@ def socket_options(default: str | None) -> Callable[[Callable[..., Any]], Callab
                 raise click.UsageError("--subscribe is for --type sub")
             if hwm is not None:
                 socket |= {"sndhwm": hwm, "rcvhwm": hwm}
-            socket |= _plain(plain_user, plain_password) | _curve(curve_key, curve_server_key)
-            return function(socket=socket, **rest)
+            socket |= _plain(plain_user, plain_password, bool(bind))
+            socket |= _curve(curve_key, curve_server_key)
+            with _admitting(socket, plain_user, plain_password, curve_clients):
+                return function(socket=socket, **rest)
 
         for option in reversed(options):
             call = option(call)
@@ -84,11 +101,13 @@ def socket_options(default: str | None) -> Callable[[Callable[..., Any]], Callab
     return decorate
 
 
-def _plain(user: str | None, password: str | None) -> dict[str, Any]:
+def _plain(user: str | None, password: str | None, serves: bool) -> dict[str, Any]:
     if user is None:
         return {}
     if password is None:
         raise click.UsageError("--plain-user needs --plain-password")
+    if serves:
+        return {"plain_server": True}
     return {"plain_username": user.encode(), "plain_password": password.encode()}
 
 
@@ -107,6 +126,27 @@ def _curve(key: str | None, server_key: str | None) -> dict[str, Any]:
         return options | {"curve_serverkey": zmq.auth.load_certificate(server_key)[0]}
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
+
+
+@contextlib.contextmanager
+def _admitting(
+    socket: dict[str, Any], user: str | None, password: str | None, clients: str | None
+) -> Iterator[None]:
+    """Let in those of whom a server was told, and nobody else."""
+    with contextlib.ExitStack() as stack:
+        if clients is not None and "curve_server" not in socket:
+            raise click.UsageError("--curve-clients is for a server: --curve-key alone")
+        if clients is not None or "plain_server" in socket:
+            authenticator = Authenticator()
+            try:
+                if clients is not None:
+                    authenticator.configure_curve(location=clients)
+            except (OSError, ValueError) as error:
+                raise click.ClickException(str(error)) from error
+            if user is not None and password is not None:
+                authenticator.configure_plain(passwords={user: password})
+            stack.enter_context(authenticator)
+        yield
 
 
 def type_of(kind: str) -> int:

@@ -104,6 +104,7 @@ def test_every_verb_has_help_with_an_example(verb):
         (["send", "--json", "--connect", "tcp://127.0.0.1:1", "5"], "message 1: a frame is"),
         (["send", "--curve-server-key", __file__, "--connect", "tcp://[::1]:1"], "--curve-key"),
         (["send", "--plain-user", "me", "--connect", "tcp://[::1]:1"], "--plain-password"),
+        (["send", "--curve-clients", "/", "--connect", "tcp://[::1]:1"], "is for a server"),
         (["top", "nonsense"], "nonsense: unknown url type"),
         (["bench", "--plot", "/no/where.svg"], "/no: cannot write there"),
         (["bench", "--plot", "rates.txt"], "a picture is one of"),
@@ -374,6 +375,28 @@ def test_keys_let_in_who_has_them(address, tmp_path):
         server = ("--curve-server-key", tmp_path / "server.key")
         assert run("send", "--connect", address, *client, *server, "secret").returncode == 0
         assert receiving.stdout.readline() == "secret\n"
+
+
+def test_a_server_lets_in_the_user_that_it_was_told(serving, address):
+    credentials = ("--plain-user", "ann", "--plain-password")
+    serving(*credentials, "secret")
+    asking = ("request", "--connect", address, "--timeout", 1)
+    assert run(*asking, *credentials, "secret", "x").stdout == b"old\tx\n"
+    assert run(*asking, *credentials, "wrong", "x").returncode == 1
+    assert run(*asking, "x").returncode == 1
+
+
+def test_a_server_lets_in_the_keys_that_it_was_told(serving, address, tmp_path):
+    for directory, name in ("keys", "server"), ("friends", "friend"), ("strangers", "stranger"):
+        assert run("keygen", tmp_path / directory, "--name", name).returncode == 0
+    own = ("--curve-key", tmp_path / "keys" / "server.key_secret")
+    serving(*own, "--curve-clients", tmp_path / "friends")
+    asking = ("request", "--connect", address, "--timeout", 1)
+    server = ("--curve-server-key", tmp_path / "keys" / "server.key")
+    friend = ("--curve-key", tmp_path / "friends" / "friend.key_secret")
+    stranger = ("--curve-key", tmp_path / "strangers" / "stranger.key_secret")
+    assert run(*asking, *server, *friend, "x").stdout == b"old\tx\n"
+    assert run(*asking, *server, *stranger, "x").returncode == 1
 
 
 def test_what_the_readme_types_into_a_shell_works(tmp_path):
