@@ -6,7 +6,7 @@ MINUTES ?= 20
 SECONDS ?= 60
 RUNS ?= 20
 SIMULATE ?= --seconds 22 --examples 100
-QUESTIONS := throughput roundtrip green idle fairness busy startup workers proxy
+QUESTIONS := throughput roundtrip green idle fairness pressure busy startup workers proxy
 # What loop, transfer and patching in the testing process make no difference to.
 ONCE := --ignore=tests/cli --ignore=tests/test_simulation.py
 PYTEST := $(BIN)/python -m pytest

@@ -116,11 +116,27 @@ def draw_fairness() -> None:
     save(drawing, "fairness")
 
 
+def draw_pressure() -> None:
+    drawing, axes = plt.subplots(figsize=(7, 3.2))
+    for one in load("pressure"):
+        held = one["runs"][0]["held"]
+        times = [one["runs"][0]["seconds"] * index / len(held) for index in range(len(held))]
+        axes.plot(times, held, label=one["contender"], color=colour(one["contender"]))
+    axes.set(
+        title="messages that a server holds which cannot keep up", xlabel="seconds", yscale="symlog"
+    )
+    axes.set_ylim(bottom=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend()
+    save(drawing, "pressure")
+
+
 def main() -> None:
     draw_rates()
     draw_sizes()
     draw_roundtrip()
     draw_fairness()
+    draw_pressure()
     print(f"drawn into {TARGET}")
 
 

@@ -40,6 +40,7 @@ QUESTIONS = {
         "zmq.green": "_green",
         "zmq.asyncio": "_asyncio",
     },
+    "pressure": {"Source": "", "zmq.green": "_green"},
     "busy": {"Source": "", "zmq.green": "_green"},
     "workers": {"Requester": "", "zmq.green": "_green", "zerorpc": "_zerorpc"},
     "outstanding": {"Requester": ""},
