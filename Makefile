@@ -8,10 +8,10 @@ RUNS ?= 20
 SIMULATE ?= --seconds 22 --examples 100
 QUESTIONS := throughput roundtrip green idle fairness pressure busy startup workers proxy
 # What loop, transfer and patching in the testing process make no difference to.
-ONCE := --ignore=tests/cli --ignore=tests/test_simulation.py
+ONCE := $(addprefix --ignore=tests/,cli test_docs.py test_install.py test_simulation.py)
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test faults mutations simulate chaos soak fuzz lint bench bench-plots quick sanitize clean
+.PHONY: help demo test faults mutations simulate chaos soak fuzz packages docs lint bench bench-plots quick sanitize clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ help:  ## Show the targets
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,dev]'
 	touch $@
 
-demo: .venv/installed  ## A source serving client processes, with a live count
+demo: .venv/installed  ## A tour of the command: a server under load, a killed client, new code, a stop
 	$(BIN)/python examples/demo.py
 
 test: .venv/installed  ## The whole suite: native and pure, libev and libuv, patched and not
@@ -48,10 +48,18 @@ fuzz: .venv/installed  ## Bytes from a peer that atheris makes up, SECONDS for e
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
 	$(BIN)/python tests/fuzz.py --seconds $(SECONDS)
 
+packages: .venv/installed  ## Build the sdist and the wheel, and use them in empty environments
+	$(BIN)/python tests/packages.py
+
+docs: .venv/installed  ## The pages, into build/docs
+	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
+	@echo "open build/docs/index.html"
+
 lint: .venv/installed  ## Style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --strict gzmqsource
+	$(BIN)/mypy --strict examples
 
 SANITIZED := $(CURDIR)/build/sanitized
 

@@ -1,144 +1,202 @@
-"""A greenlet server under load: real client processes send over TCP and expect every answer.
+"""A tour of the ``gzmqsource`` command, under load.
 
-The server, a `Source` on a ROUTER socket, runs in this process, beside a greenlet that ticks each
-millisecond. The clients run in processes of their own. The exit status is 1 if anything was lost.
+A server is started with ``gzmqsource serve``, whose handler is a function in a file. Client
+processes ask it, hundreds of greenlets each. Meanwhile one client is killed, the handler is
+exchanged, and the server is stopped and started again. Each answer is checked, and the exit status
+is 1 if one was wrong or missing.
 """
+
+from __future__ import annotations
 
 import argparse
 import json
-import statistics
+import os
+import pathlib
+import shlex
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
+from typing import Any
 
 import gevent
-import gevent.subprocess
-import zmq
+from gevent import subprocess as cooperative
+from gevent.pool import Pool
+from gevent.socket import socket as Socket
+from rich.console import Console
+from rich.syntax import Syntax
 
-from gzmqsource import Source
+from gzmqsource.workers import Requester
 
-TIMEOUT = 120  # seconds for the whole run
+HANDLER = """
+import time, zlib
+
+def answer(request):
+    number, text = request
+    time.sleep(0.005)  # a database, say; the other requests go on
+    return [number, b"%08x" % zlib.crc32(text), b"version 1"]
+"""
+
+COMMAND = (sys.executable, "-m", "gzmqsource.cli")
+
+#: Greenlets that ask at a time, in each client.
+GREENLETS = 200
+
+#: Seconds for the whole run.
+TIMEOUT = 120.0
+
+console = Console(highlight=False)
+# A child sees a new handler at once, whatever second it was written in.
+ENVIRONMENT = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def checksum(text):
-    return b"%08x" % zlib.crc32(text)
-
-
-def question(number):
-    text = b"question %d" % number
-    return [text, checksum(text)]
-
-
-def answer(text):
-    return [text, checksum(text[::-1])]
-
-
-def client(endpoint, count):
-    """Send *count* questions, check each answer, and print what became of them."""
-    source = Source.open(zmq.DEALER, connect=endpoint)
-    asking = gevent.spawn(lambda: [source.send(question(n)) for n in range(count)])
-    missing = {question(n)[0] for n in range(count)}
+def client(endpoint: str, count: int) -> None:
+    """Ask *count* times, check each answer, and print what became of them."""
+    answers: dict[bytes, int] = {}
     wrong = 0
-    with gevent.Timeout(TIMEOUT, False):
-        while missing:
-            reply = source.recv()
-            text = reply[0]
-            if text in missing and reply == answer(text):
-                missing.remove(text)
-            else:
-                wrong += 1
-    asking.kill()
-    source.stop()
-    print(json.dumps({"answered": count - len(missing), "wrong": wrong}))
+
+    def ask(number: int) -> None:
+        nonlocal wrong
+        text = b"question %d" % number
+        # Sent again at once when the connection is lost, or when the server does not answer.
+        reply = requester.request([b"%d" % number, text], timeout=5, retries=10)
+        if reply[:2] == [b"%d" % number, b"%08x" % zlib.crc32(text)]:
+            answers[reply[2]] = answers.get(reply[2], 0) + 1
+        else:
+            wrong += 1
+
+    with Requester.open(endpoint, lost="retry", reconnect_ivl=50) as requester:
+        asking = Pool(GREENLETS)
+        for number in range(count):
+            asking.spawn(ask, number)
+        asking.join(raise_error=True)
+        retries = requester.stats().retries
+    versions = {name.decode(): number for name, number in answers.items()}
+    print(json.dumps({"answers": versions, "wrong": wrong, "retries": retries}))
 
 
-class Ticker:
-    """A greenlet that wants to run each millisecond, and notes how late it was."""
-
-    def __init__(self):
-        self.delays = []
-        self.greenlet = gevent.spawn(self.run)
-
-    def run(self):
-        while True:
-            due = time.perf_counter() + 0.001
-            gevent.sleep(0.001)
-            self.delays.append(time.perf_counter() - due)
+def step(text: str) -> None:
+    console.print(f"\n[bold]{text}[/bold]")
 
 
-def show_progress(source, total, started):
-    stats = source.stats()
-    rate = (stats.received + stats.sent) / (time.perf_counter() - started)
-    done = 100 * stats.sent // total
-    line = f"{done:3d} %  in {stats.received:>8}  out {stats.sent:>8}  {rate:>9,.0f} messages/s"
-    print(f"\r{line}", end="", flush=True)
+def show(*arguments: str) -> None:
+    console.print(f"$ gzmqsource {shlex.join(arguments)}", style="green", soft_wrap=True)
 
 
-def keep_showing_progress(source, total, started):
-    while True:
-        show_progress(source, total, started)
-        gevent.sleep(0.1)
+def run(*arguments: str) -> None:
+    """Show a command, and run it."""
+    show(*arguments)
+    cooperative.run([*COMMAND, *arguments], check=True, timeout=TIMEOUT)
 
 
-def serve(clients, count):
-    """Run the server and its clients; return the exit status."""
-    total = clients * count
+def free_port() -> int:
+    with Socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+        return port
 
-    def handle(message):
-        peer, text, check = message
-        if check == checksum(text):
-            source.send([peer, *answer(text)])
 
-    source = Source.open(zmq.ROUTER, handle, bind="tcp://127.0.0.1:*", router_mandatory=1)
-    source.start()
-    endpoint = source.socket.LAST_ENDPOINT.decode()
-    print(f"serving {clients} client processes on {endpoint}, {count} questions each")
+class Server:
+    """``gzmqsource serve``, in a process of its own, told to stop at the end of the block."""
+
+    def __init__(self, folder: pathlib.Path, endpoint: str, metrics: int) -> None:
+        arguments = ["serve", "demo_handler:answer", "--bind", endpoint, "--metrics", str(metrics)]
+        show(*arguments)
+        self._process: Any = cooperative.Popen([*COMMAND, *arguments], cwd=folder, env=ENVIRONMENT)
+        self.tell = self._process.send_signal
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def stop(self) -> int:
+        """Tell it to stop, and give its exit status."""
+        self.tell(signal.SIGTERM)
+        status: int = self._process.wait(timeout=TIMEOUT)
+        return status
+
+
+def start_client(endpoint: str, count: int) -> Any:
     command = [sys.executable, __file__, "--client", endpoint, "--count", str(count)]
-    processes = [
-        gevent.subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(clients)
-    ]
-    started = time.perf_counter()
-    ticker = Ticker()
-    progress = gevent.spawn(keep_showing_progress, source, total, started)
-    results = [json.loads(process.communicate(timeout=TIMEOUT)[0]) for process in processes]
-    seconds = time.perf_counter() - started
-    ticker.greenlet.kill()
-    progress.kill()
-    show_progress(source, total, started)
-    unsent = source.stop()
-    stats = source.stats()
-    answered = sum(result["answered"] for result in results)
+    return cooperative.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def tour(folder: pathlib.Path, clients: int, count: int) -> int:
+    """Go through it; return the exit status."""
+    endpoint, metrics = f"tcp://127.0.0.1:{free_port()}", free_port()
+    handler = folder / "demo_handler.py"
+    handler.write_text(HANDLER)
+
+    step("A handler in a file, and a server for it")
+    console.print(Syntax(HANDLER.strip(), "python", background_color="default"))
+    with Server(folder, endpoint, metrics) as server:
+        run("request", "--connect", endpoint, "--frame", "1", "question 1")
+
+        step(f"{clients + 1} clients, {GREENLETS} greenlets each")
+        began = time.perf_counter()
+        processes = [start_client(endpoint, count) for _ in range(clients + 1)]
+        gevent.sleep(1)
+        run("top", str(metrics), "--count", "1")
+
+        step("One client is killed; the others go on")
+        processes.pop().kill()
+
+        step("New code, without a stop")
+        handler.write_text(HANDLER.replace("version 1", "version 2"))
+        server.tell(signal.SIGHUP)
+        gevent.sleep(1)
+
+        step("The server is told to stop, under load: it answers what it has accepted")
+        status = server.stop()
+        console.print(f"exit status {status}")
+
+    step("Another one takes its place, and the clients go on")
+    with Server(folder, endpoint, metrics) as server:
+        gevent.sleep(1)
+        run("top", str(metrics), "--count", "1")
+        results = [json.loads(each.communicate(timeout=TIMEOUT)[0]) for each in processes]
+        seconds = time.perf_counter() - began
+        status = server.stop() or status
+    return tell(results, clients * count, seconds) or status
+
+
+def tell(results: list[dict[str, Any]], total: int, seconds: float) -> int:
+    """Print what became of all requests; return the exit status."""
+    step("What became of it")
+    by_version: dict[str, int] = {}
+    for result in results:
+        for version, number in result["answers"].items():
+            by_version[version] = by_version.get(version, 0) + number
+    right = sum(by_version.values())
     wrong = sum(result["wrong"] for result in results)
-    lost = total - answered
-    late = sorted(ticker.delays)
-    print("\n")
     for name, value in {
-        "messages in": f"{stats.received:,}",
-        "messages out": f"{stats.sent:,}",
-        "rate": f"{(stats.received + stats.sent) / seconds:,.0f} messages/s",
-        "answers right": f"{answered:,} of {total:,}",
+        "answers right": f"{right:,} of {total:,}",
         "answers wrong": f"{wrong:,}",
-        "lost": f"{lost:,}",
-        "ticks": f"{len(late):,}",
-        "tick late, median": f"{1000 * statistics.median(late):.2f} ms",
-        "tick late, 99 %": f"{1000 * late[len(late) * 99 // 100]:.2f} ms",
-        "tick late, worst": f"{1000 * late[-1]:.2f} ms",
+        **{f"by {version}": f"{number:,}" for version, number in sorted(by_version.items())},
+        "asked again": f"{sum(result['retries'] for result in results):,}",
+        "requests a second": f"{right / seconds:,.0f}",
     }.items():
-        print(f"{name:<20}{value:>24}")
-    return 1 if lost or wrong or unsent else 0
+        print(f"{name:<20}{value:>20}")
+    return 0 if right == total and not wrong else 1
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=3, help="client processes")
-    parser.add_argument("--count", type=int, default=20_000, help="questions of each client")
+    parser.add_argument("--count", type=int, default=20_000, help="requests of each client")
     parser.add_argument("--client", metavar="ENDPOINT", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.client:
         client(arguments.client, arguments.count)
         return 0
-    return serve(arguments.clients, arguments.count)
+    with tempfile.TemporaryDirectory() as folder:
+        return tour(pathlib.Path(folder), arguments.clients, arguments.count)
 
 
 if __name__ == "__main__":

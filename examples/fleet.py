@@ -10,6 +10,8 @@ Without arguments all of it runs here, in processes of their own: of four worker
 leaves, and one joins. The exit status is 1 unless every caller got its answer, once.
 """
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import json
@@ -17,6 +19,8 @@ import signal
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import gevent
 import gevent.subprocess
@@ -28,13 +32,13 @@ from gzmqsource.proxy import Proxy
 from gzmqsource.workers import Requester, Responder
 
 #: By these libzmq notices that a machine is gone whose connection was never closed; milliseconds.
-HEARTBEATS = {"heartbeat_ivl": 200, "heartbeat_timeout": 600}
+HEARTBEATS: dict[str, Any] = {"heartbeat_ivl": 200, "heartbeat_timeout": 600}
 
 #: How many requests wait for a worker in its connection: they are lost with it, and asked again.
 QUEUED = 20
 
 
-def until_told_to_stop():
+def until_told_to_stop() -> None:
     """Wait for SIGTERM or SIGINT."""
     told = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -42,9 +46,9 @@ def until_told_to_stop():
     told.wait()
 
 
-def broker(front, back):
+def broker(front: str, back: str) -> None:
     """Pass requests from *front* to the workers at *back*, and print both endpoints."""
-    context = zmq.Context.instance()
+    context: zmq.Context[Any] = zmq.Context.instance()
     sockets = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
     for socket, endpoint in zip(sockets, (front, back), strict=True):
         for name, value in HEARTBEATS.items():
@@ -57,16 +61,16 @@ def broker(front, back):
         until_told_to_stop()
 
 
-def checksum(text):
+def checksum(text: bytes) -> bytes:
     return b"%08x" % zlib.crc32(text)
 
 
-def answer(payload):
+def answer(payload: list[bytes]) -> bytes:
     gevent.sleep(0.005)
     return checksum(payload[0])
 
 
-def worker(back):
+def worker(back: str) -> None:
     """Answer requests until told to leave; those that were begun are finished."""
     with Responder.open(answer, connect=back, spawn=20, rcvhwm=QUEUED, **HEARTBEATS) as responder:
         responder.start()
@@ -74,16 +78,16 @@ def worker(back):
         until_told_to_stop()
 
 
-def ask(front, count, greenlets=50):
+def ask(front: str, count: int, greenlets: int = 50) -> None:
     """Ask *count* times, print how many are answered each time it is a tenth more, and the end."""
     answered = 0
 
-    def one(number):
+    def one(number: int) -> None:
         nonlocal answered
         text = b"request %d" % number
         # A timeout well above what an answer takes, and retries for longer than any trouble lasts.
         if requester.request(text, timeout=1, retries=60) != [checksum(text)]:
-            raise SystemExit(f"the answer to another request than {text}")
+            raise SystemExit(f"the answer to another request than {number}")
         answered += 1
         if answered % (count // 10) == 0:
             print(answered, flush=True)
@@ -94,10 +98,10 @@ def ask(front, count, greenlets=50):
 
 
 @contextlib.contextmanager
-def role(*arguments):
+def role(*arguments: object) -> Iterator[Any]:
     """Play a role in a process of its own."""
     command = [sys.executable, __file__, *map(str, arguments)]
-    process = gevent.subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process: Any = gevent.subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         yield process
     finally:
@@ -106,7 +110,8 @@ def role(*arguments):
         process.stdout.close()
 
 
-def demonstrate(count):
+def demonstrate(count: int) -> bool:
+    """Play all roles; tell whether every request was answered."""
     here = "tcp://127.0.0.1:*"
     with contextlib.ExitStack() as processes:
         front, back = json.loads(
@@ -119,7 +124,7 @@ def demonstrate(count):
         for line in asking.stdout:
             print(line, end="", flush=True)
             if line.startswith("{"):
-                return json.loads(line)["answered"] == count
+                return bool(json.loads(line)["answered"] == count)
             step = int(line) * 10 // count
             if step == 2:
                 print("one worker is killed")
@@ -133,14 +138,19 @@ def demonstrate(count):
     return False
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.set_defaults(run=demonstrate)
     parser.add_argument("--count", type=int, default=5000, help="how many requests")
     roles = parser.add_subparsers()
-    for run, *endpoints in ((broker, "front", "back"), (worker, "back"), (ask, "front")):
+    played: tuple[tuple[Callable[..., None], list[str]], ...] = (
+        (broker, ["front", "back"]),
+        (worker, ["back"]),
+        (ask, ["front"]),
+    )
+    for run, endpoints in played:
         added = roles.add_parser(run.__name__, help=run.__doc__)
         added.set_defaults(run=run)
         for endpoint in endpoints:
@@ -148,10 +158,10 @@ def main():
         if run is ask:
             added.add_argument("--count", type=int, default=5000)
     arguments = vars(parser.parse_args())
-    run = arguments.pop("run")
-    if run not in (ask, demonstrate):
+    chosen: Callable[..., object] = arguments.pop("run")
+    if chosen not in (ask, demonstrate):
         del arguments["count"]
-    return 1 if run(**arguments) is False else 0
+    return 1 if chosen(**arguments) is False else 0
 
 
 if __name__ == "__main__":

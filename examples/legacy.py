@@ -8,9 +8,12 @@ Run it plain, or cooperative without a change, on one native thread::
 It answers with the request, after the time that the request asks for, and ends by itself.
 """
 
+from __future__ import annotations
+
 import contextlib
 import threading
 import time
+from typing import Any
 
 import zmq
 
@@ -18,7 +21,7 @@ CLIENTS = 20
 REQUESTS = 10
 
 
-def work(context, endpoint):
+def work(context: zmq.Context[Any], endpoint: str) -> None:
     """Answer what the broker hands to this thread."""
     socket = context.socket(zmq.REP)
     socket.connect(endpoint)
@@ -32,7 +35,7 @@ def work(context, endpoint):
     socket.close()
 
 
-def broker(frontend, backend):
+def broker(frontend: zmq.Socket[Any], backend: zmq.Socket[Any]) -> None:
     """Hand requests to threads that are free."""
     with contextlib.suppress(zmq.ContextTerminated):
         zmq.proxy(frontend, backend)
@@ -40,7 +43,7 @@ def broker(frontend, backend):
     backend.close(0)
 
 
-def client(context, endpoint, answers):
+def client(context: zmq.Context[Any], endpoint: str, answers: list[Any]) -> None:
     """Ask, and wait for the answer."""
     with context.socket(zmq.REQ) as socket:
         socket.connect(endpoint)
@@ -49,9 +52,10 @@ def client(context, endpoint, answers):
             answers.append(socket.recv_json())
 
 
-def main():
+def main() -> None:
     """Serve some clients, and tell how long it took."""
-    server, clients = zmq.Context(), zmq.Context()
+    server: zmq.Context[Any] = zmq.Context()
+    clients: zmq.Context[Any] = zmq.Context()
     frontend, backend = server.socket(zmq.ROUTER), server.socket(zmq.DEALER)
     port = frontend.bind_to_random_port("tcp://127.0.0.1")
     backend.bind("inproc://workers")
@@ -61,7 +65,7 @@ def main():
     ]
     for thread in serving:
         thread.start()
-    answers = []
+    answers: list[Any] = []
     started = time.monotonic()
     asking = [
         threading.Thread(target=client, args=(clients, f"tcp://127.0.0.1:{port}", answers))

@@ -1,5 +1,6 @@
 """Whole messages only: whatever dies in the middle of one, and whoever sends beside it."""
 
+import os
 import sys
 from collections import deque
 
@@ -9,7 +10,7 @@ import zmq
 from gevent.monkey import get_original
 from helpers import closing, endpoint_of, pair_of
 
-from gzmqsource import Source
+from gzmqsource import Source, transfer
 from gzmqsource.testing import wait_until
 from gzmqsource.transfer import transfer_for
 from gzmqsource.transfer.pure import PureTransfer
@@ -225,3 +226,8 @@ def test_a_receive_gives_whole_messages_up_to_its_limits(context, copy):
         plain = [[f if copy else f.bytes for f in message] for message in got]
         assert [assert_whole(message) for message in plain] == list(range(10))
         assert transfer.received == 10
+
+
+def test_this_run_uses_the_transfer_that_it_was_told_to_use():
+    wanted = os.environ.get("GZMQSOURCE_TRANSFER")
+    assert transfer.backend == wanted or wanted in (None, "")

@@ -37,7 +37,7 @@ def proxy(front: str, back: str, pattern: str) -> None:
 
     \b
     Example:
-      gzmqsource proxy tcp://*:5557 tcp://*:5558
+      gzmqsource proxy tcp://0.0.0.0:5557 tcp://0.0.0.0:5558
     """
     context: zmq.Context[Any] = zmq.Context.instance()
     sockets = [context.socket(kind) for kind in _PATTERNS[pattern]]

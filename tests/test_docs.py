@@ -1,0 +1,145 @@
+"""Every code block of the README and of the docs runs as it stands, in processes of its own.
+
+A Python block is a program; with a ``:caption:`` it is a file for the page's other blocks. A bash
+block is typed into a shell. The ports of a page are exchanged for free ones.
+"""
+
+import contextlib
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+PROJECT = pathlib.Path(__file__).parent.parent
+PAGES = {
+    str(path.relative_to(PROJECT)): path.read_text()
+    for path in [PROJECT / "README.rst", *sorted((PROJECT / "docs").rglob("*.rst"))]
+}
+
+BLOCK = re.compile(
+    r"^\.\. code-block:: (?P<language>\w+)\n(?:   +:caption: (?P<caption>\S+)\n)?\n"
+    r"(?P<text>(?:   .*\n|\n)+)",
+    re.MULTILINE,
+)
+
+#: What cannot be run here: what a program says, and another program's settings.
+NOT_CODE = {"text", "ini"}
+
+#: What the pages say that their scripts print.
+PRINTED = {
+    "README.rst": "hello\tdear\tworld\n",
+    "docs/quickstart.rst": "1000 answers, one is HELLO 0\n",
+    "docs/guides/wsgi.rst": "42\n",
+    "docs/guides/from-zmqstream.rst": "is anybody there?\nis anybody there?\n",
+    "docs/guides/from-zerorpc.rst": "cool, man!\nKeyError: 'no_such'\ncool, man!\n",
+    "docs/security.rst": "keys/server.key\nkeys/server.key_secret\n"
+    "keys/client.key\nkeys/client.key_secret\na secret\n",
+}
+
+
+def blocks(page, *languages):
+    return [
+        (found["caption"], textwrap.dedent(found["text"]))
+        for found in BLOCK.finditer(PAGES[page])
+        if found["language"] in languages
+    ]
+
+
+def programs():
+    for page in PAGES:
+        for number, (caption, text) in enumerate(blocks(page, "python"), 1):
+            if caption is None:
+                yield pytest.param(text, id=f"{page}-{number}")
+
+
+def scripts():
+    for page in PAGES:
+        for number, (_, text) in enumerate(blocks(page, "bash"), 1):
+            yield pytest.param(page, text, id=f"{page}-{number}")
+
+
+def test_no_block_escapes_being_run():
+    for page, text in PAGES.items():
+        languages = set(re.findall(r"^\.\. code-block:: *(\w*)", text, re.MULTILINE))
+        assert languages <= {"python", "bash", *NOT_CODE}, page
+        assert len(BLOCK.findall(text)) == text.count(".. code-block::"), page
+        literal = re.findall(r"^(?!\.\. ).*::\n\n((?:    ?.*\n|\n)+)", text, re.MULTILINE)
+        if page == "README.rst":  # its two commands, which a test cannot run within itself
+            assert literal.pop(0).split("\n")[:2] == ["    make demo", "    make test"]
+        assert not literal, page
+
+
+@pytest.mark.parametrize("program", [*programs()])
+def test_program_runs(program, tmp_path):
+    command = [sys.executable, "-W", "error", "-c", program]
+    finished = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=25, check=False
+    )
+    assert (finished.returncode, finished.stderr) == (0, "")
+
+
+@pytest.mark.limit(60)
+@pytest.mark.parametrize(("page", "script"), [*scripts()])
+def test_script_does_what_the_page_says(page, script, tmp_path):
+    ports = dict(zip(map(str, range(5555, 5560)), free_ports(5), strict=True))
+
+    def with_ports(text):
+        return re.sub(r"\b555[5-9]\b", lambda found: ports[found[0]], text)
+
+    for caption, text in blocks(page, "python"):
+        if caption is not None:
+            (tmp_path / caption).write_text(with_ports(text))
+    shell = subprocess.Popen(
+        ["bash", "-e", "-c", with_ports(script)],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        out, errors = shell.communicate(timeout=50)
+    except subprocess.TimeoutExpired:
+        end_session(shell.pid)
+        out, errors = shell.communicate()
+    assert shell.returncode == 0, errors
+    assert out == PRINTED.get(page, out), errors
+
+
+def free_ports(count):
+    """Give ports that nobody has."""
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in held:
+            each.bind(("127.0.0.1", 0))
+        return [str(each.getsockname()[1]) for each in held]
+
+
+def end_session(session):
+    """End what a shell has left running, each in a process group of its own."""
+    for name in os.listdir("/proc"):
+        if name.isdigit() and os.getsid(int(name)) == session:
+            os.kill(int(name), signal.SIGKILL)
+
+
+def test_the_pages_build_without_a_warning(tmp_path):
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
+    finished = subprocess.run(
+        [*command, PROJECT / "docs", tmp_path], capture_output=True, text=True, check=False
+    )
+    assert (finished.returncode, finished.stderr) == (0, "")
+
+
+def test_the_tour_loses_nothing():
+    demo = PROJECT / "examples" / "demo.py"
+    command = [sys.executable, str(demo), "--clients", "2", "--count", "15000"]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=25, check=False)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "30,000 of 30,000" in finished.stdout
