@@ -51,7 +51,7 @@ def socket_options(default: str | None) -> Callable[[Callable[..., Any]], Callab
             "--curve-clients",
             type=click.Path(exists=True, file_okay=False),
             metavar="DIR",
-            help="Whose public keys, NAME.key, a server lets in; without it, all that know its own.",
+            help="Whose public keys, NAME.key, a server lets in; without it, all who know its own.",
         ),
     ]
     if default is not None:
