@@ -7,8 +7,6 @@ SECONDS ?= 60
 RUNS ?= 20
 SIMULATE ?= --seconds 22 --examples 100
 QUESTIONS := throughput roundtrip green idle fairness pressure busy startup workers proxy
-# What loop, transfer and patching in the testing process make no difference to.
-ONCE := $(addprefix --ignore=tests/,cli test_docs.py test_install.py test_simulation.py)
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help demo test faults mutations simulate chaos soak fuzz packages docs lint bench bench-plots quick sanitize clean
@@ -26,8 +24,8 @@ demo: .venv/installed  ## A tour of the command: a server under load, a killed c
 
 test: .venv/installed  ## The whole suite: native and pure, libev and libuv, patched and not
 	GEVENT_LOOP=libev-cext $(PYTEST) $(PYTEST_ARGS)
-	GEVENT_LOOP=libuv GZMQSOURCE_TRANSFER=pure $(PYTEST) $(ONCE) $(PYTEST_ARGS)
-	GEVENT_LOOP=libev-cext GZMQSOURCE_TEST_PATCHED=1 $(PYTEST) $(ONCE) $(PYTEST_ARGS)
+	GEVENT_LOOP=libuv GZMQSOURCE_TRANSFER=pure $(PYTEST) -m "not once" $(PYTEST_ARGS)
+	GEVENT_LOOP=libev-cext GZMQSOURCE_TEST_PATCHED=1 $(PYTEST) -m "not once and not processes" $(PYTEST_ARGS)
 
 faults: .venv/installed  ## The faults of zmq.green, over it and over the drop-in, into docs/
 	$(BIN)/python tests/green/faults.py

@@ -181,7 +181,7 @@ class Authenticator:
             and tells whether to let the peer in.
         """
         rule = passwords if callable(passwords) else _Passwords(passwords or {})
-        self._rules["PLAIN", domain] = rule
+        self._rules["PLAIN", _domain(domain)] = rule
 
     def configure_curve(
         self, domain: str = "*", location: str | os.PathLike[str] | Rule = CURVE_ALLOW_ANY
@@ -210,7 +210,7 @@ class Authenticator:
         else:
             rule = _Directory(os.fspath(location))
             rule.reload()
-        self._rules["CURVE", domain] = rule
+        self._rules["CURVE", _domain(domain)] = rule
 
     def reload(self) -> None:
         """Read the directories of keys again; they are read in a native thread.
@@ -403,6 +403,12 @@ def _parse(message: list[bytes]) -> _Request:
         mechanism=mechanism.decode(errors="replace"),
         credentials=credentials,
     )
+
+
+def _domain(domain: str) -> str:
+    if not isinstance(domain, str):
+        raise TypeError(f"domain={domain!r}: a ZAP domain is a str; name the other arguments")
+    return domain
 
 
 def _network(address: str) -> str | _Network:

@@ -365,6 +365,7 @@ print(came)
 
 
 @pytest.mark.limit(120)
+@pytest.mark.once
 def test_1000_that_have_no_business_here_stay_out_and_leave_nothing(context, auth, tmp_path):
     _, revoked_file = zmq.auth.create_certificates(tmp_path, "revoked")
     _, right_file = zmq.auth.create_certificates(tmp_path, "right")
@@ -439,6 +440,7 @@ def test_what_is_no_request_is_counted_and_logged_once(context, auth, caplog):
     assert caplog.text.count("malformed ZAP request") == 1
 
 
+@pytest.mark.once
 def test_a_flood_of_wrong_passwords_keeps_nobody_out(context, auth):
     auth.configure_plain(passwords={"user": "secret"})
     flooding = True
@@ -482,3 +484,10 @@ def test_its_stop_ends_a_rule_that_hangs(context, auth):
         hanging.wait(10)
         auth.stop(0.01)
         assert not knocking.get(timeout=10)
+
+
+@pytest.mark.parametrize("configure", ["configure_plain", "configure_curve"])
+def test_a_rule_in_place_of_the_domain_is_an_error_that_says_what_to_do(configure, context):
+    authenticator = Authenticator(context)
+    with pytest.raises(TypeError, match="a ZAP domain is a str; name the other arguments"):
+        getattr(authenticator, configure)({"ann": "secret"})

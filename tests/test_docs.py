@@ -16,6 +16,8 @@ import textwrap
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 PROJECT = pathlib.Path(__file__).parent.parent
 PAGES = {
     str(path.relative_to(PROJECT)): path.read_text()

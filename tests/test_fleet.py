@@ -10,6 +10,8 @@ import pytest
 from helpers import line_of
 from namespaces import Star, why_not
 
+pytestmark = pytest.mark.once
+
 FLEET = pathlib.Path(__file__).parent.parent / "examples" / "fleet.py"
 
 

@@ -344,7 +344,7 @@ while time.monotonic() < last + 0.25:
     try:
         push.send_multipart([b"%d" % sent, filler], zmq.NOBLOCK)
     except zmq.Again:
-        time.sleep(0.01)
+        time.sleep(0.001)
     else:
         sent, last = sent + 1, time.monotonic()
         if sent == total:

@@ -9,6 +9,8 @@ import zipfile
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 PROJECT = pathlib.Path(__file__).parent.parent
 
 

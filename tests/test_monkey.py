@@ -6,6 +6,8 @@ import textwrap
 
 import pytest
 
+pytestmark = pytest.mark.processes
+
 
 def run(program):
     """Run a program to its end; what it printed."""

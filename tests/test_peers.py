@@ -1,13 +1,15 @@
 """Peers in other processes that are full, stopped, killed, or late."""
 
+import contextlib
 import signal
 import time
 
-import gevent
+import gevent.queue
 import zmq
 from helpers import closing, endpoint_of, line_of, python_process
 
 from gzmqsource import SendError, Source
+from gzmqsource.monitor import Monitor
 from gzmqsource.testing import wait_until
 
 READER = """
@@ -123,14 +125,17 @@ def test_a_peer_killed_within_a_large_message_tears_nothing(context):
     with closing(receiver):
         expected = 0
         for _ in range(3):
-            with python_process(MULTIPART, endpoint_of(receiver)) as peer:
-                first = receiver.recv(timeout=10)
+            with (
+                Monitor(receiver, zmq.EVENT_DISCONNECTED) as monitor,
+                python_process(MULTIPART, endpoint_of(receiver)) as peer,
+            ):
+                messages = [receiver.recv(timeout=10)]
                 line_of(peer)
                 peer.kill()
-                messages = [first]
-                with gevent.Timeout(1, False):
+                monitor.wait_for("disconnected", timeout=10)
+                with contextlib.suppress(gevent.queue.Empty):
                     while True:
-                        messages.append(receiver.recv())
+                        messages.append(receiver.recv(block=False))
             for number, message in enumerate(messages):
                 assert len(message) == 22
                 assert message[0] == message[-1] == b"%d" % number

@@ -15,6 +15,8 @@ from helpers import endpoint_of
 
 from gzmqsource import green
 
+pytestmark = pytest.mark.processes
+
 PATCHED = [sys.executable, "-m", "gzmqsource.monkey"]
 
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from simulation import libzmq
 from zmq.backend import Socket as PlainSocket
 
+pytestmark = pytest.mark.once
+
 #: Seconds after which a send looks into the mailbox, on any machine.
 LONG = 0.004
 

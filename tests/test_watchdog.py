@@ -5,6 +5,8 @@ import os
 import pytest
 from helpers import python_process
 
+pytestmark = pytest.mark.processes
+
 BEGIN = """
 import logging, select, sys, time
 import gevent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +12,8 @@ from typing import Any
 import click
 import gevent
 from gevent.fileobject import FileObjectThread
-from gevent.queue import Empty
+from gevent.queue import Empty, Full
+from gevent.socket import wait_write
 
 from gzmqsource.cli.sockets import open_source, socket_options, telling_errors
 from gzmqsource.cli.text import FORMATS, from_json
@@ -72,9 +74,9 @@ def send(
     """
     source = open_source(kind, socket, on_error=_refused)
     work = Work(_send_all, source, _inputs(**given), rate)
-    unsent = source.stop(LAST_WORDS)
+    unsent = len(source.stop(LAST_WORDS)) + isinstance(work.error, Full)
     if unsent:
-        raise click.ClickException(f"{len(unsent)} messages found no peer within {LAST_WORDS:g} s")
+        raise click.ClickException(f"{unsent} messages found no room within {LAST_WORDS:g} s")
     work.tell()
 
 
@@ -157,9 +159,14 @@ def _content(name: str) -> bytes:
 def _send_all(source: Any, messages: Iterable[list[bytes]], rate: float | None) -> None:
     began = time.monotonic()
     for number, message in enumerate(messages):
-        if rate is not None:
-            gevent.sleep(max(0.0, began + number / rate - time.monotonic()))
-        source.send(message)
+        try:
+            if rate is not None:
+                gevent.sleep(max(0.0, began + number / rate - time.monotonic()))
+            source.send(message)
+        except gevent.GreenletExit:
+            # Told to stop, with a message in hand: it goes out, if there is room in time.
+            source.send(message, timeout=LAST_WORDS)
+            raise
 
 
 def _receive_all(
@@ -194,8 +201,14 @@ def _ask_all(
 
 
 def _write(data: bytes) -> None:
-    while data:
-        data = data[os.write(1, data) :]
+    """Write to the standard output; while it takes nothing, a signal is still heard."""
+    try:
+        while data:
+            if not select.select([], [1], [], 0)[1]:
+                wait_write(1)
+            data = data[os.write(1, data[: select.PIPE_BUF]) :]
+    except gevent.GreenletExit:
+        raise click.ClickException("stopped in the middle of a message: nobody reads") from None
 
 
 def _refused(error: BaseException, _message: object) -> None:

@@ -26,18 +26,21 @@ class Work:
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
         #: What it gave; None if it was ended, or raised.
         self.result: Any = None
-        self._error: Exception | None = None
+        #: What it raised.
+        self.error: Exception | None = None
         greenlet = gevent.spawn(self._run, function, arguments)
         on_signals(greenlet.kill, signal.SIGINT, signal.SIGTERM)
         greenlet.join()
 
     def tell(self) -> None:
         """Raise what it has raised, as an error of the command."""
-        error = self._error
+        error = self.error
         if isinstance(error, BrokenPipeError):
             # Who read has enough: `recv | head`. Python must not flush into it at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        elif isinstance(error, OSError) and not isinstance(error, zmq.ZMQError):
+        elif isinstance(error, zmq.ZMQError):
+            raise click.ClickException(str(error.strerror)) from error
+        elif isinstance(error, OSError):
             raise click.ClickException(f"cannot write: {error.strerror}") from error
         elif error is not None:
             raise error
@@ -46,4 +49,4 @@ class Work:
         try:
             self.result = function(*arguments)
         except Exception as error:
-            self._error = error
+            self.error = error

@@ -1,5 +1,6 @@
 """The command, as a user runs it: in processes of its own, with pipes and signals."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ import gevent
 import pytest
 import zmq
 from gevent import subprocess
+from gevent.queue import Empty
 from gevent.socket import socket as Socket
 from helpers import closing, endpoint_of, process_of
 
@@ -22,6 +24,8 @@ from gzmqsource.cli.text import FORMATS, from_json
 from gzmqsource.cli.top import Reading, _quantile, _row
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import Requester
+
+pytestmark = pytest.mark.once
 
 COMMAND = (sys.executable, "-m", "gzmqsource.cli")
 
@@ -200,6 +204,38 @@ def test_a_sender_that_is_stopped_loses_nothing_it_has_read(number, address, con
         assert source.recv(timeout=10) == [b"one"]
         sending.send_signal(number)
         assert sending.wait(timeout=10) == 0
+
+
+@pytest.mark.parametrize("options", [["--hwm", 1], ["--rate", 0.01]], ids=["full", "slow"])
+def test_a_sender_that_is_stopped_with_a_message_in_hand_sends_it_first(options, address, context):
+    with process_of(*COMMAND, "send", "--bind", address, *options) as sending:
+        for number in range(1002):  # the outbox has 1000
+            sending.stdin.write(f"{number}\n")
+        sending.stdin.flush()
+        gevent.sleep(0.5)
+        sending.send_signal(signal.SIGTERM)
+        with closing(Source.open(zmq.PULL, connect=address, context=context)) as (source,):
+            got = [int(source.recv(timeout=10)[0])]
+            with contextlib.suppress(Empty):
+                while True:
+                    got.append(int(source.recv(timeout=0.5)[0]))
+        assert sending.wait(timeout=10) == 0
+        assert got == list(range(len(got)))
+        # What it had read: a thousand in the outbox, and one in hand; or one that was sent.
+        assert len(got) == (1001 if "--hwm" in options else 2)
+
+
+def test_a_receiver_whose_output_nobody_reads_can_be_stopped(address, context):
+    with (
+        process_of(*COMMAND, "recv", "--connect", address, stderr=subprocess.PIPE) as receiving,
+        closing(Source.open(zmq.PUSH, bind=address, context=context, linger=0)) as (source,),
+    ):
+        for _ in range(100):
+            source.send(b"x" * 10_000)
+        gevent.sleep(0.5)
+        receiving.terminate()
+        assert receiving.wait(timeout=10) == 1
+        assert "nobody reads" in receiving.stderr.read()
 
 
 def test_requests_are_answered_by_a_handler(serving, address):
