@@ -75,9 +75,10 @@ _Rates = list[float]
     help="Draw the rates into a file too (.svg, .png, .pdf); needs matplotlib.",
 )
 def bench(count: int, runs: int, plot: Path | None) -> None:
-    """Measure a source beside zmq.green, with frames of 32 bytes over tcp on this machine.
+    """Measure a source beside zmq.green, on this machine.
 
-    Both take turns in one run, so that the ratio means something where the rates do not.
+    Frames of 32 bytes go over tcp to and from other processes. Both take turns in one run, so that
+    the ratio means something where the rates do not.
 
     \b
     Example:

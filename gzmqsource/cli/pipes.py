@@ -15,10 +15,16 @@ from gevent.fileobject import FileObjectThread
 from gevent.queue import Empty, Full
 from gevent.socket import wait_write
 
-from gzmqsource.cli.sockets import open_source, socket_options, telling_errors
+from gzmqsource.cli.sockets import (
+    RECEIVING,
+    SENDING,
+    open_source,
+    socket_options,
+    telling_errors,
+)
 from gzmqsource.cli.text import FORMATS, from_json
 from gzmqsource.cli.work import Work
-from gzmqsource.errors import PeerLost, RemoteError, RequestTimeout, SendError, SourceClosed
+from gzmqsource.errors import PeerLost, RemoteError, RequestTimeout, SourceClosed
 from gzmqsource.workers import Requester
 
 #: Seconds within which `send` hands over what it has read, once its input ends.
@@ -55,7 +61,7 @@ output_option = click.option(
 
 
 @click.command()
-@socket_options("push")
+@socket_options("push", SENDING)
 @input_options
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Messages a second.")
 def send(
@@ -72,16 +78,22 @@ def send(
     Example:
       seq 1000 | gzmqsource send --connect tcp://127.0.0.1:5555
     """
-    source = open_source(kind, socket, on_error=_refused)
+    if kind == "router":
+        # Or libzmq would drop what is for nobody, without a word.
+        socket["router_mandatory"] = 1
+    refused: list[BaseException] = []
+    source = open_source(kind, socket, on_error=lambda error, _message: refused.append(error))
     work = Work(_send_all, source, _inputs(**given), rate)
     unsent = len(source.stop(LAST_WORDS)) + isinstance(work.error, Full)
     if unsent:
         raise click.ClickException(f"{unsent} messages found no room within {LAST_WORDS:g} s")
     work.tell()
+    if refused:
+        raise click.ClickException(f"{len(refused)} messages were refused: {refused[0]}")
 
 
 @click.command()
-@socket_options("pull")
+@socket_options("pull", RECEIVING)
 @output_option
 @click.option("--count", type=click.IntRange(1), help="Stop after so many messages.")
 @click.option("--timeout", type=click.FloatRange(0), help="Stop after so many idle seconds.")
@@ -209,8 +221,3 @@ def _write(data: bytes) -> None:
             data = data[os.write(1, data[: select.PIPE_BUF]) :]
     except gevent.GreenletExit:
         raise click.ClickException("stopped in the middle of a message: nobody reads") from None
-
-
-def _refused(error: BaseException, _message: object) -> None:
-    reason = error.strerror if isinstance(error, SendError) else error
-    click.echo(f"gzmqsource: a message was refused: {reason}", err=True)

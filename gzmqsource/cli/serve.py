@@ -17,15 +17,12 @@ import zmq
 from rich.console import Console
 from rich.live import Live
 
-from gzmqsource.cli.sockets import on_signals, socket_options, telling_errors, type_of
+from gzmqsource.cli.sockets import RECEIVING, on_signals, socket_options, telling_errors, type_of
 from gzmqsource.deadline import Deadline
 from gzmqsource.source import Source
 from gzmqsource.workers import Responder
 
 _log = logging.getLogger("gzmqsource.serve")
-
-#: The types whose handler gives a reply, and the one that answers for them.
-_ANSWERING = {"rep": zmq.ROUTER, "router": zmq.ROUTER, "dealer": zmq.DEALER}
 
 #: Seconds between two status lines, on a terminal and in a log.
 _LIVE, _LOGGED = 0.5, 60.0
@@ -85,7 +82,7 @@ class Handler:
 
 @click.command()
 @click.argument("handler", metavar="MODULE:FUNCTION")
-@socket_options("rep")
+@socket_options("rep", ("rep", *RECEIVING))
 @click.option(
     "--spawn",
     type=click.IntRange(1),
@@ -162,13 +159,14 @@ def _server(handler: Handler, socket: dict[str, Any], kind: str, spawn: int) -> 
     """Make what serves, and the source of it."""
     with telling_errors(socket):
         try:
-            if kind not in _ANSWERING:
+            if kind == "dealer":
+                responder = Responder(Source.open(zmq.DEALER, **socket), handler, spawn)
+            elif kind in ("rep", "router"):
+                responder = Responder.open(handler, spawn=spawn, **socket)
+            else:
                 source = Source.open(type_of(kind), handler, spawn=spawn, **socket)
                 return source, source
-            if _ANSWERING[kind] == zmq.ROUTER:
-                socket = {"router_mandatory": 1, **socket}
-            source = Source.open(_ANSWERING[kind], **socket)
-            return Responder(source, handler, spawn), source
+            return responder, responder.source
         except ValueError as error:
             raise click.ClickException(str(error)) from error
 

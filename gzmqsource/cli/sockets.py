@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -15,15 +15,39 @@ from gevent import signal_handler
 from gzmqsource.auth import Authenticator
 from gzmqsource.source import Source
 
-#: What ``--type`` takes.
-TYPES = ("pull", "push", "sub", "pub", "rep", "req", "router", "dealer", "pair", "xsub", "xpub")
+#: The types of sockets that send and receive as they like, and those that do one of the two.
+_BOTH = ("dealer", "router", "pair", "xsub", "xpub")
+SENDING, RECEIVING = ("push", "pub", *_BOTH), ("pull", "sub", *_BOTH)
 
 
-def socket_options(default: str | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _endpoints(_context: object, _option: object, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Check what libzmq does not: it takes the port 80000 for 14464."""
+    for value in values:
+        port = value.rpartition(":")[2]
+        if value.startswith("tcp://") and port.isdigit() and int(port) > 65535:
+            raise click.BadParameter(f"{value}: a port is at most 65535")
+    return values
+
+
+def socket_options(
+    default: str | None, types: Sequence[str] = ()
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add the options of a socket to a verb, which gets them as one dict, ``socket``."""
     options = [
-        click.option("--bind", multiple=True, metavar="URL", help="Where peers connect to."),
-        click.option("--connect", multiple=True, metavar="URL", help="Where a peer is bound."),
+        click.option(
+            "--bind",
+            multiple=True,
+            metavar="URL",
+            callback=_endpoints,
+            help="Where peers connect to.",
+        ),
+        click.option(
+            "--connect",
+            multiple=True,
+            metavar="URL",
+            callback=_endpoints,
+            help="Where a peer is bound.",
+        ),
         click.option("--subscribe", multiple=True, metavar="TOPIC", help="Of a SUB; '' is all."),
         click.option("--hwm", type=click.IntRange(0), help="Both high-water marks, in messages."),
         click.option(
@@ -59,7 +83,7 @@ def socket_options(default: str | None) -> Callable[[Callable[..., Any]], Callab
             click.option(
                 "--type",
                 "kind",
-                type=click.Choice(TYPES),
+                type=click.Choice(types),
                 default=default,
                 show_default=True,
                 help="The type of the socket.",
@@ -167,7 +191,7 @@ def telling_errors(socket: dict[str, Any]) -> Iterator[None]:
         yield
     except zmq.ZMQError as error:
         where = ", ".join([*socket["bind"], *socket["connect"]])
-        raise click.ClickException(f"{where}: {error.strerror}") from error
+        raise click.ClickException(f"{where}: {zmq.strerror(error.errno or 0)}") from error
 
 
 def on_signals(function: Callable[[], object], *numbers: int) -> None:

@@ -27,7 +27,9 @@ _ENOUGH_DESCRIPTORS = 4096
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--name", default="gzmqsource", show_default=True, help="What the files are called.")
 def keygen(directory: Path, name: str) -> None:
-    """Make a pair of CURVE keys in DIRECTORY: NAME.key to give away, NAME.key_secret to keep.
+    """Make a pair of CURVE keys in DIRECTORY.
+
+    NAME.key is to give away, NAME.key_secret to keep.
 
     \b
     Example:
@@ -54,7 +56,7 @@ def keygen(directory: Path, name: str) -> None:
 
 @click.command()
 def doctor() -> None:
-    """Tell what is installed and in use here, and what is known to go wrong with it.
+    """Tell what is installed, in use, and wrong.
 
     \b
     Example:

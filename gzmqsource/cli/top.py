@@ -70,10 +70,10 @@ class Reading:
 )
 @click.option("--count", type=click.IntRange(1), help="Stop after so many tables.")
 def top(url: str, interval: float, count: int | None) -> None:
-    """Show the sources of a running server: what passes, what waits, what was dropped.
+    """Show the sources of a running server, live.
 
-    It reads what `serve --metrics PORT` tells, or any program with a SourceCollector. PORT is one
-    of this machine.
+    What passes, what waits, what was dropped, and how late the hub is. It reads what `serve
+    --metrics PORT` tells, or any program with a SourceCollector. PORT is one of this machine.
 
     \b
     Example:

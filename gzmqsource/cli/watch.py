@@ -9,7 +9,14 @@ import click
 import zmq
 from gevent.event import Event
 
-from gzmqsource.cli.sockets import on_signals, open_source, socket_options, telling_errors
+from gzmqsource.cli.sockets import (
+    RECEIVING,
+    SENDING,
+    on_signals,
+    open_source,
+    socket_options,
+    telling_errors,
+)
 from gzmqsource.errors import SourceClosed
 from gzmqsource.monitor import Monitor
 from gzmqsource.proxy import Proxy
@@ -33,7 +40,7 @@ _PATTERNS = {
     help="What passes.",
 )
 def proxy(front: str, back: str, pattern: str) -> None:
-    """Pass messages between who connects to FRONT and who connects to BACK.
+    """Pass messages between FRONT and BACK, where peers connect to.
 
     \b
     Example:
@@ -58,10 +65,12 @@ def proxy(front: str, back: str, pattern: str) -> None:
 
 
 @click.command()
-@socket_options("dealer")
+@socket_options("dealer", sorted({*SENDING, *RECEIVING, "req", "rep"}))
 @click.option("--count", type=click.IntRange(1), help="Stop after so many events.")
 def monitor(socket: dict[str, Any], kind: str, count: int | None) -> None:
-    """Tell what happens to the connections of a socket: it connects, shakes hands, is lost.
+    """Tell what happens to a socket's connections.
+
+    They are made, shake hands, fail, are lost: see zmq_socket_monitor(3).
 
     \b
     Example:

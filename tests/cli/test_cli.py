@@ -99,6 +99,9 @@ def test_every_verb_has_help_with_an_example(verb):
     [
         (["send", "x"], "where to?"),
         (["recv", "--connect", "nonsense"], "nonsense: Invalid argument"),
+        (["recv", "--connect", "tcp://127.0.0.1:80000"], "a port is at most 65535"),
+        (["recv", "--type", "push", "--bind", "tcp://127.0.0.1:*"], "'push' is not one of"),
+        (["send", "--type", "router", "--bind", "tcp://127.0.0.1:*", "x", "y"], "Host unreachable"),
         (["recv", "--type", "rop", "--bind", "tcp://127.0.0.1:*"], "'rop' is not one of"),
         (["recv", "--subscribe", "x", "--bind", "tcp://127.0.0.1:*"], "--type sub"),
         (["serve", "nothing", "--bind", "tcp://127.0.0.1:*"], "module:function"),
