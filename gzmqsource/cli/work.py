@@ -42,6 +42,8 @@ class Work:
             raise click.ClickException(str(error.strerror)) from error
         elif isinstance(error, OSError):
             raise click.ClickException(f"cannot write: {error.strerror}") from error
+        elif isinstance(error, ValueError):
+            raise click.ClickException(str(error)) from error
         elif error is not None:
             raise error
 
