@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 def main() -> None:
     """Run the command; say so if what it needs is not installed."""
@@ -14,4 +16,9 @@ def main() -> None:
         ) from error
     from gzmqsource.cli.command import gzmqsource
 
-    gzmqsource()
+    try:
+        gzmqsource()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise SystemExit(f"gzmqsource: cannot write: {error.strerror}") from error

@@ -86,7 +86,9 @@ def send(
     work = Work(_send_all, source, _inputs(**given), rate)
     unsent = len(source.stop(LAST_WORDS)) + isinstance(work.error, Full)
     if unsent:
-        raise click.ClickException(f"{unsent} messages found no room within {LAST_WORDS:g} s")
+        raise click.ClickException(
+            f"{unsent} messages found no peer with room within {LAST_WORDS:g} s"
+        )
     work.tell()
     if refused:
         raise click.ClickException(f"{len(refused)} messages were refused: {refused[0]}")

@@ -16,6 +16,7 @@ import gevent.monkey
 import zmq
 from rich.console import Console
 from rich.live import Live
+from rich.logging import RichHandler
 
 from gzmqsource.cli.sockets import RECEIVING, on_signals, socket_options, telling_errors, type_of
 from gzmqsource.deadline import Deadline
@@ -135,7 +136,8 @@ def serve(
     Example:
       gzmqsource serve hello:answer --bind tcp://127.0.0.1:5557
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    console = Console(stderr=True)
+    _log_to(console)
     served = Handler(handler, timeout)
     if metrics is not None:
         _serve_metrics(metrics)
@@ -145,7 +147,7 @@ def serve(
     on_signals(served.reload, signal.SIGHUP)
     server.start()
     _log.info("%s: pid %d", source, os.getpid())
-    showing = gevent.spawn(_show, source)
+    showing = gevent.spawn(_show, source, console)
     told.wait()
     showing.kill()
     deadline = Deadline(stop_timeout)
@@ -190,9 +192,19 @@ def _serve_metrics(port: int) -> None:
         raise click.ClickException(f"--metrics {port}: {error.strerror}") from error
 
 
-def _show(source: Source) -> None:
+def _log_to(console: Console) -> None:
+    """Log plainly, or above the live line of a terminal."""
+    if console.is_terminal:
+        handler: logging.Handler = RichHandler(console=console, show_path=False)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def _show(source: Source, console: Console) -> None:
     """Show how it goes: live on a terminal, in the log otherwise."""
-    console = Console(stderr=True)
     if console.is_terminal:
         with Live(console=console, auto_refresh=False, transient=True) as live:
             for line in _lines(source, _LIVE):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import signal
 from typing import Any
 
@@ -17,7 +19,7 @@ from gzmqsource.cli.sockets import (
     socket_options,
     telling_errors,
 )
-from gzmqsource.errors import SourceClosed
+from gzmqsource.cli.work import Work
 from gzmqsource.monitor import Monitor
 from gzmqsource.proxy import Proxy
 
@@ -79,20 +81,16 @@ def monitor(socket: dict[str, Any], kind: str, count: int | None) -> None:
     # The monitor first, or the first events were over.
     endpoints = {name: socket.pop(name) for name in ("bind", "connect")}
     source = open_source(kind, {"bind": (), "connect": (), **socket}, linger=0)
-    events = Monitor(source)
-    on_signals(source.close, signal.SIGINT, signal.SIGTERM)
-    with telling_errors(endpoints):
-        for endpoint in endpoints["bind"]:
-            source.socket.bind(endpoint)
-        for endpoint in endpoints["connect"]:
-            source.socket.connect(endpoint)
-    try:
-        for number, event in enumerate(events, 1):
-            click.echo(str(event))
-            if number == count:
-                break
-    except SourceClosed:
-        pass
-    finally:
-        events.close()
-        source.close()
+    with contextlib.closing(source), Monitor(source) as events:
+        with telling_errors(endpoints):
+            for endpoint in endpoints["bind"]:
+                source.socket.bind(endpoint)
+            for endpoint in endpoints["connect"]:
+                source.socket.connect(endpoint)
+        work = Work(_tell_all, events, count)
+    work.tell()
+
+
+def _tell_all(events: Monitor, count: int | None) -> None:
+    for event in itertools.islice(events, count):
+        click.echo(str(event))

@@ -193,6 +193,13 @@ def test_a_full_disk_is_an_error(address, context):
         assert b"cannot write: No space left" in finished.stderr
 
 
+def test_a_full_disk_is_told_by_a_verb_that_only_tells_too():
+    with open("/dev/full", "wb") as full:
+        finished = run("doctor", capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert finished.returncode == 1
+    assert finished.stderr == b"gzmqsource: cannot write: No space left on device\n"
+
+
 def test_a_receiver_that_gets_too_few_says_so_by_its_status(address):
     assert run("recv", "--bind", address, "--count", 1, "--timeout", 0.1).returncode == 1
 
