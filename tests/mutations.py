@@ -241,6 +241,13 @@ MUTATIONS = [
         "workers",
     ),
     Mutation(
+        "who was answered is told that the peer was lost",
+        "workers/requester.py",
+        "            self._hear_out()\n",
+        "",
+        "workers",
+    ),
+    Mutation(
         "a rule that raises keeps the peer out for good",
         "auth.py",
         'self._reply(request, _Verdict(b"300", "Internal error"))',

@@ -23,6 +23,7 @@ from gzmqsource.errors import (
     SourceClosed,
 )
 from gzmqsource.event import Event
+from gzmqsource.fairness import let_io_in
 from gzmqsource.monitor import Monitor
 from gzmqsource.notice import Notice
 from gzmqsource.opening import Endpoints
@@ -88,6 +89,10 @@ class Requester:
 
     #: Seconds that `stop` takes at most if it is not told.
     stop_timeout = 1.0
+
+    #: How many turns are given to replies that are there already when a connection is lost. A turn
+    #: takes up to 5000; other peers' replies, which go on coming, must not put it off for ever.
+    max_turns = 100
 
     def __init__(self, source: Source, *, lost: Lost = "wait") -> None:
         if lost not in get_args(Lost):
@@ -385,7 +390,11 @@ class Requester:
 
     def _watch_peers(self, monitor: Monitor) -> None:
         for _ in monitor:
-            for call in list(self._pending.values()):
+            asked = list(self._pending.values())
+            self._hear_out()
+            for call in asked:
+                if call.frames[0] not in self._pending:
+                    continue
                 if self._lost == "retry" and call.retries and not isinstance(call, ForeignCall):
                     self._ask_again(call)
                 else:
@@ -393,6 +402,17 @@ class Requester:
                     was_pending = self._settle(call.frames[0], error)
                     # One of another thread counts when it is given up there.
                     self._given_up += was_pending and not isinstance(call, ForeignCall)
+
+    def _hear_out(self) -> None:
+        """Let replies in that came before the connection was lost: its event may overtake them."""
+        source = self._source
+        for _ in range(self.max_turns):
+            if source.closed:
+                return
+            events = int(source.socket.get(zmq.EVENTS))
+            if not events & zmq.POLLIN and not source.stats().in_hand:
+                return
+            let_io_in(self._hub)
 
     def _stop_watching(self) -> None:
         if self._monitor is not None:

@@ -19,6 +19,7 @@ from gzmqsource.workers import PeerLost, RemoteError, Requester, RequestTimeout
 from gzmqsource.workers.envelope import ERROR
 
 start_thread, get_ident = get_original("_thread", ["start_new_thread", "get_ident"])
+native_sleep = get_original("time", "sleep")
 
 
 @contextlib.contextmanager
@@ -368,6 +369,24 @@ def test_a_lost_peer_makes_requests_ask_again(context):
                 assert result.get(timeout=10) == [b"x"]
                 wait_until(lambda: foreign == [[b"z"]])
                 assert requester.stats()[:5] == (3, 0, 2, 0, 1)
+
+
+@pytest.mark.parametrize("lost", ["fail", "retry"])
+def test_a_reply_that_came_before_the_connection_was_lost_counts(context, lost):
+    with zmq.Context() as others, others.socket(zmq.ROUTER) as server:
+        server.linger = 5000
+        server.bind("tcp://127.0.0.1:*")
+        with requester_of(endpoint_of(server), context, lost=lost) as requester:
+            asking = [gevent.spawn(requester.request, b"%d" % n, 10, 1) for n in range(20)]
+            all_blocked()
+            for _ in range(20):
+                assert server.poll(5000)  # without the hub, which is not to see one of the replies
+                server.send_multipart(server.recv_multipart())
+            server.close()
+            native_sleep(0.3)
+            gevent.joinall(asking, timeout=10, raise_error=True)
+            assert [each.value for each in asking] == [[b"%d" % n] for n in range(20)]
+            assert requester.stats().retries == 0
 
 
 def test_close_tells_everybody_who_waits(context):

@@ -1,0 +1,102 @@
+"""What all verbs have in common: help, errors, and who is let in."""
+
+import pytest
+import zmq
+from command_under_test import COMMAND, run
+from gevent import subprocess
+from helpers import closing, process_of
+
+from gzmqsource import Source
+from gzmqsource.cli.command import _VERBS
+
+pytestmark = pytest.mark.once
+
+
+@pytest.mark.parametrize("verb", _VERBS)
+def test_every_verb_has_help_with_an_example(verb):
+    finished = run(verb, "--help")
+    assert finished.returncode == 0
+    assert b"Example:\n    " in finished.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["send", "x"], "where to?"),
+        (["recv", "--connect", "nonsense"], "nonsense: Invalid argument"),
+        (["recv", "--connect", "tcp://127.0.0.1:80000"], "a port is at most 65535"),
+        (["recv", "--type", "push", "--bind", "tcp://127.0.0.1:*"], "'push' is not one of"),
+        (["send", "--type", "router", "--bind", "tcp://127.0.0.1:*", "x"], "the peer's routing id"),
+        (["send", "--type", "router", "--bind", "tcp://*:*", "--frame", "x", "y"], "Host unreach"),
+        (["recv", "--type", "rop", "--bind", "tcp://127.0.0.1:*"], "'rop' is not one of"),
+        (["recv", "--subscribe", "x", "--bind", "tcp://127.0.0.1:*"], "--type sub"),
+        (["serve", "nothing", "--bind", "tcp://127.0.0.1:*"], "module:function"),
+        (["serve", "no_such_module:x", "--bind", "tcp://127.0.0.1:*"], "no module"),
+        (["serve", "json:no_such", "--bind", "tcp://127.0.0.1:*"], "json has no no_such"),
+        (["serve", "json:__doc__", "--bind", "tcp://127.0.0.1:*"], "cannot be called"),
+        (["send", "--json", "--connect", "tcp://127.0.0.1:1", "5"], "message 1: a frame is"),
+        (["send", "--curve-server-key", __file__, "--connect", "tcp://[::1]:1"], "--curve-key"),
+        (["send", "--plain-user", "me", "--connect", "tcp://[::1]:1"], "--plain-password"),
+        (["send", "--curve-clients", "/", "--connect", "tcp://[::1]:1"], "is for a server"),
+        (["top", "nonsense"], "nonsense: unknown url type"),
+        (["bench", "--plot", "/no/where.svg"], "/no: cannot write there"),
+        (["bench", "--plot", "rates.txt"], "a picture is one of"),
+    ],
+)
+def test_a_wrong_command_is_a_line_that_tells_what_is_wrong(arguments, text):
+    finished = run(*arguments)
+    assert finished.returncode in (1, 2)
+    assert text in finished.stderr.decode()
+    assert "Traceback" not in finished.stderr.decode()
+
+
+@pytest.mark.parametrize("verb", [["serve", "json:dumps"], ["recv"]])
+def test_a_busy_port_is_named(verb, address, context):
+    with closing(Source.open(zmq.PULL, bind=address, context=context)):
+        finished = run(*verb, "--bind", address)
+        assert finished.returncode == 1
+        assert f"{address}: Address already in use" in finished.stderr.decode()
+
+
+def test_a_full_disk_is_told_by_a_verb_that_only_tells_too():
+    with open("/dev/full", "wb") as full:
+        finished = run("doctor", capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert finished.returncode == 1
+    assert finished.stderr == b"gzmqsource: cannot write: No space left on device\n"
+
+
+def test_keys_let_in_who_has_them(address, tmp_path):
+    for name in "server", "client":
+        assert run("keygen", tmp_path, "--name", name).returncode == 0
+    secret = tmp_path / "server.key_secret"
+    assert secret.stat().st_mode & 0o077 == 0
+    assert run("keygen", tmp_path, "--name", "server").returncode == 1
+    with process_of(
+        *COMMAND, "recv", "--bind", address, "--curve-key", secret, "--count", 1
+    ) as receiving:
+        client = ("--curve-key", tmp_path / "client.key_secret")
+        server = ("--curve-server-key", tmp_path / "server.key")
+        assert run("send", "--connect", address, *client, *server, "secret").returncode == 0
+        assert receiving.stdout.readline() == "secret\n"
+
+
+def test_a_server_lets_in_the_user_that_it_was_told(serving, address):
+    credentials = ("--plain-user", "ann", "--plain-password")
+    serving(*credentials, "secret")
+    asking = ("request", "--connect", address, "--timeout", 1)
+    assert run(*asking, *credentials, "secret", "x").stdout == b"old\tx\n"
+    assert run(*asking, *credentials, "wrong", "x").returncode == 1
+    assert run(*asking, "x").returncode == 1
+
+
+def test_a_server_lets_in_the_keys_that_it_was_told(serving, address, tmp_path):
+    for directory, name in ("keys", "server"), ("friends", "friend"), ("strangers", "stranger"):
+        assert run("keygen", tmp_path / directory, "--name", name).returncode == 0
+    own = ("--curve-key", tmp_path / "keys" / "server.key_secret")
+    serving(*own, "--curve-clients", tmp_path / "friends")
+    asking = ("request", "--connect", address, "--timeout", 1)
+    server = ("--curve-server-key", tmp_path / "keys" / "server.key")
+    friend = ("--curve-key", tmp_path / "friends" / "friend.key_secret")
+    stranger = ("--curve-key", tmp_path / "strangers" / "stranger.key_secret")
+    assert run(*asking, *server, *friend, "x").stdout == b"old\tx\n"
+    assert run(*asking, *server, *stranger, "x").returncode == 1
