@@ -37,7 +37,7 @@ simulate: .venv/installed  ## Random schedules on a simulated libzmq, a fixed se
 	for seed in "--seed 1" ""; do $(SIMULATION) $$seed $(SIMULATE) || exit 1; done
 
 chaos: .venv/installed  ## Faults with real processes, RUNS of each, and a table of what was lost
-	$(BIN)/python tests/chaos.py --runs $(RUNS)
+	PYTHONPATH=tests $(BIN)/python -m chaos --runs $(RUNS)
 
 soak: .venv/installed  ## Mixed traffic for MINUTES: nothing may grow
 	$(BIN)/python tests/soak.py --minutes $(MINUTES)
