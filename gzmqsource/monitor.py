@@ -44,8 +44,8 @@ class SocketEvent(NamedTuple):
     """The endpoint that it concerns."""
 
     value: int
-    """What libzmq gives with it: a file descriptor, an errno, an interval in milliseconds, the
-    status of a ZAP reply, or a protocol error."""
+    """What libzmq gives with it, such as a file descriptor, an errno, an interval in milliseconds,
+    the status of a ZAP reply, or a protocol error."""
 
     errno: int | None
     """The errno of a failure, if libzmq gives one."""

@@ -83,7 +83,7 @@ class Source(Pulled):
     #: The longest such pause, in seconds.
     max_delay = 1.0
 
-    #: Seconds that `stop` takes at most if it is not told: gevent's servers have the same.
+    #: Seconds that `stop` takes at most if it is not told, as in gevent's servers.
     stop_timeout: float | None = 1.0
 
     def __init__(
@@ -177,7 +177,7 @@ class Source(Pulled):
 
     @property
     def socket(self) -> OwnedSocket:
-        """The socket, for everything but messages: bind, connect, subscribe, options.
+        """The socket, for everything but messages (bind, connect, subscribe, options).
 
         It has pyzmq's whole interface, and no call of it robs a waiting greenlet of its edge. A
         function that takes sockets, as `zmq.zmq_poll` does, should get it from here each time:

@@ -21,9 +21,9 @@ class Stats:
     """Messages that libzmq has taken."""
 
     dropped: Mapping[str, int]
-    """Messages given up, by reason: ``"newest"`` and ``"oldest"`` (overflow policy), ``"refused"``
-    (libzmq reported an error for a queued message), ``"killed"`` (their handler was killed by
-    `Source.stop`), ``"unsent"`` and ``"unhandled"`` (in hand when the source closed)."""
+    """Messages given up, by reason, which is ``"newest"`` or ``"oldest"`` (overflow policy),
+    ``"refused"`` (libzmq reported an error for a queued message), ``"killed"`` (their handler was
+    killed by `Source.stop`), ``"unsent"`` or ``"unhandled"`` (in hand when the source closed)."""
 
     errors: int
     """Exceptions reported to ``on_error`` or to ``hub.handle_error``."""

@@ -14,8 +14,8 @@ from gzmqsource.deadline import Deadline
 class MessageTracker(PlainTracker):
     """A `zmq.MessageTracker` whose `wait` lets other greenlets run."""
 
-    #: Seconds between two looks: what it waits for is told to a native thread of pyzmq's, which
-    #: cannot wake a greenlet.
+    #: Seconds between two looks, since what it waits for is told to a native thread of pyzmq's,
+    #: which cannot wake a greenlet.
     interval = 0.001
 
     def wait(self, timeout: float | None = -1) -> Any:

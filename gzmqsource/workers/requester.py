@@ -58,7 +58,7 @@ class RequesterStats(NamedTuple):
     """Requests that were given up because a connection was lost."""
 
     late: int
-    """Replies that nobody waited for any more: their request was given up, or answered before."""
+    """Replies that nobody waited for any more, for their request was given up or answered."""
 
     unknown: int
     """Replies to what was never asked here, or without an envelope."""

@@ -71,7 +71,7 @@ class Responder:
         The source is neither, or has a handler.
     """
 
-    #: How many requests are handled at a time if it is not told: enough for handlers that wait,
+    #: How many requests are handled at a time if it is not told, enough for handlers that wait,
     #: and few enough to leave a flood of requests with ZeroMQ.
     default_pool = 100
 
