@@ -29,6 +29,61 @@ def _endpoints(_context: object, _option: object, values: tuple[str, ...]) -> tu
     return values
 
 
+#: Who may come in, or how to be let in.
+_SECURITY = (
+    click.option(
+        "--plain-user",
+        metavar="NAME",
+        help="Who asks to be let in, with --plain-password; with --bind, who is let in.",
+    ),
+    click.option(
+        "--plain-password",
+        metavar="WORD",
+        envvar="GZMQSOURCE_PLAIN_PASSWORD",
+        show_envvar=True,
+    ),
+    click.option(
+        "--curve-key",
+        type=click.Path(exists=True, dir_okay=False),
+        help="The own secret key, as `gzmqsource keygen` makes it.",
+    ),
+    click.option(
+        "--curve-server-key",
+        type=click.Path(exists=True, dir_okay=False),
+        help="The public key of the server to connect to; without it, this is the server.",
+    ),
+    click.option(
+        "--curve-clients",
+        type=click.Path(exists=True, file_okay=False),
+        metavar="DIR",
+        help="Whose public keys, NAME.key, a server lets in; without it, all who know its own.",
+    ),
+)
+
+
+def security_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of PLAIN and CURVE to a verb, which gets them as a dict, ``security``."""
+
+    @functools.wraps(function)
+    def call(
+        plain_user: str | None,
+        plain_password: str | None,
+        curve_key: str | None,
+        curve_server_key: str | None,
+        curve_clients: str | None,
+        **rest: Any,
+    ) -> Any:
+        # What has no --bind of its own, a proxy, binds always.
+        security = _plain(plain_user, plain_password, bool(rest.get("bind", True)))
+        security |= _curve(curve_key, curve_server_key)
+        with _admitting(security, plain_user, plain_password, curve_clients):
+            return function(security=security, **rest)
+
+    for option in reversed(_SECURITY):
+        call = option(call)
+    return call
+
+
 def socket_options(
     default: str | None, types: Sequence[str] = ()
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -50,33 +105,6 @@ def socket_options(
         ),
         click.option("--subscribe", multiple=True, metavar="TOPIC", help="Of a SUB; '' is all."),
         click.option("--hwm", type=click.IntRange(0), help="Both high-water marks, in messages."),
-        click.option(
-            "--plain-user",
-            metavar="NAME",
-            help="Who asks to be let in, with --plain-password; with --bind, who is let in.",
-        ),
-        click.option(
-            "--plain-password",
-            metavar="WORD",
-            envvar="GZMQSOURCE_PLAIN_PASSWORD",
-            show_envvar=True,
-        ),
-        click.option(
-            "--curve-key",
-            type=click.Path(exists=True, dir_okay=False),
-            help="The own secret key, as `gzmqsource keygen` makes it.",
-        ),
-        click.option(
-            "--curve-server-key",
-            type=click.Path(exists=True, dir_okay=False),
-            help="The public key of the server to connect to; without it, this is the server.",
-        ),
-        click.option(
-            "--curve-clients",
-            type=click.Path(exists=True, file_okay=False),
-            metavar="DIR",
-            help="Whose public keys, NAME.key, a server lets in; without it, all who know its own.",
-        ),
     ]
     if default is not None:
         options.append(
@@ -97,30 +125,24 @@ def socket_options(
             connect: tuple[str, ...],
             subscribe: tuple[str, ...],
             hwm: int | None,
-            plain_user: str | None,
-            plain_password: str | None,
-            curve_key: str | None,
-            curve_server_key: str | None,
-            curve_clients: str | None,
+            security: dict[str, Any],
             **rest: Any,
         ) -> Any:
             if not bind and not connect:
                 raise click.UsageError("where to? --bind URL or --connect URL")
-            socket: dict[str, Any] = {"bind": bind, "connect": connect}
+            socket: dict[str, Any] = {"bind": bind, "connect": connect, **security}
             if rest.get("kind", default) == "sub":
                 socket["subscribe"] = subscribe or ("",)
             elif subscribe:
                 raise click.UsageError("--subscribe is for --type sub")
             if hwm is not None:
                 socket |= {"sndhwm": hwm, "rcvhwm": hwm}
-            socket |= _plain(plain_user, plain_password, bool(bind))
-            socket |= _curve(curve_key, curve_server_key)
-            with _admitting(socket, plain_user, plain_password, curve_clients):
-                return function(socket=socket, **rest)
+            return function(socket=socket, **rest)
 
+        decorated = security_options(call)
         for option in reversed(options):
-            call = option(call)
-        return call
+            decorated = option(decorated)
+        return decorated
 
     return decorate
 
@@ -154,13 +176,13 @@ def _curve(key: str | None, server_key: str | None) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _admitting(
-    socket: dict[str, Any], user: str | None, password: str | None, clients: str | None
+    security: dict[str, Any], user: str | None, password: str | None, clients: str | None
 ) -> Iterator[None]:
     """Let in those of whom a server was told, and nobody else."""
     with contextlib.ExitStack() as stack:
-        if clients is not None and "curve_server" not in socket:
+        if clients is not None and "curve_server" not in security:
             raise click.UsageError("--curve-clients is for a server: --curve-key alone")
-        if clients is not None or "plain_server" in socket:
+        if clients is not None or "plain_server" in security:
             authenticator = Authenticator()
             try:
                 if clients is not None:

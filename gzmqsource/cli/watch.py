@@ -8,6 +8,7 @@ import signal
 from typing import Any
 
 import click
+import gevent
 import zmq
 from gevent.event import Event
 
@@ -16,12 +17,16 @@ from gzmqsource.cli.sockets import (
     SENDING,
     on_signals,
     open_source,
+    security_options,
     socket_options,
     telling_errors,
 )
 from gzmqsource.cli.work import Work
 from gzmqsource.monitor import Monitor
 from gzmqsource.proxy import Proxy
+
+#: Seconds that a proxy has to send what it has taken, once it was told to stop.
+_LAST_SECONDS = 30
 
 #: The types in front and at the back, by what passes.
 _PATTERNS = {
@@ -41,8 +46,12 @@ _PATTERNS = {
     show_default=True,
     help="What passes.",
 )
-def proxy(front: str, back: str, pattern: str) -> None:
+@security_options
+def proxy(front: str, back: str, pattern: str, security: dict[str, Any]) -> None:
     """Pass messages between FRONT and BACK, where peers connect to.
+
+    Once told to stop it takes no more, and waits until what it had taken is sent, for half a minute
+    at most.
 
     \b
     Example:
@@ -50,6 +59,10 @@ def proxy(front: str, back: str, pattern: str) -> None:
     """
     context: zmq.Context[Any] = zmq.Context.instance()
     sockets = [context.socket(kind) for kind in _PATTERNS[pattern]]
+    for socket in sockets:
+        socket.linger = _LAST_SECONDS * 1000
+        for name, value in security.items():
+            setattr(socket, name, value)
     try:
         for socket, endpoint in zip(sockets, (front, back), strict=True):
             with telling_errors({"bind": [endpoint], "connect": []}):
@@ -64,6 +77,8 @@ def proxy(front: str, back: str, pattern: str) -> None:
         for socket in sockets:
             click.echo(f"{socket.get(zmq.LAST_ENDPOINT).decode()} is served", err=True)
         told.wait()
+    # The context ends when nothing is left to send.
+    gevent.get_hub().threadpool.apply(context.term)
 
 
 @click.command()

@@ -1,5 +1,7 @@
 """`proxy` and `monitor`."""
 
+import gevent
+import psutil
 import pytest
 import zmq
 from command_under_test import COMMAND, free_port, run
@@ -7,6 +9,7 @@ from gevent import subprocess
 from helpers import closing, endpoint_of, process_of
 
 from gzmqsource import Source
+from gzmqsource.testing import wait_until
 
 pytestmark = pytest.mark.once
 
@@ -25,6 +28,36 @@ def test_a_proxy_passes_requests(address, context):
             assert asks.recv(timeout=10) == [b"answer"]
         process.terminate()
         assert process.wait(timeout=10) == 0
+
+
+def test_a_proxy_that_is_stopped_sends_what_it_has_taken(address, context):
+    back = f"tcp://127.0.0.1:{free_port()}"
+    user = ("--plain-user", "ann", "--plain-password", "secret")
+    credentials = {"plain_username": b"ann", "plain_password": b"secret", "context": context}
+    command = (*COMMAND, "proxy", address, back, "--pattern", "jobs", *user)
+    with (
+        process_of(*command, stderr=subprocess.PIPE) as process,
+        closing(Source.open(zmq.PULL, connect=back, rcvhwm=1, rcvbuf=4096, **credentials)) as (
+            slow,
+        ),
+        closing(Source.open(zmq.PUSH, connect=address, **credentials)) as (source,),
+    ):
+        for number in range(100):
+            source.send([b"%d" % number, b"x" * 100_000])
+        assert slow.recv(timeout=10)[0] == b"0"
+        assert source.stop(10) == []
+        wait_until(lambda: is_idle(process.pid))
+        process.terminate()
+        got = [int(slow.recv(timeout=10)[0]) for _ in range(99)]
+        assert process.wait(timeout=20) == 0
+    assert got == list(range(1, 100))
+
+
+def is_idle(pid):
+    """Whether a process, which has libzmq's threads too, does nothing for a while."""
+    before = sum(psutil.Process(pid).cpu_times()[:2])
+    gevent.sleep(0.3)
+    return sum(psutil.Process(pid).cpu_times()[:2]) == before
 
 
 def test_a_monitor_tells_what_happens(address, context):
