@@ -17,7 +17,7 @@ from zmq.sugar.context import Context as PlainContext
 from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource.errors import SourceClosed
-from gzmqsource.green.device import NativeThread
+from gzmqsource.green.device import NativeThread, pass_on
 from gzmqsource.owned import OwnedSocket
 from gzmqsource.source import Source
 
@@ -25,6 +25,9 @@ _serial = itertools.count()
 
 #: What tells the thread to go on after a pause; anything else ends it.
 _GO_ON = b"go on"
+
+#: What the thread says when libzmq's loop begins anew, without its numbers.
+_BEGUN = b"begun"
 
 #: What the thread says last; libzmq's own replies are empty, or eight numbers.
 _ENDED = b"ended"
@@ -97,11 +100,12 @@ class Proxy:
         self._thread = NativeThread(self._run)
         self._inner: Any = None
         self._control: Source | None = None
-        self._replies: deque[AsyncResult[list[bytes]]] = deque()
-        self._paused: AsyncResult[list[bytes]] | None = None
+        self._replies: deque[AsyncResult[Any]] = deque()
+        self._paused: AsyncResult[Any] | None = None
         self._stopping = False
         self._lingers: dict[zmq.Socket[Any], int | None] = {}
-        self._before = ProxyStats(*[0] * 8)
+        # What had passed before libzmq's loop began, and by its last word.
+        self._before = self._total = ProxyStats(*[0] * 8)
 
     @property
     def running(self) -> bool:
@@ -149,15 +153,20 @@ class Proxy:
         """Pass messages again."""
         paused = self._paused
         if paused is not None:
-            stats = _add(self._before, paused)
+            stats: Any = paused.get()
             if self._paused is paused:
                 self._control_source().send_nowait(_GO_ON)
                 self._before = stats
                 self._paused = None
 
     def stats(self) -> ProxyStats:
-        """Ask libzmq what has passed."""
-        return _add(self._before, self._paused or self._steer(b"STATISTICS"))
+        """Ask libzmq what has passed.
+
+        When a peer is authenticated, what has passed since the last call may be left out.
+        """
+        reply = self._paused or self._steer(b"STATISTICS")
+        numbers: Any = reply.get()
+        return ProxyStats(*numbers)
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until it has ended; False if *timeout*, in seconds, ran out.
@@ -229,10 +238,10 @@ class Proxy:
             raise SourceClosed(f"{self!r} has ended, or is about to")
         return self._control
 
-    def _steer(self, command: bytes) -> AsyncResult[list[bytes]]:
-        """Send a command; the result gets libzmq's reply, also if nobody waits for it."""
+    def _steer(self, command: bytes) -> AsyncResult[Any]:
+        """Send a command; the result gets the numbers when libzmq has done it."""
         self._control_source().send_nowait(command)
-        reply: AsyncResult[list[bytes]] = AsyncResult()
+        reply: AsyncResult[Any] = AsyncResult()
         self._replies.append(reply)
         return reply
 
@@ -243,8 +252,13 @@ class Proxy:
         if message == [_ENDED]:
             if self._control is not None:
                 self._control.close()
+        elif message == [_BEGUN]:
+            self._before = self._total
         else:
-            self._replies.popleft().set(message)
+            if len(message) == len(self._before):
+                numbers = (struct.unpack("=Q", frame)[0] for frame in message)
+                self._total = ProxyStats(*map(operator.add, self._before, numbers))
+            self._replies.popleft().set(self._total)
 
     def _ended(self, control: Source) -> None:
         """Tell everybody who waits for a reply that there will be none."""
@@ -253,12 +267,10 @@ class Proxy:
             self._replies.popleft().set_exception(error)
 
     def _run(self) -> None:
-        frontend, backend, *rest = self._sockets
-        capture = rest[0] if rest else None
         try:
-            proxy_steerable(frontend, backend, capture, self._inner)
+            self._pass_on()
             while PlainSocket.recv(self._inner) == _GO_ON:
-                proxy_steerable(frontend, backend, capture, self._inner)
+                self._pass_on()
         finally:
             for socket in self._sockets:
                 del socket.close
@@ -268,11 +280,15 @@ class Proxy:
                 PlainSocket.send(self._inner, _ENDED, zmq.NOBLOCK)
             PlainSocket.close(self._inner)
 
-
-def _add(before: ProxyStats, reply: AsyncResult[list[bytes]]) -> ProxyStats:
-    """Wait for libzmq's numbers, and add them to what had passed before its loop began."""
-    numbers = (struct.unpack("=Q", frame)[0] for frame in reply.get() or ())
-    return ProxyStats(*map(operator.add, before, numbers))
+    def _pass_on(self) -> None:
+        """Run libzmq's loop until it is told to end."""
+        frontend, backend, *rest = self._sockets
+        capture = rest[0] if rest else None
+        pass_on(
+            lambda: proxy_steerable(frontend, backend, capture, self._inner),
+            self._sockets,
+            lambda: PlainSocket.send(self._inner, _BEGUN),
+        )
 
 
 @functools.cache

@@ -1,13 +1,16 @@
 """`Proxy`: libzmq's own, on a native thread, controlled from greenlets."""
 
+import contextlib
 import time
 
 import gevent
 import pytest
 import zmq
+from gevent.socket import create_connection
 from helpers import closing, endpoint_of
 
-from gzmqsource import Source, SourceClosed
+from gzmqsource import Source, SourceClosed, green
+from gzmqsource.auth import Authenticator
 from gzmqsource.proxy import Proxy
 from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import Requester, Responder
@@ -40,6 +43,60 @@ def test_it_passes_messages_and_counts_them(line):
     assert stats.frontend_frames_in == stats.backend_frames_out == 2000
     assert stats.frontend_bytes_in == stats.backend_bytes_out == 2000 + 2890
     assert stats.frontend_frames_out == stats.backend_frames_in == 0
+
+
+class RawPeer:
+    """A PUSH that has come in by PLAIN, and sends frame by frame (ZMTP 3.0, RFC 23 and 24)."""
+
+    def __init__(self, endpoint, name, password):
+        host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+        self._connection = create_connection((host, int(port)))
+        greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"PLAIN".ljust(20, b"\0") + bytes(32)
+        self._exchange(greeting, 64)
+        hello = b"\x05HELLO" + bytes([len(name)]) + name + bytes([len(password)]) + password
+        self._exchange(b"\x04" + bytes([len(hello)]) + hello, 2 + len(b"\x07WELCOME"))
+        initiate = b"\x08INITIATE" + b"\x0bSocket-Type" + b"\x00\x00\x00\x04PUSH"
+        self._exchange(b"\x04" + bytes([len(initiate)]) + initiate, 2)
+
+    def send(self, frame, more):
+        self._connection.sendall(bytes([more, len(frame)]) + frame)
+
+    def close(self):
+        self._connection.close()
+
+    def _exchange(self, data, size):
+        self._connection.sendall(data)
+        while size > 0:
+            size -= len(self._connection.recv(size))
+
+
+@pytest.mark.parametrize("kind", ["Proxy", "green.proxy"])
+def test_a_peer_that_was_let_in_by_name_does_not_end_it(kind):
+    """libzmq's loop ends when there is a peer's name, and its first message not as a whole."""
+    with zmq.Context() as context, Authenticator(context) as authenticator:
+        authenticator.configure_plain(passwords={"ann": "secret"})
+        front, back = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+        front.plain_server = True
+        front.bind("tcp://127.0.0.1:*")
+        back.bind("inproc://back")
+        endpoint = endpoint_of(front)
+        with Source.open(zmq.PULL, connect="inproc://back", context=context) as sink:
+            proxy = Proxy(front, back)
+            if kind == "Proxy":
+                proxy.start()
+                ended = proxy.join
+            else:
+                ended = gevent.spawn(green.proxy, front, back).join
+            with contextlib.closing(RawPeer(endpoint, b"ann", b"secret")) as peer:
+                peer.send(b"first", more=True)
+                ended(timeout=0.1)
+                peer.send(b"last", more=False)
+                assert sink.recv(timeout=10) == [b"first", b"last"]
+            if kind == "Proxy":
+                assert proxy.stats().backend_frames_out == 2
+                proxy.stop()
+        authenticator.stop()
+        context.destroy(0)
 
 
 def test_paused_it_passes_nothing_until_it_is_resumed(line):

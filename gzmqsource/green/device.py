@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import zmq
 from gevent._hub_local import get_hub_if_exists
 from gevent.monkey import get_original
 from zmq import device as plain_device
@@ -13,6 +15,7 @@ from zmq.backend import proxy_steerable as plain_proxy_steerable
 from zmq.devices import ThreadDevice as PlainThreadDevice
 from zmq.devices import ThreadProxy as PlainThreadProxy
 from zmq.sugar.context import Context as PlainContext
+from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource.decision import Decision, allocate_lock
 from gzmqsource.green.context import Context
@@ -69,11 +72,35 @@ class NativeThread:
                 joiner.decide(True)
 
 
-def _call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call what blocks for long in a thread of its own, and wait in the hub."""
+def pass_on(
+    loop: Callable[[], Any], sockets: Iterable[Any], begun: Callable[[], None] = lambda: None
+) -> Any:
+    """Run a loop of libzmq between sockets to its end, on this thread.
+
+    When a peer was authenticated libzmq puts its name into the pipe, in front of its first message.
+    If that message is not there as a whole yet, ``POLLIN`` stands for the name alone, the receive
+    fails, and libzmq 4.3.5 ends the loop with ``EAGAIN``. Nothing is lost by that, so the loop is
+    run again, and *begun* called. A send that gives up after ``SNDTIMEO`` ends it the same way, and
+    for good.
+    """
+    while True:
+        try:
+            return loop()
+        except zmq.Again:
+            if any(int(PlainSocket.get(each, zmq.SNDTIMEO)) >= 0 for each in sockets):
+                raise
+            begun()
+
+
+def _call(loop: Callable[..., Any], *sockets: Any) -> Any:
+    """Run a loop of libzmq in a thread of its own, and wait in the hub."""
+
+    def run() -> Any:
+        return pass_on(lambda: loop(*sockets), [each for each in sockets if each is not None])
+
     if get_hub_if_exists() is None:
-        return function(*arguments)
-    thread = NativeThread(lambda: function(*arguments))
+        return run()
+    thread = NativeThread(run)
     thread.start()
     thread.join()
     if thread.error is not None:
@@ -97,7 +124,8 @@ def proxy_steerable(frontend: Any, backend: Any, capture: Any = None, control: A
 
 def device(device_type: int, frontend: Any, backend: Any = None) -> Any:
     """Run a device; see `zmq.device` and `proxy`."""
-    return _call(plain_device, device_type, frontend, backend or frontend)
+    loop: Callable[..., Any] = functools.partial(plain_device, device_type)  # type: ignore[arg-type]
+    return _call(loop, frontend, backend or frontend)
 
 
 def _plain_instance() -> PlainContext[Any]:

@@ -34,6 +34,7 @@ def test_a_proxy_that_is_stopped_sends_what_it_has_taken(address, context):
     back = f"tcp://127.0.0.1:{free_port()}"
     user = ("--plain-user", "ann", "--plain-password", "secret")
     credentials = {"plain_username": b"ann", "plain_password": b"secret", "context": context}
+    credentials["linger"] = 5000
     command = (*COMMAND, "proxy", address, back, "--pattern", "jobs", *user)
     with (
         process_of(*command, stderr=subprocess.PIPE) as process,
