@@ -16,10 +16,11 @@ for ever. So after each such call the owner calls `Readiness.check`, and before 
 again the socket is looked at once for all who wait. Over ``inproc`` a bind or connect attaches the
 pipe without any edge; the same look serves it.
 
-**An edge means: retry.** ``POLLIN`` can be trusted, a receive then succeeds. ``POLLOUT`` cannot,
-on the types in `_ANY_PEER`: a ROUTER with ``ROUTER_MANDATORY`` has it while one peer of many has
-room, and never has it when the last peer is gone, where only the retry tells ``EHOSTUNREACH``. A
-writer there retries once after each edge, and never while ``POLLOUT`` lasts.
+**An edge means: retry.** ``POLLIN`` can be trusted, a receive then succeeds; only the name of an
+authenticated peer, which libzmq puts in front of its first message, may set it alone, once.
+``POLLOUT`` cannot, on the types in `_ANY_PEER`: a ROUTER with ``ROUTER_MANDATORY`` has it while one
+peer of many has room, and never has it when the last peer is gone, where only the retry tells
+``EHOSTUNREACH``. A writer there retries once after each edge, and never while ``POLLOUT`` lasts.
 
 **Each direction's attempt may rob the other.** A receive that ends in ``EAGAIN`` has processed all
 commands, so writers are given a look. A send processes them too, but only if none has for some
