@@ -90,6 +90,7 @@ def tell(environment, **_):
 
 
 @pytest.mark.limit(60)
+@pytest.mark.once
 def test_a_locust_master_and_two_workers_count_every_request(tmp_path):
     locustfile = tmp_path / "locustfile.py"
     locustfile.write_text(LOCUSTFILE)

@@ -90,6 +90,7 @@ def test_a_stolen_edge_is_reported_with_the_call_and_its_caller(name, call, coun
     assert "the_thief" in report
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("transport", ["inproc", "tcp"])
 def test_normal_traffic_is_not_reported(transport):
     program = """

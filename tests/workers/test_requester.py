@@ -94,6 +94,7 @@ def test_each_greenlet_gets_its_own_reply_in_any_order(context):
 
 
 @pytest.mark.limit(60)
+@pytest.mark.once
 def test_10000_requests_at_once_with_random_delays_and_drops(context):
     chance = random.Random(1)
 
