@@ -4,7 +4,7 @@ import contextlib
 import sys
 
 import zmq
-from gevent import subprocess
+from gevent import socket, subprocess
 
 from gzmqsource import Source
 
@@ -62,3 +62,12 @@ def closing(*sources):
     finally:
         for source in sources:
             source.close()
+
+
+def free_ports(count):
+    """Give ports that nobody has."""
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in held:
+            each.bind(("127.0.0.1", 0))
+        return [str(each.getsockname()[1]) for each in held]

@@ -4,17 +4,16 @@ A Python block is a program; with a ``:caption:`` it is a file for the page's ot
 block is typed into a shell. The ports of a page are exchanged for free ones.
 """
 
-import contextlib
 import os
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
 
 import pytest
+from helpers import free_ports
 
 pytestmark = pytest.mark.once
 
@@ -113,15 +112,6 @@ def test_script_does_what_the_page_says(page, script, tmp_path):
         out, errors = shell.communicate()
     assert shell.returncode == 0, errors
     assert out == PRINTED.get(page, out), errors
-
-
-def free_ports(count):
-    """Give ports that nobody has."""
-    with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in held:
-            each.bind(("127.0.0.1", 0))
-        return [str(each.getsockname()[1]) for each in held]
 
 
 def end_session(session):

@@ -11,7 +11,7 @@ import gevent
 import pytest
 import zmq
 from gevent import socket, subprocess
-from helpers import endpoint_of
+from helpers import endpoint_of, free_ports
 
 from gzmqsource import green
 
@@ -47,12 +47,6 @@ def match(process, pattern):
             if found := re.search(pattern, line):
                 return found
     raise AssertionError("".join(seen))
-
-
-def free_port():
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return bound.getsockname()[1]
 
 
 # Locust
@@ -94,7 +88,7 @@ def tell(environment, **_):
 def test_a_locust_master_and_two_workers_count_every_request(tmp_path):
     locustfile = tmp_path / "locustfile.py"
     locustfile.write_text(LOCUSTFILE)
-    port = str(free_port())
+    port = str(free_ports(1)[0])
     locust = [*PATCHED, "--module", "locust", "-f", str(locustfile)]
     environment = {"env": {**os.environ, "OUT": str(tmp_path)}}
     where = ["--master-host", "127.0.0.1", "--master-port", port]

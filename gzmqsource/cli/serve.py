@@ -19,7 +19,6 @@ from rich.live import Live
 from rich.logging import RichHandler
 
 from gzmqsource.cli.sockets import RECEIVING, on_signals, socket_options, telling_errors, type_of
-from gzmqsource.deadline import Deadline
 from gzmqsource.source import Source
 from gzmqsource.workers import Responder
 
@@ -150,8 +149,7 @@ def serve(
     showing = gevent.spawn(_show, source, console)
     told.wait()
     showing.kill()
-    deadline = Deadline(stop_timeout)
-    given_up: Any = server.stop(deadline.left())
+    given_up: Any = server.stop(stop_timeout)
     _log.info("stopped")
     if given_up:
         raise click.ClickException(f"not finished within {stop_timeout:g} s: {given_up}")

@@ -3,9 +3,9 @@
 import os
 
 import pytest
-from command_under_test import COMMAND, free_port
+from command_under_test import COMMAND
 from gevent import subprocess
-from helpers import process_of
+from helpers import free_ports, process_of
 
 HANDLER = """
 import gevent
@@ -25,7 +25,7 @@ def block(payload):
 
 @pytest.fixture
 def address():
-    return f"tcp://127.0.0.1:{free_port()}"
+    return f"tcp://127.0.0.1:{free_ports(1)[0]}"
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import urllib.request
 import gevent
 import pytest
 import zmq
-from command_under_test import free_port, run
+from command_under_test import run
+from helpers import free_ports
 
 from gzmqsource import Source, SourceClosed
 from gzmqsource.testing import wait_until
@@ -97,7 +98,7 @@ def test_after_a_hangup_the_new_code_serves_and_no_request_is_lost(
 
 
 def test_a_server_tells_its_numbers(serving, address):
-    port = free_port()
+    port = free_ports(1)[0]
     serving("--metrics", port)
     run("request", "--connect", address, "x")
 

@@ -1,9 +1,9 @@
 """`top`, beside the server that it shows."""
 
 import pytest
-from command_under_test import COMMAND, free_port, run
+from command_under_test import COMMAND, run
 from gevent import subprocess
-from helpers import process_of
+from helpers import free_ports, process_of
 
 from gzmqsource.cli.top import Reading, _quantile, _row
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.once
 
 
 def test_the_table_of_a_server_follows_it_through_a_restart(serving, address):
-    port = free_port()
+    port = free_ports(1)[0]
     server = serving("--metrics", port)
     assert run("request", "--connect", address, "x").returncode == 0
     top = (*COMMAND, "top", port, "--interval", "0.2")
@@ -29,7 +29,7 @@ def test_the_table_of_a_server_follows_it_through_a_restart(serving, address):
 
 
 def test_no_server_for_the_table_is_an_error_and_enough_of_it_is_none(serving):
-    port = free_port()
+    port = free_ports(1)[0]
     finished = run("top", port)
     assert (finished.returncode, finished.stdout) == (1, b"")
     assert f"http://127.0.0.1:{port}/metrics: Connection refused" in finished.stderr.decode()

@@ -4,9 +4,9 @@ import gevent
 import psutil
 import pytest
 import zmq
-from command_under_test import COMMAND, free_port, run
+from command_under_test import COMMAND, run
 from gevent import subprocess
-from helpers import closing, endpoint_of, process_of
+from helpers import closing, endpoint_of, free_ports, process_of
 
 from gzmqsource import Source
 from gzmqsource.testing import wait_until
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.once
 
 
 def test_a_proxy_passes_requests(address, context):
-    back = f"tcp://127.0.0.1:{free_port()}"
+    back = f"tcp://127.0.0.1:{free_ports(1)[0]}"
     with process_of(*COMMAND, "proxy", address, back, stderr=subprocess.PIPE) as process:
         assert "is served" in process.stderr.readline()
         with (
@@ -31,7 +31,7 @@ def test_a_proxy_passes_requests(address, context):
 
 
 def test_a_proxy_that_is_stopped_sends_what_it_has_taken(address, context):
-    back = f"tcp://127.0.0.1:{free_port()}"
+    back = f"tcp://127.0.0.1:{free_ports(1)[0]}"
     user = ("--plain-user", "ann", "--plain-password", "secret")
     credentials = {"plain_username": b"ann", "plain_password": b"secret", "context": context}
     credentials["linger"] = 5000
