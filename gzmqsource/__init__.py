@@ -4,6 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gzmqsource._source.sender import Sender
+    from gzmqsource._source.source import Source
+    from gzmqsource._source.stats import Stats
     from gzmqsource.errors import (
         InvalidThreadUseError,
         SendError,
@@ -11,9 +14,6 @@ if TYPE_CHECKING:
         SourceClosed,
         SourceForked,
     )
-    from gzmqsource.sender import Sender
-    from gzmqsource.source import Source
-    from gzmqsource.stats import Stats
 
 __all__ = [
     "InvalidThreadUseError",
@@ -26,7 +26,7 @@ __all__ = [
     "Stats",
 ]
 
-_MODULES = {"Sender": "sender", "Source": "source", "Stats": "stats"}
+_MODULES = {"Sender": "_source.sender", "Source": "_source.source", "Stats": "_source.stats"}
 
 
 def __getattr__(name: str) -> Any:

@@ -22,11 +22,11 @@ from gevent.pool import Pool
 from zmq.auth import CURVE_ALLOW_ANY, load_certificates
 from zmq.utils import z85
 
-from gzmqsource.deadline import Deadline
+from gzmqsource._base.deadline import Deadline
+from gzmqsource._base.warning import Notice
+from gzmqsource._source.flusher import Report
+from gzmqsource._source.source import Source
 from gzmqsource.errors import SourceClosed
-from gzmqsource.notice import Notice
-from gzmqsource.outflow import Report
-from gzmqsource.source import Source
 
 #: ``rule(domain, username, password)`` or ``rule(domain, key)``: whether this peer may come in. A
 #: str lets it in, too, and is its ``User-Id``.

@@ -19,10 +19,10 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from gzmqsource import census
-from gzmqsource.core import Core, State
-from gzmqsource.decision import allocate_lock
-from gzmqsource.stats import Stats, snapshot
+from gzmqsource._base.oneshot import allocate_lock
+from gzmqsource._source import registry as census
+from gzmqsource._source.core import Core, State
+from gzmqsource._source.stats import Stats, snapshot
 
 #: The label of each number: the source's class, its socket's type, and its endpoint. Sources that
 #: have all three in common are added up.

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import zmq
 
-from gzmqsource.deadline import Deadline
+from gzmqsource._base.deadline import Deadline
+from gzmqsource._source.source import Source
 from gzmqsource.errors import SourceClosed
-from gzmqsource.source import Source
 
 #: The names of the events, by their bit: ``"connected"``, ``"handshake_failed_auth"``, ...
 NAMES = {

@@ -16,10 +16,10 @@ from zmq.backend import proxy_steerable
 from zmq.sugar.context import Context as PlainContext
 from zmq.sugar.socket import Socket as PlainSocket
 
+from gzmqsource._socket.view import OwnedSocket
+from gzmqsource._source.source import Source
 from gzmqsource.errors import SourceClosed
-from gzmqsource.green.device import NativeThread, pass_on
-from gzmqsource.owned import OwnedSocket
-from gzmqsource.source import Source
+from gzmqsource.green._device import NativeThread, pass_on
 
 _serial = itertools.count()
 

@@ -23,9 +23,9 @@ from gevent.hub import get_hub
 from gevent.monkey import get_original
 from zmq.backend import Socket as BackendSocket
 
-from gzmqsource import census
-from gzmqsource.core import State
-from gzmqsource.source import Source
+from gzmqsource._source import registry as census
+from gzmqsource._source.core import State
+from gzmqsource._source.source import Source
 from gzmqsource.transfer.message import AnyMessage
 
 _T = TypeVar("_T")

@@ -2,7 +2,7 @@
 
 import gevent
 
-from gzmqsource.event import Event
+from gzmqsource._base.event import Event
 from gzmqsource.testing import all_blocked
 
 

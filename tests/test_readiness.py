@@ -12,7 +12,7 @@ from gevent.queue import Empty
 from helpers import closing, pair_of, python_process
 
 from gzmqsource import Source
-from gzmqsource.fairness import let_io_in
+from gzmqsource._socket.budget import let_io_in
 from gzmqsource.testing import all_blocked
 
 
@@ -227,7 +227,7 @@ def test_the_watcher_runs_only_while_somebody_waits(pulled):
 def test_a_waiting_reader_makes_one_watcher_and_no_timer(pulled, monkeypatch):
     receiver, _ = pulled
     made = []
-    monkeypatch.setattr("gzmqsource.readiness.Waiter", lambda hub: Waiter())
+    monkeypatch.setattr("gzmqsource._socket.readiness.Waiter", lambda hub: Waiter())
     monkeypatch.setattr(receiver._core.readiness, "hub", SpiedHub(made))
     readers = [gevent.spawn(receiver._core.readiness.wait_readable) for _ in range(3)]
     all_blocked()

@@ -9,7 +9,7 @@ from gevent.queue import Full
 from helpers import closing, pair_of
 
 from gzmqsource import InvalidThreadUseError, Source, SourceClosed
-from gzmqsource.readiness import Readiness
+from gzmqsource._socket.readiness import Readiness
 from gzmqsource.testing import all_blocked, fill, wait_until
 
 _start_thread = get_original("_thread", "start_new_thread")

@@ -10,7 +10,7 @@ import zmq
 from gevent.event import Event
 from helpers import closing, pair_of
 
-import gzmqsource.stats
+import gzmqsource._source.stats
 from gzmqsource import SendError, Source, Stats
 from gzmqsource.testing import all_blocked, wait_until
 
@@ -62,7 +62,7 @@ def test_each_field_has_a_docstring():
 
 
 def test_every_reason_for_a_drop_is_documented():
-    text = inspect.getsource(gzmqsource.stats)
+    text = inspect.getsource(gzmqsource._source.stats)
     for reason in ("newest", "oldest", "refused", "killed", "unsent", "unhandled"):
         assert f'``"{reason}"``' in text
 

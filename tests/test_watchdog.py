@@ -13,7 +13,7 @@ import gevent
 import zmq
 from gevent.monkey import get_original
 from gzmqsource import Source
-from gzmqsource.watchdog import INTERVAL
+from gzmqsource._socket.watchdog import INTERVAL
 
 class Lines(logging.Handler):
     def emit(self, record):
@@ -118,7 +118,7 @@ other.close()
 @pytest.mark.parametrize("debug", ["", "0"])
 def test_the_watchdog_is_off_unless_it_is_asked_for(debug):
     program = """
-from gzmqsource import watchdog
+from gzmqsource._socket import watchdog
 assert not watchdog._patrols
 assert not watchdog._watched
 assert type(raw).recv.__get__(raw) == raw.recv

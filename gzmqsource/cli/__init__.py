@@ -14,7 +14,7 @@ def main() -> None:
         raise SystemExit(
             f"gzmqsource: {error.name} is missing: pip install 'gzmqsource[cli]'"
         ) from error
-    from gzmqsource.cli.command import gzmqsource
+    from gzmqsource.cli._command import gzmqsource
 
     try:
         gzmqsource()

@@ -6,11 +6,11 @@ The classes and functions below take the place of pyzmq's; every other name is `
 
 import zmq as _zmq
 
-from gzmqsource.green.context import Context as Context
-from gzmqsource.green.device import ThreadDevice, ThreadProxy, device, proxy, proxy_steerable
-from gzmqsource.green.poll import Poller, select, zmq_poll
-from gzmqsource.green.socket import Socket
-from gzmqsource.green.tracker import MessageTracker
+from gzmqsource.green._context import Context as Context
+from gzmqsource.green._device import ThreadDevice, ThreadProxy, device, proxy, proxy_steerable
+from gzmqsource.green._poll import Poller, select, zmq_poll
+from gzmqsource.green._socket import Socket
+from gzmqsource.green._tracker import MessageTracker
 
 #: What is here in place of pyzmq's, by name.
 REPLACED = {

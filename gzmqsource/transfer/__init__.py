@@ -1,7 +1,7 @@
 """Moving messages between a socket and Python.
 
 Three calls do the work: read ``EVENTS``, receive up to a limit, send until ``EAGAIN``. None of
-them ever waits, and each of them may eat the socket's edge (see `gzmqsource.readiness`).
+them ever waits, and each of them may eat the socket's edge (see `gzmqsource._socket.readiness`).
 
 There are two transfers. ``native`` is a loop in C over the libzmq that pyzmq has loaded; ``pure``
 makes pyzmq's calls, and serves where the C extension was not built, on PyPy, and over pyzmq's cffi

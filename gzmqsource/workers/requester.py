@@ -14,7 +14,12 @@ from gevent.event import AsyncResult
 from gevent.hub import get_hub
 from gevent.queue import Full
 
-from gzmqsource.deadline import Deadline, check_timeout
+from gzmqsource._base.deadline import Deadline, check_timeout
+from gzmqsource._base.event import Event
+from gzmqsource._base.warning import Notice
+from gzmqsource._socket.budget import let_io_in
+from gzmqsource._source.opening import Endpoints
+from gzmqsource._source.source import Source
 from gzmqsource.errors import (
     InvalidThreadUseError,
     PeerLost,
@@ -22,16 +27,11 @@ from gzmqsource.errors import (
     SendError,
     SourceClosed,
 )
-from gzmqsource.event import Event
-from gzmqsource.fairness import let_io_in
 from gzmqsource.monitor import Monitor
-from gzmqsource.notice import Notice
-from gzmqsource.opening import Endpoints
-from gzmqsource.source import Source
 from gzmqsource.transfer.message import AnyMessage
-from gzmqsource.workers.calls import AnyCall, Call, ForeignCall, SubmittedCall
-from gzmqsource.workers.clock import Clock
-from gzmqsource.workers.envelope import error_in, payload_of
+from gzmqsource.workers._calls import AnyCall, Call, ForeignCall, SubmittedCall
+from gzmqsource.workers._clock import Clock
+from gzmqsource.workers._envelope import error_in, payload_of
 
 #: What happens to the requests that are not answered when a connection is lost.
 Lost = Literal["wait", "fail", "retry"]

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, TypeAlias
 import gevent
 import zmq
 
+from gzmqsource._base.warning import Notice
+from gzmqsource._source.opening import Endpoints
+from gzmqsource._source.source import Source
 from gzmqsource.errors import SendError, SourceClosed
-from gzmqsource.notice import Notice
-from gzmqsource.opening import Endpoints
-from gzmqsource.source import Source
 from gzmqsource.transfer.message import AnyMessage
-from gzmqsource.workers.envelope import error_payload, payload_of, split
+from gzmqsource.workers._envelope import error_payload, payload_of, split
 
 #: Takes the frames of a request's payload, and returns or yields those of the reply.
 Answer: TypeAlias = "Callable[[list[Any]], AnyMessage]"

@@ -7,7 +7,7 @@ from gevent import subprocess
 from helpers import closing, process_of
 
 from gzmqsource import Source
-from gzmqsource.cli.command import _VERBS
+from gzmqsource.cli._command import _VERBS
 
 pytestmark = pytest.mark.once
 

@@ -14,7 +14,7 @@ from gevent.queue import Empty
 from helpers import closing, process_of
 
 from gzmqsource import Source
-from gzmqsource.cli.text import FORMATS, from_json
+from gzmqsource.cli._text import FORMATS, from_json
 
 pytestmark = pytest.mark.once
 

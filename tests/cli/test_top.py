@@ -5,7 +5,7 @@ from command_under_test import COMMAND, run
 from gevent import subprocess
 from helpers import free_ports, process_of
 
-from gzmqsource.cli.top import Reading, _quantile, _row
+from gzmqsource.cli._top import Reading, _quantile, _row
 
 pytestmark = pytest.mark.once
 

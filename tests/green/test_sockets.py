@@ -13,7 +13,7 @@ from gevent.monkey import get_original
 from zmq.sugar.context import Context as PlainContext
 from zmq.sugar.socket import Socket as PlainSocket
 
-from gzmqsource.readiness import Readiness
+from gzmqsource._socket.readiness import Readiness
 from gzmqsource.testing import all_blocked, wait_until
 
 # Names and types

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from gzmqsource.testing import all_blocked, wait_until
-from gzmqsource.workers.clock import Clock
+from gzmqsource.workers._clock import Clock
 
 
 class Call:

@@ -16,7 +16,7 @@ from helpers import endpoint_of, line_of, python_process
 from gzmqsource import InvalidThreadUseError, Source, SourceBroken, SourceClosed
 from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import PeerLost, RemoteError, Requester, RequestTimeout
-from gzmqsource.workers.envelope import ERROR
+from gzmqsource.workers._envelope import ERROR
 
 start_thread, get_ident = get_original("_thread", ["start_new_thread", "get_ident"])
 native_sleep = get_original("time", "sleep")

@@ -1,0 +1,91 @@
+"""Waiting until libzmq has let go of a socket.
+
+``zmq_close`` returns at once; libzmq goes on sending what it holds for ``ZMQ_LINGER``, and pyzmq
+does not wait for that when the interpreter exits. A socket's monitor says ``MONITOR_STOPPED`` when
+the socket is gone for good, which is when all it held was sent or given up.
+
+That event must find its reader: libzmq sends it without a time limit, on the thread that releases
+closed sockets, and if nobody is there no socket of the context is released any more. So who does
+not wait to the end leaves the reader to a thread, which no hub can hold up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from typing import Any
+
+import zmq
+from gevent.monkey import get_original
+from zmq.backend import zmq_poll
+from zmq.sugar.socket import Socket as PlainSocket
+
+from gzmqsource._socket.readiness import Readiness
+from gzmqsource.transfer import transfer_for
+
+_start_thread = get_original("_thread", "start_new_thread")
+
+_serial = itertools.count()
+
+_SENDS_NOTHING = frozenset({zmq.PULL, zmq.SUB})
+
+
+def close_and_wait(socket: zmq.Socket[Any], timeout: float | None) -> None:
+    """Close a socket and wait until libzmq has sent what it holds.
+
+    The socket's own monitor, if it had one, ends here. If the greenlet is killed the socket is
+    closed all the same.
+
+    Parameters
+    ----------
+    timeout : float or None
+        Seconds after which libzmq gives up what it still holds; None for the socket's own
+        ``ZMQ_LINGER``, which also holds if it is shorter.
+    """
+    linger = int(socket.get(zmq.LINGER))
+    if timeout is not None:
+        limit = int(timeout * 1000)
+        linger = limit if linger < 0 else min(linger, limit)
+    if linger == 0 or socket.context is None or not _holds_messages(socket):
+        socket.close(linger)
+        return
+    address = f"inproc://gzmqsource-linger-{next(_serial)}"
+    monitor = socket.context.socket(zmq.PAIR)
+    try:
+        monitor.connect(address)
+        socket.monitor(address, zmq.EVENT_MONITOR_STOPPED)
+    except BaseException:
+        monitor.close()
+        raise
+    transfer = transfer_for(monitor)
+    readiness = Readiness(monitor, transfer.events)
+    socket.close(linger)
+    stopped: list[list[bytes]] = []
+    try:
+        transfer.receive(stopped, 1, 1)
+        while not stopped and readiness.wait_readable(timeout):
+            transfer.receive(stopped, 1, 1)
+    finally:
+        readiness.close()
+        if stopped:
+            monitor.close()
+        else:
+            _start_thread(_close_once_stopped, (monitor,))
+
+
+def _close_once_stopped(monitor: zmq.Socket[Any]) -> None:
+    """Wait, in a native thread, for the event or for the end of the context, and close."""
+    with contextlib.suppress(zmq.ZMQError):
+        zmq_poll([(monitor, zmq.POLLIN)], -1)
+    PlainSocket.close(monitor)
+
+
+def _holds_messages(socket: zmq.Socket[Any]) -> bool:
+    """Whether libzmq may hold messages of a socket that it has yet to send.
+
+    Over inproc what was sent is with the peer already; and the socket would be gone only after
+    the peer has looked at its own, which an idle one does not.
+    """
+    endpoint: Any = socket.get(zmq.LAST_ENDPOINT)
+    is_remote = endpoint and not endpoint.startswith(b"inproc:")
+    return bool(is_remote) and socket.get(zmq.TYPE) not in _SENDS_NOTHING

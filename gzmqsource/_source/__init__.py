@@ -1,0 +1,1 @@
+"""What `gzmqsource.Source` is made of."""

@@ -1,0 +1,53 @@
+"""A message that waits for room, with a sender that may be a greenlet or a native thread."""
+
+from __future__ import annotations
+
+from gevent.queue import Full
+
+from gzmqsource._base.oneshot import Decision
+from gzmqsource.errors import SourceClosed
+from gzmqsource.transfer.message import Message
+
+
+class Putter(Decision):
+    """One message on its way into a lane, and the sender that may be waiting with it."""
+
+    __slots__ = ("awaited", "message")
+
+    def __init__(self, message: Message, awaited: bool) -> None:
+        super().__init__()
+        self.message = message
+        #: Whether a sender waits for the outcome.
+        self.awaited = awaited
+
+    def take(self) -> bool:
+        """Accept the message; False if its sender has withdrawn it."""
+        return self.decide("taken")
+
+    def refuse(self) -> bool:
+        """Turn the message away, for the outbox closes; False if its sender has withdrawn it."""
+        return self.decide("refused")
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait until the message is taken.
+
+        Raises
+        ------
+        gevent.queue.Full
+            *timeout*, in seconds, ran out; the message is withdrawn.
+        SourceClosed
+            The outbox was closed first.
+        """
+        try:
+            super().wait(timeout)
+        finally:
+            timed_out = self.decide("withdrawn")
+        if timed_out:
+            raise Full
+        if self.outcome == "refused":
+            raise SourceClosed("the source was closed while this message waited for room")
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether the sender has given up."""
+        return bool(self.outcome == "withdrawn")

@@ -1,0 +1,223 @@
+"""Taking messages from a socket and handing them to a handler, in bounded turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import gevent
+import zmq
+from gevent import GreenletExit, getcurrent
+from gevent.pool import Group, Pool
+
+from gzmqsource._base.deadline import Deadline
+from gzmqsource._base.event import Event
+from gzmqsource._socket.budget import let_io_in
+from gzmqsource._source import registry as census
+from gzmqsource._source.core import Core
+
+Handler = Callable[[list[Any]], object]
+
+
+class Limits(Protocol):
+    """The tunables of an intake; `gzmqsource.Source` documents them."""
+
+    max_batch: int
+    min_delay: float
+    max_delay: float
+
+
+def spawner(spawn: object) -> tuple[Callable[..., Any] | None, Pool | None]:
+    """Turn the ``spawn`` argument of a source into a spawn function and the pool that bounds it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is neither None, a positive int, a pool, nor a function such as `gevent.spawn`.
+    """
+    if spawn is None:
+        return None, None
+    if isinstance(spawn, int) and not isinstance(spawn, bool):
+        if spawn < 1:
+            raise ValueError(f"spawn={spawn}: a pool needs at least one greenlet")
+        spawn = Pool(spawn)
+    if isinstance(spawn, Group):
+        return spawn.spawn, spawn if isinstance(spawn, Pool) else None
+    if callable(spawn):
+        return spawn, None
+    raise TypeError(f"spawn={spawn!r}: use None, an int, a gevent Pool, or gevent.spawn")
+
+
+class Intake:
+    """The greenlet that reads, and the handlers that it feeds.
+
+    Parameters
+    ----------
+    core : Core
+        The socket that is read.
+    handle : callable
+        Is called with each message.
+    spawn : None, int, gevent.pool.Pool or callable
+        Where the handler runs, see `gzmqsource.Source`.
+    limits : Limits
+        The tunables.
+    """
+
+    def __init__(self, core: Core, handle: Handler, spawn: object, limits: Limits) -> None:
+        self._core = core
+        self._handle = census.instrumented(core, handle)
+        self._spawn, self._pool = spawner(spawn)
+        self._limits = limits
+        self._batch = 1
+        self._failures = 0
+        self._paused_after = 0
+        self._killed = False
+        self._handlers: set[Any] = set()
+        self._handler_ended = Event()
+        self._ending = Event()
+        self._greenlet = gevent.spawn(self._run)
+
+    def end(self) -> None:
+        """Read nothing more; what is in hand is still handed out."""
+        self._ending.set()
+
+    def finish(self, deadline: Deadline) -> bool:
+        """Wait until all that was read is handled; a handler that calls this does not count.
+
+        Returns
+        -------
+        bool
+            False if the deadline came first.
+        """
+        if getcurrent() is not self._greenlet:
+            self._greenlet.join(deadline.left())
+            if not self._greenlet.dead:
+                return False
+        self._handlers = {handler for handler in self._handlers if not handler.dead}
+        while len(self._handlers) > (getcurrent() in self._handlers):
+            self._handler_ended.clear()
+            if not self._handler_ended.wait(deadline.left()):
+                return False
+        return True
+
+    def kill(self) -> int:
+        """Kill the handlers that still run, and the intake; return how many messages that cost."""
+        self._killed = True
+        victims = {handler for handler in self._handlers if not handler.dead}
+        lost = len(victims)
+        if not self._greenlet.dead:
+            victims.add(self._greenlet)
+            lost += self._spawn is None  # it is inside the handler
+        for greenlet in victims - {getcurrent()}:
+            self._core.hub.loop.run_callback(greenlet.throw, GreenletExit)
+        return lost
+
+    def abandon(self) -> int:
+        """Give up what is in hand; return how many messages that were."""
+        self._ending.set()
+        abandoned = len(self._core.in_hand)
+        self._core.in_hand.clear()
+        return abandoned
+
+    @property
+    def _is_ending(self) -> bool:
+        return self._ending.is_set() or self._core.closed
+
+    def _run(self) -> None:
+        while self._core.in_hand or not self._is_ending:
+            if self._turn():
+                self._core.turns += 1
+                let_io_in(self._core.hub)
+            elif not self._is_ending:
+                self._core.readiness.wait_readable()
+                self._core.turn.renew()
+
+    def _turn(self) -> bool:
+        """Hand out messages; True if the turn's bound came before the end of what is there."""
+        in_hand, core = self._core.in_hand, self._core
+        while in_hand or self._take():
+            if core.transfer.turn_left <= 0 and core.turn.is_over():
+                # What is left in hand was too much for one turn: read less ahead.
+                self._batch = max(1, self._batch - len(in_hand))
+                return True
+            self._hand_out()
+            self._back_off()
+        return False
+
+    def _take(self) -> bool:
+        """Read a batch, once there is a use for it; False if there is none to be had."""
+        while not self._is_ending:
+            self._core.resumed.wait()
+            if self._pool is not None:
+                self._pool.wait_available()
+            if self._is_ending:
+                break
+            # No more than can be begun: what waits for a slot of the pool waits in libzmq.
+            room = self._batch
+            if self._pool is not None:
+                room = min(room, self._pool.free_count())
+            if room < 1 or not self._core.resumed.is_set():
+                continue  # while one was waited for, the other has changed
+            in_hand = self._core.in_hand
+            try:
+                self._core.receive(in_hand, room)
+            except (zmq.ZMQError, MemoryError) as error:
+                self._failures += 1
+                self._core.report(error, None)
+                self._back_off()
+                continue
+            in_hand.reverse()
+            if len(in_hand) == self._batch:
+                self._batch = min(2 * self._batch, self._limits.max_batch)
+            return bool(in_hand)
+        return False
+
+    def _hand_out(self) -> None:
+        """Hand out what is in hand, up to the end of the turn or an error."""
+        in_hand = self._core.in_hand
+        if self._spawn is not None:
+            self._core.transfer.hand_out(in_hand, self._begin_handler)
+            return
+        held = len(in_hand)
+        try:
+            # One try around the loop: with one for each message, and a call of `_run_handler`, a
+            # message of an empty handler took twice as long.
+            self._core.transfer.hand_out(in_hand, self._handle)
+        except BaseException as error:
+            if held - len(in_hand) > 1:
+                self._failures = 0
+            self._failed(error, self._core.transfer.in_handler)
+        else:
+            self._failures = 0
+
+    def _begin_handler(self, message: list[Any]) -> None:
+        assert self._spawn is not None
+        self._handlers.add(self._spawn(self._run_handler, message))
+
+    def _run_handler(self, message: list[Any]) -> None:
+        try:
+            self._handle(message)
+        except BaseException as error:
+            self._failed(error, message)
+        else:
+            self._failures = 0
+        finally:
+            if self._handlers:
+                self._handlers.discard(getcurrent())
+                self._handler_ended.set()
+
+    def _failed(self, error: BaseException, message: list[Any] | None) -> None:
+        """Take note of what a handler raised; `GreenletExit` ends it without a word."""
+        if not isinstance(error, GreenletExit):
+            self._failures += 1
+            self._core.report(error, message)
+        elif self._killed:
+            raise error
+
+    def _back_off(self) -> None:
+        """Pause after the second error in a row, and twice as long after each further one."""
+        if self._failures > 1 and self._failures != self._paused_after:
+            doublings = min(self._failures - 2, 30)
+            delay = self._limits.min_delay * 2**doublings
+            self._ending.wait(min(delay, self._limits.max_delay))
+        self._paused_after = self._failures

@@ -1,0 +1,107 @@
+"""The way into a source from anywhere: its own greenlets, other threads' hubs, native threads."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from gevent._hub_local import get_hub_if_exists
+
+from gzmqsource._base.deadline import check_timeout
+from gzmqsource._source.core import Core
+from gzmqsource.errors import SourceClosed
+from gzmqsource.transfer.message import AnyMessage
+
+
+class Sender:
+    """A handle that sends through a source, from any thread.
+
+    Handles are cheap and independent: give each thread its own `clone`. `gzmqsource.Source.sender`
+    makes the first. Messages of one thread keep their order.
+
+    Parameters
+    ----------
+    core : Core
+        What all handles and the source share.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._closed = False
+
+    def send(self, message: AnyMessage, block: bool = True, timeout: float | None = None) -> None:
+        """Queue one message for sending.
+
+        A waiting native thread blocks without its GIL, a waiting greenlet without its hub. If the
+        greenlet is killed while it waits, the message is withdrawn.
+
+        Parameters
+        ----------
+        message
+            As for `gzmqsource.Source.send`.
+        block : bool
+            Whether to wait for room.
+        timeout : float or None
+            Seconds to wait at most; None for ever.
+
+        Raises
+        ------
+        gevent.queue.Full
+            There was no room, or none within *timeout*.
+        TypeError, ValueError
+            *message* is not a message, or *timeout* is negative.
+        SourceClosed
+            This handle or the source is closed.
+        """
+        if self._closed:
+            raise SourceClosed(f"{self!r} is closed: clone a handle that is open")
+        core = self._core
+        if core.closed:
+            raise core.closed_error()
+        check_timeout(timeout)
+        if get_hub_if_exists() is core.hub:
+            core.send(message, block, timeout)
+        else:
+            core.outbox.post(core.outbox.checked(message), block, timeout, self._notify)
+
+    def send_nowait(self, message: AnyMessage) -> None:
+        """Queue one message without waiting; see `send`."""
+        self.send(message, block=False)
+
+    def clone(self) -> Sender:
+        """Give another handle on the same source.
+
+        Raises
+        ------
+        SourceClosed
+            This handle is closed.
+        """
+        if self._closed:
+            raise SourceClosed(f"{self!r} is closed: clone a handle that is open")
+        return type(self)(self._core)
+
+    def close(self) -> None:
+        """Close this handle. The source and the other handles go on; what it sent is sent."""
+        self._closed = True
+
+    @property
+    def closed(self) -> bool:
+        """Whether this handle was closed."""
+        return self._closed
+
+    def __enter__(self) -> Sender:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        return f"<{type(self).__name__} at {id(self):#x} {state}>"
+
+    def _notify(self) -> None:
+        self._core.hub.loop.run_callback_threadsafe(self._core.accept)

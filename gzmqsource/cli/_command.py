@@ -1,0 +1,45 @@
+"""The command itself: its verbs, each in a module that is imported when it is used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import click
+
+#: The verbs, and the modules where they are.
+_VERBS = {
+    "serve": "serve",
+    "send": "pipes",
+    "recv": "pipes",
+    "request": "pipes",
+    "proxy": "watch",
+    "monitor": "watch",
+    "top": "top",
+    "keygen": "tools",
+    "bench": "bench",
+    "doctor": "tools",
+}
+
+
+class _Verbs(click.Group):
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        if name not in _VERBS:
+            return None
+        command: Any = getattr(import_module(f"gzmqsource.cli._{_VERBS[name]}"), name)
+        return command  # type: ignore[no-any-return]
+
+
+@click.group(
+    cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(package_name="gzmqsource")
+def gzmqsource() -> None:
+    """ZeroMQ for gevent programs: serve, send, receive, and look inside.
+
+    \b
+    Exit status: 0 if all was done, 1 if something failed, 2 if the command was wrong.
+    """

@@ -1,0 +1,224 @@
+"""``serve``: the ready-made greenlet server."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+import gevent
+import gevent.monkey
+import zmq
+from rich.console import Console
+from rich.live import Live
+from rich.logging import RichHandler
+
+from gzmqsource._source.source import Source
+from gzmqsource.cli._sockets import RECEIVING, on_signals, socket_options, telling_errors, type_of
+from gzmqsource.workers import Responder
+
+_log = logging.getLogger("gzmqsource.serve")
+
+#: Seconds between two status lines, on a terminal and in a log.
+_LIVE, _LOGGED = 0.5, 60.0
+
+
+class Handler:
+    """The function that is served, from a module that can be loaded anew.
+
+    Parameters
+    ----------
+    target : str
+        ``module:function``.
+    timeout : float or None
+        Seconds that a call takes at most.
+    """
+
+    def __init__(self, target: str, timeout: float | None) -> None:
+        name, colon, attribute = target.partition(":")
+        if not (name and colon and attribute):
+            raise click.UsageError(f"{target!r}: the handler is module:function")
+        self._name, self._attribute, self._timeout = name, attribute, timeout
+        sys.path.insert(0, os.getcwd())
+        self._function = self._load(importlib.import_module)
+
+    def __call__(self, message: list[Any]) -> Any:
+        """Call the function."""
+        if self._timeout is None:
+            return self._function(message)
+        with gevent.Timeout(self._timeout):
+            return self._function(message)
+
+    def reload(self) -> None:
+        """Load the module anew; if that fails the old function goes on."""
+        try:
+            self._function = self._load(lambda name: importlib.reload(sys.modules[name]))
+        except (Exception, SystemExit) as error:
+            _log.error("the old code goes on: %s", error)
+        else:
+            _log.info("%s:%s was loaded anew", self._name, self._attribute)
+
+    def _load(self, load: Callable[[str], Any]) -> Callable[[Any], Any]:
+        try:
+            function: Any = load(self._name)
+        except ModuleNotFoundError as error:
+            if error.name != self._name:
+                raise
+            raise click.ClickException(f"there is no module {self._name!r} here") from error
+        for part in self._attribute.split("."):
+            if not hasattr(function, part):
+                raise click.ClickException(f"{self._name} has no {self._attribute}")
+            function = getattr(function, part)
+        if not callable(function):
+            raise click.ClickException(f"{self._name}:{self._attribute} cannot be called")
+        called: Callable[[Any], Any] = function
+        return called
+
+
+@click.command()
+@click.argument("handler", metavar="MODULE:FUNCTION")
+@socket_options("rep", ("rep", *RECEIVING))
+@click.option(
+    "--spawn",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="How many messages are handled at a time.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds that the handler has for a message.",
+)
+@click.option(
+    "--stop-timeout",
+    type=click.FloatRange(0),
+    default=30.0,
+    show_default=True,
+    help="Seconds within which what was accepted is finished, once told to stop.",
+)
+@click.option(
+    "--metrics",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="Serve Prometheus' numbers there, on the loopback interface.",
+)
+@click.option(
+    "--patch/--no-patch",
+    default=True,
+    show_default=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda _context, _option, patch: gevent.monkey.patch_all() if patch else None,
+    help="Whether blocking calls of the handler's modules are made cooperative first.",
+)
+def serve(
+    handler: str,
+    socket: dict[str, Any],
+    kind: str,
+    spawn: int,
+    timeout: float | None,
+    stop_timeout: float,
+    metrics: int | None,
+) -> None:
+    """Call MODULE:FUNCTION with each message, in greenlets.
+
+    With --type rep, router or dealer what it returns is the reply, to any REQ or DEALER. SIGTERM
+    and SIGINT stop: what was accepted is finished. SIGHUP loads the module anew.
+
+    \b
+    Example:
+      gzmqsource serve hello:answer --bind tcp://127.0.0.1:5557
+    """
+    console = Console(stderr=True)
+    _log_to(console)
+    served = Handler(handler, timeout)
+    if metrics is not None:
+        _serve_metrics(metrics)
+    server, source = _server(served, socket, kind, spawn)
+    told = gevent.event.Event()
+    on_signals(told.set, signal.SIGTERM, signal.SIGINT)
+    on_signals(served.reload, signal.SIGHUP)
+    server.start()
+    _log.info("%s: pid %d", source, os.getpid())
+    showing = gevent.spawn(_show, source, console)
+    told.wait()
+    showing.kill()
+    given_up: Any = server.stop(stop_timeout)
+    _log.info("stopped")
+    if given_up:
+        raise click.ClickException(f"not finished within {stop_timeout:g} s: {given_up}")
+
+
+def _server(handler: Handler, socket: dict[str, Any], kind: str, spawn: int) -> tuple[Any, Source]:
+    """Make what serves, and the source of it."""
+    with telling_errors(socket):
+        try:
+            if kind == "dealer":
+                responder = Responder(Source.open(zmq.DEALER, **socket), handler, spawn)
+            elif kind in ("rep", "router"):
+                responder = Responder.open(handler, spawn=spawn, **socket)
+            else:
+                source = Source.open(type_of(kind), handler, spawn=spawn, **socket)
+                return source, source
+            return responder, responder.source
+        except ValueError as error:
+            raise click.ClickException(str(error)) from error
+
+
+def _serve_metrics(port: int) -> None:
+    try:
+        from prometheus_client import make_wsgi_app
+
+        from gzmqsource.metrics import SourceCollector
+    except ImportError as error:
+        raise click.ClickException(
+            "--metrics needs more: pip install 'gzmqsource[metrics]'"
+        ) from error
+    from gevent.pywsgi import WSGIServer
+
+    SourceCollector()
+    server = WSGIServer(("127.0.0.1", port), make_wsgi_app(), log=None)
+    try:
+        server.start()
+    except OSError as error:
+        raise click.ClickException(f"--metrics {port}: {error.strerror}") from error
+
+
+def _log_to(console: Console) -> None:
+    """Log plainly, or above the live line of a terminal."""
+    if console.is_terminal:
+        handler: logging.Handler = RichHandler(console=console, show_path=False)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def _show(source: Source, console: Console) -> None:
+    """Show how it goes: live on a terminal, in the log otherwise."""
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+            for line in _lines(source, _LIVE):
+                live.update(line, refresh=True)
+    else:
+        for line in _lines(source, _LOGGED):
+            _log.info("%s", line)
+
+
+def _lines(source: Source, interval: float) -> Iterator[str]:
+    received = 0
+    while True:
+        gevent.sleep(interval)
+        stats = source.stats()
+        rate, received = (stats.received - received) / interval, stats.received
+        yield (
+            f"in {stats.received}, out {stats.sent}, {rate:.0f}/s, "
+            f"queued {stats.outbox_depth}, errors {stats.errors}"
+        )

@@ -1,0 +1,222 @@
+"""The options that sockets have in common, and what is made of them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import click
+import zmq
+import zmq.auth
+from gevent import signal_handler
+
+from gzmqsource._source.source import Source
+from gzmqsource.auth import Authenticator
+
+#: The types of sockets that send and receive as they like, and those that do one of the two.
+_BOTH = ("dealer", "router", "pair", "xsub", "xpub")
+SENDING, RECEIVING = ("push", "pub", *_BOTH), ("pull", "sub", *_BOTH)
+
+
+def _endpoints(_context: object, _option: object, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Check what libzmq does not: it takes the port 80000 for 14464."""
+    for value in values:
+        port = value.rpartition(":")[2]
+        if value.startswith("tcp://") and port.isdigit() and int(port) > 65535:
+            raise click.BadParameter(f"{value}: a port is at most 65535")
+    return values
+
+
+#: Who may come in, or how to be let in.
+_SECURITY = (
+    click.option(
+        "--plain-user",
+        metavar="NAME",
+        help="Who asks to be let in, with --plain-password; with --bind, who is let in.",
+    ),
+    click.option(
+        "--plain-password",
+        metavar="WORD",
+        envvar="GZMQSOURCE_PLAIN_PASSWORD",
+        show_envvar=True,
+    ),
+    click.option(
+        "--curve-key",
+        type=click.Path(exists=True, dir_okay=False),
+        help="The own secret key, as `gzmqsource keygen` makes it.",
+    ),
+    click.option(
+        "--curve-server-key",
+        type=click.Path(exists=True, dir_okay=False),
+        help="The public key of the server to connect to; without it, this is the server.",
+    ),
+    click.option(
+        "--curve-clients",
+        type=click.Path(exists=True, file_okay=False),
+        metavar="DIR",
+        help="Whose public keys, NAME.key, a server lets in; without it, all who know its own.",
+    ),
+)
+
+
+def security_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of PLAIN and CURVE to a verb, which gets them as a dict, ``security``."""
+
+    @functools.wraps(function)
+    def call(
+        plain_user: str | None,
+        plain_password: str | None,
+        curve_key: str | None,
+        curve_server_key: str | None,
+        curve_clients: str | None,
+        **rest: Any,
+    ) -> Any:
+        # What has no --bind of its own, a proxy, binds always.
+        security = _plain(plain_user, plain_password, bool(rest.get("bind", True)))
+        security |= _curve(curve_key, curve_server_key)
+        with _admitting(security, plain_user, plain_password, curve_clients):
+            return function(security=security, **rest)
+
+    for option in reversed(_SECURITY):
+        call = option(call)
+    return call
+
+
+def socket_options(
+    default: str | None, types: Sequence[str] = ()
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the options of a socket to a verb, which gets them as one dict, ``socket``."""
+    options = [
+        click.option(
+            "--bind",
+            multiple=True,
+            metavar="URL",
+            callback=_endpoints,
+            help="Where peers connect to.",
+        ),
+        click.option(
+            "--connect",
+            multiple=True,
+            metavar="URL",
+            callback=_endpoints,
+            help="Where a peer is bound.",
+        ),
+        click.option("--subscribe", multiple=True, metavar="TOPIC", help="Of a SUB; '' is all."),
+        click.option("--hwm", type=click.IntRange(0), help="Both high-water marks, in messages."),
+    ]
+    if default is not None:
+        options.append(
+            click.option(
+                "--type",
+                "kind",
+                type=click.Choice(types),
+                default=default,
+                show_default=True,
+                help="The type of the socket.",
+            )
+        )
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(
+            bind: tuple[str, ...],
+            connect: tuple[str, ...],
+            subscribe: tuple[str, ...],
+            hwm: int | None,
+            security: dict[str, Any],
+            **rest: Any,
+        ) -> Any:
+            if not bind and not connect:
+                raise click.UsageError("where to? --bind URL or --connect URL")
+            socket: dict[str, Any] = {"bind": bind, "connect": connect, **security}
+            if rest.get("kind", default) == "sub":
+                socket["subscribe"] = subscribe or ("",)
+            elif subscribe:
+                raise click.UsageError("--subscribe is for --type sub")
+            if hwm is not None:
+                socket |= {"sndhwm": hwm, "rcvhwm": hwm}
+            return function(socket=socket, **rest)
+
+        decorated = security_options(call)
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
+
+
+def _plain(user: str | None, password: str | None, serves: bool) -> dict[str, Any]:
+    if user is None:
+        return {}
+    if password is None:
+        raise click.UsageError("--plain-user needs --plain-password")
+    if serves:
+        return {"plain_server": True}
+    return {"plain_username": user.encode(), "plain_password": password.encode()}
+
+
+def _curve(key: str | None, server_key: str | None) -> dict[str, Any]:
+    if key is None:
+        if server_key is not None:
+            raise click.UsageError("--curve-server-key needs the own --curve-key")
+        return {}
+    try:
+        public, secret = zmq.auth.load_certificate(key)
+        options: dict[str, Any] = {"curve_publickey": public, "curve_secretkey": secret}
+        if secret is None:
+            raise click.UsageError(f"{key} has no secret key: use the file *.key_secret")
+        if server_key is None:
+            return options | {"curve_server": True}
+        return options | {"curve_serverkey": zmq.auth.load_certificate(server_key)[0]}
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+@contextlib.contextmanager
+def _admitting(
+    security: dict[str, Any], user: str | None, password: str | None, clients: str | None
+) -> Iterator[None]:
+    """Let in those of whom a server was told, and nobody else."""
+    with contextlib.ExitStack() as stack:
+        if clients is not None and "curve_server" not in security:
+            raise click.UsageError("--curve-clients is for a server: --curve-key alone")
+        if clients is not None or "plain_server" in security:
+            authenticator = Authenticator()
+            try:
+                if clients is not None:
+                    authenticator.configure_curve(location=clients)
+            except (OSError, ValueError) as error:
+                raise click.ClickException(str(error)) from error
+            if user is not None and password is not None:
+                authenticator.configure_plain(passwords={user: password})
+            stack.enter_context(authenticator)
+        yield
+
+
+def type_of(kind: str) -> int:
+    """Give the number of a type of socket."""
+    return int(getattr(zmq, kind.upper()))
+
+
+def open_source(kind: str, socket: dict[str, Any], handle: Any = None, **options: Any) -> Source:
+    """Make a source of the options; an error of libzmq is one of the command."""
+    with telling_errors(socket):
+        return Source.open(type_of(kind), handle, **socket, **options)
+
+
+@contextlib.contextmanager
+def telling_errors(socket: dict[str, Any]) -> Iterator[None]:
+    """Turn an error of libzmq into a line that names the endpoint."""
+    try:
+        yield
+    except zmq.ZMQError as error:
+        where = ", ".join([*socket["bind"], *socket["connect"]])
+        raise click.ClickException(f"{where}: {zmq.strerror(error.errno or 0)}") from error
+
+
+def on_signals(function: Callable[[], object], *numbers: int) -> None:
+    """Call a function in the hub when the process is told to stop."""
+    for number in numbers:
+        signal_handler(number, function)

@@ -1,0 +1,111 @@
+"""``proxy`` and ``monitor``: messages between two endpoints, and what happens to connections."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import signal
+from typing import Any
+
+import click
+import gevent
+import zmq
+from gevent.event import Event
+
+from gzmqsource.cli._sockets import (
+    RECEIVING,
+    SENDING,
+    on_signals,
+    open_source,
+    security_options,
+    socket_options,
+    telling_errors,
+)
+from gzmqsource.cli._work import Work
+from gzmqsource.monitor import Monitor
+from gzmqsource.proxy import Proxy
+
+#: Seconds that a proxy has to send what it has taken, once it was told to stop.
+_LAST_SECONDS = 30
+
+#: The types in front and at the back, by what passes.
+_PATTERNS = {
+    "requests": (zmq.ROUTER, zmq.DEALER),
+    "publications": (zmq.XSUB, zmq.XPUB),
+    "jobs": (zmq.PULL, zmq.PUSH),
+}
+
+
+@click.command()
+@click.argument("front")
+@click.argument("back")
+@click.option(
+    "--pattern",
+    type=click.Choice(list(_PATTERNS)),
+    default="requests",
+    show_default=True,
+    help="What passes.",
+)
+@security_options
+def proxy(front: str, back: str, pattern: str, security: dict[str, Any]) -> None:
+    """Pass messages between FRONT and BACK, where peers connect to.
+
+    Once told to stop it takes no more, and waits until what it had taken is sent, for half a minute
+    at most.
+
+    \b
+    Example:
+      gzmqsource proxy tcp://0.0.0.0:5557 tcp://0.0.0.0:5558
+    """
+    context: zmq.Context[Any] = zmq.Context.instance()
+    sockets = [context.socket(kind) for kind in _PATTERNS[pattern]]
+    for socket in sockets:
+        socket.linger = _LAST_SECONDS * 1000
+        for name, value in security.items():
+            setattr(socket, name, value)
+    try:
+        for socket, endpoint in zip(sockets, (front, back), strict=True):
+            with telling_errors({"bind": [endpoint], "connect": []}):
+                socket.bind(endpoint)
+    except click.ClickException:
+        for socket in sockets:
+            socket.close(0)
+        raise
+    told = Event()
+    on_signals(told.set, signal.SIGTERM, signal.SIGINT)
+    with Proxy(*sockets):
+        for socket in sockets:
+            click.echo(f"{socket.get(zmq.LAST_ENDPOINT).decode()} is served", err=True)
+        told.wait()
+    # The context ends when nothing is left to send.
+    gevent.get_hub().threadpool.apply(context.term)
+
+
+@click.command()
+@socket_options("dealer", sorted({*SENDING, *RECEIVING, "req", "rep"}))
+@click.option("--count", type=click.IntRange(1), help="Stop after so many events.")
+def monitor(socket: dict[str, Any], kind: str, count: int | None) -> None:
+    """Tell what happens to a socket's connections.
+
+    They are made, shake hands, fail, are lost: see zmq_socket_monitor(3).
+
+    \b
+    Example:
+      gzmqsource monitor --connect tcp://127.0.0.1:5557
+    """
+    # The monitor first, or the first events were over.
+    endpoints = {name: socket.pop(name) for name in ("bind", "connect")}
+    source = open_source(kind, {"bind": (), "connect": (), **socket}, linger=0)
+    with contextlib.closing(source), Monitor(source) as events:
+        with telling_errors(endpoints):
+            for endpoint in endpoints["bind"]:
+                source.socket.bind(endpoint)
+            for endpoint in endpoints["connect"]:
+                source.socket.connect(endpoint)
+        work = Work(_tell_all, events, count)
+    work.tell()
+
+
+def _tell_all(events: Monitor, count: int | None) -> None:
+    for event in itertools.islice(events, count):
+        click.echo(str(event))

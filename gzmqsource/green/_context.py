@@ -1,0 +1,51 @@
+"""`Context`: pyzmq's, whose termination waits in a native thread."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import gevent
+from gevent._hub_local import get_hub_if_exists
+from gevent.event import AsyncResult
+from zmq.sugar.context import Context as PlainContext
+
+from gzmqsource.green._socket import Socket
+
+_SocketT = TypeVar("_SocketT", bound=Socket[Any], covariant=True)
+
+
+class Context(PlainContext[_SocketT]):
+    """A `zmq.Context` that makes green sockets.
+
+    `term`, and so `destroy` and the end of a ``with`` block, wait in the hub's threadpool while
+    other greenlets run; who waits on a socket of it gets `zmq.ContextTerminated`, and has to
+    close it. If the greenlet is killed meanwhile, the termination goes on.
+    """
+
+    _socket_class: Any = Socket
+    _repr_cls = "zmq.green.Context"
+
+    #: Its own, or `instance` would give a plain context if there is one.
+    _instance: Any = None
+
+    #: Declared on the class, for pyzmq takes any other attribute for a context option.
+    _ending: AsyncResult[None] | None = None
+    _is_dropped = False
+
+    def term(self) -> None:
+        """Terminate the context; see `zmq.Context.term`."""
+        hub = get_hub_if_exists()
+        if self.closed:
+            return
+        if hub is None or hub.loop is None or gevent.getcurrent() is hub or self._is_dropped:
+            super().term()
+            return
+        if self._ending is None:
+            # libzmq's own call may be made once: who comes second waits for the first.
+            self._ending = hub.threadpool.spawn(super().term)
+        self._ending.get()
+
+    def __del__(self) -> None:
+        # The collector may run in any greenlet, so nothing may switch.
+        self._is_dropped = True
+        super().__del__()

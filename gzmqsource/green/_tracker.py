@@ -1,0 +1,34 @@
+"""`MessageTracker`: waits in the hub until libzmq is done with a zero-copy message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gevent
+import zmq
+from zmq.sugar.tracker import MessageTracker as PlainTracker
+
+from gzmqsource._base.deadline import Deadline
+
+
+class MessageTracker(PlainTracker):
+    """A `zmq.MessageTracker` whose `wait` lets other greenlets run."""
+
+    #: Seconds between two looks, since what it waits for is told to a native thread of pyzmq's,
+    #: which cannot wake a greenlet.
+    interval = 0.001
+
+    def wait(self, timeout: float | None = -1) -> Any:
+        """Wait until the message is done with; see `zmq.MessageTracker.wait`.
+
+        Raises
+        ------
+        zmq.NotDone
+            *timeout*, in seconds, ran out; None or a negative one is for ever.
+        """
+        deadline = Deadline(None if timeout is None or timeout < 0 else timeout)
+        while not self.done:
+            left = deadline.left()
+            if left == 0:
+                raise zmq.NotDone
+            gevent.sleep(self.interval if left is None else min(left, self.interval))
