@@ -23,7 +23,7 @@ from zmq.auth import CURVE_ALLOW_ANY, load_certificates
 from zmq.utils import z85
 
 from gzmqsource._base.deadline import Deadline
-from gzmqsource._base.warning import Notice
+from gzmqsource._base.warning import LimitedWarning
 from gzmqsource._source.flusher import Report
 from gzmqsource._source.source import Source
 from gzmqsource.errors import SourceClosed
@@ -36,7 +36,7 @@ _ENDPOINT = "inproc://zeromq.zap.01"
 
 _Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("gzmqsource.auth")
 
 
 class _Request(NamedTuple):
@@ -145,8 +145,8 @@ class Authenticator:
         self._pool = Pool(self.max_rules)
         self._source: Source | None = None
         self._accepted = self._postponed = 0
-        self._refused = Notice(_log, "a peer was kept out: %s")
-        self._malformed = Notice(_log, "a malformed ZAP request was dropped: %s")
+        self._refused = LimitedWarning(_log, "a peer was kept out: %s")
+        self._malformed = LimitedWarning(_log, "a malformed ZAP request was dropped: %s")
 
     def allow(self, *addresses: str) -> None:
         """Let in only peers from these IP addresses or networks, if they pass the rest.

@@ -20,9 +20,9 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from gzmqsource._base.oneshot import allocate_lock
-from gzmqsource._source import registry as census
-from gzmqsource._source.core import Core, State
-from gzmqsource._source.stats import Stats, snapshot
+from gzmqsource._source import registry as every_source
+from gzmqsource._source.registry import Registered
+from gzmqsource._source.stats import Stats
 
 #: The label of each number: the source's class, its socket's type, and its endpoint. Sources that
 #: have all three in common are added up.
@@ -89,7 +89,7 @@ class SourceCollector(Collector):
         handler_buckets: Sequence[float] = (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10),
         lateness_buckets: Sequence[float] = (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5),
     ) -> None:
-        if census.observer is not None:
+        if every_source.observer is not None:
             raise ValueError("the sources of this process have a SourceCollector already")
         self._registry = registry
         self._handler_buckets = sorted(handler_buckets)
@@ -97,10 +97,10 @@ class SourceCollector(Collector):
         self._lateness = _Histogram(sorted(lateness_buckets))
         # A collection may run in another thread while sources close in this one.
         self._folding = allocate_lock()
-        self._ended: list[Core] = []
+        self._ended: list[Registered] = []
         self._totals: Counter[tuple[str, _Labels]] = Counter()
         registry.register(self)
-        census.observer = self
+        every_source.observer = self
         self._ticked = time.perf_counter()
         self._ticker = gevent.get_hub().loop.timer(
             self.lateness_interval, self.lateness_interval, ref=False
@@ -109,14 +109,16 @@ class SourceCollector(Collector):
 
     def close(self) -> None:
         """Collect and measure nothing more; again it does nothing."""
-        if census.observer is self:
-            census.observer = None
+        if every_source.observer is self:
+            every_source.observer = None
             self._ticker.close()
             self._registry.unregister(self)
 
-    def instrument(self, core: Core, handle: Callable[[Any], object]) -> Callable[[Any], object]:
+    def instrument(
+        self, source: Registered, handle: Callable[[Any], object]
+    ) -> Callable[[Any], object]:
         """Give a handler that is timed."""
-        labels = _labels(core)
+        labels = _labels(source)
         histogram = self._handlers.setdefault(labels, _Histogram(self._handler_buckets))
         observe, clock = histogram.observe, time.perf_counter
 
@@ -129,9 +131,9 @@ class SourceCollector(Collector):
 
         return timed
 
-    def closed(self, core: Core) -> None:
+    def closing(self, source: Registered) -> None:
         """Keep what a source has counted."""
-        self._ended.append(core)
+        self._ended.append(source)
         # Not if a collection runs, which does it: it may be this very thread's.
         if len(self._ended) > self.max_ended and self._folding.acquire(False):
             try:
@@ -143,20 +145,18 @@ class SourceCollector(Collector):
         """Give the numbers of now; in any thread."""
         with self._folding:
             # In this order: one that closes meanwhile is found in one of them, or in both.
-            cores = [core for ref in census.live.valuerefs() if (core := ref()) is not None]
-            live = {
-                id(core): core
-                for core in cores
-                if core.state is not State.CLOSED and not core.readiness.forked
-            }
-            ended = {id(core): core for core in list(self._ended)}
+            sources = [
+                source for ref in every_source.live.valuerefs() if (source := ref()) is not None
+            ]
+            live = {id(source): source for source in sources if not source.closed}
+            ended = {id(source): source for source in list(self._ended)}
             counters = self._totals.copy()
-            for core in (live | ended).values():
-                _count(snapshot(core), _labels(core), counters)
+            for source in (live | ended).values():
+                _count(source.snapshot(), _labels(source), counters)
             self._fold(len(ended))
         gauges: dict[tuple[str, _Labels], float] = {}
-        for core in live.values():
-            _gauge(snapshot(core), _labels(core), gauges)
+        for source in live.values():
+            _gauge(source.snapshot(), _labels(source), gauges)
         return [
             *_families(CounterMetricFamily, _COUNTERS, counters),
             *_families(GaugeMetricFamily, _GAUGES, gauges),
@@ -165,12 +165,12 @@ class SourceCollector(Collector):
         ]
 
     def __repr__(self) -> str:
-        state = "open" if census.observer is self else "closed"
+        state = "open" if every_source.observer is self else "closed"
         return f"<{type(self).__name__} {state}>"
 
     def _fold(self, ended: int) -> None:
-        for core in self._ended[:ended]:
-            _count(snapshot(core), _labels(core), self._totals)
+        for source in self._ended[:ended]:
+            _count(source.snapshot(), _labels(source), self._totals)
         del self._ended[:ended]
 
     def _tick(self) -> None:
@@ -200,8 +200,8 @@ class _Histogram:
         return [(name, sum(counts[: index + 1])) for index, name in enumerate(names)]
 
 
-def _labels(core: Core) -> _Labels:
-    return core.name, core.kind.name, core.endpoint
+def _labels(source: Registered) -> _Labels:
+    return source.name, source.kind.name, source.endpoint
 
 
 def _count(stats: Stats, labels: _Labels, counters: Counter[tuple[str, _Labels]]) -> None:

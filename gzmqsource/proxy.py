@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import functools
 import itertools
 import operator
@@ -16,21 +17,32 @@ from zmq.backend import proxy_steerable
 from zmq.sugar.context import Context as PlainContext
 from zmq.sugar.socket import Socket as PlainSocket
 
-from gzmqsource._socket.view import OwnedSocket
+from gzmqsource._base.threads import NativeThread
+from gzmqsource._socket.loops import run_loop
+from gzmqsource._socket.view import check_is_free
 from gzmqsource._source.source import Source
 from gzmqsource.errors import SourceClosed
-from gzmqsource.green._device import NativeThread, pass_on
 
 _serial = itertools.count()
 
-#: What tells the thread to go on after a pause; anything else ends it.
+#: What has the thread go on after a pause; anything else ends it.
 _GO_ON = b"go on"
 
-#: What the thread says when libzmq's loop begins anew, without its numbers.
+#: What the thread sends when libzmq's loop begins anew, without its numbers.
 _BEGUN = b"begun"
 
-#: What the thread says last; libzmq's own replies are empty, or eight numbers.
+#: What the thread sends last; libzmq's own replies are empty, or eight numbers.
 _ENDED = b"ended"
+
+
+class _State(enum.Enum):
+    """Where a proxy is in its life."""
+
+    NEW = "not started"  #: its sockets are the caller's
+    RUNNING = "running"  #: passes messages
+    PAUSED = "paused"  #: has left libzmq's loop, and can enter it again
+    STOPPING = "stopping"  #: was told to end
+    ENDED = "ended"  #: its thread has ended, and its sockets are closed
 
 
 class ProxyStats(NamedTuple):
@@ -93,10 +105,7 @@ class Proxy:
     ) -> None:
         self._sockets = [frontend, backend, *([] if capture is None else [capture])]
         for socket in self._sockets:
-            if not isinstance(socket, PlainSocket):
-                raise TypeError(f"{socket!r}: a proxy passes messages between zmq sockets")
-            if isinstance(socket, OwnedSocket) or "close" in vars(socket):
-                raise ValueError(f"{socket!r} belongs to a source or a proxy already")
+            check_is_free(socket, "a proxy passes messages between zmq sockets")
         self._thread = NativeThread(self._run)
         self._inner: Any = None
         self._control: Source | None = None
@@ -110,7 +119,7 @@ class Proxy:
     @property
     def running(self) -> bool:
         """Whether it was started and has not ended, paused or not."""
-        return self._thread.is_alive()
+        return self._state not in (_State.NEW, _State.ENDED)
 
     def start(self) -> None:
         """Begin to pass messages.
@@ -120,7 +129,7 @@ class Proxy:
         SourceClosed
             It was started before.
         """
-        if self._control is not None:
+        if self._state is not _State.NEW:
             raise SourceClosed(f"{self!r} was started before: make a new one")
         context = self._sockets[0].context
         address = f"inproc://gzmqsource-proxy-{next(_serial)}"
@@ -222,18 +231,22 @@ class Proxy:
         self.stop()
 
     def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._state.value}>"
+
+    @property
+    def _state(self) -> _State:
         if self._control is None:
-            state = "not started"
-        elif not self.running:
-            state = "ended"
-        else:
-            state = "running" if self._paused is None else "paused"
-        return f"<{type(self).__name__} {state}>"
+            return _State.NEW
+        if not self._thread.is_alive():
+            return _State.ENDED
+        if self._stopping:
+            return _State.STOPPING
+        return _State.RUNNING if self._paused is None else _State.PAUSED
 
     def _control_source(self) -> Source:
         if self._control is None:
             raise SourceClosed(f"{self!r}: start it first")
-        if self._stopping or not self.running:
+        if self._state in (_State.STOPPING, _State.ENDED):
             self.join(0)
             raise SourceClosed(f"{self!r} has ended, or is about to")
         return self._control
@@ -261,7 +274,7 @@ class Proxy:
             self._replies.popleft().set(self._total)
 
     def _ended(self, control: Source) -> None:
-        """Tell everybody who waits for a reply that there will be none."""
+        """Fail every greenlet that waits for a reply: there will be none."""
         error = self._thread.error or SourceClosed(f"{self!r} has ended")
         while self._replies:
             self._replies.popleft().set_exception(error)
@@ -284,7 +297,7 @@ class Proxy:
         """Run libzmq's loop until it is told to end."""
         frontend, backend, *rest = self._sockets
         capture = rest[0] if rest else None
-        pass_on(
+        run_loop(
             lambda: proxy_steerable(frontend, backend, capture, self._inner),
             self._sockets,
             lambda: PlainSocket.send(self._inner, _BEGUN),

@@ -23,8 +23,7 @@ from gevent.hub import get_hub
 from gevent.monkey import get_original
 from zmq.backend import Socket as BackendSocket
 
-from gzmqsource._source import registry as census
-from gzmqsource._source.core import State
+from gzmqsource._source import registry
 from gzmqsource._source.source import Source
 from gzmqsource.transfer.message import AnyMessage
 
@@ -194,9 +193,7 @@ class _Census:
             if isinstance(each, gevent.Greenlet) and not each.dead
         }
         self.sources = {
-            key: repr(core)
-            for key, core in list(census.live.items())
-            if core.state is not State.CLOSED and not core.readiness.forked
+            key: repr(core) for key, core in list(registry.live.items()) if not core.closed
         }
 
     def beyond(self, before: _Census) -> list[str]:

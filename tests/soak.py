@@ -26,7 +26,8 @@ from gevent.queue import Empty
 from helpers import endpoint_of
 from rich.console import Console
 
-from gzmqsource import Source, SourceClosed, census, green
+from gzmqsource import Source, SourceClosed, green
+from gzmqsource._source import registry
 from gzmqsource.testing import all_blocked, no_leaks
 from gzmqsource.workers import Requester, Responder
 
@@ -169,7 +170,7 @@ class Soak:
                 int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4096,
                 len(os.listdir("/proc/self/fd")),
                 sum(not each.dead for each in greenlets),
-                len(census.live),
+                len(registry.live),
                 get_hub().loop.activecnt,
                 statistics.median(latencies),
                 self.messages,

@@ -362,13 +362,13 @@ def test_many_calls_in_one_turn_of_the_hub_share_one_look(context, endpoint):
         waiting = gevent.spawn(source.recv)
         all_blocked()
         looks = itertools.count()
-        events = source._core.readiness._events
+        events = source._core.socket.readiness._events
 
         def counted():
             next(looks)
             return events()
 
-        source._core.readiness._events = counted
+        source._core.socket.readiness._events = counted
         for _ in range(100):
             source.socket.get(zmq.RCVHWM)
         all_blocked()

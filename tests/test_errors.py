@@ -11,6 +11,7 @@ import zmq
 from helpers import closing, endpoint_of
 
 from gzmqsource import SendError, Source
+from gzmqsource._source.flusher import OutboxFlusher
 from gzmqsource.testing import all_blocked, wait_until
 
 SPAWNS = {
@@ -505,9 +506,8 @@ def test_a_want_of_memory_ends_neither_the_intake_nor_the_flushing(context, monk
     sender = Source.open(zmq.PUSH, context=context, linger=0, on_error=receiver.report)
     with closing(receiver, sender):
         monkeypatch.setattr(receiver._core, "receive", failing_once(receiver._core.receive))
-        outflow = sender._core.outflow
-        monkeypatch.setattr(outflow, "_send_queued", failing_once(outflow._send_queued))
-        monkeypatch.setattr(outflow, "pause", 0.001)
+        monkeypatch.setattr(OutboxFlusher, "attempt", failing_once(OutboxFlusher.attempt))
+        monkeypatch.setattr(OutboxFlusher, "pause", 0.001)
         receiver.start()
         sender.send(b"x")
         sender.socket.connect("inproc://memory")
@@ -520,7 +520,7 @@ def test_a_flusher_that_could_not_begin_has_a_successor(context):
     sender = Source.open(zmq.PUSH, context=context, linger=0, outbox=1)
     with closing(receiver, sender):
         sender.send(b"x")
-        sender._core.outflow._flusher.kill()  # before it has run, as a want of memory does
+        sender._core.socket.flusher.kill()  # before it has run, as a want of memory does
         all_blocked()
         sender.socket.connect("inproc://memory")
         sender.send(b"y", timeout=5)

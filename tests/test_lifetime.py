@@ -103,7 +103,7 @@ def test_a_source_collected_in_another_thread_closes_its_socket(context, waited)
     raw = context.socket(zmq.PULL)
     held = [Source(raw)]
     if waited:
-        assert held[0]._core.readiness.wait_readable(0.01) is False
+        assert held[0]._core.socket.readiness.wait_readable(0.01) is False
     with pytest.warns(ResourceWarning, match="unclosed"):
         in_thread(held.clear)
     assert raw.closed
@@ -133,7 +133,7 @@ def test_a_source_that_failed_to_open_leaves_nothing(context):
 
 def test_closing_stops_the_watcher_then_wakes_who_waits_then_closes_the_socket(context):
     source = Source.open(zmq.PULL, context=context)
-    readiness, raw = source._core.readiness, source._core.raw
+    readiness, raw = source._core.socket.readiness, source._core.raw
     waiting = gevent.spawn(source.recv)
     all_blocked()
     order = []

@@ -12,7 +12,7 @@ from gevent.queue import Empty
 from helpers import closing, pair_of, python_process
 
 from gzmqsource import Source
-from gzmqsource._socket.budget import let_io_in
+from gzmqsource._socket.budget import yield_to_io
 from gzmqsource.testing import all_blocked
 
 
@@ -24,7 +24,7 @@ def pulled(context, endpoint):
 
 
 def watcher_of(source):
-    return source._core.readiness._watcher
+    return source._core.socket.readiness._watcher
 
 
 def active_watchers():
@@ -126,14 +126,14 @@ def test_waiting_ends_with_empty_when_the_time_is_over(pulled, timeout):
     receiver, sender = pulled
     with pytest.raises(Empty):
         receiver.recv(timeout=timeout)
-    assert receiver._core.readiness.waiting == 0
+    assert receiver._core.socket.readiness.waiting == 0
     sender.send(b"message")
     assert receiver.recv(timeout=5) == [b"message"]
 
 
 def test_a_timeout_is_told_apart_from_an_edge(pulled):
     receiver, sender = pulled
-    readiness = receiver._core.readiness
+    readiness = receiver._core.socket.readiness
     sender.send(b"message")
     receiver.recv(timeout=5)
     receiver.socket.get(zmq.EVENTS)  # the edges of connecting are spent
@@ -153,7 +153,7 @@ def test_a_killed_reader_leaves_the_queue_and_the_message_to_the_next(pulled, ki
     readers = [gevent.spawn(receiver.recv, timeout=5) for _ in range(3)]
     all_blocked()
     readers.pop(killed).kill()
-    assert receiver._core.readiness.waiting == 2
+    assert receiver._core.socket.readiness.waiting == 2
     for number in range(2):
         sender.send(b"%d" % number)
     assert [reader.get() for reader in readers] == [[b"0"], [b"1"]]
@@ -203,7 +203,7 @@ def test_a_foreign_timeout_around_a_receive_loses_nothing(pulled):
     receiver, sender = pulled
     with pytest.raises(gevent.Timeout), gevent.Timeout(0.01):
         receiver.recv()
-    assert receiver._core.readiness.waiting == 0
+    assert receiver._core.socket.readiness.waiting == 0
     sender.send(b"message")
     assert receiver.recv(timeout=5) == [b"message"]
 
@@ -227,11 +227,11 @@ def test_the_watcher_runs_only_while_somebody_waits(pulled):
 def test_a_waiting_reader_makes_one_watcher_and_no_timer(pulled, monkeypatch):
     receiver, _ = pulled
     made = []
-    monkeypatch.setattr("gzmqsource._socket.readiness.Waiter", lambda hub: Waiter())
-    monkeypatch.setattr(receiver._core.readiness, "hub", SpiedHub(made))
-    readers = [gevent.spawn(receiver._core.readiness.wait_readable) for _ in range(3)]
+    monkeypatch.setattr("gzmqsource._base.waiters.Waiter", lambda hub: Waiter())
+    monkeypatch.setattr(receiver._core.socket.readiness, "hub", SpiedHub(made))
+    readers = [gevent.spawn(receiver._core.socket.readiness.wait_readable) for _ in range(3)]
     all_blocked()
-    assert receiver._core.readiness.waiting == 3
+    assert receiver._core.socket.readiness.waiting == 3
     gevent.killall(readers)
     assert made == ["io"]
 
@@ -301,7 +301,7 @@ def test_let_io_in_lets_other_io_in():
         for turn in range(1, 102):
             if turn % 10 == 0:
                 os.write(writing, b"x")
-            let_io_in(get_hub())
+            yield_to_io(get_hub())
     late = [turn - 10 * (number + 1) for number, turn in enumerate(seen)]
     assert len(late) == 10
     assert max(late) <= 1

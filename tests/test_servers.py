@@ -106,7 +106,7 @@ def test_a_locust_master_and_two_workers_count_every_request(tmp_path):
             assert [one.wait() for one in (process, *workers)] == [0, 0, 0]
     results = {path.name: json.loads(path.read_text()) for path in tmp_path.glob("*Runner*")}
     assert len(results) == 3
-    assert {module for _, _, module in results.values()} == {"gzmqsource.green._context"}
+    assert {module for _, _, module in results.values()} == {"gzmqsource.green"}
     made = sum(done for name, (done, _, _) in results.items() if name.startswith("Worker"))
     (counted,) = (total for name, (_, total, _) in results.items() if name.startswith("Master"))
     assert made > 100
@@ -165,7 +165,7 @@ def test_zerorpc_calls_heartbeats_and_streams_complete(tmp_path):
     for name, program in (("server", RPC_SERVER), ("client", RPC_CLIENT)):
         (tmp_path / f"{name}.py").write_text(program)
     with running([*PATCHED, str(tmp_path / "server.py")]) as server:
-        endpoint = match(server, r"gzmqsource\.green\._socket (tcp:\S+)")[1].rstrip("\0")
+        endpoint = match(server, r"gzmqsource\.green (tcp:\S+)")[1].rstrip("\0")
         with running([*PATCHED, str(tmp_path / "client.py"), endpoint]) as client:
             match(client, "complete")
             with gevent.Timeout(10):
@@ -260,5 +260,5 @@ def test_flask_asks_a_backend_in_each_request(tmp_path, backend, command):
         asking = [gevent.spawn(get, port, number) for number in range(200)]
         answers = [greenlet.get(timeout=30) for greenlet in asking]
     assert [int(double) for _, double, _ in answers] == [2 * number for number in range(200)]
-    assert {module for _, _, module in answers} == {"gzmqsource.green._socket"}
+    assert {module for _, _, module in answers} == {"gzmqsource.green"}
     assert len({pid for pid, _, _ in answers}) == (2 if "gunicorn" in command else 1)

@@ -119,7 +119,7 @@ def dying(monkeypatch):
         made.append(self._send)
 
     monkeypatch.setattr(PureTransfer, "__init__", init)
-    monkeypatch.setattr("gzmqsource.transfer._class", PureTransfer)
+    monkeypatch.setattr("gzmqsource.transfer._native", None)
     return made
 
 

@@ -1,4 +1,4 @@
-"""Timeouts: one check of what a caller gives, and one deadline over several waits."""
+"""Timeouts: one check of what a caller passes, and one deadline over several waits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Deadline:
         self._at = None if timeout is None else time.monotonic() + timeout
 
     def left(self) -> float | None:
-        """Give the seconds that are left: 0.0, or at least `resolution`; None for ever."""
+        """Return the seconds that are left: 0.0, or at least `resolution`; None for ever."""
         if self._at is None:
             return None
         left = self._at - time.monotonic()

@@ -1,4 +1,4 @@
-"""An event that nobody waits for while it is set."""
+"""An event on which no greenlet waits while it is set."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from gevent import event
 class Event(event.Event):
     """A `gevent.event.Event` whose `wait` returns at once if it is set.
 
-    gevent's, being fair, lets who comes while others are about to be notified wait behind them. If
-    the others are killed or time out before that, it never wakes the one who came, timeout or not
-    (seen in gevent 26.9).
+    gevent's event is fair: a greenlet that calls `wait` while others are about to be notified
+    waits behind them. If the others are killed or time out before that, gevent never wakes the
+    late one, timeout or not (seen in gevent 26.9).
     """
 
     __slots__ = ()
 
     def wait(self, timeout: float | None = None) -> bool:  # type: ignore[override]
-        """Wait until it is set; False if *timeout*, in seconds, ran out."""
+        """Wait until it is set; return False if *timeout*, in seconds, ran out."""
         return self.is_set() or bool(super().wait(timeout))

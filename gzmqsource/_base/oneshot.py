@@ -1,4 +1,4 @@
-"""Something that one thread decides, and a greenlet or a native thread of another waits for."""
+"""A value that one thread sets, and that a greenlet or a native thread of another waits for."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from gevent.monkey import get_original
 allocate_lock = get_original("_thread", "allocate_lock")
 
 
-class Decision:
-    """What is decided once, by whoever comes first.
+class OneShot:
+    """A value that is set once, by whichever thread comes first.
 
-    The lock decides between the hub that has an outcome, and the one who waits, whose patience
-    ends at the same moment: exactly one of them wins.
+    The lock decides between the hub that sets an outcome and the waiter whose timeout ends at the
+    same moment: exactly one of them wins.
     """
 
-    __slots__ = ("_lock", "_wake", "outcome")
+    __slots__ = ("_lock", "_wake", "value")
 
     def __init__(self) -> None:
-        #: What was decided; None until then.
-        self.outcome: Any = None
+        #: What was set; None until then.
+        self.value: Any = None
         self._lock = allocate_lock()
         self._wake: Callable[[], object] | None = None
 
-    def decide(self, outcome: object) -> bool:
-        """Decide, and wake who waits; False if it was decided before."""
+    def set(self, value: object) -> bool:
+        """Set the value and wake the waiter; return False if a value was set before."""
         with self._lock:
-            if self.outcome is not None:
+            if self.value is not None:
                 return False
-            self.outcome = outcome
-            # Under the lock, for who waits may be about to close what wakes it.
+            self.value = value
+            # Under the lock, for the waiter may be about to close what wakes it.
             if self._wake is not None:
                 self._wake()
         return True
 
     def wait(self, timeout: float | None) -> None:
-        """Wait until it is decided, or *timeout* in seconds has passed.
+        """Wait until the value is set, or *timeout* in seconds has passed.
 
         A native thread blocks without its GIL, a greenlet without its hub.
         """
@@ -51,10 +51,10 @@ class Decision:
             self._pause_greenlet(hub, timeout)
 
     def _wake_with(self, wake: Callable[[], object] | None) -> bool:
-        """Set what wakes the one who waits; False if the outcome is already there."""
+        """Set the function that wakes the waiter; return False if the value is already there."""
         with self._lock:
             self._wake = wake
-            return self.outcome is None
+            return self.value is None
 
     def _pause_thread(self, timeout: float | None) -> None:
         gate = allocate_lock()

@@ -6,7 +6,7 @@ import logging
 import time
 
 
-class Notice:
+class LimitedWarning:
     """A count, and a warning that is logged at once and then once in `interval` at most.
 
     Parameters
@@ -29,7 +29,7 @@ class Notice:
         self._quiet_until = float("-inf")
 
     def __call__(self, detail: object) -> None:
-        """Take note of one more."""
+        """Count one more, and log it if the last line is old enough."""
         self.count += 1
         now = time.monotonic()
         if now >= self._quiet_until:

@@ -1,15 +1,16 @@
-"""Bounded turns: who need not wait lets other I/O in, from time to time and at the right price."""
+"""Bounded turns: a greenlet that need not wait yields to other I/O once its budget is spent."""
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
-from gzmqsource.transfer import Transfer
+from gzmqsource.transfer import Allowance
+
+__all__ = ["Budget", "yield_to_io"]
 
 
-def let_io_in(hub: Any) -> None:
-    """Yield so that I/O of this hub, not only its callbacks, has a turn.
+def yield_to_io(hub: Any) -> None:
+    """Yield so that the I/O of this hub, not only its callbacks, has a turn.
 
     ``gevent.sleep(0)`` does not: the hub goes on running callbacks before it polls. With one
     greenlet yielding that way every 20 us, other I/O was late by a median of 164 ms; with a
@@ -20,76 +21,60 @@ def let_io_in(hub: Any) -> None:
         hub.wait(timer)
 
 
-class Turn:
-    """How long one source has kept the hub from polling.
+class Budget(Allowance):
+    """How long one socket may keep the hub from polling.
 
-    A timer of 0 seconds is started with each turn. It fires once the hub has polled, so while it
-    is still active nobody else's I/O has been looked at, and when it is not the turn is a new one.
+    A timer of 0 seconds is started with each slice. It fires once the hub has polled, so while it
+    is active no other I/O has been looked at since, and when it is not, the next slice is due.
 
     Parameters
     ----------
     hub : gevent.hub.Hub
-        The hub of the source.
-    transfer : Transfer
-        Of the source; it is granted what is left of the turn.
+        The hub of the socket.
     max_messages : int
-        The most messages of one turn.
+        The most messages of one slice.
     max_seconds : float
         Its longest time in seconds.
     """
 
-    __slots__ = (
-        *("_before", "_closed", "_ends", "_granted", "_hub", "_left"),
-        *("_max_messages", "_max_seconds", "_renewal", "_timer", "_transfer", "stride"),
-    )
+    __slots__ = ("_closed", "_hub", "_max_messages", "_max_seconds", "_timer", "stops")
 
-    #: The most messages between two looks at the clock: a look costs as much as half a message.
-    max_stride = 32
+    #: How many messages pass after a wait before it is asked whether the hub has polled since.
+    after_wait = 32
 
-    def __init__(self, hub: Any, transfer: Transfer, max_messages: int, max_seconds: float) -> None:
-        #: How many messages may pass until `is_over` is asked again: few while they take their
-        #: time, and one to begin with.
-        self.stride = 1
+    def __init__(self, hub: Any, max_messages: int, max_seconds: float) -> None:
+        super().__init__()
+        #: How many slices were spent with more to do.
+        self.stops = 0
         self._hub = hub
-        self._transfer = transfer
         self._max_messages = max_messages
         self._max_seconds = max_seconds
-        self._renewal = min(self.max_stride, max_messages)
         self._timer: Any = None
         self._closed = False
-        self._left = self._granted = 0
-        self._before = self._ends = 0.0
 
-    def is_over(self, messages: int = 0) -> bool:
-        """Count messages, and tell whether other I/O must be let in now.
+    def exhausted(self) -> bool:
+        """Return whether other I/O must be let in now; to be called when nothing is `left`.
 
-        If not, the transfer is granted what is left of the turn. What is in hand after the end of
-        the source goes on without turns.
+        If the hub has polled since the slice began, the next one begins. What is prefetched when
+        the socket closes is handled without a budget.
         """
         if self._closed:
-            self._transfer.grant(self.max_stride, self.max_stride, self._max_seconds)
+            self.refill(self.after_wait, self._max_seconds)
             return False
-        now = time.monotonic()
-        if self._timer is None or not self._timer.active:
-            self._begin(now)
-        # Long strides for quick messages; a slow one is the last before the next look.
-        quick = now - self._before < self._max_seconds / 8
-        self._before = now
-        self._left -= messages + self._granted - self._transfer.turn_left
-        self.stride = max(1, min(2 * self.stride, self.max_stride, self._left)) if quick else 1
-        if now >= self._ends or self._left <= 0:
-            self._granted = self._transfer.turn_left = 0
-            return True
-        self._granted = self._transfer.grant(self._left, self.stride, self._ends - now)
-        return False
+        if self._timer is None:
+            self._timer = self._hub.loop.timer(0, ref=False)
+        if not self._timer.active:
+            self._timer.start(_do_nothing)
+            self.refill(self._max_messages, self._max_seconds)
+        return self.left <= 0
 
-    def renew(self) -> None:
-        """Begin without a timer, right after a wait: the hub has just polled.
+    def restart(self) -> None:
+        """Begin a short slice without a timer, right after a wait: the hub has just polled.
 
-        Most who wait take a message or two and wait again, and a timer would cost them a turn of
-        the loop.
+        Most greenlets that wait take a message or two and wait again, and a timer would cost them
+        a turn of the loop.
         """
-        self._granted = self._transfer.grant(self._renewal, self.stride, self._max_seconds / 8)
+        self.refill(min(self.after_wait, self._max_messages), self._max_seconds / 8)
 
     def close(self) -> None:
         """Close the timer for good: libuv crashes if one is collected while it is active."""
@@ -98,15 +83,6 @@ class Turn:
             self._timer.close()
             self._timer = None
 
-    def _begin(self, now: float) -> None:
-        if self._timer is None:
-            self._timer = self._hub.loop.timer(0, ref=False)
-        self._timer.start(_nothing)
-        self._before = now
-        self._ends = now + self._max_seconds
-        self._left = self._max_messages
-        self._granted = self._transfer.turn_left = 0
 
-
-def _nothing() -> None:
-    """Fire; that the timer is no longer active is all that is wanted of it."""
+def _do_nothing() -> None:
+    """Fire: all that counts is that the timer is not active any more."""

@@ -1,12 +1,12 @@
 """Waiting until libzmq has let go of a socket.
 
 ``zmq_close`` returns at once; libzmq goes on sending what it holds for ``ZMQ_LINGER``, and pyzmq
-does not wait for that when the interpreter exits. A socket's monitor says ``MONITOR_STOPPED`` when
-the socket is gone for good, which is when all it held was sent or given up.
+does not wait for that when the interpreter exits. A socket's monitor reports ``MONITOR_STOPPED``
+when the socket is gone for good, which is when all it held was sent or given up.
 
 That event must find its reader: libzmq sends it without a time limit, on the thread that releases
-closed sockets, and if nobody is there no socket of the context is released any more. So who does
-not wait to the end leaves the reader to a thread, which no hub can hold up.
+closed sockets, and if nothing reads it no socket of the context is released any more. So a greenlet
+that does not wait to the end leaves the reader to a thread, which no hub can hold up.
 """
 
 from __future__ import annotations
@@ -16,14 +16,11 @@ import itertools
 from typing import Any
 
 import zmq
-from gevent.monkey import get_original
 from zmq.backend import zmq_poll
 from zmq.sugar.socket import Socket as PlainSocket
 
-from gzmqsource._socket.readiness import Readiness
-from gzmqsource.transfer import transfer_for
-
-_start_thread = get_original("_thread", "start_new_thread")
+from gzmqsource._base.threads import start_thread
+from gzmqsource._socket.hub_socket import HubSocket
 
 _serial = itertools.count()
 
@@ -57,20 +54,17 @@ def close_and_wait(socket: zmq.Socket[Any], timeout: float | None) -> None:
     except BaseException:
         monitor.close()
         raise
-    transfer = transfer_for(monitor)
-    readiness = Readiness(monitor, transfer.events)
+    waited_for = HubSocket(monitor)
     socket.close(linger)
     stopped: list[list[bytes]] = []
     try:
-        transfer.receive(stopped, 1, 1)
-        while not stopped and readiness.wait_readable(timeout):
-            transfer.receive(stopped, 1, 1)
+        waited_for.receive(stopped, 1, 1)
+        while not stopped and waited_for.wait_readable(timeout):
+            waited_for.receive(stopped, 1, 1)
     finally:
-        readiness.close()
-        if stopped:
-            monitor.close()
-        else:
-            _start_thread(_close_once_stopped, (monitor,))
+        waited_for.release(
+            monitor.close if stopped else lambda: start_thread(_close_once_stopped, (monitor,))
+        )
 
 
 def _close_once_stopped(monitor: zmq.Socket[Any]) -> None:

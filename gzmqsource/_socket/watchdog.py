@@ -1,9 +1,9 @@
 """``GZMQSOURCE_DEBUG=1``: report each edge that was eaten behind a source's back.
 
-A call on the raw socket, that the caller kept after giving it to a source, eats the edge without
-anybody knowing. The watchdog looks at the sockets of waiting greenlets twice a second, logs what
-they missed together with the last such call and where it came from, and wakes them. It costs a
-poll for each waiting socket, so it is for finding the call, not for running with it.
+A call on the raw socket, which the caller kept after handing it to a source, eats the edge without
+the source's knowledge. The watchdog looks at the sockets of waiting greenlets twice a second, logs
+what they missed together with the last such call and where it came from, and wakes them. It costs
+a poll for each waiting socket, so it is for finding the call, not for running with it.
 """
 
 from __future__ import annotations
@@ -20,19 +20,13 @@ import gevent
 import zmq
 from gevent.hub import get_hub
 
+from gzmqsource._socket.calls import EAT_THE_EDGE
 from gzmqsource._socket.readiness import Readiness
 
 #: Seconds between two looks.
 INTERVAL = 0.5
 
 _log = logging.getLogger("gzmqsource.watchdog")
-
-#: The calls that read a socket's mailbox.
-_EATING = (
-    *("send", "recv", "recv_into", "send_multipart", "recv_multipart"),
-    *("get", "getsockopt", "set", "setsockopt", "poll"),
-    *("bind", "connect", "unbind", "disconnect", "subscribe", "unsubscribe"),
-)
 
 
 class _Watched:
@@ -51,7 +45,7 @@ _patrols: weakref.WeakKeyDictionary[Any, gevent.Greenlet[[], None]] = weakref.We
 def watch(readiness: Readiness, socket: zmq.Socket[Any]) -> None:
     """Watch a socket, whose owner waits with *readiness*."""
     watched = _watched[socket] = _Watched(readiness)
-    for name in _EATING:
+    for name in EAT_THE_EDGE:
         vars(socket)[name] = _recording(watched, name, getattr(type(socket), name), socket)
     modules: list[Any] = [zmq, sys.modules["zmq.sugar.poll"]]
     for module in modules:
@@ -98,4 +92,4 @@ def _patrol() -> None:
             readiness = watched.readiness()
             if readiness is not None and readiness.hub is get_hub() and readiness.missed_edge():
                 _log.error("missed edge on %r, eaten by %s", socket, watched.last_call)
-                readiness.check()
+                readiness.recheck()

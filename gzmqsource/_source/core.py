@@ -1,4 +1,4 @@
-"""What a source, its intake and its senders share: the socket, and all that hangs on it."""
+"""What a source, its receiver and its senders share: the socket, and all that hangs on it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ import os
 import warnings
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 import zmq
-from gevent import getcurrent
 from gevent._hub_local import get_hub_if_exists
-from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base.event import Event
-from gzmqsource._socket.budget import Turn, let_io_in
+from gzmqsource._base.fork import abandon_in_child
+from gzmqsource._socket import HubSocket
 from gzmqsource._socket.linger import close_and_wait
-from gzmqsource._socket.readiness import Readiness
-from gzmqsource._socket.view import OwnedSocket
-from gzmqsource._source import registry as census
-from gzmqsource._source.flusher import Outflow, Report
+from gzmqsource._socket.view import SourceSocket, check_is_free
+from gzmqsource._source import registry
+from gzmqsource._source.flusher import OutboxFlusher, Report
 from gzmqsource._source.outbox import Outbox, Overflow
 from gzmqsource.errors import (
     InvalidThreadUseError,
@@ -33,8 +31,10 @@ from gzmqsource.errors import (
     SourceForked,
     severity,
 )
-from gzmqsource.transfer import transfer_for
 from gzmqsource.transfer.message import AnyMessage, as_frames
+
+if TYPE_CHECKING:
+    from gzmqsource._source.stats import Stats
 
 _PER_PEER = frozenset({zmq.ROUTER, zmq.STREAM})
 _RECEIVES_NOTHING = frozenset({zmq.PUSH, zmq.PUB})
@@ -44,28 +44,29 @@ class State(enum.Enum):
     """Where a source is in its life."""
 
     OPEN = "open"  #: has a handler and is not started: it sends, and reads nothing
-    STARTED = "started"  #: reads: hands messages to its handler, or gives them to who pulls
+    STARTED = "started"  #: reads: calls its handler with messages, or is pulled
     STOPPING = "stopping"  #: reads nothing more, and sends what is queued
     CLOSED = "closed"  #: its socket is gone
+    FORKED = "forked"  #: its socket belongs to the parent process
 
 
 class Core:
-    """A socket with its readiness, its transfer and its outbox, from taking over to closing.
+    """A socket with its outbox and its state, from taking over to closing.
 
     Parameters
     ----------
     name : str
-        What the texts of errors call it.
+        How the texts of errors refer to it.
     socket : zmq.Socket
         The socket to take over.
     outbox, overflow, copy, on_error, ref
         As for `gzmqsource.Source`.
     serves : bool
-        Whether a handler takes the messages, and nobody pulls them.
+        Whether a handler takes the messages; if not the source is pulled.
     max_messages : int
-        The most messages of one turn.
+        The most messages of one budget.
     max_seconds : float
-        The longest time of one turn, in seconds.
+        The longest time of one budget, in seconds.
     max_bytes : int
         The most bytes of one call that receives.
     """
@@ -85,79 +86,74 @@ class Core:
         max_seconds: float,
         max_bytes: int,
     ) -> None:
-        if not isinstance(socket, PlainSocket):
-            raise TypeError(f"socket={socket!r}: a source owns a zmq.Socket")
-        if isinstance(socket, OwnedSocket) or "close" in vars(socket):
-            raise ValueError(f"{socket!r} belongs to a source already")
+        check_is_free(socket, "a source owns a zmq.Socket")
         self.kind = zmq.SocketType(int(socket.get(zmq.TYPE)))
         self.name = name
         if serves:
             self._check_receives()
-        self.state = State.OPEN if serves else State.STARTED
         self.outbox = Outbox(outbox, overflow, per_peer=self.kind in _PER_PEER)
-        self.transfer = transfer_for(socket, copy)
-        self.readiness = Readiness(socket, self.transfer.events, ref)
-        self.hub = self.readiness.hub
-        self.turn = Turn(self.hub, self.transfer, max_messages, max_seconds)
-        self.outflow = Outflow(self.transfer, self.readiness, self.outbox, self.turn)
-        #: Set while the intake is not paused.
+        self.socket = HubSocket(
+            socket, copy=copy, ref=ref, max_messages=max_messages, max_seconds=max_seconds
+        )
+        self.socket.allow_shortcuts(self.outbox)
+        self.hub = self.socket.hub
+        #: Set while it is not paused.
         self.resumed = Event()
         self.resumed.set()
         #: Set when the socket is gone.
         self.done = Event()
-        #: Messages that were read and not yet handed out, the next one last: one batch at most.
-        self.in_hand: list[list[Any]] = []
-        #: Whether a handler takes the messages, and nobody pulls them.
+        #: Messages that were read and not yet dispatched, the next one last: one batch at most.
+        self.prefetched: list[list[Any]] = []
+        #: Whether a handler takes the messages; if not the source is pulled.
         self.serves = serves
         self.errors = 0
-        #: How many turns ended at their bound, without those of the outflow.
-        self.turns = 0
         #: libzmq's error that ended it.
         self.cause: zmq.ZMQError | None = None
-        #: The socket itself, whose calls nobody repairs.
+        #: The socket itself, whose calls are not rechecked.
         self.raw = socket
-        self._owned: OwnedSocket | None = None
+        self._view: SourceSocket | None = None
         self._endpoint: Any = socket.get(zmq.LAST_ENDPOINT)
         self._on_error = on_error
-        census.live[id(self)] = self
         self._max_bytes = max_bytes
-        self.transfer.pulls = not serves
-        self.transfer.guard(
-            self.outbox.lanes,
-            self.outbox.arrivals,
-            self.outbox.maxsize,
-            self.readiness.readers,
-            self.readiness.writers,
-            self.readiness.pollers,
-            self.readiness.check,
-            2 if self.kind in _PER_PEER else 1,
-        )
-        # `zmq.Context.destroy` closes the original, and nothing else would tell.
+        self.enter_state(State.OPEN if serves else State.STARTED)
+        registry.live[id(self)] = self
+        abandon_in_child(self)
+        # `zmq.Context.destroy` closes the original, and nothing else would report it.
         socket.close = _closing(weakref.ref(self), socket)  # type: ignore[assignment,method-assign]
         if os.environ.get("GZMQSOURCE_DEBUG", "0") not in ("", "0"):
             from gzmqsource._socket.watchdog import watch
 
-            watch(self.readiness, socket)
+            watch(self.socket.readiness, socket)
 
     @property
     def closed(self) -> bool:
         """Whether the socket is gone, or belongs to the parent process."""
-        return self.readiness.closed
+        return self.state is State.CLOSED or self.state is State.FORKED
+
+    def enter_state(self, state: State | None = None) -> None:
+        """Change the state, if one is passed, and all that follows from it and from a pause."""
+        if state is not None:
+            self.state = state
+        if self.state in (State.STOPPING, State.CLOSED):
+            self.resumed.set()
+        self.socket.shortcuts.may_pull = (
+            self.state is State.STARTED and not self.serves and self.resumed.is_set()
+        )
 
     def enter(self) -> None:
-        """Turn away another thread, and whoever comes after the end."""
+        """Raise the error of a call in another thread, or of one that comes too late."""
         if get_hub_if_exists() is not self.hub:
             raise InvalidThreadUseError(
                 f"{self.name} belongs to the hub of another thread: "
                 "send through a handle from its sender()"
             )
-        if self.readiness.closed:
+        if self.closed:
             raise self.closed_error()
 
     def closed_error(self) -> SourceClosed:
-        """Make the error of a call that comes too late."""
+        """Return the error of a call that comes too late."""
         error: SourceClosed
-        if self.readiness.forked:
+        if self.state is State.FORKED:
             error = SourceForked(
                 f"{self!r} was made in the parent process: make a new one after the fork"
             )
@@ -168,12 +164,12 @@ class Core:
         error.__cause__ = self.cause
         return error
 
-    def owned(self) -> OwnedSocket:
-        """Give the socket for outside use, and repair what is done with it before a switch."""
-        if self._owned is None:
-            self._owned = OwnedSocket.of(self.raw, self.readiness)
-        self.readiness.check()
-        return self._owned
+    def view(self) -> SourceSocket:
+        """Return the socket for outside use, and recheck it for what is done before a switch."""
+        if self._view is None:
+            self._view = SourceSocket.of(self.raw, self.socket.readiness.recheck)
+        self.socket.readiness.recheck()
+        return self._view
 
     def receive(self, into: list[list[Any]], limit: int) -> None:
         """Receive without waiting.
@@ -184,27 +180,30 @@ class Core:
             libzmq refuses, and nothing came before; the socket goes on. If the socket is gone
             nothing is raised: the core is closed then.
         """
-        held = len(into)
+        before = len(into)
         try:
-            self.transfer.receive(into, limit, self._max_bytes)
+            self.socket.receive(into, limit, self._max_bytes)
         except zmq.ZMQError as error:
             if severity(error) is Severity.FATAL:
-                self.break_off(error)
-            elif len(into) == held:
+                self.fail(error)
+            elif len(into) == before:
                 raise
-        finally:
-            self.readiness.check()
+
+    def spend(self) -> None:
+        """Count one message of a greenlet that need not wait; yield to I/O when it is time."""
+        if self.socket.spend():
+            self.enter()
 
     def send(self, message: AnyMessage, block: bool, timeout: float | None) -> None:
         """Send or queue a message; see `gzmqsource.Source.send`."""
         checked = self.outbox.checked(message)
         if self.outbox.is_free(checked):
             try:
-                if self.outflow.send_now(checked):
+                if self.socket.send(checked):
                     return
             except zmq.ZMQError as error:
                 if severity(error) is Severity.FATAL:
-                    self.break_off(error)
+                    self.fail(error)
                     raise self.closed_error() from error
                 raise SendError(error, as_frames(checked)) from None
         self.flush_soon()  # it may wait below, and a flusher may have died for want of memory
@@ -222,48 +221,37 @@ class Core:
             self.flush_soon()
 
     def flush_soon(self) -> None:
-        """See to it that what is queued is sent."""
-        self.outflow.flush_soon(self.report, self.break_off)
+        """See to it that what is queued is sent, also while the flusher waits for other lanes."""
+        outbox, socket = self.outbox, self.socket
+        if outbox.lanes and not socket.flush_with(self._make_flusher) and outbox.has_new_lane:
+            socket.readiness.wake_writers()
 
-    def begin_to_serve(self) -> None:
-        """Let a handler take the messages, once it is started; nobody pulls them any more."""
+    def serve(self) -> None:
+        """Let a handler take the messages, once it is started; the source is no longer pulled."""
         self._check_receives()
-        if self.readiness.readers:
+        if self.socket.readiness.readers:
             raise ValueError(f"{self!r} gets no handler while a greenlet waits in recv")
         self.serves = True
-        self.state = State.OPEN
-        self.transfer.pulls = False
+        self.enter_state(State.OPEN)
 
     def pause(self) -> None:
-        """Take no more messages in."""
-        self.transfer.pulls = False
+        """Receive no more messages."""
         self.resumed.clear()
-        self.readiness.wake_all()
+        self.enter_state()
+        self.socket.readiness.wake_all()
 
     def resume(self) -> None:
-        """Take messages in again."""
-        self.transfer.pulls = not self.serves and self.state is State.STARTED
+        """Receive messages again."""
         self.resumed.set()
+        self.enter_state()
 
-    def end_intake(self) -> None:
-        """Take no more messages in, for good; who waits for one looks up."""
-        self.state = State.STOPPING
-        self.transfer.pulls = False
-        self.resumed.set()
-        self.readiness.wake_all()
-
-    def take_turn(self) -> None:
-        """Count one message of a greenlet that need not wait; let other I/O in when it is time."""
-        transfer = self.transfer
-        if transfer.turn_left <= 0 and self.turn.is_over() and getcurrent() is not self.hub:
-            self.turns += 1
-            let_io_in(self.hub)
-            self.enter()
-            self.turn.is_over()
-        transfer.goes_on()
+    def stop_receiving(self) -> None:
+        """Receive no more messages, for good; greenlets that wait for one look at the state."""
+        self.enter_state(State.STOPPING)
+        self.socket.readiness.wake_all()
 
     def report(self, error: BaseException, message: list[Any] | None) -> None:
-        """Give an error to ``on_error``, or to the hub."""
+        """Pass an error to ``on_error``, or to the hub."""
         self.errors += 1
         if self._on_error is not None and isinstance(error, (Exception, gevent.Timeout)):
             try:
@@ -273,30 +261,35 @@ class Core:
                 error = raised
         self.hub.handle_error(self, type(error), error, error.__traceback__)
 
-    def break_off(self, error: zmq.ZMQError) -> None:
+    def fail(self, error: zmq.ZMQError) -> None:
         """Close, for the socket is gone."""
         if not self.closed:
-            self._release(error, self.raw.close)
+            self._close(error, self._close_raw)
+
+    def socket_closed(self) -> None:
+        """Note that the socket is being closed, and not by its source."""
+        if not self.closed:
+            self._close(zmq.ZMQError(zmq.ENOTSOCK, "somebody else closed it"), lambda: None)
 
     def close(self) -> None:
         """Close everything now."""
-        self._release(None, self.raw.close)
+        self._close(None, self._close_raw)
 
-    def release_lingering(self, timeout: float | None) -> list[list[Any]]:
+    def close_lingering(self, timeout: float | None) -> list[list[Any]]:
         """Close and wait while libzmq sends what it holds; return what it has not taken."""
-        unsent = self._detach(None)
-        try:
-            close_and_wait(self.raw, timeout)
-        except zmq.ZMQError:
-            self.raw.close()
-        finally:
-            self.done.set()
-        return unsent
 
-    def drop(self) -> None:
+        def close() -> None:
+            try:
+                close_and_wait(self.raw, timeout)
+            except zmq.ZMQError:
+                self.raw.close()
+
+        return self._release(None, close)
+
+    def finalize(self) -> None:
         """Close what the user dropped, and warn; this may run in any thread."""
-        if self.readiness.forked:
-            self.turn.close()
+        if self.state is State.FORKED:
+            self.socket.budget.close()
             self.raw._closed = True  # or pyzmq would warn of what only the parent can close
         elif not self.closed:
             try:
@@ -307,19 +300,38 @@ class Core:
                 else:
                     self._close_elsewhere()
 
-    def lose_socket(self) -> None:
-        """Take note that somebody else closes the socket."""
+    def abandon(self) -> None:
+        """Leave the socket, and what was prefetched, to the parent process."""
         if not self.closed:
-            self._release(zmq.ZMQError(zmq.ENOTSOCK, "somebody else closed it"), lambda: None)
+            self.prefetched.clear()
+            self.enter_state(State.FORKED)
 
     def count_dropped(self, reason: str, count: int) -> None:
         """Count messages that are given up."""
         if count:
             self.outbox.dropped[reason] += count
 
+    def snapshot(self) -> Stats:
+        """Return the counters."""
+        # Not before it is asked for: `dataclasses` is a third of this package's time of import.
+        from gzmqsource._source.stats import Stats
+
+        return Stats(
+            received=self.socket.transfer.received,
+            sent=self.socket.transfer.sent,
+            dropped=dict(self.outbox.dropped),
+            errors=self.errors,
+            wakeups=self.socket.readiness.edges,
+            budget_stops=self.socket.budget.stops,
+            in_hand=len(self.prefetched),
+            outbox_depth=self.outbox.depth,
+            outbox_peak=self.outbox.peak,
+            oldest_queued_age=self.outbox.oldest_age(),
+        )
+
     @property
     def endpoint(self) -> str:
-        """The endpoint that was bound or connected last; another thread gets what was known."""
+        """The endpoint that was bound or connected last; in another thread, as far as known."""
         # Not asked once it is closed: a forked child would never get an answer.
         if not self.closed and get_hub_if_exists() is self.hub:
             with contextlib.suppress(zmq.ZMQError):  # the context may have ended
@@ -327,9 +339,8 @@ class Core:
         return str(self._endpoint.rstrip(b"\0").decode(errors="replace"))
 
     def __repr__(self) -> str:
-        state = State.CLOSED if self.closed else self.state
         paused = "" if self.resumed.is_set() else "paused"
-        words = (self.name, self.kind.name, self.endpoint, state.value, paused)
+        words = (self.name, self.kind.name, self.endpoint, self.state.value, paused)
         return f"<{' '.join(filter(None, words))}>"
 
     def _check_receives(self) -> None:
@@ -338,46 +349,47 @@ class Core:
                 f"{self.name} with a handler: a {self.kind.name} socket receives nothing"
             )
 
-    def _release(self, cause: zmq.ZMQError | None, close: Callable[[], None]) -> None:
-        """Let go of everything; report the cause unless there are pullers, who are told."""
+    def _make_flusher(self) -> OutboxFlusher:
+        return OutboxFlusher(self.socket, self.outbox, self.report, self.fail)
+
+    def _close(self, cause: zmq.ZMQError | None, close: Callable[[], None]) -> None:
+        """Release everything; report the cause unless the source is pulled, which raises it."""
         was_serving = self.serves and self.state is State.STARTED
-        self.count_dropped("unsent", len(self._detach(cause)))
-        close()
-        self.done.set()
+        self.count_dropped("unsent", len(self._release(cause, close)))
         if was_serving and cause is not None:
             self.report(cause, None)
 
-    def _close_elsewhere(self) -> None:
-        if self.hub.loop:
-            self.hub.loop.run_callback_threadsafe(self.readiness.close)
-            self.hub.loop.run_callback_threadsafe(self.turn.close)
-        census.closed(self)
-        self.state = State.CLOSED
-        self.transfer.close()
-        del self.raw.close
+    def _close_raw(self) -> None:
         self.raw.close()
 
-    def _detach(self, cause: zmq.ZMQError | None) -> list[list[Any]]:
-        """Let go of the socket: watcher, then all who wait; return what was not sent."""
+    def _close_elsewhere(self) -> None:
+        """Close in another thread, which must not touch what belongs to the hub."""
+        registry.closing(self)
+        self.enter_state(State.CLOSED)
+        del self.raw.close
+        self.socket.release(self._close_raw)
+
+    def _release(self, cause: zmq.ZMQError | None, close: Callable[[], None]) -> list[list[Any]]:
+        """Release the socket, and all that wait; return what was not sent."""
         _ = self.endpoint  # the last chance to learn it
-        census.closed(self)
-        self.state = State.CLOSED
+        registry.closing(self)
         self.cause = cause
-        self.transfer.close()
-        self.turn.close()
-        self.readiness.close()
+        self.enter_state(State.CLOSED)
         unsent = self.outbox.close()
         del self.raw.close
-        if self._owned is not None:
-            self._owned.mark_closed()
-        self.resumed.set()
+        if self._view is not None:
+            self._view.mark_closed()
+        try:
+            self.socket.release(close)
+        finally:
+            self.done.set()
         return unsent
 
 
 def _closing(owner: weakref.ref[Core], socket: zmq.Socket[Any]) -> Callable[[int | None], None]:
-    """Give a ``close`` for a socket that tells its owner first.
+    """Return a ``close`` for a socket that notifies its owner first.
 
-    In another thread it leaves all to the owner's hub: pyzmq lets go of the GIL in a call, and to
+    In another thread it leaves all to the owner's hub: pyzmq releases the GIL in a call, and to
     close a socket that the hub is just using crashes libzmq. `zmq.Context.destroy` waits then.
     """
 
@@ -387,16 +399,7 @@ def _closing(owner: weakref.ref[Core], socket: zmq.Socket[Any]) -> Callable[[int
             core.hub.loop.run_callback_threadsafe(socket.close, linger)
             return
         if core is not None:
-            core.lose_socket()
+            core.socket_closed()
         type(socket).close(socket, linger)
 
     return close
-
-
-def _leave_to_the_parent() -> None:
-    """Empty the hands of a forked child: what is in them is the parent's to handle."""
-    for core in list(census.live.values()):
-        core.in_hand.clear()
-
-
-os.register_at_fork(after_in_child=_leave_to_the_parent)

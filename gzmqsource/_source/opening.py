@@ -22,7 +22,7 @@ def open_socket(
     bind: Endpoints,
     connect: Endpoints,
 ) -> zmq.Socket[Any]:
-    """Make a socket, set it up, and leave nothing open if that fails."""
+    """Make a socket and set it up; if that fails, leave nothing open."""
     socket: zmq.Socket[Any] = (context or zmq.Context.instance()).socket(socket_type)
     try:
         for name, value in options.items():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from gevent.queue import Full
 
-from gzmqsource._base.oneshot import Decision
+from gzmqsource._base.oneshot import OneShot
 from gzmqsource.errors import SourceClosed
 from gzmqsource.transfer.message import Message
 
 
-class Putter(Decision):
+class Putter(OneShot):
     """One message on its way into a lane, and the sender that may be waiting with it."""
 
     __slots__ = ("awaited", "message")
@@ -21,12 +21,12 @@ class Putter(Decision):
         self.awaited = awaited
 
     def take(self) -> bool:
-        """Accept the message; False if its sender has withdrawn it."""
-        return self.decide("taken")
+        """Accept the message; return False if its sender has withdrawn it."""
+        return self.set("taken")
 
     def refuse(self) -> bool:
-        """Turn the message away, for the outbox closes; False if its sender has withdrawn it."""
-        return self.decide("refused")
+        """Refuse the message, for the outbox closes; return False if it was withdrawn."""
+        return self.set("refused")
 
     def wait(self, timeout: float | None) -> None:
         """Wait until the message is taken.
@@ -41,13 +41,13 @@ class Putter(Decision):
         try:
             super().wait(timeout)
         finally:
-            timed_out = self.decide("withdrawn")
+            timed_out = self.set("withdrawn")
         if timed_out:
             raise Full
-        if self.outcome == "refused":
+        if self.value == "refused":
             raise SourceClosed("the source was closed while this message waited for room")
 
     @property
     def withdrawn(self) -> bool:
         """Whether the sender has given up."""
-        return bool(self.outcome == "withdrawn")
+        return bool(self.value == "withdrawn")

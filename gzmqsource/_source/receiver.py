@@ -1,9 +1,9 @@
-"""Taking messages from a socket and handing them to a handler, in bounded turns."""
+"""Receiving messages and dispatching them to a handler, within a budget."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import gevent
 import zmq
@@ -12,19 +12,11 @@ from gevent.pool import Group, Pool
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.event import Event
-from gzmqsource._socket.budget import let_io_in
-from gzmqsource._source import registry as census
+from gzmqsource._source import registry
 from gzmqsource._source.core import Core
+from gzmqsource._source.limits import Limits
 
 Handler = Callable[[list[Any]], object]
-
-
-class Limits(Protocol):
-    """The tunables of an intake; `gzmqsource.Source` documents them."""
-
-    max_batch: int
-    min_delay: float
-    max_delay: float
 
 
 def spawner(spawn: object) -> tuple[Callable[..., Any] | None, Pool | None]:
@@ -48,8 +40,8 @@ def spawner(spawn: object) -> tuple[Callable[..., Any] | None, Pool | None]:
     raise TypeError(f"spawn={spawn!r}: use None, an int, a gevent Pool, or gevent.spawn")
 
 
-class Intake:
-    """The greenlet that reads, and the handlers that it feeds.
+class Receiver:
+    """The greenlet that reads, and the handlers that it dispatches to.
 
     Parameters
     ----------
@@ -65,7 +57,7 @@ class Intake:
 
     def __init__(self, core: Core, handle: Handler, spawn: object, limits: Limits) -> None:
         self._core = core
-        self._handle = census.instrumented(core, handle)
+        self._handle = registry.instrumented(core, handle)
         self._spawn, self._pool = spawner(spawn)
         self._limits = limits
         self._batch = 1
@@ -78,7 +70,7 @@ class Intake:
         self._greenlet = gevent.spawn(self._run)
 
     def end(self) -> None:
-        """Read nothing more; what is in hand is still handed out."""
+        """Read nothing more; what is prefetched is still dispatched."""
         self._ending.set()
 
     def finish(self, deadline: Deadline) -> bool:
@@ -87,7 +79,7 @@ class Intake:
         Returns
         -------
         bool
-            False if the deadline came first.
+            Whether that was before the deadline.
         """
         if getcurrent() is not self._greenlet:
             self._greenlet.join(deadline.left())
@@ -101,7 +93,7 @@ class Intake:
         return True
 
     def kill(self) -> int:
-        """Kill the handlers that still run, and the intake; return how many messages that cost."""
+        """Kill the handlers that still run, and the reader; return how many messages that cost."""
         self._killed = True
         victims = {handler for handler in self._handlers if not handler.dead}
         lost = len(victims)
@@ -112,40 +104,39 @@ class Intake:
             self._core.hub.loop.run_callback(greenlet.throw, GreenletExit)
         return lost
 
-    def abandon(self) -> int:
-        """Give up what is in hand; return how many messages that were."""
+    def give_up(self) -> int:
+        """Give up what is prefetched; return how many messages that were."""
         self._ending.set()
-        abandoned = len(self._core.in_hand)
-        self._core.in_hand.clear()
-        return abandoned
+        given_up = len(self._core.prefetched)
+        self._core.prefetched.clear()
+        return given_up
 
     @property
     def _is_ending(self) -> bool:
         return self._ending.is_set() or self._core.closed
 
     def _run(self) -> None:
-        while self._core.in_hand or not self._is_ending:
-            if self._turn():
-                self._core.turns += 1
-                let_io_in(self._core.hub)
+        socket = self._core.socket
+        while self._core.prefetched or not self._is_ending:
+            if self._dispatch_all():
+                socket.yield_to_io()
             elif not self._is_ending:
-                self._core.readiness.wait_readable()
-                self._core.turn.renew()
+                socket.wait_readable()
 
-    def _turn(self) -> bool:
-        """Hand out messages; True if the turn's bound came before the end of what is there."""
-        in_hand, core = self._core.in_hand, self._core
-        while in_hand or self._take():
-            if core.transfer.turn_left <= 0 and core.turn.is_over():
-                # What is left in hand was too much for one turn: read less ahead.
-                self._batch = max(1, self._batch - len(in_hand))
+    def _dispatch_all(self) -> bool:
+        """Dispatch messages; return True if the budget was exhausted before all that is there."""
+        prefetched, budget = self._core.prefetched, self._core.socket.budget
+        while prefetched or self._take():
+            if budget.left <= 0 and budget.exhausted():
+                # What is left was too much for one budget: prefetch less.
+                self._batch = max(1, self._batch - len(prefetched))
                 return True
-            self._hand_out()
+            self._dispatch()
             self._back_off()
         return False
 
     def _take(self) -> bool:
-        """Read a batch, once there is a use for it; False if there is none to be had."""
+        """Read a batch, once there is a use for it; return False if there is none."""
         while not self._is_ending:
             self._core.resumed.wait()
             if self._pool is not None:
@@ -158,35 +149,35 @@ class Intake:
                 room = min(room, self._pool.free_count())
             if room < 1 or not self._core.resumed.is_set():
                 continue  # while one was waited for, the other has changed
-            in_hand = self._core.in_hand
+            prefetched = self._core.prefetched
             try:
-                self._core.receive(in_hand, room)
+                self._core.receive(prefetched, room)
             except (zmq.ZMQError, MemoryError) as error:
                 self._failures += 1
                 self._core.report(error, None)
                 self._back_off()
                 continue
-            in_hand.reverse()
-            if len(in_hand) == self._batch:
+            prefetched.reverse()
+            if len(prefetched) == self._batch:
                 self._batch = min(2 * self._batch, self._limits.max_batch)
-            return bool(in_hand)
+            return bool(prefetched)
         return False
 
-    def _hand_out(self) -> None:
-        """Hand out what is in hand, up to the end of the turn or an error."""
-        in_hand = self._core.in_hand
+    def _dispatch(self) -> None:
+        """Dispatch what is prefetched, up to the end of the budget or an error."""
+        prefetched, shortcuts = self._core.prefetched, self._core.socket.shortcuts
         if self._spawn is not None:
-            self._core.transfer.hand_out(in_hand, self._begin_handler)
+            shortcuts.dispatch(prefetched, self._begin_handler)
             return
-        held = len(in_hand)
+        before = len(prefetched)
         try:
             # One try around the loop: with one for each message, and a call of `_run_handler`, a
             # message of an empty handler took twice as long.
-            self._core.transfer.hand_out(in_hand, self._handle)
+            shortcuts.dispatch(prefetched, self._handle)
         except BaseException as error:
-            if held - len(in_hand) > 1:
+            if before - len(prefetched) > 1:
                 self._failures = 0
-            self._failed(error, self._core.transfer.in_handler)
+            self._failed(error, shortcuts.handling)
         else:
             self._failures = 0
 
@@ -207,7 +198,7 @@ class Intake:
                 self._handler_ended.set()
 
     def _failed(self, error: BaseException, message: list[Any] | None) -> None:
-        """Take note of what a handler raised; `GreenletExit` ends it without a word."""
+        """Report what a handler raised; `GreenletExit` ends it without a report."""
         if not isinstance(error, GreenletExit):
             self._failures += 1
             self._core.report(error, message)

@@ -1,4 +1,4 @@
-"""All sources that live, and who watches them."""
+"""All sources that live, and the observer of them."""
 
 from __future__ import annotations
 
@@ -6,33 +6,56 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-if TYPE_CHECKING:
-    from gzmqsource._source.core import Core
+import zmq
 
-#: By their ids: the list of its references is made in one step, also for another thread.
-live: weakref.WeakValueDictionary[int, Core] = weakref.WeakValueDictionary()
+if TYPE_CHECKING:
+    from gzmqsource._source.stats import Stats
+
+
+class Registered(Protocol):
+    """What is known of a source in here."""
+
+    #: The name of its class, and the type of its socket.
+    name: str
+    kind: zmq.SocketType
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint that was bound or connected last."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether its socket is gone, or belongs to the parent process."""
+
+    def snapshot(self) -> Stats:
+        """Return what it has done."""
 
 
 class Observer(Protocol):
-    """Who watches the sources of this process."""
+    """What observes the sources of this process."""
 
-    def instrument(self, core: Core, handle: Callable[[Any], object]) -> Callable[[Any], object]:
-        """Give what is called in place of a handler, for each of its messages."""
+    def instrument(
+        self, source: Registered, handle: Callable[[Any], object]
+    ) -> Callable[[Any], object]:
+        """Return what is called in place of a handler, for each of its messages."""
 
-    def closed(self, core: Core) -> None:
-        """Take note that a source is about to close; from now on its state says so."""
+    def closing(self, source: Registered) -> None:
+        """Note that a source is about to close; from now on its state says so."""
 
 
-#: At most one; nothing is done for none.
+#: By their ids: the list of its references is made in one step, also for another thread.
+live: weakref.WeakValueDictionary[int, Registered] = weakref.WeakValueDictionary()
+
+#: At most one.
 observer: Observer | None = None
 
 
-def instrumented(core: Core, handle: Callable[[Any], object]) -> Callable[[Any], object]:
-    """Give what is to be called for each message: the handler itself, if nobody watches."""
-    return handle if observer is None else observer.instrument(core, handle)
+def instrumented(source: Registered, handle: Callable[[Any], object]) -> Callable[[Any], object]:
+    """Return what is to be called for each message: the handler itself without an observer."""
+    return handle if observer is None else observer.instrument(source, handle)
 
 
-def closed(core: Core) -> None:
-    """Tell who watches that a source is about to close."""
+def closing(source: Registered) -> None:
+    """Note, for the observer, that a source is about to close."""
     if observer is not None:
-        observer.closed(core)
+        observer.closing(source)

@@ -16,13 +16,11 @@ class Sender:
     """A handle that sends through a source, from any thread.
 
     Handles are cheap and independent: give each thread its own `clone`. `gzmqsource.Source.sender`
-    makes the first. Messages of one thread keep their order.
-
-    Parameters
-    ----------
-    core : Core
-        What all handles and the source share.
+    makes the first. Messages of one thread keep their order. A handle is a context manager that
+    closes it.
     """
+
+    __module__ = "gzmqsource"
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -64,11 +62,11 @@ class Sender:
             core.outbox.post(core.outbox.checked(message), block, timeout, self._notify)
 
     def send_nowait(self, message: AnyMessage) -> None:
-        """Queue one message without waiting; see `send`."""
+        """Queue one message without waiting; parameters and errors are those of `send`."""
         self.send(message, block=False)
 
     def clone(self) -> Sender:
-        """Give another handle on the same source.
+        """Return another handle on the same source.
 
         Raises
         ------

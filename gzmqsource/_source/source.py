@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-import gevent
 import zmq
-from gevent.lock import RLock
 
 from gzmqsource._base.deadline import Deadline, check_timeout
-from gzmqsource._base.event import Event
-from gzmqsource._socket.view import OwnedSocket
-from gzmqsource._source.core import Core, State
+from gzmqsource._socket.view import SourceSocket
+from gzmqsource._source.base import BaseSource
 from gzmqsource._source.flusher import Report
 from gzmqsource._source.opening import Endpoints, Topics, open_socket
 from gzmqsource._source.outbox import Overflow
-from gzmqsource._source.puller import Pulled
-from gzmqsource._source.receiver import Handler, Intake, spawner
+from gzmqsource._source.receiver import Handler, spawner
 from gzmqsource._source.sender import Sender
+from gzmqsource.errors import SourceBroken, SourceClosed, SourceForked
 from gzmqsource.transfer.message import AnyMessage, as_message
 
 if TYPE_CHECKING:
-    from gzmqsource._source.stats import Stats
-
-_SourceT = TypeVar("_SourceT", bound="Source")
+    from typing_extensions import Self
 
 
-class Source(Pulled):
+class Source(BaseSource):
     """A ZeroMQ socket as an event source of the current hub.
 
     With a handler it is a server: once started, it calls ``handle(message)`` for each message.
@@ -62,68 +57,11 @@ class Source(Pulled):
         always does: gevent's I/O watchers have no ``ref`` there.
     """
 
-    #: The most messages that are handed out, pulled, or sent before other I/O has its turn. A
-    #: turn of I/O costs about 30 us, so with less than 1000 messages it would be felt.
-    max_messages = 5000
-
-    #: Seconds after which a turn ends, if that comes first. With several busy sources the turns
-    #: add up, and 1 ms each keeps a ticking greenlet well below 5 ms late.
-    max_seconds = 0.001
-
-    #: The most messages that are read ahead of the handler. The batch begins with one message,
-    #: doubles while the handler keeps up, and shrinks when a turn ends by time.
-    max_batch = 128
-
-    #: The most bytes read in one call, so that a batch of large messages stays small in memory.
-    max_bytes = 1 << 17
-
-    #: Seconds to pause after the second error in a row; each further one doubles the pause.
-    min_delay = 0.01
-
-    #: The longest such pause, in seconds.
-    max_delay = 1.0
-
-    #: Seconds that `stop` takes at most if it is not told, as in gevent's servers.
-    stop_timeout: float | None = 1.0
-
-    def __init__(
-        self,
-        socket: zmq.Socket[Any],
-        handle: Handler | None = None,
-        *,
-        spawn: object = None,
-        outbox: int = 1000,
-        overflow: Overflow = "block",
-        copy: bool = True,
-        on_error: Report | None = None,
-        ref: bool = True,
-    ) -> None:
-        spawner(spawn)
-        if handle is not None:
-            self.handle = handle
-        self._core = Core(
-            type(self).__name__,
-            socket,
-            outbox=outbox,
-            overflow=overflow,
-            copy=copy,
-            on_error=on_error,
-            ref=ref,
-            serves=self.handle is not None,
-            max_messages=self.max_messages,
-            max_seconds=self.max_seconds,
-            max_bytes=self.max_bytes,
-        )
-        self._send_direct = self._core.transfer.send_direct
-        self._receive_direct = self._core.transfer.receive_direct
-        self._spawn = spawn
-        self._intake: Intake | None = None
-        self._links: dict[Callable[[Source], object], Callable[[Event], object]] = {}
-        self._stopping = RLock()
+    __module__ = "gzmqsource"
 
     @classmethod
     def open(
-        cls: type[_SourceT],
+        cls,
         socket_type: int,
         handle: Handler | None = None,
         *,
@@ -138,13 +76,15 @@ class Source(Pulled):
         on_error: Report | None = None,
         ref: bool = True,
         **socket_options: Any,
-    ) -> _SourceT:
-        """Make the socket too.
+    ) -> Self:
+        """Make the socket, too.
 
         Parameters
         ----------
         socket_type : int
             ``zmq.PULL``, ``zmq.ROUTER``, ...
+        handle, spawn, outbox, overflow, copy, on_error, ref
+            As for `Source` itself.
         bind, connect : str or iterable of str
             Endpoints.
         subscribe : str, bytes or iterable of them
@@ -176,20 +116,27 @@ class Source(Pulled):
             raise
 
     @property
-    def socket(self) -> OwnedSocket:
+    def socket(self) -> SourceSocket:
         """The socket, for everything but messages (bind, connect, subscribe, options).
 
         It has pyzmq's whole interface, and no call of it robs a waiting greenlet of its edge. A
-        function that takes sockets, as `zmq.zmq_poll` does, should get it from here each time:
+        function that takes sockets, such as `zmq.zmq_poll`, should get it from here each time:
         the edge is repaired for what is done before the next switch.
+
+        Raises
+        ------
+        InvalidThreadUseError
+            The source belongs to the hub of another thread.
+        SourceClosed
+            The source is closed.
         """
         self._core.enter()
-        return self._core.owned()
+        return self._core.view()
 
     def set_handle(self, handle: Handler, spawn: object = None) -> None:
-        """Give a source without a handler one, as `gevent.baseserver.BaseServer.set_handle` does.
+        """Set the handler of a source without one, as `gevent.baseserver.BaseServer.set_handle`.
 
-        It is no longer pulled; `start` begins to hand messages out.
+        It is no longer pulled; `start` begins to call the handler.
 
         Parameters
         ----------
@@ -200,14 +147,89 @@ class Source(Pulled):
         ------
         ValueError
             It has a handler, its type receives nothing, or a greenlet waits in `recv`.
+        InvalidThreadUseError, SourceClosed
+            As for `socket`.
         """
         self._core.enter()
         if self.handle is not None:
             raise ValueError(f"{self!r} has a handler already")
         spawner(spawn)
-        self._core.begin_to_serve()
+        self._core.serve()
         self.handle = handle
         self._spawn = spawn
+
+    def recv(self, block: bool = True, timeout: float | None = None) -> list[Any]:
+        """Receive one message.
+
+        Waiting greenlets are served in FIFO order. If the greenlet is killed while it waits, no
+        message is lost.
+
+        Parameters
+        ----------
+        block : bool
+            Whether to wait for a message.
+        timeout : float or None
+            Seconds to wait at most; None for ever.
+
+        Returns
+        -------
+        list of bytes or zmq.Frame
+            The frames of the message.
+
+        Raises
+        ------
+        gevent.queue.Empty
+            There is no message, or none came within *timeout*.
+        SourceClosed
+            The source was stopped or closed.
+        TypeError
+            The source has a handler, which gets all messages.
+        ValueError
+            *timeout* is negative.
+        InvalidThreadUseError
+            The source belongs to the hub of another thread.
+        """
+        if timeout is None:
+            message = self._shortcut_receive()
+            if message:
+                return message
+            if message is False and block:
+                return self._puller.wait()
+        return self._puller.receive(1, block, timeout)[0]
+
+    def recv_many(
+        self, limit: int, block: bool = True, timeout: float | None = None
+    ) -> list[list[Any]]:
+        """Receive what is there, from 1 to *limit* messages; wait for the first as `recv` does.
+
+        Fewer than *limit* are returned also when `max_bytes` have been read.
+
+        Parameters
+        ----------
+        limit : int
+            How many messages at most.
+        block, timeout
+            As for `recv`, and so are the errors.
+
+        Returns
+        -------
+        list of list of bytes or zmq.Frame
+            The messages.
+        """
+        if limit < 1:
+            raise ValueError(f"limit={limit!r}: at least 1 message")
+        return self._puller.receive(limit, block, timeout)
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        """Iterate over the messages, until the source is stopped or closed, or `SourceBroken`."""
+        while True:
+            try:
+                message = self.recv()
+            except (SourceBroken, SourceForked):
+                raise
+            except SourceClosed:
+                return
+            yield message
 
     def send(self, message: AnyMessage, block: bool = True, timeout: float | None = None) -> None:
         """Send one message.
@@ -216,7 +238,7 @@ class Source(Pulled):
         Otherwise it is queued, and goes out when libzmq can take it. If the greenlet is killed
         while it waits for room, the message is withdrawn.
 
-        A greenlet that sends all the time lets other I/O in after each `max_messages`.
+        A greenlet that sends all the time yields to other I/O after each `max_messages`.
 
         Parameters
         ----------
@@ -236,35 +258,61 @@ class Source(Pulled):
             libzmq refuses this message; the source goes on.
         TypeError, ValueError
             *message* is not a message, or *timeout* is negative.
-        SourceClosed
-            The source is closed.
+        InvalidThreadUseError, SourceClosed
+            As for `socket`.
         """
-        if timeout is None and self._send_direct(message):
+        if timeout is None and self._shortcut_send(message):
             return
         self._core.enter()
         if block:
             check_timeout(timeout)
-            self._core.take_turn()
+            self._core.spend()
         self._core.send(message, block, timeout)
 
     def send_nowait(self, message: AnyMessage) -> None:
-        """Send one message without waiting for room; see `send`."""
+        """Send one message without waiting for room; parameters and errors are those of `send`."""
         self.send(message, block=False)
 
     def withdraw(self, message: AnyMessage) -> bool:
-        """Take back a message that is still queued; False if libzmq has it, or never will."""
+        """Take back a message that is still queued.
+
+        Parameters
+        ----------
+        message
+            A message that is equal to it.
+
+        Returns
+        -------
+        bool
+            False if libzmq has taken it, or never will.
+
+        Raises
+        ------
+        InvalidThreadUseError, SourceClosed
+            As for `socket`.
+        """
         self._core.enter()
         return self._core.outbox.withdraw(as_message(message))
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until libzmq has taken every queued message.
 
-        Returns False if *timeout*, in seconds, ran out.
+        Parameters
+        ----------
+        timeout : float or None
+            Seconds to wait at most; None for ever.
+
+        Returns
+        -------
+        bool
+            False if *timeout* ran out.
 
         Raises
         ------
         SourceClosed
             The source is closed, or was while messages were queued.
+        InvalidThreadUseError
+            As for `socket`.
         """
         self._core.enter()
         deadline = Deadline(timeout)
@@ -275,150 +323,12 @@ class Source(Pulled):
         return bool(flushed)
 
     def sender(self) -> Sender:
-        """Give a handle that sends from any greenlet, any hub, and any native thread."""
-        self._core.enter()
-        return Sender(self._core)
-
-    @property
-    def started(self) -> bool:
-        """Whether messages are taken in; a source without a handler is from the beginning."""
-        return self._core.state is State.STARTED and not self._core.closed
-
-    @property
-    def closed(self) -> bool:
-        """Whether the socket is gone."""
-        return self._core.closed
-
-    def start(self) -> None:
-        """Begin to hand messages to the handler; what is there already comes first."""
-        self._core.enter()
-        if self._core.state is State.OPEN and self.handle is not None:
-            self._core.state = State.STARTED
-            self._intake = Intake(self._core, self.handle, self._spawn, self)
-
-    def pause(self) -> None:
-        """Take no more messages in; they stay in libzmq, whose high-water mark acts on the peers.
-
-        What was read ahead, one batch at most, is still handed out.
-        """
-        self._core.enter()
-        self._core.pause()
-
-    def resume(self) -> None:
-        """Take messages in again, and look at the socket first."""
-        self._core.enter()
-        self._core.resume()
-
-    def stop(self, timeout: float | None = None) -> list[list[Any]]:
-        """Stop without losing anything: read no more, handle what was read, send what is queued.
-
-        The phases have one deadline: handlers finish, the outbox is flushed, libzmq sends what it
-        holds for as long as the socket's ``LINGER`` allows. What is left then is killed, and the
-        source is closed. If the calling greenlet is killed the source is left stopping, with
-        nothing lost; stop it again, or close it.
-
-        Parameters
-        ----------
-        timeout : float or None
-            Seconds for all phases together; None for `stop_timeout`.
-
-        Returns
-        -------
-        list of list of bytes or zmq.Frame
-            The messages that libzmq has not taken.
-        """
-        deadline = Deadline(self.stop_timeout if timeout is None else timeout)
-        core = self._core
-        if not core.closed:
-            core.enter()
-            core.end_intake()
-            if self._intake is not None:
-                self._intake.end()
-            if self._stopping.acquire(timeout=deadline.left()):
-                try:
-                    return self._finish(deadline)
-                finally:
-                    self._stopping.release()
-        return []
-
-    def close(self) -> None:
-        """Close at once: what is queued or in hand is dropped, and counted.
-
-        Everybody who waits gets `SourceClosed`. What libzmq holds goes out as the socket's
-        ``LINGER`` allows. A source may be closed more than once.
-        """
-        if not self._core.closed:
-            self._core.enter()
-            if self._intake is not None:
-                self._core.count_dropped("unhandled", self._intake.abandon())
-            self._core.close()
-
-    def serve_forever(self, stop_timeout: float | None = None) -> None:
-        """Start, wait until the source closes, and stop it if the wait ends otherwise.
+        """Return a handle that sends from any greenlet, any hub, and any native thread.
 
         Raises
         ------
-        SourceBroken
-            libzmq took the socket away.
+        InvalidThreadUseError, SourceClosed
+            As for `socket`.
         """
-        self.start()
-        try:
-            self._core.done.wait()
-        finally:
-            gevent.spawn(self.stop, stop_timeout).join()
-        if self._core.cause is not None:
-            raise self._core.closed_error()
-
-    def __enter__(self: _SourceT) -> _SourceT:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def ready(self) -> bool:
-        """Whether the source is closed, as `gevent.wait` asks."""
-        return self._core.done.is_set()
-
-    def rawlink(self, callback: Callable[[Source], object]) -> None:
-        """Call ``callback(source)`` in the hub once the source is closed."""
-        link = self._links[callback] = lambda _event: callback(self)
-        self._core.done.rawlink(link)
-
-    def unlink(self, callback: Callable[[Source], object]) -> None:
-        """Take back a `rawlink`; no error if there is none."""
-        link = self._links.pop(callback, None)
-        if link is not None:
-            self._core.done.unlink(link)
-
-    def check(self) -> None:
-        """Raise what every call raises in another thread, or once the source is closed."""
         self._core.enter()
-
-    def report(self, error: BaseException, message: list[Any] | None = None) -> None:
-        """Give an error to ``on_error``, or to ``hub.handle_error``, as for one of a handler."""
-        self._core.report(error, message)
-
-    def stats(self) -> Stats:
-        """Give a snapshot of what the source has done."""
-        # Not before it is asked for: `dataclasses` is a third of this package's time of import.
-        from gzmqsource._source.stats import snapshot
-
-        return snapshot(self._core)
-
-    def __repr__(self) -> str:
-        return repr(self._core)
-
-    def __del__(self) -> None:
-        core = self.__dict__.get("_core")
-        if core is not None:
-            core.drop()
-
-    def _finish(self, deadline: Deadline) -> list[list[Any]]:
-        """Go through the phases of `stop`."""
-        core, intake = self._core, self._intake
-        if intake is not None and not intake.finish(deadline):
-            core.count_dropped("killed", intake.kill())
-        if not core.closed:
-            core.accept()
-            core.outbox.empty.wait(deadline.left())
-        return [] if core.closed else core.release_lingering(deadline.left())
+        return Sender(self._core)

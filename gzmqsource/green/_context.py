@@ -18,14 +18,16 @@ class Context(PlainContext[_SocketT]):
     """A `zmq.Context` that makes green sockets.
 
     `term`, and so `destroy` and the end of a ``with`` block, wait in the hub's threadpool while
-    other greenlets run; who waits on a socket of it gets `zmq.ContextTerminated`, and has to
-    close it. If the greenlet is killed meanwhile, the termination goes on.
+    other greenlets run; a greenlet that waits on a socket of it gets `zmq.ContextTerminated`, and
+    has to close it. If the greenlet is killed meanwhile, the termination goes on.
     """
+
+    __module__ = "gzmqsource.green"
 
     _socket_class: Any = Socket
     _repr_cls = "zmq.green.Context"
 
-    #: Its own, or `instance` would give a plain context if there is one.
+    #: Its own, or `instance` would return a plain context if there is one.
     _instance: Any = None
 
     #: Declared on the class, for pyzmq takes any other attribute for a context option.
@@ -41,7 +43,7 @@ class Context(PlainContext[_SocketT]):
             super().term()
             return
         if self._ending is None:
-            # libzmq's own call may be made once: who comes second waits for the first.
+            # libzmq's own call may be made once: a second caller waits for the first.
             self._ending = hub.threadpool.spawn(super().term)
         self._ending.get()
 

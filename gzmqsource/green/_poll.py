@@ -9,19 +9,20 @@ from typing import Any
 
 import zmq
 from gevent._hub_local import get_hub_if_exists
-from gevent.hub import Waiter, get_hub
+from gevent.hub import get_hub
 from gevent.monkey import get_original
 from zmq.backend import zmq_poll as plain_poll
 from zmq.sugar.poll import Poller as PlainPoller
 from zmq.sugar.socket import Socket as PlainSocket
 
+from gzmqsource._base import fork
 from gzmqsource._base.deadline import Deadline
-from gzmqsource.green._shared import check_waits, generation, known_waits, reports_calls, waits_for
+from gzmqsource._base.waiters import Waiters
+from gzmqsource.green._shared import known_socket, recheck, rechecks_itself, shared_socket
 
 Events = list[tuple[Any, int]]
 
 _POLLIN, _POLLOUT, _POLLERR = int(zmq.POLLIN), int(zmq.POLLOUT), int(zmq.POLLERR)
-_TIMED_OUT = object()
 
 try:
     # gevent removes it from `select` when it patches.
@@ -48,7 +49,7 @@ def zmq_poll(sockets: Sequence[tuple[Any, int]], timeout: int | float | None = -
     events: Events = plain_poll(sockets, 0)
     for socket, _ in sockets:
         if isinstance(socket, PlainSocket):
-            check_waits(socket)
+            recheck(socket)
     if events or timeout == 0 or not sockets:
         return events
     polled = _PollSet(sockets)
@@ -80,6 +81,8 @@ class Poller(PlainPoller):
     It costs no more with many sockets than with few, as long as few of them are busy.
     """
 
+    __module__ = "gzmqsource.green"
+
     _made: _PollSet | None = None
 
     def register(self, socket: Any, flags: int = _POLLIN | _POLLOUT) -> None:
@@ -104,7 +107,7 @@ class Poller(PlainPoller):
         return polled.poll(timeout)
 
     def _polled(self) -> _PollSet | None:
-        """Give the set that was made before, if it can still be used."""
+        """Return the set that was made before, if it can still be used."""
         if self._made is not None and not self._made.is_valid:
             self._made.close()
             self._made = None
@@ -129,16 +132,16 @@ class _PollSet:
 
     def __init__(self, sockets: Iterable[tuple[Any, int]]) -> None:
         self._hub = get_hub()
-        self._made_in = generation()
-        self._places: dict[Any, _Place] = {}
+        self._made_in = fork.generation
+        self._registrations: dict[Any, _Registration] = {}
         #: Descriptors, and what has a ``fileno``, with their masks.
         self._others: dict[Any, int] = {}
-        self._suspects: dict[_Place, None] = {}
-        #: Plain sockets, whose calls nobody tells of.
-        self._opaque: dict[_Place, None] = {}
+        self._stale: dict[_Registration, None] = {}
+        #: Plain sockets, whose calls are not rechecked.
+        self._opaque: dict[_Registration, None] = {}
         self._epoll: Any = None
-        self._by_fd: dict[int, list[_Place]] = {}
-        self._waiters: list[Waiter[object]] = []
+        self._by_fd: dict[int, list[_Registration]] = {}
+        self._waiters = Waiters()
         self._watchers: list[Any] = []
         self._wake_scheduled = False
         self._order = itertools.count()
@@ -150,8 +153,8 @@ class _PollSet:
         """Whether it serves this process and hub, and no socket was used in another since."""
         return (
             get_hub_if_exists() is self._hub
-            and self._made_in == generation()
-            and all(known_waits(place.socket) is place.waits for place in self._suspects)
+            and self._made_in == fork.generation
+            and all(known_socket(entry.socket) is entry.shared for entry in self._stale)
         )
 
     @property
@@ -163,54 +166,55 @@ class _PollSet:
         """Add a socket, or change what it is polled for."""
         if not isinstance(socket, PlainSocket):
             self._others[socket] = self._others.get(socket, 0) | mask
-        elif socket in self._places:
-            self._places[socket].mask = mask
-            self.suspect(self._places[socket])
+        elif socket in self._registrations:
+            self._registrations[socket].mask = mask
+            self.mark_stale(self._registrations[socket])
         else:
-            place = self._places[socket] = _Place(self, socket, mask, next(self._order))
-            place.waits.readiness.pollers.append(place)
-            self._suspects[place] = None
-            if not reports_calls(socket):
-                self._opaque[place] = None
-            self._by_fd.setdefault(place.fd, []).append(place)
+            entry = _Registration(self, socket, mask, next(self._order))
+            self._registrations[socket] = entry
+            entry.shared.readiness.pollers.append(entry)
+            self._stale[entry] = None
+            if not rechecks_itself(socket):
+                self._opaque[entry] = None
+            self._by_fd.setdefault(entry.fd, []).append(entry)
             if self._epoll is not None:
-                self._add_to_epoll(place.fd)
+                self._add_to_epoll(entry.fd)
         self.wake()
 
     def remove(self, socket: Any) -> None:
         """Take a socket out."""
         self._others.pop(socket, None)
-        place = self._places.pop(socket, None)
-        if place is None:
+        entry = self._registrations.pop(socket, None)
+        if entry is None:
             return
-        place.leave()
-        self._suspects.pop(place, None)
-        self._opaque.pop(place, None)
-        self._by_fd[place.fd].remove(place)
-        if not self._by_fd[place.fd]:
-            del self._by_fd[place.fd]
+        entry.leave()
+        self._stale.pop(entry, None)
+        self._opaque.pop(entry, None)
+        self._by_fd[entry.fd].remove(entry)
+        if not self._by_fd[entry.fd]:
+            del self._by_fd[entry.fd]
             if self._epoll is not None:
                 with contextlib.suppress(OSError):  # a closed socket has left by itself
-                    self._epoll.unregister(place.fd)
+                    self._epoll.unregister(entry.fd)
 
     def poll(self, timeout: int | float | None) -> Events:
-        """Give what is ready, after waiting for it at most *timeout* milliseconds."""
+        """Return what is ready, after waiting for it at most *timeout* milliseconds."""
         forever = timeout is None or timeout < 0
         deadline = Deadline(None if forever else int(timeout or 0) / 1000)
         has_waited = False
-        while self._places or self._others:
+        while self._registrations or self._others:
             events = self._look()
             if events or deadline.left() == 0:
-                self._take_turn(events, has_waited)
+                self._spend(events, has_waited)
                 return events
             has_waited = self._wait(deadline.left())
             if not has_waited:
                 break
         return []
 
-    def suspect(self, place: _Place) -> None:
+    def mark_stale(self, entry: _Registration) -> None:
         """Look at a socket with the next look."""
-        self._suspects[place] = None
+        self._stale[entry] = None
 
     def wake(self) -> None:
         """Let the greenlets that wait look, soon."""
@@ -218,17 +222,24 @@ class _PollSet:
             self._wake_scheduled = True
             self._hub.loop.run_callback(self._wake)
 
-    def silence(self) -> None:
-        """Let the inherited watchers of a forked child go; see `Readiness.silence`."""
+    def unwatch(self) -> None:
+        """Stop and close the watchers; a greenlet that goes on waiting makes new ones."""
+        for watcher in self._watchers:
+            watcher.stop()
+            watcher.close()
+        self._watchers.clear()
+
+    def abandon(self) -> None:
+        """Stop the inherited watchers in a forked child; see `Readiness.abandon`."""
         self._waiters.clear()
         if self._hub.loop is not None:
-            self._hub.loop.run_callback(self._stop_watchers)
+            self._hub.loop.run_callback(self.unwatch)
 
     def close(self) -> None:
-        """Let the sockets go, and no cycle keep them."""
-        for place in self._places.values():
-            place.leave()
-        for held in (self._places, self._suspects, self._opaque, self._by_fd):
+        """Release the sockets, and leave no cycle that keeps them."""
+        for entry in self._registrations.values():
+            entry.leave()
+        for held in (self._registrations, self._stale, self._opaque, self._by_fd):
             held.clear()
         if self._epoll is not None:
             self._epoll.close()
@@ -239,7 +250,7 @@ class _PollSet:
 
     @property
     def _edges(self) -> Any:
-        """Give the epoll set."""
+        """The epoll set."""
         if self._epoll is None:
             self._epoll = _epoll()
             for fd in self._by_fd:
@@ -247,51 +258,42 @@ class _PollSet:
         return self._epoll
 
     def _look(self) -> Events:
-        suspects = self._suspects
+        stale = self._stale
         if not self._is_large:
-            suspects.update(dict.fromkeys(self._places.values()))
+            stale.update(dict.fromkeys(self._registrations.values()))
         else:
-            suspects.update(self._opaque)
+            stale.update(self._opaque)
             for fd, _ in self._edges.poll(0):
-                suspects.update(dict.fromkeys(self._by_fd[fd]))
+                stale.update(dict.fromkeys(self._by_fd[fd]))
         ready: Events = []
-        for place in sorted(suspects) if len(suspects) > 1 else list(suspects):
-            if place.socket._closed:
+        for entry in sorted(stale) if len(stale) > 1 else list(stale):
+            if entry.socket._closed:
                 raise zmq.ZMQError(zmq.ENOTSOCK)
-            readiness = place.waits.readiness
+            readiness = entry.shared.readiness
             try:
-                events = place.waits.transfer.events()
+                events = entry.shared.transfer.events()
             except zmq.ZMQError:
-                readiness.wake_all()  # this has eaten the edge that would have told the others
+                readiness.wake_all()  # this has eaten the edge that the others wait for
                 raise
             if readiness.readers or readiness.writers or len(readiness.pollers) > 1:
-                readiness.tell(events)
-            if events & place.mask:
-                ready.append((place.socket, events & place.mask))
+                readiness.notify(events)
+            if events & entry.mask:
+                ready.append((entry.socket, events & entry.mask))
             else:
-                suspects.pop(place, None)
+                stale.pop(entry, None)
         if self._others:
             ready += plain_poll(list(self._others.items()), 0)
         return ready
 
     def _wait(self, timeout: float | None) -> bool:
-        """Wait until a look is worth while; False if the time has come first."""
-        waiter: Waiter[object] = Waiter(self._hub)
-        timer = None if timeout is None else self._hub.loop.timer(timeout)
-        if not self._waiters:
+        """Wait until a look is worth while; return False if *timeout*, in seconds, ran out."""
+        if not self._watchers:
             self._start_watchers()
-        self._waiters.append(waiter)
         try:
-            if timer is not None:
-                timer.start(waiter.switch, _TIMED_OUT)
-            return waiter.get() is not _TIMED_OUT
+            return self._waiters.wait(self._hub, timeout)
         finally:
-            if timer is not None:
-                timer.close()
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
             if not self._waiters:
-                self._stop_watchers()
+                self.unwatch()
 
     def _start_watchers(self) -> None:
         io = self._hub.loop.io
@@ -305,44 +307,37 @@ class _PollSet:
         for watcher in self._watchers:
             watcher.start(self._wake)
 
-    def _stop_watchers(self) -> None:
-        for watcher in self._watchers:
-            watcher.stop()
-            watcher.close()
-        self._watchers.clear()
-
     def _add_to_epoll(self, fd: int) -> None:
         with contextlib.suppress(FileExistsError):  # two Python objects for one socket
             self._epoll.register(fd, _POLLIN)  # EPOLLIN is the same bit
 
     def _wake(self) -> None:
         self._wake_scheduled = False
-        for waiter in list(self._waiters):
-            if waiter in self._waiters:
-                waiter.switch(None)
+        self._waiters.wake(len(self._waiters))
 
-    def _take_turn(self, events: Events, has_waited: bool) -> None:
-        """Let other I/O in when a greenlet polls all the time and need not wait."""
-        place = self._places.get(events[0][0] if events else next(iter(self._places), None))
-        if place is None:
+    def _spend(self, events: Events, has_waited: bool) -> None:
+        """Yield to other I/O when a greenlet polls all the time and need not wait."""
+        socket = events[0][0] if events else next(iter(self._registrations), None)
+        entry = self._registrations.get(socket)
+        if entry is None:
             return
         if has_waited:
-            place.waits.turn.renew()
+            entry.shared.budget.restart()
         else:
-            place.waits.take_turn(place.waits.is_between_messages)
+            entry.shared.spend(entry.shared.is_between_messages)
 
 
-class _Place:
-    """A socket's place in a poll set."""
+class _Registration:
+    """A socket in a poll set: a `gzmqsource._socket.readiness.Pollable`."""
 
-    __slots__ = ("_poll_set", "fd", "mask", "order", "socket", "waits")
+    __slots__ = ("_poll_set", "fd", "mask", "order", "shared", "socket")
 
     def __init__(self, poll_set: _PollSet, socket: PlainSocket[Any], mask: int, order: int) -> None:
         self._poll_set = poll_set
         self.socket = socket
         self.mask = mask
         self.order = order
-        self.waits = waits_for(socket)
+        self.shared = shared_socket(socket)
         self.fd = socket.fileno()
 
     @property
@@ -350,23 +345,27 @@ class _Place:
         """Whether a greenlet waits."""
         return self._poll_set.is_waiting
 
-    def suspect(self) -> None:
+    def mark_stale(self) -> None:
         """Look at the socket with the next look."""
-        self._poll_set.suspect(self)
+        self._poll_set.mark_stale(self)
 
     def wake(self) -> None:
         """Let the greenlets that wait look at the socket, soon."""
-        self._poll_set.suspect(self)
+        self._poll_set.mark_stale(self)
         self._poll_set.wake()
 
-    def silence(self) -> None:
-        """Let the watchers go, in a forked child."""
-        self._poll_set.silence()
+    def unwatch(self) -> None:
+        """Stop watching the descriptor, which is about to be closed."""
+        self._poll_set.unwatch()
+
+    def abandon(self) -> None:
+        """Stop the inherited watchers in a forked child."""
+        self._poll_set.abandon()
 
     def leave(self) -> None:
-        """Be told no more."""
+        """Leave the socket's pollers."""
         with contextlib.suppress(ValueError):
-            self.waits.readiness.pollers.remove(self)
+            self.shared.readiness.pollers.remove(self)
 
-    def __lt__(self, other: _Place) -> bool:
+    def __lt__(self, other: _Registration) -> bool:
         return self.order < other.order

@@ -14,7 +14,9 @@ from gzmqsource._base.deadline import Deadline
 class MessageTracker(PlainTracker):
     """A `zmq.MessageTracker` whose `wait` lets other greenlets run."""
 
-    #: Seconds between two looks, since what it waits for is told to a native thread of pyzmq's,
+    __module__ = "gzmqsource.green"
+
+    #: Seconds between two looks: what it waits for is reported to a native thread of pyzmq's,
     #: which cannot wake a greenlet.
     interval = 0.001
 

@@ -32,7 +32,7 @@ def as_message(message: AnyMessage) -> Message:
     Raises
     ------
     TypeError
-        It, or one of its frames, is something else; the text tells how to mend it.
+        It, or one of its frames, is something else; the text says how to fix it.
     ValueError
         It has no frames.
     """
@@ -57,7 +57,7 @@ def as_message(message: AnyMessage) -> Message:
 
 
 def _is_frame(value: object) -> bool:
-    """Tell a frame, right or wrong, from an iterable of frames: both can be iterated over."""
+    """Return whether it is a frame, right or wrong: frames can be iterated over, too."""
     if isinstance(value, (str, zmq.Frame)):
         return True
     try:
@@ -68,7 +68,7 @@ def _is_frame(value: object) -> bool:
 
 
 def as_frame(frame: object) -> bytes | zmq.Frame:
-    """Check one frame; raise `TypeError` with the mend in its text."""
+    """Check one frame; raise a `TypeError` that says how to fix it."""
     if type(frame) is bytes or isinstance(frame, zmq.Frame):
         return frame
     if isinstance(frame, str):
@@ -82,5 +82,5 @@ def as_frame(frame: object) -> bytes | zmq.Frame:
 
 
 def as_frames(message: Message) -> list[bytes | zmq.Frame]:
-    """Give a checked message as its list of frames."""
+    """Return a checked message as its list of frames."""
     return [message] if isinstance(message, bytes) else message

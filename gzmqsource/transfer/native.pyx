@@ -20,6 +20,7 @@ import zmq
 import zmq.backend.cython._zmq as _pyzmq
 
 from gzmqsource.transfer.pure import DROPPING_TYPES, PureTransfer
+from gzmqsource.transfer.pure import LONGEST_STRIDE as _LONGEST_STRIDE
 
 cdef extern from *:
     """
@@ -33,7 +34,7 @@ cdef extern from *:
 
 cdef extern from *:
     """
-    /* A large frame is lent to libzmq, which tells, on a thread of its own, when it is done with
+    /* A large frame is lent to libzmq, which reports on a thread of its own when it is done with
        it. That thread never waits for the GIL: it puts the frame on a stack without a lock, and
        asks the interpreter to call back. */
 
@@ -125,8 +126,7 @@ cdef errno_function zmq_errno = <errno_function>address_of("zmq_errno")
 #: Bytes from which on a frame is lent to libzmq and not copied.
 cdef Py_ssize_t LARGE = 1 << 16
 
-#: The most messages between two looks at the clock.
-cdef Py_ssize_t LONGEST_STRIDE = 16
+cdef Py_ssize_t LONGEST_STRIDE = _LONGEST_STRIDE
 
 cdef int DONTWAIT = zmq.DONTWAIT
 cdef int SNDMORE = zmq.SNDMORE
@@ -138,107 +138,35 @@ cdef int ENOTSOCK = zmq.ENOTSOCK
 cdef int ETERM = zmq.ETERM
 
 
-# How many forks lie between this process and the first that imported this module.
-cdef int generation = 0
+cdef class NativeAllowance:
+    """A `gzmqsource.transfer.pure.PureAllowance` in C."""
 
-
-def _count_fork():
-    global generation
-    generation += 1
-
-
-os.register_at_fork(after_in_child=_count_fork)
-
-
-cdef class NativeTransfer:
-    """A `gzmqsource.transfer.Transfer` in C; frames that are not bytes go through pyzmq."""
-
-    cdef readonly Py_ssize_t received
-    cdef readonly Py_ssize_t sent
-    cdef public Py_ssize_t turn_left
-    cdef readonly object in_handler
-    cdef public bint pulls
-    cdef object socket
-    cdef object pure
-    cdef void *handle
-    cdef bint dropping
-    cdef bint guarded
-    cdef dict lanes
-    cdef object lane
-    cdef object queue
-    cdef object putters
-    cdef object arrivals
-    cdef Py_ssize_t maxsize
-    cdef double turn_ends
-    cdef double short_while
+    cdef public Py_ssize_t left
+    cdef double ends
     cdef double looked
+    cdef double short_while
     cdef Py_ssize_t stride
     cdef Py_ssize_t until_look
-    cdef double noted
-    cdef double resolution
-    cdef object readers
-    cdef object writers
-    cdef object pollers
-    cdef object check
-    cdef Py_ssize_t least_frames
-    cdef unsigned long thread
-    cdef int made_in
 
-    def __init__(self, socket):
-        self.socket = socket
-        self.pure = PureTransfer(socket)
-        self.handle = <void *><size_t>socket.underlying
-        self.dropping = socket.get(zmq.TYPE) in DROPPING_TYPES
-
-    def guard(
-        self,
-        dict lanes,
-        arrivals,
-        Py_ssize_t maxsize,
-        readers,
-        writers,
-        pollers,
-        check,
-        Py_ssize_t least_frames,
-    ):
-        """See `Transfer.guard`."""
-        self.lanes = lanes
-        self.arrivals = arrivals
-        self.maxsize = maxsize
-        self.readers = readers
-        self.writers = writers
-        self.pollers = pollers
-        self.check = check
-        self.least_frames = least_frames
-        self.thread = PyThread_get_thread_ident()
-        self.made_in = generation
-        self.guarded = True
-
-    def close(self):
-        """See `Transfer.close`."""
-        self.guarded = self.pulls = False
-        self.check = None
-
-    def grant(self, Py_ssize_t messages, Py_ssize_t stride, double seconds):
-        """See `Transfer.grant`."""
+    def refill(self, Py_ssize_t messages, double seconds):
+        """See `PureAllowance.refill`."""
         self.looked = clock(CLOCK_MONOTONIC)
-        self.turn_ends = self.looked + seconds
+        self.ends = self.looked + seconds
         self.short_while = seconds / 16
-        self.turn_left = messages
+        self.left = messages
         self.stride = self.until_look = 1
-        return messages
 
-    cpdef bint goes_on(self):
-        """See `Transfer.goes_on`. A look at the clock costs 25 ns."""
+    cpdef bint spend(self, Py_ssize_t messages=1):
+        """See `PureAllowance.spend`. A look at the clock costs 25 ns."""
         cdef double now
-        if self.turn_left <= 0:
+        if self.left <= 0:
             return False
-        self.turn_left -= 1
-        self.until_look -= 1
+        self.left -= messages
+        self.until_look -= messages
         if self.until_look <= 0:
             now = clock(CLOCK_MONOTONIC)
-            if now >= self.turn_ends:
-                self.turn_left = 0
+            if now >= self.ends:
+                self.left = 0
             # Long strides for quick messages; a slow one is the last before the next look.
             if now - self.looked < self.short_while:
                 self.stride = min(2 * self.stride, LONGEST_STRIDE)
@@ -248,108 +176,26 @@ cdef class NativeTransfer:
             self.looked = now
         return True
 
-    cdef bint may_pass(self):
-        """Whether this thread may use the socket and is within its turn."""
-        return (
-            self.guarded
-            and self.turn_left > 0
-            and self.thread == PyThread_get_thread_ident()
-            and self.made_in == generation
-        )
 
-    def hand_out(self, list messages, handle):
-        """See `Transfer.hand_out`."""
-        while messages and self.goes_on():
-            self.in_handler = messages.pop()
-            handle(self.in_handler)
-        self.in_handler = None
+cdef class NativeTransfer:
+    """A `gzmqsource.transfer.Transfer` in C; frames that are not bytes go through pyzmq."""
 
-    def send_direct(self, message):
-        """See `Transfer.send_direct`."""
-        if not self.may_pass() or len(self.arrivals):
-            return False
-        if type(message) is list:
-            if len(<list>message) < self.least_frames:
-                return False
-            for frame in <list>message:
-                if type(frame) is not bytes:
-                    return False
-        elif type(message) is not bytes or self.least_frames > 1:
-            return False
-        if len(self.lanes):
-            return self.queue_direct(message)
-        try:
-            if not self.send_one(message):
-                return False
-        except zmq.ZMQError:
-            return False  # the long way meets it again, and knows what to do
-        finally:
-            self.check_if_waited_for()
-        self.goes_on()
-        return True
+    cdef readonly Py_ssize_t received
+    cdef readonly Py_ssize_t sent
+    cdef object socket
+    cdef object pure
+    cdef void *handle
+    cdef bint dropping
 
-    cdef bint queue_direct(self, message) except -1:
-        """Queue a message behind others, whose flusher takes it along."""
-        cdef double now
-        if self.least_frames > 1 or not self.maxsize:
-            return False
-        if self.lane is None:
-            (self.lane,) = self.lanes.values()
-            self.queue = self.lane.messages
-            self.putters = self.lane.putters
-            self.resolution = self.lane.resolution
-        if len(self.queue) >= self.maxsize or len(self.putters):
-            return False
-        now = clock(COARSE_CLOCK)  # 5 ns
-        if now - self.noted > self.resolution:
-            self.noted = now
-            self.lane.note_time()
-        self.queue.append(message if type(message) is bytes else list(message))
-        self.goes_on()
-        return True
-
-    def receive_direct(self):
-        """See `Transfer.receive_direct`."""
-        cdef list messages = []
-        if not self.pulls or not self.may_pass() or len(self.readers):
-            return None
-        try:
-            self.receive(messages, 1, 1)
-        except zmq.ZMQError:
-            return None  # the long way meets it again
-        finally:
-            self.check_if_waited_for()
-        if not messages:
-            return False
-        self.goes_on()
-        return messages[0]
-
-    def receive_frame_direct(self):
-        """See `Transfer.receive_frame_direct`."""
-        cdef zmq_msg_t part
-        cdef Py_ssize_t size = 0
-        if not self.pulls or not self.may_pass() or len(self.readers):
-            return None
-        self.check_open()
-        msg_init(&part)
-        try:
-            if msg_recv(&part, self.handle, DONTWAIT) < 0:
-                return False if zmq_errno() == EAGAIN else None
-            frame = take(&part, &size)
-        finally:
-            msg_close(&part)
-            self.check_if_waited_for()
-        self.goes_on()
-        return frame
-
-    cdef int check_if_waited_for(self) except -1:
-        if len(self.readers) or len(self.writers) or len(self.pollers):
-            self.check()
-        return 0
+    def __init__(self, socket):
+        self.socket = socket
+        self.pure = PureTransfer(socket)
+        self.handle = <void *><size_t>socket.underlying
+        self.dropping = socket.get(zmq.TYPE) in DROPPING_TYPES
 
     cdef int check_open(self) except -1:
         # A closed socket's handle is freed memory. pyzmq sets the flag, and the socket's owner
-        # hears of every close that goes through pyzmq.
+        # is told of every close that goes through pyzmq.
         if self.socket._closed:
             raise zmq.ZMQError(ENOTSOCK)
         return 0
@@ -367,7 +213,7 @@ cdef class NativeTransfer:
             raise_unless_interrupted()
         return value
 
-    def receive(self, list into, Py_ssize_t max_messages, Py_ssize_t max_bytes):
+    cpdef bint receive(self, list into, Py_ssize_t max_messages, Py_ssize_t max_bytes) except -1:
         """See `Transfer.receive`."""
         cdef zmq_msg_t part
         cdef Py_ssize_t size = 0
@@ -493,8 +339,155 @@ cdef class NativeTransfer:
             let_go_of_returned(NULL)
 
 
+cdef class NativeShortcuts:
+    """A `gzmqsource.transfer.Shortcuts` in C."""
+
+    cdef public bint may_pull
+    cdef readonly object handling
+    cdef NativeTransfer transfer
+    cdef NativeAllowance allowance
+    cdef object backlog
+    cdef object lanes
+    cdef object arrivals
+    cdef Py_ssize_t least_frames
+    cdef object readers
+    cdef object writers
+    cdef object pollers
+    cdef object recheck
+    cdef bint is_open
+    cdef unsigned long thread
+    # The lane, once it was needed, and what it has.
+    cdef object lane
+    cdef object queue
+    cdef object putters
+    cdef Py_ssize_t maxsize
+    cdef double resolution
+    cdef double noted
+
+    def __init__(self, NativeTransfer transfer, NativeAllowance allowance, backlog, waiting):
+        self.transfer = transfer
+        self.allowance = allowance
+        self.backlog = backlog
+        self.lanes = backlog.lanes
+        self.arrivals = backlog.arrivals
+        self.least_frames = backlog.least_frames
+        self.readers = waiting.readers
+        self.writers = waiting.writers
+        self.pollers = waiting.pollers
+        self.recheck = waiting.recheck
+        self.thread = PyThread_get_thread_ident()
+        self.is_open = True
+
+    def close(self):
+        """See `Shortcuts.close`."""
+        self.is_open = self.may_pull = False
+        self.recheck = self.backlog = None
+
+    cdef bint may_pass(self):
+        """Return whether this thread may use the socket, and something of the allowance is left."""
+        return (
+            self.is_open
+            and self.allowance.left > 0
+            and self.thread == PyThread_get_thread_ident()
+        )
+
+    cdef bint may_receive(self) except -1:
+        return self.may_pull and self.may_pass() and not len(self.readers)
+
+    def dispatch(self, list messages, handle):
+        """See `Shortcuts.dispatch`."""
+        while messages and self.allowance.spend():
+            self.handling = messages.pop()
+            handle(self.handling)
+        self.handling = None
+
+    def send(self, message):
+        """See `Shortcuts.send`."""
+        if not self.may_pass() or len(self.arrivals):
+            return False
+        if type(message) is list:
+            if len(<list>message) < self.least_frames:
+                return False
+            for frame in <list>message:
+                if type(frame) is not bytes:
+                    return False
+        elif type(message) is not bytes or self.least_frames > 1:
+            return False
+        if len(self.lanes):
+            return self.put(message)
+        try:
+            if not self.transfer.send_one(message):
+                return False
+        except zmq.ZMQError:
+            return False  # the long way meets it again, and knows what to do
+        finally:
+            self.recheck_if_awaited()
+        self.allowance.spend()
+        return True
+
+    cdef bint put(self, message) except -1:
+        """Queue a message behind others, whose flusher takes it along."""
+        cdef double now
+        if self.lane is None:
+            self.lane = self.backlog.lane
+            if self.lane is None:
+                return False
+            self.queue = self.lane.queue
+            self.putters = self.lane.waiting
+            self.maxsize = self.lane.maxsize
+            self.resolution = self.lane.resolution
+        if len(self.queue) >= self.maxsize or len(self.putters):
+            return False
+        now = clock(COARSE_CLOCK)  # 5 ns
+        if now - self.noted > self.resolution:
+            self.noted = now
+            self.lane.note_time()
+        self.queue.append(message if type(message) is bytes else list(message))
+        self.allowance.spend()
+        return True
+
+    def receive(self):
+        """See `Shortcuts.receive`."""
+        cdef list messages = []
+        if not self.may_receive():
+            return None
+        try:
+            self.transfer.receive(messages, 1, 1)
+        except zmq.ZMQError:
+            return None  # the long way meets it again
+        finally:
+            self.recheck_if_awaited()
+        if not messages:
+            return False
+        self.allowance.spend()
+        return messages[0]
+
+    def receive_frame(self):
+        """See `Shortcuts.receive_frame`."""
+        cdef zmq_msg_t part
+        cdef Py_ssize_t size = 0
+        if not self.may_receive():
+            return None
+        self.transfer.check_open()
+        msg_init(&part)
+        try:
+            if msg_recv(&part, self.transfer.handle, DONTWAIT) < 0:
+                return False if zmq_errno() == EAGAIN else None
+            frame = take(&part, &size)
+        finally:
+            msg_close(&part)
+            self.recheck_if_awaited()
+        self.allowance.spend()
+        return frame
+
+    cdef int recheck_if_awaited(self) except -1:
+        if len(self.readers) or len(self.writers) or len(self.pollers):
+            self.recheck()
+        return 0
+
+
 cdef Py_ssize_t size_of(message) except -1:
-    """Give the bytes of a checked message."""
+    """Return the bytes of a checked message."""
     cdef Py_ssize_t size = 0
     if type(message) is bytes:
         return PyBytes_GET_SIZE(message)
@@ -504,7 +497,7 @@ cdef Py_ssize_t size_of(message) except -1:
 
 
 cdef double clock(int which) noexcept nogil:
-    """Give the time in seconds."""
+    """Return the time in seconds."""
     cdef timespec now
     clock_gettime(which, &now)
     return now.tv_sec + now.tv_nsec * 1e-9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -19,14 +20,14 @@ _EVENTS = int(zmq.EVENTS)
 #: a message they drop the frames that follow, until one without ``SNDMORE``.
 DROPPING_TYPES = frozenset({zmq.PUSH, zmq.DEALER, zmq.REQ})
 
+#: The most messages between two looks at the clock: a look costs a tenth of a quick message.
+LONGEST_STRIDE = 16
+
 
 class PureTransfer:
     """A `gzmqsource.transfer.Transfer` in Python."""
 
-    __slots__ = (
-        *("_copy", "_dropping", "_getsockopt", "_recv", "_send"),
-        *("in_handler", "pulls", "received", "sent", "turn_left"),
-    )
+    __slots__ = ("_copy", "_dropping", "_getsockopt", "_recv", "_send", "received", "sent")
 
     def __init__(self, socket: zmq.Socket[Any], copy: bool = True) -> None:
         # Bound past every subclass: a green or patched socket would wait in its own way.
@@ -34,9 +35,7 @@ class PureTransfer:
         self._send = BackendSocket.send.__get__(socket)
         self._getsockopt = BackendSocket.get.__get__(socket)
         self._copy = copy
-        self.received = self.sent = self.turn_left = 0
-        self.pulls = False
-        self.in_handler: list[Any] | None = None
+        self.received = self.sent = 0
         self._dropping = socket.get(zmq.TYPE) in DROPPING_TYPES
 
     def events(self) -> int:
@@ -105,7 +104,7 @@ class PureTransfer:
         return taken
 
     def send_frame(self, frame: Any, flags: int) -> bool:
-        """Send one frame; False if libzmq does not take it now."""
+        """Send one frame; return False if libzmq does not take it now."""
         try:
             self._send(frame, flags)
         except zmq.Again:
@@ -120,35 +119,72 @@ class PureTransfer:
                 return index
         return last + 1
 
-    def grant(self, messages: int, stride: int, seconds: float) -> int:
-        """See `Transfer.grant`."""
-        self.turn_left = min(messages, stride)
-        return self.turn_left
 
-    def goes_on(self) -> bool:
-        """See `Transfer.goes_on`."""
-        self.turn_left -= 1
-        return self.turn_left >= 0
+class PureAllowance:
+    """How many messages may pass, and for how long."""
 
-    def hand_out(self, messages: list[list[Any]], handle: Callable[[list[Any]], object]) -> None:
-        """See `Transfer.hand_out`."""
-        while messages and self.goes_on():
-            self.in_handler = messages.pop()
-            handle(self.in_handler)
-        self.in_handler = None
+    __slots__ = ("_ends", "_looked", "_short_while", "_stride", "_until_look", "left")
 
-    def guard(self, *_: object) -> None:
-        """Take no short cut; see `Transfer.guard`."""
+    def __init__(self) -> None:
+        #: How many messages may still pass; the clock, which is read rarely, may say none.
+        self.left = 0
+        self._ends = self._looked = self._short_while = 0.0
+        self._stride = self._until_look = 1
 
-    def close(self) -> None:
-        """See `Transfer.close`."""
+    def refill(self, messages: int, seconds: float) -> None:
+        """Let so many messages pass from now on, for so long."""
+        self._looked = time.monotonic()
+        self._ends = self._looked + seconds
+        self._short_while = seconds / 16
+        self.left = messages
+        self._stride = self._until_look = 1
 
-    def send_direct(self, message: object) -> bool:
-        """Take the long way; see `Transfer.send_direct`."""
+    def spend(self, messages: int = 1) -> bool:
+        """Count messages that pass; return False if nothing was left."""
+        if self.left <= 0:
+            return False
+        self.left -= messages
+        self._until_look -= messages
+        if self._until_look <= 0:
+            now = time.monotonic()
+            if now >= self._ends:
+                self.left = 0
+            # Long strides for quick messages; a slow one is the last before the next look.
+            quick = now - self._looked < self._short_while
+            self._stride = min(2 * self._stride, LONGEST_STRIDE) if quick else 1
+            self._until_look = self._stride
+            self._looked = now
+        return True
+
+
+class PureShortcuts:
+    """A `gzmqsource.transfer.Shortcuts` that takes none."""
+
+    __slots__ = ("_allowance", "handling", "may_pull")
+
+    def __init__(self, allowance: PureAllowance) -> None:
+        self._allowance = allowance
+        self.may_pull = False
+        self.handling: list[Any] | None = None
+
+    def send(self, message: object) -> bool:
+        """Take the long way; see `Shortcuts.send`."""
         return False
 
-    def receive_frame_direct(self) -> None:
-        """Take the long way; see `Transfer.receive_frame_direct`."""
+    def receive(self) -> None:
+        """Take the long way; see `Shortcuts.receive`."""
 
-    def receive_direct(self) -> None:
-        """Take the long way; see `Transfer.receive_direct`."""
+    def receive_frame(self) -> None:
+        """Take the long way; see `Shortcuts.receive_frame`."""
+
+    def dispatch(self, messages: list[list[Any]], handle: Callable[[list[Any]], object]) -> None:
+        """See `Shortcuts.dispatch`."""
+        spend = self._allowance.spend
+        while messages and spend():
+            self.handling = messages.pop()
+            handle(self.handling)
+        self.handling = None
+
+    def close(self) -> None:
+        """See `Shortcuts.close`."""
+        self.may_pull = False

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from gevent.event import AsyncResult
 from gevent.hub import Waiter
 
-from gzmqsource._base.oneshot import Decision
+from gzmqsource._base.oneshot import OneShot
 
 
 class Call(Waiter):  # type: ignore[type-arg]
@@ -52,7 +52,7 @@ class SubmittedCall(AsyncResult):  # type: ignore[type-arg]
             self.set(outcome)
 
 
-class ForeignCall(Decision):
+class ForeignCall(OneShot):
     """One attempt of a request from another thread, which keeps its own time and its retries."""
 
     __slots__ = ("frames",)
@@ -66,7 +66,7 @@ class ForeignCall(Decision):
 
     def settle(self, outcome: list[Any] | Exception) -> None:
         """Give it its reply, or its error."""
-        self.decide(outcome)
+        self.set(outcome)
 
 
 #: A request of any kind.

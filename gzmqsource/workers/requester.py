@@ -16,8 +16,8 @@ from gevent.queue import Full
 
 from gzmqsource._base.deadline import Deadline, check_timeout
 from gzmqsource._base.event import Event
-from gzmqsource._base.warning import Notice
-from gzmqsource._socket.budget import let_io_in
+from gzmqsource._base.warning import LimitedWarning
+from gzmqsource._socket.budget import yield_to_io
 from gzmqsource._source.opening import Endpoints
 from gzmqsource._source.source import Source
 from gzmqsource.errors import (
@@ -36,7 +36,7 @@ from gzmqsource.workers._envelope import error_in, payload_of
 #: What happens to the requests that are not answered when a connection is lost.
 Lost = Literal["wait", "fail", "retry"]
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("gzmqsource.workers")
 
 
 class RequesterStats(NamedTuple):
@@ -111,7 +111,7 @@ class Requester:
         self._clock = Clock(self._expire)
         self._ending = False
         self._requests = self._retries = self._timeouts = self._given_up = self._late = 0
-        self._unknown = Notice(_log, "a reply that answers nothing was dropped: %s")
+        self._unknown = LimitedWarning(_log, "a reply that answers nothing was dropped: %s")
         source.set_handle(self._answered)
         source.rawlink(self._ended)
         source.start()
@@ -362,15 +362,15 @@ class Requester:
                 self._take(frames[0])
             # The reply may come in this very moment: then it counts. No text here has the source's
             # repr, which asks the socket: that belongs to its hub.
-            call.decide(RequestTimeout(f"{type(self).__name__}: no reply within {timeout} s"))
-            if isinstance(call.outcome, list):
-                return call.outcome
-            if not left or not self._retries_after(call.outcome):
+            call.set(RequestTimeout(f"{type(self).__name__}: no reply within {timeout} s"))
+            if isinstance(call.value, list):
+                return call.value
+            if not left or not self._retries_after(call.value):
                 break
             self._retries += 1
-        self._timeouts += isinstance(call.outcome, RequestTimeout)
-        self._given_up += isinstance(call.outcome, PeerLost)
-        raise call.outcome
+        self._timeouts += isinstance(call.value, RequestTimeout)
+        self._given_up += isinstance(call.value, PeerLost)
+        raise call.value
 
     def _retries_after(self, error: Exception) -> bool:
         return isinstance(error, RequestTimeout) or (
@@ -412,7 +412,7 @@ class Requester:
             events = int(source.socket.get(zmq.EVENTS))
             if not events & zmq.POLLIN and not source.stats().in_hand:
                 return
-            let_io_in(self._hub)
+            yield_to_io(self._hub)
 
     def _stop_watching(self) -> None:
         if self._monitor is not None:

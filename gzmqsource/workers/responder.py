@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import gevent
 import zmq
 
-from gzmqsource._base.warning import Notice
+from gzmqsource._base.warning import LimitedWarning
 from gzmqsource._source.opening import Endpoints
 from gzmqsource._source.source import Source
 from gzmqsource.errors import SendError, SourceClosed
@@ -21,7 +21,7 @@ Answer: TypeAlias = "Callable[[list[Any]], AnyMessage]"
 
 _ENVELOPED = frozenset({zmq.ROUTER, zmq.DEALER})
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("gzmqsource.workers")
 
 
 class ResponderStats(NamedTuple):
@@ -91,8 +91,8 @@ class Responder:
         self._handler = handler
         self._tracebacks = tracebacks
         self._requests = self._running = self._replies = self._errors = 0
-        self._undelivered = Notice(_log, "a reply could not be delivered: %s")
-        self._malformed = Notice(_log, "a malformed request was dropped: %s")
+        self._undelivered = LimitedWarning(_log, "a reply could not be delivered: %s")
+        self._malformed = LimitedWarning(_log, "a malformed request was dropped: %s")
         source.set_handle(self._asked, spawn)
 
     @classmethod

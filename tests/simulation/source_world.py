@@ -11,6 +11,7 @@ from gevent.pool import Pool
 from gevent.queue import Empty, Full
 
 from gzmqsource import Source, SourceClosed, SourceForked
+from gzmqsource._source.core import State
 from gzmqsource.errors import SendError
 from simulation.peers import KINDS, ONE_AT_A_TIME, PEERS, PeeredWorld
 from simulation.world import STALLS, action, check, loop
@@ -53,7 +54,7 @@ class SourceWorld(PeeredWorld):
             on_error=self._report,
         )
         if slow:  # turns end all the time
-            self.source._core.turn._max_messages = 2
+            self.source._core.socket.budget._max_messages = 2
         self.handler = handler
         self.source.socket.bind("inproc://middle")
         self.source.start()
@@ -159,15 +160,15 @@ class SourceWorld(PeeredWorld):
             check(not self.receiving, "a greenlet waits, and there is a message")
             check(self._is_busy(), "the intake waits, and there is a message")
         for lane in core.outbox.lanes.values():
-            frames = lane.messages[0]
+            frames = lane.queue[0]
             frames = [frames] if isinstance(frames, bytes) else frames
             check(not self.libzmq.pattern.would_take(frames), f"{frames} waits, and could be sent")
-            is_full = len(lane.messages) >= core.outbox.maxsize
-            check(not lane.putters or is_full, "a putter waits, and there is room")
+            is_full = len(lane.queue) >= core.outbox.maxsize
+            check(not lane.waiting or is_full, "a putter waits, and there is room")
         check(core.outbox.lanes or not self.flushing, "a flush waits for an empty outbox")
-        queued = sum(len(lane.putters) for lane in core.outbox.lanes.values())
+        queued = sum(len(lane.waiting) for lane in core.outbox.lanes.values())
         check(len(self.sending) <= queued, "a sender waits that is in no lane")
-        wanted = bool(core.readiness.readers or core.readiness.writers)
+        wanted = bool(core.socket.readiness.readers or core.socket.readiness.writers)
         check(bool(loop.ios) == wanted, "the watcher runs without need, or not at all")
 
     def finish(self):
@@ -234,7 +235,7 @@ class SourceWorld(PeeredWorld):
 
     def _check_child(self):
         source = self.source
-        was_closed = source.closed and not source._core.readiness.forked
+        was_closed = source._core.state is State.CLOSED
         loop.step()
         check(source.closed, "an inherited source is open")
         check(not loop.ios, "an inherited watcher runs")

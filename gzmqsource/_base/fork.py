@@ -1,0 +1,41 @@
+"""The one fork hook: a forked child abandons what belongs to its parent.
+
+The child inherits the parent's greenlets, but must not run them: their ``finally`` blocks and their
+replies are the parent's. So no `Inherited.abandon` wakes a greenlet, calls code of the user, or
+depends on another one, and their order does not matter.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import Protocol
+
+
+class Inherited(Protocol):
+    """What a forked child inherits and must not use."""
+
+    def abandon(self) -> None:
+        """Stop using what belongs to the parent process, without a word to any greenlet."""
+
+
+#: How many forks lie between this process and the first one that imported this module.
+generation = 0
+
+_inherited: weakref.WeakSet[Inherited] = weakref.WeakSet()
+
+
+def abandon_in_child(inherited: Inherited) -> None:
+    """Have a forked child call ``inherited.abandon()``, if *inherited* still lives by then."""
+    _inherited.add(inherited)
+
+
+def _abandon_all() -> None:
+    global generation
+    generation += 1
+    for inherited in list(_inherited):
+        inherited.abandon()
+    _inherited.clear()
+
+
+os.register_at_fork(after_in_child=_abandon_all)

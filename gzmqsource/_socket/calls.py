@@ -1,0 +1,43 @@
+"""pyzmq's calls that read a socket's mailbox, and so eat its edge."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from zmq.sugar.socket import Socket as PlainSocket
+
+#: Every such method, and each alias of it: pyzmq binds ``getsockopt`` past an overridden ``get``.
+EAT_THE_EDGE = tuple(
+    name
+    for name in (
+        *("send", "recv", "recv_into", "send_multipart", "recv_multipart", "poll"),
+        *("bind", "connect", "unbind", "disconnect", "bind_to_random_port", "monitor"),
+        *("get", "getsockopt", "get_string", "getsockopt_string", "getsockopt_unicode"),
+        *("set", "setsockopt", "set_string", "setsockopt_string", "setsockopt_unicode"),
+        *("subscribe", "unsubscribe", "join", "leave"),
+    )
+    if hasattr(PlainSocket, name)  # libzmq's drafts and pyzmq's versions have more or fewer
+)
+
+
+def override_calls(cls: type[PlainSocket[Any]], recheck: Callable[[Any], None]) -> None:
+    """Override each call in *cls* that it does not override itself, to call ``recheck(self)``.
+
+    The call's own result or error stays as it is.
+    """
+    for name in EAT_THE_EDGE:
+        if name not in vars(cls):
+            setattr(cls, name, _rechecking(getattr(PlainSocket, name), recheck))
+
+
+def _rechecking(method: Callable[..., Any], recheck: Callable[[Any], None]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            recheck(self)
+
+    return call

@@ -1,0 +1,174 @@
+"""`HubSocket`: all that one libzmq socket is in one hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import zmq
+from gevent._hub_local import get_hub_if_exists
+from gevent.hub import get_hub
+
+from gzmqsource._base.fork import abandon_in_child
+from gzmqsource._socket.budget import Budget, yield_to_io
+from gzmqsource._socket.readiness import Readiness
+from gzmqsource.transfer import shortcuts_for, transfer_for
+from gzmqsource.transfer.interface import Backlog, Shortcuts
+from gzmqsource.transfer.message import Message
+from gzmqsource.transfer.pure import PureShortcuts
+
+
+class HubSocket:
+    """A socket with its transfer, its readiness and its budget, from taking over to release.
+
+    Nothing else knows how these are made, used for a wait, and released.
+
+    Parameters
+    ----------
+    socket : zmq.Socket
+        Any Python object that stands for the socket; its owner closes it.
+    copy : bool
+        Whether received frames are bytes; if not they are `zmq.Frame` objects.
+    ref : bool
+        Whether a greenlet that waits keeps the hub's loop running.
+    max_messages : int
+        The most messages of one slice of the budget.
+    max_seconds : float
+        Its longest time in seconds.
+    """
+
+    def __init__(
+        self,
+        socket: zmq.Socket[Any],
+        *,
+        copy: bool = True,
+        ref: bool = True,
+        max_messages: int = 5000,
+        max_seconds: float = 0.001,
+    ) -> None:
+        self.hub = get_hub()
+        self.transfer = transfer_for(socket, copy)
+        self.readiness = Readiness(socket, self.transfer.events, ref)
+        self.budget = Budget(self.hub, max_messages, max_seconds)
+        self.shortcuts: Shortcuts = PureShortcuts(self.budget)
+        #: What sends the messages that wait; None while it is not needed.
+        self.flusher: gevent.Greenlet[[], None] | None = None
+        abandon_in_child(self)
+
+    def allow_shortcuts(self, backlog: Backlog) -> None:
+        """Serve a busy socket by short cuts, which look at *backlog* and at who waits."""
+        self.shortcuts = shortcuts_for(self.transfer, self.budget, backlog, self.readiness)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the hub of the current thread, and the socket not released."""
+        return get_hub_if_exists() is self.hub and not self.readiness.closed
+
+    def wait_readable(self, timeout: float | None = None) -> bool:
+        """Wait until a receive should be tried; see `Readiness.wait_readable`."""
+        is_readable = self.readiness.wait_readable(timeout)
+        self.budget.restart()
+        return is_readable
+
+    def wait_behind_readers(self, timeout: float | None) -> bool:
+        """Wait behind the greenlets that wait already, if any: they are woken first.
+
+        Returns
+        -------
+        bool
+            False if *timeout*, in seconds, ran out.
+        """
+        if not self.readiness.readers:
+            return True
+        self.readiness.recheck()
+        return self.wait_readable(timeout)
+
+    def receive(self, into: list[list[Any]], max_messages: int, max_bytes: int) -> None:
+        """Receive without waiting; see `Transfer.receive`."""
+        try:
+            self.transfer.receive(into, max_messages, max_bytes)
+        finally:
+            self.readiness.recheck()
+
+    def send(self, message: Message) -> bool:
+        """Send one message without waiting; return False if libzmq does not take it now."""
+        try:
+            return self.transfer.send_one(message)
+        finally:
+            self.readiness.recheck()
+
+    def spend(self, may_yield: Callable[[], bool] | None = None) -> bool:
+        """Count one message of a greenlet that need not wait; yield to I/O when it is time.
+
+        Parameters
+        ----------
+        may_yield : callable, optional
+            Is asked before the greenlet yields. If it refuses the message is not counted.
+
+        Returns
+        -------
+        bool
+            Whether it has yielded: what was true before may not be true now.
+        """
+        has_yielded = False
+        budget = self.budget
+        if budget.left <= 0 and budget.exhausted():
+            if gevent.getcurrent() is self.hub or (may_yield is not None and not may_yield()):
+                return False
+            self.yield_to_io()
+            has_yielded = True
+        budget.spend()
+        return has_yielded
+
+    def yield_to_io(self) -> None:
+        """Let other I/O in, for the budget is exhausted, and begin the next slice."""
+        self.budget.stops += 1
+        yield_to_io(self.hub)
+        self.budget.exhausted()
+
+    def flush_with(self, make_flusher: Callable[[], gevent.Greenlet[[], None]]) -> bool:
+        """See to it that the messages that wait are sent by a greenlet.
+
+        Parameters
+        ----------
+        make_flusher : callable
+            Makes a `gzmqsource._socket.flusher.Flusher`, if none is at it.
+
+        Returns
+        -------
+        bool
+            Whether one was made: it attempts to send all messages, and one that is at it may be
+            waiting.
+        """
+        if self.flusher is not None and not self.flusher.dead:
+            return False
+        self.flusher = make_flusher()
+        self.flusher.start()
+        return True
+
+    def release(self, close: Callable[[], object]) -> None:
+        """Let go of the socket in order: its watcher, then the greenlets that wait, then itself.
+
+        In another thread the watcher is left to the hub, which has it stopped soon.
+
+        Parameters
+        ----------
+        close : callable
+            Closes the socket.
+        """
+        self.shortcuts.close()
+        if get_hub_if_exists() is self.hub:
+            self._stop()
+        elif self.hub.loop:
+            self.hub.loop.run_callback_threadsafe(self._stop)
+        close()
+
+    def abandon(self) -> None:
+        """Leave the socket to the parent process, in a forked child."""
+        self.shortcuts.close()
+        self.readiness.abandon()
+
+    def _stop(self) -> None:
+        self.budget.close()
+        self.readiness.close()

@@ -1,0 +1,242 @@
+"""The life of a source: from its start to its end, as gevent's servers have it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import gevent
+import zmq
+from gevent.lock import RLock
+
+from gzmqsource._base.deadline import Deadline
+from gzmqsource._base.event import Event
+from gzmqsource._source.core import Core, State
+from gzmqsource._source.flusher import Report
+from gzmqsource._source.limits import Limits
+from gzmqsource._source.outbox import Overflow
+from gzmqsource._source.puller import Puller
+from gzmqsource._source.receiver import Handler, Receiver, spawner
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from gzmqsource._source.stats import Stats
+
+
+class BaseSource(Limits):
+    """What `gzmqsource.Source` is besides its messages."""
+
+    #: The handler; None for a source that is pulled.
+    handle: Handler | None = None
+
+    def __init__(
+        self,
+        socket: zmq.Socket[Any],
+        handle: Handler | None = None,
+        *,
+        spawn: object = None,
+        outbox: int = 1000,
+        overflow: Overflow = "block",
+        copy: bool = True,
+        on_error: Report | None = None,
+        ref: bool = True,
+    ) -> None:
+        spawner(spawn)
+        if handle is not None:
+            self.handle = handle
+        self._core = Core(
+            type(self).__name__,
+            socket,
+            outbox=outbox,
+            overflow=overflow,
+            copy=copy,
+            on_error=on_error,
+            ref=ref,
+            serves=self.handle is not None,
+            max_messages=self.max_messages,
+            max_seconds=self.max_seconds,
+            max_bytes=self.max_bytes,
+        )
+        self._shortcut_send = self._core.socket.shortcuts.send
+        self._shortcut_receive = self._core.socket.shortcuts.receive
+        self._puller = Puller(self._core)
+        self._spawn = spawn
+        self._receiver: Receiver | None = None
+        self._links: dict[Callable[[Self], object], Callable[[Event], object]] = {}
+        self._stopping = RLock()
+
+    @property
+    def started(self) -> bool:
+        """Whether messages are received; without a handler they are from the beginning."""
+        return self._core.state is State.STARTED
+
+    @property
+    def closed(self) -> bool:
+        """Whether the socket is gone."""
+        return self._core.closed
+
+    def start(self) -> None:
+        """Begin to call the handler; what is there already comes first.
+
+        Raises
+        ------
+        InvalidThreadUseError, SourceClosed
+            As for `Source.socket`.
+        """
+        self._core.enter()
+        if self._core.state is State.OPEN and self.handle is not None:
+            self._core.enter_state(State.STARTED)
+            self._receiver = Receiver(self._core, self.handle, self._spawn, self)
+
+    def pause(self) -> None:
+        """Receive no more messages; they stay in libzmq, whose high-water mark acts on the peers.
+
+        What was prefetched, one batch at most, is still handled.
+
+        Raises
+        ------
+        InvalidThreadUseError, SourceClosed
+            As for `Source.socket`.
+        """
+        self._core.enter()
+        self._core.pause()
+
+    def resume(self) -> None:
+        """Receive messages again, and look at the socket first; errors are those of `pause`."""
+        self._core.enter()
+        self._core.resume()
+
+    def stop(self, timeout: float | None = None) -> list[list[Any]]:
+        """Stop without losing anything: read no more, handle what was read, send what is queued.
+
+        The phases have one deadline: handlers finish, the outbox is flushed, libzmq sends what it
+        holds for as long as the socket's ``LINGER`` allows. What is left then is killed, and the
+        source is closed. If the calling greenlet is killed the source is left stopping, with
+        nothing lost; stop it again, or close it.
+
+        Parameters
+        ----------
+        timeout : float or None
+            Seconds for all phases together; None for `stop_timeout`.
+
+        Returns
+        -------
+        list of list of bytes or zmq.Frame
+            The messages that libzmq has not taken.
+
+        Raises
+        ------
+        InvalidThreadUseError
+            As for `Source.socket`.
+        """
+        deadline = Deadline(self.stop_timeout if timeout is None else timeout)
+        core = self._core
+        if not core.closed:
+            core.enter()
+            core.stop_receiving()
+            if self._receiver is not None:
+                self._receiver.end()
+            if self._stopping.acquire(timeout=deadline.left()):
+                try:
+                    return self._finish(deadline)
+                finally:
+                    self._stopping.release()
+        return []
+
+    def close(self) -> None:
+        """Close at once: what is queued or prefetched is dropped, and counted.
+
+        Every greenlet that waits gets `SourceClosed`. What libzmq holds goes out as the socket's
+        ``LINGER`` allows. A source may be closed more than once.
+
+        Raises
+        ------
+        InvalidThreadUseError
+            As for `Source.socket`.
+        """
+        if not self._core.closed:
+            self._core.enter()
+            if self._receiver is not None:
+                self._core.count_dropped("unhandled", self._receiver.give_up())
+            self._core.close()
+
+    def serve_forever(self, stop_timeout: float | None = None) -> None:
+        """Start, wait until the source closes, and stop it if the wait ends otherwise.
+
+        Parameters
+        ----------
+        stop_timeout : float or None
+            Seconds, as for `stop`.
+
+        Raises
+        ------
+        SourceBroken
+            libzmq took the socket away.
+        InvalidThreadUseError
+            As for `Source.socket`.
+        """
+        self.start()
+        try:
+            self._core.done.wait()
+        finally:
+            gevent.spawn(self.stop, stop_timeout).join()
+        if self._core.cause is not None:
+            raise self._core.closed_error()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def ready(self) -> bool:
+        """Whether the source is closed, as `gevent.wait` asks."""
+        return self._core.done.is_set()
+
+    def rawlink(self, callback: Callable[[Self], object]) -> None:
+        """Call ``callback(source)`` in the hub once the source is closed."""
+        link = self._links[callback] = lambda _event: callback(self)
+        self._core.done.rawlink(link)
+
+    def unlink(self, callback: Callable[[Self], object]) -> None:
+        """Take back a `rawlink`; no error if there is none."""
+        link = self._links.pop(callback, None)
+        if link is not None:
+            self._core.done.unlink(link)
+
+    def check(self) -> None:
+        """Raise what every call raises in another thread, or once the source is closed.
+
+        Raises
+        ------
+        InvalidThreadUseError, SourceClosed
+            As for `Source.socket`.
+        """
+        self._core.enter()
+
+    def report(self, error: BaseException, message: list[Any] | None = None) -> None:
+        """Pass an error to ``on_error``, or to ``hub.handle_error``, as for one of a handler."""
+        self._core.report(error, message)
+
+    def stats(self) -> Stats:
+        """Return a snapshot of what the source has done; in any thread."""
+        return self._core.snapshot()
+
+    def __repr__(self) -> str:
+        return repr(self._core)
+
+    def __del__(self) -> None:
+        core = self.__dict__.get("_core")
+        if core is not None:
+            core.finalize()
+
+    def _finish(self, deadline: Deadline) -> list[list[Any]]:
+        """Go through the phases of `stop`."""
+        core, receiver = self._core, self._receiver
+        if receiver is not None and not receiver.finish(deadline):
+            core.count_dropped("killed", receiver.kill())
+        if not core.closed:
+            core.accept()
+            core.outbox.empty.wait(deadline.left())
+        return [] if core.closed else core.close_lingering(deadline.left())

@@ -1,0 +1,31 @@
+"""The tunables of a source."""
+
+from __future__ import annotations
+
+
+class Limits:
+    """Class attributes of `gzmqsource.Source` that a subclass may set."""
+
+    #: The most messages that are dispatched, pulled, or sent before other I/O has its turn. A
+    #: turn of I/O costs about 30 us, so with less than 1000 messages it would be felt.
+    max_messages = 5000
+
+    #: Seconds after which the budget is exhausted, if that comes first. With several busy sources
+    #: the budgets add up, and 1 ms each keeps a ticking greenlet well below 5 ms late.
+    max_seconds = 0.001
+
+    #: The most messages that are prefetched for the handler. The batch begins with one message,
+    #: doubles while the handler keeps up, and shrinks when the budget is exhausted.
+    max_batch = 128
+
+    #: The most bytes read in one call, so that a batch of large messages stays small in memory.
+    max_bytes = 1 << 17
+
+    #: Seconds to pause after the second error in a row; each further one doubles the pause.
+    min_delay = 0.01
+
+    #: The longest such pause, in seconds.
+    max_delay = 1.0
+
+    #: Seconds that `stop` takes at most if no timeout is passed, as in gevent's servers.
+    stop_timeout: float | None = 1.0

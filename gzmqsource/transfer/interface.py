@@ -1,0 +1,139 @@
+"""What moves messages between a socket and Python, and what it needs to know.
+
+`Transfer` is the plain one: five calls, none of which waits. `Shortcuts` serve a busy socket in one
+call for each message; they are an object beside the transfer, and `Backlog`, `Lane` and `Waiting`
+are all that they look at.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sized
+from typing import Any, Literal, Protocol
+
+from gzmqsource.transfer.message import AnyMessage, Message
+
+
+class Transfer(Protocol):
+    """The calls of one socket. Each may eat the socket's edge. Errors are pyzmq's exceptions."""
+
+    #: How many messages were received and sent.
+    received: int
+    sent: int
+
+    def events(self) -> int:
+        """Read ``ZMQ_EVENTS``, after every command in the mailbox was processed."""
+
+    def option(self, option: int) -> int:
+        """Read a socket option that is an int."""
+
+    def receive(self, into: list[list[Any]], max_messages: int, max_bytes: int) -> bool:
+        """Append whole messages until ``EAGAIN`` or a limit.
+
+        Returns True if libzmq has no more. An error is raised after what was received before it
+        has been appended.
+        """
+
+    def send(self, messages: deque[Message], max_messages: int, max_bytes: int) -> bool:
+        """Send from the left of a queue until ``EAGAIN`` or a limit; remove what libzmq has taken.
+
+        Returns False if libzmq takes no more now. An error belongs to the message that is then
+        the leftmost.
+        """
+
+    def send_one(self, message: Message) -> bool:
+        """Send one whole message; return False if libzmq does not take it now."""
+
+
+class Lane(Protocol):
+    """A queue that a short cut appends to."""
+
+    #: Seconds between two calls of `note_time`.
+    resolution: float
+
+    @property
+    def queue(self) -> deque[Message]:
+        """The messages, oldest first."""
+
+    @property
+    def maxsize(self) -> int | None:
+        """How many messages fit."""
+
+    @property
+    def waiting(self) -> Sized:
+        """The putters that wait for room; while there is one, no message is appended."""
+
+    def note_time(self) -> None:
+        """Note that a message is about to be queued; not needed again within `resolution`."""
+
+
+class Backlog(Protocol):
+    """What a message must not overtake. The collections are always the same objects."""
+
+    @property
+    def lanes(self) -> Sized:
+        """While it is not empty, a message is queued in `lane`, or takes the long way."""
+
+    @property
+    def arrivals(self) -> Sized:
+        """While it is not empty, a message takes the long way."""
+
+    @property
+    def lane(self) -> Lane | None:
+        """The lane of all messages, if there is just one and it was needed already."""
+
+    @property
+    def least_frames(self) -> int:
+        """How many frames a message needs."""
+
+
+class Waiting(Protocol):
+    """The greenlets that a call may rob of the socket's edge. The collections stay the same."""
+
+    @property
+    def readers(self) -> Sized:
+        """Those that wait to receive; while there are some, nothing is received past them."""
+
+    @property
+    def writers(self) -> Sized:
+        """Those that wait to send."""
+
+    @property
+    def pollers(self) -> Sized:
+        """The sets that poll the socket."""
+
+    def recheck(self) -> None:
+        """Look at the socket again before the loop polls; called after each call if any waits."""
+
+
+class Shortcuts(Protocol):
+    """One call for each message of a busy socket, in the thread that made them."""
+
+    #: Whether messages may be received. It is False to begin with.
+    may_pull: bool
+
+    #: The message that the handler was called with last, if it raised.
+    handling: list[Any] | None
+
+    def send(self, message: AnyMessage) -> bool:
+        """Send a message, or queue it behind others; return False to take the long way.
+
+        That is so if this is not the owner's thread, senders wait to queue theirs, libzmq does not
+        take the message or refuses it, it is not of the simplest form, or nothing is left of the
+        allowance.
+        """
+
+    def receive(self) -> list[Any] | Literal[False] | None:
+        """Receive one message; return None to take the long way, False if there is none."""
+
+    def receive_frame(self) -> bytes | Literal[False] | None:
+        """Receive one frame, as `receive` does a message."""
+
+    def dispatch(self, messages: list[list[Any]], handle: Callable[[list[Any]], object]) -> None:
+        """Call *handle* with each message, from the right, while the allowance lasts.
+
+        A message is removed from the list before its call. An exception ends it.
+        """
+
+    def close(self) -> None:
+        """Send and receive nothing any more; `dispatch` goes on."""
