@@ -8,6 +8,11 @@ from setuptools import Extension, setup
 
 setup(
     ext_modules=[
-        Extension("gzmqsource.transfer.native", ["gzmqsource/transfer/native.pyx"], optional=True)
+        Extension(
+            "gzmqsource.transfer.native",
+            ["gzmqsource/transfer/native.pyx"],
+            depends=["gzmqsource/transfer/libzmq.pxi"],
+            optional=True,
+        )
     ]
 )

@@ -1,0 +1,112 @@
+# The libzmq that pyzmq has loaded, and what the native transfer needs of C.
+#
+# pyzmq brings its own libzmq, and a second copy in the process would have contexts of its own and
+# crash on pyzmq's sockets. So the functions are looked up, at import, through pyzmq's own extension
+# module. Nothing of libzmq is needed to build this.
+
+import ctypes
+
+import zmq.backend.cython._zmq as _pyzmq
+
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+cdef extern from *:
+    """
+    #ifdef CLOCK_MONOTONIC_COARSE
+    #define COARSE_CLOCK CLOCK_MONOTONIC_COARSE
+    #else
+    #define COARSE_CLOCK CLOCK_MONOTONIC
+    #endif
+    """
+    const int COARSE_CLOCK
+
+cdef extern from *:
+    """
+    /* A large frame is lent to libzmq, which reports on a thread of its own when it is done with
+       it. That thread never waits for the GIL: it puts the frame on a stack without a lock, and
+       asks the interpreter to call back. */
+
+    typedef struct lent_frame {
+        struct lent_frame *next;
+        PyObject *frame;
+    } lent_frame;
+
+    static lent_frame *returned_frames = NULL;
+
+    static int let_go_of_returned(void *unused) {
+        lent_frame *lent = __atomic_exchange_n(&returned_frames, NULL, __ATOMIC_ACQUIRE);
+        while (lent) {
+            lent_frame *next = lent->next;
+            Py_DECREF(lent->frame);
+            PyMem_RawFree(lent);
+            lent = next;
+        }
+        return 0;
+    }
+
+    static void give_back(void *data, void *hint) {
+        lent_frame *lent = hint;
+        lent_frame *top = __atomic_load_n(&returned_frames, __ATOMIC_RELAXED);
+        do {
+            lent->next = top;
+        } while (!__atomic_compare_exchange_n(
+            &returned_frames, &top, lent, 1, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+        if (!top)
+            Py_AddPendingCall(let_go_of_returned, NULL);
+    }
+
+    static lent_frame *lend(PyObject *frame) {
+        lent_frame *lent = PyMem_RawMalloc(sizeof *lent);
+        if (lent) {
+            Py_INCREF(frame);
+            lent->frame = frame;
+        }
+        return lent;
+    }
+    """
+    ctypedef struct lent_frame:
+        pass
+    lent_frame *lend(object frame)
+    void give_back(void *data, void *hint) noexcept nogil
+    int let_go_of_returned(void *unused) noexcept
+
+cdef extern from "pythread.h":
+    unsigned long PyThread_get_thread_ident()
+
+
+cdef struct zmq_msg_t:
+    # zmq.h: 64 opaque bytes, aligned as a pointer is.
+    void *opaque[8]
+
+ctypedef void (*free_function)(void *, void *) noexcept nogil
+ctypedef int (*msg_init_data_function)(
+    zmq_msg_t *, void *, size_t, free_function, void *
+) noexcept nogil
+ctypedef int (*msg_function)(zmq_msg_t *) noexcept nogil
+ctypedef int (*msg_transfer_function)(zmq_msg_t *, void *, int) noexcept nogil
+ctypedef const char *(*msg_data_function)(zmq_msg_t *) noexcept nogil
+ctypedef size_t (*msg_size_function)(zmq_msg_t *) noexcept nogil
+ctypedef int (*send_function)(void *, const void *, size_t, int) noexcept nogil
+ctypedef int (*getsockopt_function)(void *, int, void *, size_t *) noexcept nogil
+ctypedef int (*errno_function)() noexcept nogil
+
+_libzmq = ctypes.CDLL(_pyzmq.__file__)
+
+
+cdef size_t address_of(str name) except 0:
+    return ctypes.cast(getattr(_libzmq, name), ctypes.c_void_p).value
+
+
+cdef msg_function msg_init = <msg_function>address_of("zmq_msg_init")
+cdef msg_function msg_close = <msg_function>address_of("zmq_msg_close")
+cdef msg_function msg_more = <msg_function>address_of("zmq_msg_more")
+cdef msg_transfer_function msg_recv = <msg_transfer_function>address_of("zmq_msg_recv")
+cdef msg_transfer_function msg_send = <msg_transfer_function>address_of("zmq_msg_send")
+cdef msg_init_data_function msg_init_data = (
+    <msg_init_data_function>address_of("zmq_msg_init_data")
+)
+cdef msg_data_function msg_data = <msg_data_function>address_of("zmq_msg_data")
+cdef msg_size_function msg_size = <msg_size_function>address_of("zmq_msg_size")
+cdef send_function zmq_send = <send_function>address_of("zmq_send")
+cdef getsockopt_function zmq_getsockopt = <getsockopt_function>address_of("zmq_getsockopt")
+cdef errno_function zmq_errno = <errno_function>address_of("zmq_errno")
