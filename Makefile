@@ -1,7 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
-SIMULATION := PYZMQ_BACKEND=simulation.backend GZMQSOURCE_TRANSFER=pure PYTHONPATH=tests \
+SIMULATION := PYZMQ_BACKEND=simulation.backend GZMQSOURCE_TRANSFER=pure PYTHONPATH=checks \
     $(BIN)/python -m simulation
+# They share helpers with the suite.
+CHECKS := PYTHONPATH=checks:tests $(BIN)/python
 MINUTES ?= 20
 SECONDS ?= 60
 RUNS ?= 20
@@ -31,23 +33,23 @@ faults: .venv/installed  ## The faults of zmq.green, over it and over the drop-i
 	$(BIN)/python tests/green/faults.py
 
 mutations: .venv/installed  ## Break each line that keeps an invariant, and see the suite fail
-	$(BIN)/python tests/mutations.py
+	$(CHECKS) checks/mutations.py
 
 simulate: .venv/installed  ## Random schedules on a simulated libzmq, a fixed seed and a fresh one
 	for seed in "--seed 1" ""; do $(SIMULATION) $$seed $(SIMULATE) || exit 1; done
 
 chaos: .venv/installed  ## Faults with real processes, RUNS of each, and a table of what was lost
-	PYTHONPATH=tests $(BIN)/python -m chaos --runs $(RUNS)
+	$(CHECKS) -m chaos --runs $(RUNS)
 
 soak: .venv/installed  ## Mixed traffic for MINUTES: nothing may grow
-	$(BIN)/python tests/soak.py --minutes $(MINUTES)
+	$(CHECKS) checks/soak.py --minutes $(MINUTES)
 
 fuzz: .venv/installed  ## Bytes from a peer that atheris makes up, SECONDS for each target
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
-	$(BIN)/python tests/fuzz.py --seconds $(SECONDS)
+	$(CHECKS) checks/fuzz.py --seconds $(SECONDS)
 
 packages: .venv/installed  ## Build the sdist and the wheel, and use them in empty environments
-	$(BIN)/python tests/packages.py
+	$(CHECKS) checks/packages.py
 
 docs: .venv/installed  ## The pages, into build/docs
 	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
@@ -67,7 +69,7 @@ sanitize: .venv/installed  ## The native loop under AddressSanitizer: no bad acc
 	    --build-base $(SANITIZED) --build-lib $(SANITIZED)
 	LD_PRELOAD=$$(cc -print-file-name=libasan.so) PYTHONMALLOC=malloc \
 	    PYTHONPATH=$(SANITIZED) ASAN_OPTIONS=detect_leaks=1 \
-	    $(BIN)/python tests/native_memory.py $(SANITIZED)
+	    $(BIN)/python checks/native_memory.py $(SANITIZED)
 
 bench: .venv/benchmarks  ## Every speed beside every peer, 20 minutes; BENCH=--short takes 3
 	for question in $(QUESTIONS); do $(BIN)/python benchmarks/$$question.py $(BENCH) || exit 1; done

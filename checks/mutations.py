@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 
 HERE = pathlib.Path(__file__).parent.parent
-COPIED = ("gzmqsource", "tests", "examples", "README.rst", "pyproject.toml", "setup.cfg")
+COPIED = ("gzmqsource", "tests", "checks", "examples", "README.rst", "pyproject.toml", "setup.cfg")
 
 #: Seconds after which the tests of one mutation count as noticing it: they hang.
 LIMIT = 300
@@ -282,7 +282,7 @@ def notices(mutation: Mutation) -> bool:
         if mutation.tests == SIMULATION:
             command = [sys.executable, "-m", "simulation", "--seconds", "150", "--seed", "1"]
             environment["PYZMQ_BACKEND"] = "simulation.backend"
-            environment["PYTHONPATH"] = os.pathsep.join((str(tree / "tests"), str(tree)))
+            environment["PYTHONPATH"] = os.pathsep.join((str(tree / "checks"), str(tree)))
         try:
             finished = subprocess.run(
                 command,
