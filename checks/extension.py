@@ -17,9 +17,7 @@ def main():
         print("the extension could not be built: the transfer in Python is used")
         return 0
     if built.stat().st_mtime < SOURCE.stat().st_mtime:
-        print(
-            f"{SOURCE.name} is newer than {built.name}, and does not build; `make clean` removes what is old"
-        )
+        print(f"{SOURCE.name} does not build, and {built.name} is older: make clean removes it")
         return 1
     return 0
 
