@@ -81,7 +81,7 @@ chaos: $(LIGHT)  ## Faults with real processes, RUNS of each, and a table of wha
 	$(CHECK) -m chaos --runs $(RUNS)
 
 soak: $(LIGHT)  ## Mixed traffic for MINUTES: nothing may grow
-	$(CHECK) checks/soak.py --minutes $(MINUTES)
+	PYTHONMALLOC=malloc $(CHECK) checks/soak.py --minutes $(MINUTES)
 
 fuzz: .venv/fuzz .venv/native  ## Bytes from a peer that atheris makes up, SECONDS for each target
 	$(CHECK) checks/fuzz.py --seconds $(SECONDS)
