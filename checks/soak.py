@@ -195,7 +195,8 @@ class Soak:
         yield from map(repr, self.errors)
         notes = [each for each in self.notes if each.seconds > WARM_UP]
         if len(notes) < 2 * WINDOWS:
-            return  # too short to tell growth from noise
+            print("the run is too short to tell growth from noise")
+            return
         third = len(notes) // 3
         for name in ("descriptors", "greenlets", "sources", "watchers"):
             most_before = max(getattr(each, name) for each in notes[:third])
