@@ -14,6 +14,7 @@ import textwrap
 
 import pytest
 from helpers import free_ports
+from optional import needs
 
 pytestmark = pytest.mark.once
 
@@ -31,6 +32,14 @@ BLOCK = re.compile(
 
 #: What cannot be run here: what a program says, and another program's settings.
 NOT_CODE = {"text", "ini"}
+
+#: What these scripts run.
+SERVERS = {
+    "docs/guides/patched.rst-2": ["locust"],
+    "docs/guides/wsgi.rst-1": ["flask", "gunicorn"],
+    "docs/guides/from-zmqstream.rst-1": ["tornado"],
+    "docs/guides/from-zerorpc.rst-1": ["zerorpc"],
+}
 
 #: What the pages say that their scripts print.
 PRINTED = {
@@ -62,7 +71,9 @@ def programs():
 def scripts():
     for page in PAGES:
         for number, (_, text) in enumerate(blocks(page, "bash"), 1):
-            yield pytest.param(page, text, id=f"{page}-{number}")
+            name = f"{page}-{number}"
+            needed = needs(*SERVERS.get(name, ()), extra="servers")
+            yield pytest.param(page, text, id=name, marks=needed)
 
 
 def test_no_block_escapes_being_run():
@@ -121,6 +132,7 @@ def end_session(session):
             os.kill(int(name), signal.SIGKILL)
 
 
+@needs("sphinx", "furo", "sphinx_click", extra="docs")
 def test_the_pages_build_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
     finished = subprocess.run(

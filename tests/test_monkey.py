@@ -5,6 +5,7 @@ import sys
 import textwrap
 
 import pytest
+from optional import needs
 
 pytestmark = pytest.mark.processes
 
@@ -108,6 +109,7 @@ def test_patching_twice_does_nothing_and_the_originals_stay_known():
     assert run(program) == ["True"]
 
 
+@needs("tornado", extra="servers")
 def test_asyncio_and_zmqstream_work_after_it():
     program = """
         from gzmqsource.monkey import patch_zmq; patch_zmq()

@@ -12,6 +12,7 @@ import pytest
 import zmq
 from gevent import socket, subprocess
 from helpers import endpoint_of, free_ports
+from optional import needs
 
 from gzmqsource import green
 
@@ -83,6 +84,7 @@ def tell(environment, **_):
 """
 
 
+@needs("locust", extra="servers")
 @pytest.mark.limit(60)
 @pytest.mark.once
 def test_a_locust_master_and_two_workers_count_every_request(tmp_path):
@@ -160,6 +162,7 @@ print("complete", flush=True)
 """
 
 
+@needs("zerorpc", extra="servers")
 @pytest.mark.limit(60)
 def test_zerorpc_calls_heartbeats_and_streams_complete(tmp_path):
     for name, program in (("server", RPC_SERVER), ("client", RPC_CLIENT)):
@@ -246,6 +249,7 @@ SERVERS = {
 }
 
 
+@needs("flask", "gunicorn", extra="servers")
 @pytest.mark.limit(60)
 @pytest.mark.parametrize("command", SERVERS.values(), ids=list(SERVERS))
 def test_flask_asks_a_backend_in_each_request(tmp_path, backend, command):

@@ -84,28 +84,32 @@ def security_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+#: Where a socket's peers are, and how much it holds.
+_SOCKET = [
+    click.option(
+        "--bind",
+        multiple=True,
+        metavar="URL",
+        callback=_endpoints,
+        help="Where peers connect to.",
+    ),
+    click.option(
+        "--connect",
+        multiple=True,
+        metavar="URL",
+        callback=_endpoints,
+        help="Where a peer is bound.",
+    ),
+    click.option("--subscribe", multiple=True, metavar="TOPIC", help="Of a SUB; '' is all."),
+    click.option("--hwm", type=click.IntRange(0), help="Both high-water marks, in messages."),
+]
+
+
 def socket_options(
     default: str | None, types: Sequence[str] = ()
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add the options of a socket to a verb, which gets them as one dict, ``socket``."""
-    options = [
-        click.option(
-            "--bind",
-            multiple=True,
-            metavar="URL",
-            callback=_endpoints,
-            help="Where peers connect to.",
-        ),
-        click.option(
-            "--connect",
-            multiple=True,
-            metavar="URL",
-            callback=_endpoints,
-            help="Where a peer is bound.",
-        ),
-        click.option("--subscribe", multiple=True, metavar="TOPIC", help="Of a SUB; '' is all."),
-        click.option("--hwm", type=click.IntRange(0), help="Both high-water marks, in messages."),
-    ]
+    options = [*_SOCKET]
     if default is not None:
         options.append(
             click.option(

@@ -4,10 +4,12 @@ import os
 
 import pytest
 from command_under_test import run
+from optional import needs
 
 pytestmark = pytest.mark.once
 
 
+@needs("matplotlib", extra="plot")
 def test_a_benchmark_gives_ratios_and_a_picture(tmp_path):
     picture = tmp_path / "rates.svg"
     finished = run("bench", "--count", 1000, "--runs", 1, "--plot", picture)

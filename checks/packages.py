@@ -1,17 +1,22 @@
 """Build the sdist and the wheel, install each into an empty environment, and use it there.
 
-``make packages``. A third environment is that of a user's program, which is type-checked against
-what the wheel has installed.
+``make packages``. A part of the suite runs in the unpacked sdist, and a user's program is
+type-checked against what the wheel has installed.
 """
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
 import venv
 
 PROJECT = pathlib.Path(__file__).parent.parent
+
+#: What runs in the unpacked sdist: the extension as make builds it, a build of its own, and what
+#: needs checks/ beside tests/.
+TESTS = "tests/test_edge.py tests/test_install.py tests/test_growth.py"
 
 #: What any install can do.
 SMOKE = """
@@ -40,8 +45,9 @@ def environment(folder, *requirements):
 
 
 def clean_environ():
-    """Give an environment in which nothing of the checkout is found."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    """Give an environment in which nothing of the checkout is found, nor of the make that runs."""
+    ours = ("PYTHON", "MAKE")
+    return {key: value for key, value in os.environ.items() if not key.startswith(ours)}
 
 
 def main():
@@ -57,6 +63,12 @@ def main():
         assert refused.returncode == 1, refused
         assert "pip install 'gzmqsource[cli]'" in refused.stderr, refused
         print(f"{sdist.name}: installed, and used")
+
+        shutil.unpack_archive(sdist, folder)
+        unpacked = folder / sdist.name.removesuffix(".tar.gz")
+        make = ("make", "--silent", f"PYTHON={sys.executable}", "PYTEST_ARGS=-q")
+        run(*make, "one", f"TEST={TESTS}", cwd=unpacked, env=clean_environ())
+        print(f"{sdist.name}: unpacked, and tested")
 
         full = environment(folder / "wheel", f"{wheel}[cli,metrics]")
         run(full / "python", "-c", SMOKE, env=clean_environ())

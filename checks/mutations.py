@@ -1,11 +1,13 @@
 """Break, one at a time, each line that keeps an invariant, and see that the suite fails.
 
 Run by ``make mutations``. Each mutation is made in a copy of the project, over which the tests that
-should notice run until the first of them does. The exit status is 1 if one goes unnoticed.
+should notice run until the first of them does. The exit status is 1 if one goes unnoticed, and if
+they fail over a copy that is not broken.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -16,7 +18,7 @@ import time
 from dataclasses import dataclass
 
 HERE = pathlib.Path(__file__).parent.parent
-COPIED = ("gzmqsource", "tests", "examples", "README.rst", "pyproject.toml", "setup.cfg")
+COPIED = ("gzmqsource", "tests", "checks", "examples", "README.rst", "pyproject.toml", "setup.cfg")
 
 #: Seconds after which the tests of one mutation count as noticing it: they hang.
 LIMIT = 300
@@ -264,8 +266,9 @@ MUTATIONS = [
 ]
 
 
-def notices(mutation: Mutation) -> bool:
-    """Run the tests over a broken copy; True if they fail."""
+@contextlib.contextmanager
+def copied():
+    """Copy the project for the time of the block."""
     with tempfile.TemporaryDirectory() as name:
         tree = pathlib.Path(name)
         for each in COPIED:
@@ -274,35 +277,55 @@ def notices(mutation: Mutation) -> bool:
                 shutil.copytree(source, tree / each)
             else:
                 shutil.copy(source, tree)
+        yield tree
+
+
+def fails(tree: pathlib.Path, tests: str, transfer: str, seconds: int = 150) -> bool:
+    """Run tests in a copy of the project, or the simulation for some seconds, until one fails."""
+    # In the copy, whose package comes first on the path, also of the tests' own processes.
+    files = [f"tests/{each}" for each in tests.split()]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", *files]
+    environment = os.environ | {"GZMQSOURCE_TRANSFER": transfer}
+    if tests == SIMULATION:
+        command = [sys.executable, "-m", "simulation", "--seconds", str(seconds), "--seed", "1"]
+        environment["PYZMQ_BACKEND"] = "simulation.backend"
+        environment["PYTHONPATH"] = os.pathsep.join((str(tree / "checks"), str(tree)))
+    try:
+        finished = subprocess.run(
+            command,
+            cwd=tree,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=LIMIT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return True
+    if finished.returncode in (2, 3, 4, 5):
+        raise SystemExit(f"pytest could not run {tests}")
+    return finished.returncode != 0
+
+
+def notices(mutation: Mutation) -> bool:
+    """Run the tests over a broken copy; True if they fail."""
+    with copied() as tree:
         mutation.make_in(tree)
-        tests = [f"tests/{each}" for each in mutation.tests.split()]
-        # In the copy, whose package comes first on the path, also of the tests' own processes.
-        command = [sys.executable, "-m", "pytest", "-q", "-x", *tests]
-        environment = os.environ | {"GZMQSOURCE_TRANSFER": mutation.transfer}
-        if mutation.tests == SIMULATION:
-            command = [sys.executable, "-m", "simulation", "--seconds", "150", "--seed", "1"]
-            environment["PYZMQ_BACKEND"] = "simulation.backend"
-            environment["PYTHONPATH"] = os.pathsep.join((str(tree / "tests"), str(tree)))
-        try:
-            finished = subprocess.run(
-                command,
-                cwd=tree,
-                env=environment,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=LIMIT,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return True
-        if finished.returncode in (2, 3, 4, 5):
-            raise SystemExit(f"{mutation.what}: pytest could not run {mutation.tests}")
-        return finished.returncode != 0
+        return fails(tree, mutation.tests, mutation.transfer)
+
+
+def check_unbroken(chosen: list[Mutation]) -> None:
+    """End here if tests fail without a mutation, for those would seem to notice any."""
+    with copied() as tree:
+        for tests, transfer in sorted({(each.tests, each.transfer) for each in chosen}):
+            if fails(tree, tests, transfer, seconds=5):
+                raise SystemExit(f"without a mutation, {tests} fails")
 
 
 def main() -> int:
     wanted = " ".join(sys.argv[1:])
     chosen = [each for each in MUTATIONS if wanted in each.what]
+    check_unbroken(chosen)
     unnoticed = 0
     for mutation in chosen:
         started = time.monotonic()
