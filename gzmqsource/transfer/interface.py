@@ -71,7 +71,7 @@ class Backlog(Protocol):
     """What a message must not overtake. The collections are always the same objects."""
 
     @property
-    def lanes(self) -> Sized:
+    def lanes(self) -> dict[Any, Any]:
         """While it is not empty, a message is queued in `lane`, or takes the long way."""
 
     @property
@@ -99,7 +99,7 @@ class Waiting(Protocol):
         """Those that wait to send."""
 
     @property
-    def pollers(self) -> Sized:
+    def pollers(self) -> list[Any]:
         """The sets that poll the socket."""
 
     def recheck(self) -> None:

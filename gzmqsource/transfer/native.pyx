@@ -49,8 +49,12 @@ cdef class NativeAllowance:
         self.left = messages
         self.stride = self.until_look = 1
 
-    cpdef bint spend(self, Py_ssize_t messages=1):
-        """See `PureAllowance.spend`. A look at the clock costs 25 ns."""
+    def spend(self, Py_ssize_t messages=1):
+        """See `PureAllowance.spend`."""
+        return self.count(messages)
+
+    cdef bint count(self, Py_ssize_t messages) noexcept:
+        """Count messages that pass. A look at the clock costs 25 ns."""
         cdef double now
         if self.left <= 0:
             return False
@@ -240,12 +244,12 @@ cdef class NativeShortcuts:
     cdef NativeTransfer transfer
     cdef NativeAllowance allowance
     cdef object backlog
-    cdef object lanes
+    cdef dict lanes
     cdef object arrivals
     cdef Py_ssize_t least_frames
     cdef object readers
     cdef object writers
-    cdef object pollers
+    cdef list pollers
     cdef object recheck
     cdef bint is_open
     cdef unsigned long thread
@@ -289,7 +293,7 @@ cdef class NativeShortcuts:
 
     def dispatch(self, list messages, handle):
         """See `Shortcuts.dispatch`."""
-        while messages and self.allowance.spend():
+        while messages and self.allowance.count(1):
             self.handling = messages.pop()
             handle(self.handling)
         self.handling = None
@@ -315,7 +319,7 @@ cdef class NativeShortcuts:
             return False  # the long way meets it again, and knows what to do
         finally:
             self.recheck_if_awaited()
-        self.allowance.spend()
+        self.allowance.count(1)
         return True
 
     cdef bint put(self, message) except -1:
@@ -336,7 +340,7 @@ cdef class NativeShortcuts:
             self.noted = now
             self.lane.note_time()
         self.queue.append(message if type(message) is bytes else list(message))
-        self.allowance.spend()
+        self.allowance.count(1)
         return True
 
     def receive(self):
@@ -352,7 +356,7 @@ cdef class NativeShortcuts:
             self.recheck_if_awaited()
         if not messages:
             return False
-        self.allowance.spend()
+        self.allowance.count(1)
         return messages[0]
 
     def receive_frame(self):
@@ -370,7 +374,7 @@ cdef class NativeShortcuts:
         finally:
             msg_close(&part)
             self.recheck_if_awaited()
-        self.allowance.spend()
+        self.allowance.count(1)
         return frame
 
     cdef int recheck_if_awaited(self) except -1:
