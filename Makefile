@@ -23,10 +23,10 @@ help:  ## Show the targets
 
 # One environment in three sizes, with a stamp for each. A larger one stands for the smaller, too.
 DECLARED := setup.cfg setup.py pyproject.toml
-NATIVE := gzmqsource/transfer/native.pyx gzmqsource/transfer/libzmq.pxi
+EXTENSION := $(wildcard gzmqsource/transfer/*.pyx gzmqsource/transfer/*.pxi)
 INSTALL := $(PYTHON) -m venv .venv && $(PIP) --editable
 
-.venv/demo: $(DECLARED) $(NATIVE)
+.venv/demo: $(DECLARED) $(EXTENSION)
 	@echo "Installing the gzmqsource command and what it needs into .venv: 60 MB"
 	$(INSTALL) '.[cli,metrics]'
 	touch $@
@@ -49,8 +49,8 @@ INSTALL := $(PYTHON) -m venv .venv && $(PIP) --editable
 	$(PIP) --editable '.[bench]'
 	touch $@
 
-# An install builds the extension. This does when only the extension's source is newer.
-.venv/native: $(NATIVE) .venv/test
+# An install builds the extension. This does when only its sources are newer.
+.venv/native: $(EXTENSION) .venv/test
 	$(if $(filter .venv/test,$?),,$(BIN)/python setup.py --quiet build_ext --inplace)
 	$(BIN)/python checks/extension.py
 	touch $@

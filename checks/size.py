@@ -19,13 +19,16 @@ FUNCTION = 60
 #: Modules, folders and other files in the root of the package.
 ROOT = 18
 
+#: What is counted.
+SOURCES = {".py", ".pyi", ".pyx", ".pxi"}
+
 #: What a build or an import leaves, which is not counted.
 BUILT = {".so", ".c", ".pyc"}
 
 
 def sources(folder):
     """Yield the Python and Cython files below a folder."""
-    yield from sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".pyx", ".pyi"))
+    yield from sorted(path for path in folder.rglob("*") if path.suffix in SOURCES)
 
 
 def too_long_files():
@@ -37,7 +40,7 @@ def too_long_files():
 
 def too_long_functions():
     for path in sources(PACKAGE):
-        if path.suffix == ".pyx":  # which only Cython can parse
+        if path.suffix in (".pyx", ".pxi"):  # which only Cython can parse
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
