@@ -53,14 +53,13 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
         gone: zmq.ZMQError | None = None
         try:
             while self.has_more and not socket.readiness.closed:
-                if socket.budget.left <= 0 and socket.budget.exhausted():
-                    socket.yield_to_io()
-                    continue
                 try:
                     socket.readiness.write(self.attempt)
                 except MemoryError as error:
                     self.report(error)
                     gevent.sleep(self.pause)
+                if self.has_more and socket.budget.left <= 0 and socket.budget.exhausted():
+                    socket.yield_to_io()
         except zmq.ZMQError as error:
             gone = error
         finally:

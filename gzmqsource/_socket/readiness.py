@@ -255,21 +255,15 @@ class Readiness:
     def _wait(self, queue: Waiters, timeout: float | None) -> bool:
         if self.closed:
             return True
-        self._start_watcher()
-        try:
-            return queue.wait(self.hub, timeout, self._ref)
-        finally:
-            self._stop_watcher()
-
-    def _start_watcher(self) -> None:
         if self._watcher is None:
             self._watcher = self.hub.loop.io(self._fd, 1, ref=self._ref)
         if not (self.readers or self.writers):
             self._watcher.start(self._on_edge)
-
-    def _stop_watcher(self) -> None:
-        if not (self.readers or self.writers) and self._watcher is not None:
-            self._watcher.stop()
+        try:
+            return queue.wait(self.hub, timeout, self._ref)
+        finally:
+            if not (self.readers or self.writers) and self._watcher is not None:
+                self._watcher.stop()
 
     def _on_edge(self) -> None:
         self.edges += 1

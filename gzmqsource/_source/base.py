@@ -69,7 +69,7 @@ class BaseSource(Limits):
     @property
     def started(self) -> bool:
         """Whether messages are received; without a handler they are from the beginning."""
-        return self._core.state is State.STARTED
+        return self._core.started
 
     @property
     def closed(self) -> bool:

@@ -125,20 +125,18 @@ class Core:
 
             watch(self.socket.readiness, socket)
 
-    @property
-    def closed(self) -> bool:
-        """Whether the socket is gone, or belongs to the parent process."""
-        return self.state is State.CLOSED or self.state is State.FORKED
-
     def enter_state(self, state: State | None = None) -> None:
         """Change the state, if one is passed, and all that follows from it and from a pause."""
         if state is not None:
             self.state = state
+        #: Whether messages are received.
+        self.started = self.state is State.STARTED
+        #: Whether the socket is gone, or belongs to the parent process.
+        self.closed = self.state in (State.CLOSED, State.FORKED)
         if self.state in (State.STOPPING, State.CLOSED):
             self.resumed.set()
-        self.socket.shortcuts.may_pull = (
-            self.state is State.STARTED and not self.serves and self.resumed.is_set()
-        )
+        may_pull = self.started and not self.serves and self.resumed.is_set()
+        self.socket.shortcuts.may_pull = may_pull
 
     def enter(self) -> None:
         """Raise the error of a call in another thread, or of one that comes too late."""
@@ -354,7 +352,7 @@ class Core:
 
     def _close(self, cause: zmq.ZMQError | None, close: Callable[[], None]) -> None:
         """Release everything; report the cause unless the source is pulled, which raises it."""
-        was_serving = self.serves and self.state is State.STARTED
+        was_serving = self.serves and self.started
         self.count_dropped("unsent", len(self._release(cause, close)))
         if was_serving and cause is not None:
             self.report(cause, None)

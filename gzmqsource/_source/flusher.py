@@ -60,7 +60,8 @@ class OutboxFlusher(Flusher):
         progress = False
         self._outbox.has_new_lane = False
         lanes = list(self._outbox.lanes.items())
-        most = min(self.max_messages, max(1, self.socket.budget.left))
+        left = self.socket.budget.left
+        most = min(self.max_messages, left) if left > 0 else self.max_messages
         for key, lane in lanes:
             # A report may switch, and meanwhile the lane may end.
             if self._outbox.lanes.get(key) is lane:

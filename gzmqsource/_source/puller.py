@@ -7,7 +7,7 @@ from typing import Any
 from gevent.queue import Empty
 
 from gzmqsource._base.deadline import Deadline
-from gzmqsource._source.core import Core, State
+from gzmqsource._source.core import Core
 
 
 class Puller:
@@ -47,7 +47,7 @@ class Puller:
     def _receive(self, limit: int, deadline: Deadline) -> list[list[Any]]:
         core = self._core
         messages: list[list[Any]] = []
-        while core.state is State.STARTED:
+        while core.started:
             if not core.resumed.is_set():
                 if not core.resumed.wait(deadline.left()):
                     raise Empty
