@@ -8,12 +8,15 @@ import gevent
 import pytest
 import zmq
 from gevent.hub import Waiter, get_hub
-from gevent.queue import Empty
+from gevent.monkey import get_original
+from gevent.queue import Empty, Full
 from helpers import closing, pair_of, python_process
 
-from gzmqsource import Source
+from gzmqsource import Source, green
 from gzmqsource._socket.budget import yield_to_io
 from gzmqsource.testing import all_blocked
+
+_block_hub = get_original("time", "sleep")
 
 
 @pytest.fixture
@@ -145,6 +148,29 @@ def test_a_timeout_is_told_apart_from_an_edge(pulled):
     sender.send(b"message")
     assert waiting.get() is True
     receiver.recv(timeout=5)
+
+
+#: Calls that end without success after 100 ms.
+TIMED = {
+    "wait_readable": lambda source, socket: source._core.socket.readiness.wait_readable(0.1),
+    "send": lambda source, socket: pytest.raises(Full, source.send, b"second", timeout=0.1),
+    "green recv": lambda source, socket: pytest.raises(zmq.Again, socket.recv),
+    "green poll": lambda source, socket: socket.poll(100),
+}
+
+
+@pytest.mark.parametrize("call", TIMED.values(), ids=list(TIMED))
+def test_a_timeout_counts_from_the_call_though_the_hub_was_held_up_before(context, call):
+    source = Source.open(zmq.DEALER, context=context, outbox=1)
+    socket = green.Context(shadow=context).socket(zmq.PULL)
+    socket.rcvtimeo = 100
+    with closing(source, socket):
+        source.send(b"first")
+        all_blocked()
+        _block_hub(0.2)
+        began = time.monotonic()
+        call(source, socket)
+        assert time.monotonic() - began > 0.09
 
 
 @pytest.mark.parametrize("killed", [0, 1, 2])

@@ -75,7 +75,8 @@ class OneShot:
             try:
                 if timeout is not None:
                     timer = hub.loop.timer(timeout)
-                    timer.start(waiter.switch, None)
+                    # The loop's clock stands still while a greenlet holds up the hub.
+                    timer.start(waiter.switch, None, update=True)
                 if self._wake_with(woken.send):
                     waiter.get()
             finally:

@@ -33,7 +33,8 @@ class Waiters(list[Any]):
         self.append(waiter)
         try:
             if timer is not None:
-                timer.start(waiter.switch, _TIMED_OUT)
+                # The loop's clock stands still while a greenlet holds up the hub.
+                timer.start(waiter.switch, _TIMED_OUT, update=True)
             return waiter.get() is not _TIMED_OUT
         finally:
             if timer is not None:
