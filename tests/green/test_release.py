@@ -1,0 +1,70 @@
+"""A green socket is released in order: watchers, greenlets that wait, the socket itself."""
+
+import contextlib
+
+import gevent
+import pytest
+import zmq
+from zmq.sugar.socket import Socket as PlainSocket
+
+from gzmqsource import green
+from gzmqsource.testing import all_blocked
+
+WAITS = {
+    "recv": lambda socket, others: socket.recv(),
+    "poll": lambda socket, others: socket.poll(),
+    "poll of many": lambda socket, others: green.zmq_poll(
+        [(each, zmq.POLLIN) for each in (socket, *others)]
+    ),
+}
+
+
+def active_watchers(readiness):
+    """The I/O watchers that may watch the descriptor of a socket."""
+    watchers = [readiness._watcher] if readiness._watcher is not None else []
+    for poller in readiness.pollers:
+        watchers += poller._poll_set._watchers
+    return [each for each in watchers if each.active]
+
+
+@pytest.mark.parametrize("wait", WAITS.values(), ids=list(WAITS))
+def test_closing_stops_every_watcher_before_libzmq_closes_the_descriptor(
+    context, wait, monkeypatch
+):
+    make = green.Context(shadow=context).socket
+    with contextlib.ExitStack() as stack:
+        socket, *others = (stack.enter_context(make(zmq.PULL)) for _ in range(10))
+        waiting = gevent.spawn(wait, socket, others)
+        all_blocked()
+        readiness = socket._shared.readiness
+        assert active_watchers(readiness)
+        active = []
+
+        def close(self, linger=None, _close=PlainSocket.close):
+            active.append(active_watchers(readiness))
+            _close(self, linger)
+
+        monkeypatch.setattr(PlainSocket, "close", close)
+        socket.close()
+        assert active == [[]]
+        with pytest.raises(zmq.ZMQError) as raised:
+            waiting.get(timeout=5)
+        assert raised.value.errno == zmq.ENOTSOCK
+
+
+def test_greenlets_that_poll_on_are_woken_after_another_socket_was_closed(context):
+    make = green.Context(shadow=context).socket
+    with make(zmq.PULL) as closing, make(zmq.PULL) as staying, make(zmq.PUSH) as sender:
+        staying.bind("inproc://staying")
+        sender.connect("inproc://staying")
+        poller = green.Poller()
+        for each in (closing, staying):
+            poller.register(each, zmq.POLLIN)
+        polling = [gevent.spawn(poller.poll, 5000) for _ in range(3)]
+        all_blocked()
+        poller.unregister(closing)
+        closing.close()
+        all_blocked()
+        sender.send(b"x")
+        for each in polling:
+            assert each.get(timeout=5) == [(staying, zmq.POLLIN)]
