@@ -262,6 +262,70 @@ MUTATIONS = [
         'self._reply(request, _Verdict(b"400", "Internal error"))',
         "test_auth.py",
     ),
+    Mutation(
+        "a poll set watches a descriptor that is being closed",
+        "_socket/readiness.py",
+        "        for poller in self.pollers:\n            poller.unwatch()\n",
+        "",
+        "green/test_release.py",
+    ),
+    Mutation(
+        "a socket is closed before its watcher is stopped",
+        "_socket/hub_socket.py",
+        "            self._stop()\n        elif",
+        "            self.hub.loop.run_callback(self._stop)\n        elif",
+        "test_lifetime.py",
+    ),
+    Mutation(
+        "a timeout counts from the last turn of the loop",
+        "_base/waiters.py",
+        "_TIMED_OUT, update=True)",
+        "_TIMED_OUT)",
+        "test_readiness.py",
+    ),
+    Mutation(
+        "a message that leaves a lane lets no putter follow",
+        "_source/lane.py",
+        "        message: Message = self.queue.popleft()\n        self.settle(1)\n",
+        "        message: Message = self.queue.popleft()\n",
+        "test_lane.py",
+    ),
+    Mutation(
+        "a forked child takes short cuts",
+        "_socket/hub_socket.py",
+        '"""Leave the socket to the parent process, in a forked child."""\n'
+        "        self.shortcuts.close()\n",
+        '"""Leave the socket to the parent process, in a forked child."""\n',
+        "test_fork.py",
+    ),
+    Mutation(
+        "a forked child does not count its fork",
+        "_base/fork.py",
+        "    generation += 1\n",
+        "    generation += 0\n",
+        "test_fork.py",
+    ),
+    Mutation(
+        "a paused source is pulled by a short cut",
+        "_source/core.py",
+        " and self.resumed.is_set()\n",
+        "\n",
+        "test_pulling.py test_edge.py",
+    ),
+    Mutation(
+        "an alias of a call that eats the edge is not repaired",
+        "_socket/calls.py",
+        '*("get", "getsockopt",',
+        '*("get",',
+        "test_calls.py",
+    ),
+    Mutation(
+        "a flusher never yields",
+        "_socket/flusher.py",
+        "                    socket.yield_to_io()\n",
+        "                    pass\n",
+        "test_stats.py test_fairness.py test_flood.py test_outbox.py",
+    ),
 ]
 
 

@@ -339,3 +339,31 @@ busy.close()
 feeding.close()
 """
     assert run(program, fork, tmp_path) == ["child done"]
+
+
+def test_an_inherited_green_socket_says_where_it_was_made(fork, tmp_path):
+    program = """
+from gzmqsource import green
+
+used, unused = (green.Context.shadow(context).socket(zmq.PULL) for _ in range(2))
+try:
+    used.recv(zmq.NOBLOCK)
+except zmq.Again:
+    pass
+
+def child():
+    for socket in used, unused:
+        for flags in 0, zmq.NOBLOCK:
+            try:
+                socket.recv(flags)
+            except zmq.ZMQError as error:
+                assert error.errno == zmq.ENOTSOCK and "made in the parent" in str(error), error
+            else:
+                raise AssertionError("it received")
+    print("child done")
+
+reap(in_child(child))
+used.close()
+unused.close()
+"""
+    assert run(program, fork, tmp_path) == ["child done"]
