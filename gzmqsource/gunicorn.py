@@ -11,6 +11,6 @@ class Worker(GeventWorker):  # type: ignore[misc]
     """gunicorn's gevent worker, with zmq patched before the application is loaded."""
 
     def patch(self) -> None:
-        """Patch what gevent patches, and zmq; gunicorn calls this in each worker process."""
+        """Patch what gevent's worker patches, and zmq; gunicorn calls this in each process."""
         super().patch()
         patch_zmq()
