@@ -27,6 +27,8 @@ from gzmqsource._source.flusher import Report
 from gzmqsource._source.source import Source
 from gzmqsource.errors import SourceClosed
 
+__all__ = ["AuthStats", "Authenticator", "Rule"]
+
 #: ``rule(domain, username, password)`` or ``rule(domain, key)``. It returns whether to accept the
 #: peer; a str accepts it, too, and becomes its ``User-Id``.
 Rule: TypeAlias = Callable[..., "bool | str"]

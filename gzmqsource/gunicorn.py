@@ -6,6 +6,8 @@ from gunicorn.workers.ggevent import GeventWorker  # type: ignore[import-untyped
 
 from gzmqsource.monkey import patch_zmq
 
+__all__ = ["Worker"]
+
 
 class Worker(GeventWorker):  # type: ignore[misc]
     """gunicorn's gevent worker, with zmq patched before the application is loaded."""

@@ -24,6 +24,8 @@ from gzmqsource._source import registry as every_source
 from gzmqsource._source.registry import Registered
 from gzmqsource._source.stats import Stats
 
+__all__ = ["LABELS", "SourceCollector"]
+
 #: The labels of each number: the source's class, its socket's type, and its endpoint. The numbers
 #: of sources with equal labels are added up.
 LABELS = ("source", "type", "endpoint")

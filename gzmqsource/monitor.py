@@ -14,6 +14,8 @@ from gzmqsource._base.deadline import Deadline
 from gzmqsource._source.source import Source
 from gzmqsource.errors import SourceClosed
 
+__all__ = ["NAMES", "PROTOCOL_ERRORS", "Monitor", "SocketEvent", "decode"]
+
 #: The names of the events by their bits: ``"connected"``, ``"handshake_failed_auth"``, ...
 NAMES = {
     int(event): name.lower()

@@ -23,6 +23,8 @@ from gzmqsource._socket.view import check_is_free
 from gzmqsource._source.source import Source
 from gzmqsource.errors import SourceClosed
 
+__all__ = ["Proxy", "ProxyStats"]
+
 _serial = itertools.count()
 
 #: The message that makes the thread resume after a pause; any other ends it.

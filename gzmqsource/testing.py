@@ -27,6 +27,15 @@ from gzmqsource._source import registry
 from gzmqsource._source.source import Source
 from gzmqsource.transfer.message import AnyMessage
 
+__all__ = [
+    "all_blocked",
+    "fill",
+    "in_forked_child",
+    "no_leaks",
+    "steal_edge",
+    "wait_until",
+]
+
 _T = TypeVar("_T")
 
 # Not gevent's, which may never return in the child if the hub's thread pool was used.

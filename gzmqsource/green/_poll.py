@@ -117,7 +117,7 @@ class Poller(PlainPoller):
 
     _made: _PollSet | None = None
 
-    def register(self, socket: Any, flags: int = _POLLIN | _POLLOUT) -> None:
+    def register(self, socket: Any, flags: int = int(zmq.POLLIN | zmq.POLLOUT)) -> None:
         """Add a socket, or change its events; see `zmq.Poller.register`.
 
         Parameters

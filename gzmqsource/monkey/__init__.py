@@ -17,6 +17,8 @@ import types
 import warnings
 from typing import Any
 
+__all__ = ["get_original", "is_patched", "patch_zmq"]
+
 #: Modules that keep the plain classes: they define them, or serve other event loops.
 _PLAIN = (
     *("zmq._future", "zmq.asyncio", "zmq.eventloop", "zmq.auth.asyncio", "zmq.auth.ioloop"),

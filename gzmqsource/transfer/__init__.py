@@ -18,7 +18,7 @@ import zmq
 from gzmqsource.transfer.interface import Backlog, Shortcuts, Transfer, Waiting
 from gzmqsource.transfer.pure import PureAllowance, PureShortcuts, PureTransfer
 
-__all__ = ["Allowance", "Transfer", "backend", "reason", "shortcuts_for", "transfer_for"]
+__all__ = ["backend", "reason"]
 
 
 def _choose() -> tuple[Any, str, str]:

@@ -71,7 +71,7 @@ cdef class NativeAllowance:
 
 
 cdef class NativeTransfer:
-    """A `gzmqsource.transfer.Transfer` in C; frames that are not bytes go through pyzmq."""
+    """A `gzmqsource.transfer.interface.Transfer` in C; frames that are not bytes go through pyzmq."""
 
     cdef readonly Py_ssize_t received
     cdef readonly Py_ssize_t sent
@@ -233,7 +233,7 @@ cdef class NativeTransfer:
 
 
 cdef class NativeShortcuts:
-    """A `gzmqsource.transfer.Shortcuts` in C."""
+    """A `gzmqsource.transfer.interface.Shortcuts` in C."""
 
     cdef public bint may_pull
     cdef readonly object handling

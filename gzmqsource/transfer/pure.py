@@ -25,7 +25,7 @@ LONGEST_STRIDE = 16
 
 
 class PureTransfer:
-    """A `gzmqsource.transfer.Transfer` in Python."""
+    """A `gzmqsource.transfer.interface.Transfer` in Python."""
 
     __slots__ = ("_copy", "_dropping", "_getsockopt", "_recv", "_send", "received", "sent")
 
@@ -158,7 +158,7 @@ class PureAllowance:
 
 
 class PureShortcuts:
-    """A `gzmqsource.transfer.Shortcuts` that takes none."""
+    """A `gzmqsource.transfer.interface.Shortcuts` that takes none."""
 
     __slots__ = ("_allowance", "handling", "may_pull")
 
