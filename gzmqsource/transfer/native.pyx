@@ -71,7 +71,7 @@ cdef class NativeAllowance:
 
 
 cdef class NativeTransfer:
-    """A `gzmqsource.transfer.interface.Transfer` in C; frames that are not bytes go through pyzmq."""
+    """A `gzmqsource.transfer.interface.Transfer` in C; frames other than bytes go through pyzmq."""
 
     cdef readonly Py_ssize_t received
     cdef readonly Py_ssize_t sent
