@@ -1,9 +1,8 @@
-"""Who may connect: ZAP, the ZeroMQ authentication protocol, on a greenlet.
+"""Deciding which peers may connect: ZAP, the ZeroMQ authentication protocol, on a greenlet.
 
-libzmq asks at ``inproc://zeromq.zap.01`` of its context before it lets a peer in
-(https://rfc.zeromq.org/spec/27). It asks for each connection of a socket with ``plain_server`` or
-``curve_server``, and of one with ``zap_domain``. What it sends here comes from it and not from the
-peer, except for the credentials.
+Before libzmq accepts a peer it sends a request to ``inproc://zeromq.zap.01`` of its context
+(https://rfc.zeromq.org/spec/27), for each connection of a socket with ``plain_server``,
+``curve_server`` or ``zap_domain``. Only the credentials in a request come from the peer.
 """
 
 from __future__ import annotations
@@ -28,8 +27,10 @@ from gzmqsource._source.flusher import Report
 from gzmqsource._source.source import Source
 from gzmqsource.errors import SourceClosed
 
-#: ``rule(domain, username, password)`` or ``rule(domain, key)``: whether this peer may come in. A
-#: str lets it in, too, and is its ``User-Id``.
+__all__ = ["AuthStats", "Authenticator", "Rule"]
+
+#: ``rule(domain, username, password)`` or ``rule(domain, key)``. It returns whether to accept the
+#: peer; a str accepts it, too, and becomes its ``User-Id``.
 Rule: TypeAlias = Callable[..., "bool | str"]
 
 _ENDPOINT = "inproc://zeromq.zap.01"
@@ -40,7 +41,7 @@ _log = logging.getLogger("gzmqsource.auth")
 
 
 class _Request(NamedTuple):
-    """What libzmq asks."""
+    """A request of libzmq."""
 
     reply_to: list[bytes]
     domain: str
@@ -53,7 +54,7 @@ class _Request(NamedTuple):
 
 
 class _Verdict(NamedTuple):
-    """What it is told."""
+    """The reply to a request."""
 
     status: bytes
     reason: str
@@ -61,11 +62,11 @@ class _Verdict(NamedTuple):
 
 
 class _Passwords:
-    """Compares in a time that tells nothing about the password."""
+    """A rule that compares passwords in a time that reveals nothing about them."""
 
     def __init__(self, passwords: Mapping[str, str]) -> None:
         self._passwords = {name: password.encode() for name, password in passwords.items()}
-        # What an unknown user is compared with, which takes as long.
+        # Compared with the password of an unknown user, so that this takes as long.
         self._nobody = secrets.token_bytes()
 
     def __call__(self, domain: str, username: str, password: str) -> bool:
@@ -74,7 +75,7 @@ class _Passwords:
 
 
 class _Directory:
-    """The public keys in a directory, as `reload` has read them last."""
+    """A rule that accepts the public keys in a directory, as `reload` last read them."""
 
     def __init__(self, location: str) -> None:
         self.location = location
@@ -84,7 +85,7 @@ class _Directory:
         keys = frozenset(load_certificates(self.location))
         for key in keys:
             if len(key) != 40:
-                raise ValueError(f"{self.location}: {key!r} is no public key in Z85")
+                raise ValueError(f"{self.location}: {key!r} is not a public key in Z85")
         self._keys = keys
 
     def __call__(self, domain: str, key: bytes) -> bool:
@@ -95,41 +96,42 @@ class AuthStats(NamedTuple):
     """What an authenticator has decided since it was made."""
 
     accepted: int
-    """Peers that were let in."""
+    """Peers that were accepted."""
 
     refused: int
-    """Peers that were kept out."""
+    """Peers that were rejected for good."""
 
     postponed: int
-    """Peers that were put off, because a rule raised or too many were running."""
+    """Peers that were rejected for now, because a rule raised or too many rules were running."""
 
     malformed: int
-    """Messages that were no requests."""
+    """Messages that were not ZAP requests."""
 
 
 class Authenticator:
-    """Decides which peers the sockets of a context let in.
+    """Decides which peers the sockets of a context accept.
 
-    The names are those of `zmq.auth.Authenticator`. A rule that a program gives may block: it runs
-    in a pool, and holds up no other peer. If it raises, the peer is put off, and the error goes to
-    *on_error*. Who is put off comes again when its handshake has timed out (``handshake_ivl``, 30 s
-    if not set); who is kept out does not. Nobody is let in by a mechanism that was not configured.
-    What changes here is for connections to come; those that are there stay. It is a context manager
-    that starts and stops it.
+    The method names are those of `zmq.auth.Authenticator`. A rule may be a function, which may
+    block: it runs in a pool, and delays no other peer. If it raises, the peer is *postponed*, and
+    the error goes to *on_error*. A postponed peer tries again once its handshake has timed out
+    (``handshake_ivl``, 30 s by default); a refused one does not. A peer with a mechanism that was
+    not configured is refused. Changes apply to new connections; existing ones stay. As a context
+    manager, an authenticator is started, and stopped at the end of the block.
 
     Parameters
     ----------
     context : zmq.Context, optional
-        Whose sockets; ``zmq.Context.instance()`` if not given. It has one at a time.
+        The context of the sockets; ``zmq.Context.instance()`` if not passed. Only one authenticator
+        of a context can be started.
     on_error : callable, optional
         ``on_error(error, None)`` takes what a rule raised; without it, ``hub.handle_error`` does.
     """
 
-    #: How many rules run at a time. A peer that comes when so many run is put off, so that a flood
-    #: costs a bounded amount of memory: a greenlet takes some KB.
+    #: How many rules may run at once. While so many run, further peers are postponed, so that a
+    #: flood costs a bounded amount of memory: a greenlet takes several KB.
     max_rules = 1000
 
-    #: Seconds that `stop` takes at most if it is not told; peers that wait then are kept out.
+    #: The most seconds that `stop` takes if no timeout is passed; peers that wait then are refused.
     stop_timeout = 1.0
 
     def __init__(
@@ -145,11 +147,11 @@ class Authenticator:
         self._pool = Pool(self.max_rules)
         self._source: Source | None = None
         self._accepted = self._postponed = 0
-        self._refused = LimitedWarning(_log, "a peer was kept out: %s")
+        self._refused = LimitedWarning(_log, "a peer was refused: %s")
         self._malformed = LimitedWarning(_log, "a malformed ZAP request was dropped: %s")
 
     def allow(self, *addresses: str) -> None:
-        """Let in only peers from these IP addresses or networks, if they pass the rest.
+        """Accept only peers from these IP addresses or networks, if they pass the other rules.
 
         Parameters
         ----------
@@ -159,26 +161,42 @@ class Authenticator:
         Raises
         ------
         ValueError
-            It is none of these.
+            An address is none of these; nothing changes.
         """
         self._allowed.update(map(_network, addresses))
 
     def deny(self, *addresses: str) -> None:
-        """Let nobody in from these, also where `allow` does; arguments as there."""
+        """Refuse all peers from these addresses, including those that `allow` accepts.
+
+        Parameters
+        ----------
+        *addresses : str
+            As for `allow`.
+
+        Raises
+        ------
+        ValueError
+            As for `allow`.
+        """
         self._denied.update(map(_network, addresses))
 
     def configure_plain(
         self, domain: str = "*", passwords: Mapping[str, str] | Rule | None = None
     ) -> None:
-        """Let peers in by name and password.
+        """Accept peers by name and password.
 
         Parameters
         ----------
         domain : str
             The ``zap_domain`` of the sockets; ``"*"`` for those without a rule of their own.
         passwords : mapping of str to str, or callable
-            The password of each user; or ``passwords(domain, username, password)``, which may block
-            and tells whether to let the peer in.
+            The password of each user; or ``passwords(domain, username, password)``, which returns
+            whether to accept the peer, and may block. None refuses every peer.
+
+        Raises
+        ------
+        TypeError
+            *domain* is not a str.
         """
         rule = passwords if callable(passwords) else _Passwords(passwords or {})
         self._rules["PLAIN", _domain(domain)] = rule
@@ -186,7 +204,7 @@ class Authenticator:
     def configure_curve(
         self, domain: str = "*", location: str | os.PathLike[str] | Rule = CURVE_ALLOW_ANY
     ) -> None:
-        """Let peers in by their public key.
+        """Accept peers by their public key.
 
         Parameters
         ----------
@@ -194,13 +212,15 @@ class Authenticator:
             As for `configure_plain`.
         location : path or callable
             The directory of the keys, in files ``*.key`` as `zmq.auth.create_certificates` makes
-            them; ``"*"`` for any key; or ``location(domain, key)``, which gets the key in Z85, may
-            block, and tells whether to let the peer in.
+            them; ``"*"`` for any key; or ``location(domain, key)``, which returns whether to
+            accept the peer with this key in Z85, and may block.
 
         Raises
         ------
         OSError, ValueError
-            It is no directory, or a file in it has no public key; nothing changes.
+            It is not a directory, or a file in it has no public key; nothing changes.
+        TypeError
+            *domain* is not a str.
         """
         rule: Rule
         if callable(location):
@@ -213,7 +233,7 @@ class Authenticator:
         self._rules["CURVE", _domain(domain)] = rule
 
     def reload(self) -> None:
-        """Read the directories of keys again; they are read in a native thread.
+        """Read the directories of keys again, in a native thread.
 
         Raises
         ------
@@ -225,15 +245,15 @@ class Authenticator:
                 gevent.get_hub().threadpool.apply(rule.reload)
 
     def start(self) -> None:
-        """Begin to answer libzmq, before the sockets are bound.
+        """Start answering libzmq; call this before the sockets are bound.
 
-        Without an authenticator it lets in every peer that has the server's CURVE key, and every
-        one without a mechanism (libzmq 4.3.5).
+        Without an authenticator, libzmq 4.3.5 accepts every peer that has the server's CURVE key,
+        and every peer without a mechanism.
 
         Raises
         ------
         ValueError
-            The context has another authenticator.
+            Another authenticator of the context is started.
         """
         if self.started:
             return
@@ -254,19 +274,26 @@ class Authenticator:
         self._source.start()
 
     def stop(self, timeout: float | None = None) -> None:
-        """Answer no more.
+        """Stop answering; stopping again does nothing.
 
         Parameters
         ----------
         timeout : float or None
-            Seconds to wait for rules that run; None for `stop_timeout`.
+            Seconds to wait for running rules; None for `stop_timeout`.
+
+        Raises
+        ------
+        ValueError
+            *timeout* is negative.
+        InvalidThreadUseError
+            It was started in the hub of another thread.
         """
         deadline = Deadline(self.stop_timeout if timeout is None else timeout)
         if self._source is not None and self.started:
             self._source.pause()
             self._pool.join(deadline.left())
             self._pool.kill()
-            # The name is free at once then; closing frees it some time later.
+            # This frees the endpoint at once; closing frees it some time later.
             self._source.socket.unbind(_ENDPOINT)
             self._source.stop(deadline.left())
 
@@ -276,7 +303,7 @@ class Authenticator:
         return self._source is not None and not self._source.closed
 
     def stats(self) -> AuthStats:
-        """Give a snapshot of what it has decided."""
+        """Return a snapshot of what it has decided."""
         return AuthStats(
             accepted=self._accepted,
             refused=self._refused.count,
@@ -296,7 +323,7 @@ class Authenticator:
         return f"<{type(self).__name__} {state} of {self._context!r}>"
 
     def _asked(self, message: list[bytes]) -> None:
-        """Answer one request, or have the rule answer it."""
+        """Answer one request, or have a rule answer it."""
         try:
             request = _parse(message)
         except ValueError as error:
@@ -328,7 +355,7 @@ class Authenticator:
         if isinstance(rule, (_Passwords, _Directory)) or rule is _any_key:
             self._apply(rule, request, arguments)
         elif self._pool.full():
-            self._reply(request, _Verdict(b"300", "Too many at a time"))
+            self._reply(request, _Verdict(b"300", "Too many pending requests"))
         else:
             self._pool.spawn(self._apply, rule, request, arguments)
 
@@ -336,7 +363,7 @@ class Authenticator:
         try:
             user = rule(request.domain, *arguments)
         except (Exception, gevent.Timeout) as error:
-            # Without the message, which has the credentials.
+            # Without the message, which holds the credentials.
             if self._source is not None:
                 self._source.report(error, None)
             self._reply(request, _Verdict(b"300", "Internal error"))
@@ -362,7 +389,7 @@ class Authenticator:
             if self._source is not None:
                 self._source.send_nowait(request.reply_to + frames)
         except SourceClosed:
-            pass  # stopped meanwhile: libzmq knows, and keeps the peer out
+            pass  # it was stopped meanwhile, and libzmq refuses the peer
 
 
 def _any_key(domain: str, key: bytes) -> bool:
@@ -379,17 +406,17 @@ def _curve(key: bytes) -> tuple[bytes]:
     return (z85.encode(key),)
 
 
-#: What a rule gets for the credentials of a mechanism.
+#: How the credentials of a mechanism become the arguments of a rule.
 _ARGUMENTS: dict[str, Callable[..., tuple[Any, ...]]] = {"PLAIN": _plain, "CURVE": _curve}
 
 
 def _parse(message: list[bytes]) -> _Request:
-    """Read a request.
+    """Parse a request.
 
     Raises
     ------
     ValueError
-        It is none; the text has no credentials.
+        It is not a request; the text holds no credentials.
     """
     if len(message) < 8 or message[1]:
         raise ValueError(f"{len(message)} frames")
@@ -412,7 +439,7 @@ def _domain(domain: str) -> str:
 
 
 def _network(address: str) -> str | _Network:
-    """Read what `Authenticator.allow` gets."""
+    """Parse an argument of `Authenticator.allow`."""
     return address if address == "ipc" else ipaddress.ip_network(address)
 
 
@@ -420,9 +447,9 @@ def _is_in(address: str, networks: set[str | _Network]) -> bool:
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
-        # libzmq gives no IP address but "localhost:UID:GID:PID".
+        # Over ipc, libzmq sends "localhost:UID:GID:PID".
         return "ipc" in networks
     if isinstance(ip, ipaddress.IPv6Address):
-        # What an IPv4 peer is called by a socket with ``ipv6`` set.
+        # A socket with ``ipv6`` set reports an IPv4 peer by such an address.
         ip = ip.ipv4_mapped or ip
     return any(not isinstance(network, str) and ip in network for network in networks)

@@ -1,8 +1,8 @@
 """The errors of a source, and the three classes of what libzmq reports.
 
 *Retry*: the call would block or was interrupted; it is made again after the next edge.
-*Message*: libzmq refuses this one message; it is reported with the message, the next one goes on.
-*Fatal*: the socket or its context is gone; the source closes and everybody who waits is told.
+*Message*: libzmq refuses one message; the error is reported with it, and the next one is sent.
+*Fatal*: the socket or its context is gone; the source closes, and every call that waits raises.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ __all__ = [
 
 
 class Severity(enum.Enum):
-    """What an error of libzmq means for the source that met it."""
+    """What an error of libzmq means for the source."""
 
     RETRY = "retry"  #: try again after the next edge
-    MESSAGE = "message"  #: this message is refused, the socket goes on
+    MESSAGE = "message"  #: this message is refused, the socket still works
     FATAL = "fatal"  #: the socket can never be used again
 
 
@@ -41,12 +41,17 @@ _FATAL = frozenset({zmq.ETERM, zmq.ENOTSOCK})
 
 
 def severity(error: zmq.ZMQError) -> Severity:
-    """Tell which of the three classes an error belongs to.
+    """Return which of the three classes an error belongs to.
+
+    Parameters
+    ----------
+    error : zmq.ZMQError
+        What a call of libzmq raised.
 
     Notes
     -----
-    zmq_msg_send(3) and zmq_msg_recv(3) list the errno values. One that is not known there counts
-    as the message's own, so that a new one never closes a source.
+    zmq_msg_send(3) and zmq_msg_recv(3) list the errno values. An unknown one counts as the
+    message's, so that a new errno never closes a source.
     """
     if error.errno in _RETRY:
         return Severity.RETRY
@@ -68,7 +73,7 @@ class SourceForked(SourceClosed):
 
 
 class SendError(zmq.ZMQError):
-    """libzmq refuses one message; the source goes on.
+    """libzmq refused one message; the source still works.
 
     Attributes
     ----------
@@ -84,24 +89,24 @@ class SendError(zmq.ZMQError):
 
 
 class RequestTimeout(TimeoutError):
-    """No reply came in time, however often the request was sent."""
+    """No reply came in time, retries included."""
 
 
 class PeerLost(ConnectionError):
-    """A connection was lost while a request was not answered: it was done, or it was not."""
+    """A connection was lost before a reply came: the request may or may not have been handled."""
 
 
 class RemoteError(Exception):
-    """The handler at the other end raised; this is what it told.
+    """The handler at the other end raised an exception, which this one reports.
 
     Attributes
     ----------
     name : str
         The name of the exception's class: ``"ValueError"``.
     text : str
-        What the exception said.
+        The exception's text.
     traceback : str or None
-        Where it was raised, if the other end tells.
+        Where it was raised, if the other end sends tracebacks.
     """
 
     def __init__(self, name: str, text: str, traceback: str | None = None) -> None:

@@ -6,11 +6,13 @@ from gunicorn.workers.ggevent import GeventWorker  # type: ignore[import-untyped
 
 from gzmqsource.monkey import patch_zmq
 
+__all__ = ["Worker"]
+
 
 class Worker(GeventWorker):  # type: ignore[misc]
     """gunicorn's gevent worker, with zmq patched before the application is loaded."""
 
     def patch(self) -> None:
-        """Patch what gevent patches, and zmq; gunicorn calls this in each worker process."""
+        """Patch what gevent's worker patches, and zmq; gunicorn calls this in each process."""
         super().patch()
         patch_zmq()

@@ -1,4 +1,4 @@
-"""The numbers of all sources of this process for Prometheus; it needs the extra ``metrics``."""
+"""The numbers of all sources of this process, for Prometheus; this needs the extra ``metrics``."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ from gzmqsource._source import registry as every_source
 from gzmqsource._source.registry import Registered
 from gzmqsource._source.stats import Stats
 
-#: The label of each number: the source's class, its socket's type, and its endpoint. Sources that
-#: have all three in common are added up.
+__all__ = ["LABELS", "SourceCollector"]
+
+#: The labels of each number: the source's class, its socket's type, and its endpoint. The numbers
+#: of sources with equal labels are added up.
 LABELS = ("source", "type", "endpoint")
 
 _Labels = tuple[str, ...]
@@ -35,20 +37,24 @@ _COUNTERS = {
     "sent": ("sent_messages", "Messages that libzmq has taken."),
     "errors": ("errors", "Exceptions of handlers, and messages that libzmq refused."),
     "wakeups": ("wakeups", "Edges of the ZMQ_FD that woke the hub."),
-    "budget_stops": ("budget_stops", "Turns that ended at their bound with more to do."),
+    "budget_stops": ("budget_stops", "Budgets that were exhausted with more to do."),
     "dropped": ("dropped_messages", "Messages given up."),
 }
 
-#: Gauges, and how those of several sources are put together.
+#: Gauges, and how those of several sources are combined.
 _GAUGES: dict[str, tuple[str, str, Callable[[Any, Any], Any]]] = {
     "sources": ("sources", "Sources that are open.", operator.add),
     "in_hand": (
         "in_hand_messages",
-        "Messages read that no handler has begun with.",
+        "Messages read with which no handler was called yet.",
         operator.add,
     ),
     "outbox_depth": ("outbox_messages", "Messages queued for sending.", operator.add),
-    "outbox_peak": ("outbox_peak_messages", "The most messages that were ever queued.", max),
+    "outbox_peak": (
+        "outbox_peak_messages",
+        "The most messages that were ever queued at once.",
+        max,
+    ),
     "oldest_queued_age": (
         "outbox_oldest_seconds",
         "Seconds since the oldest queued message was queued.",
@@ -58,29 +64,31 @@ _GAUGES: dict[str, tuple[str, str, Callable[[Any, Any], Any]]] = {
 
 
 class SourceCollector(Collector):
-    """Collects from every source that lives, from now on.
+    """Collects the numbers of all sources, and measures handlers and the hub.
 
-    What closed sources had counted stays counted. Handlers are timed whose source is started from
-    now on, which costs each message 0.2 us. There is one collector at a time; without one
-    nothing is measured.
+    The counts of closed sources are kept. A handler is timed if its source is started after the
+    collector was made, which costs 0.2 us for each message. A process has one collector; without
+    one nothing is measured.
 
     Parameters
     ----------
     registry : prometheus_client.CollectorRegistry
-        Where it registers itself.
-    handler_buckets, lateness_buckets : sequence of float
-        The upper bounds of the histograms, in seconds.
+        The registry that it registers with.
+    handler_buckets : sequence of float
+        The upper bounds of the histogram of the time that handlers take, in seconds.
+    lateness_buckets : sequence of float
+        The upper bounds of the histogram of how late timers of this hub are, in seconds.
 
     Raises
     ------
     ValueError
-        There is another one.
+        The process has another collector.
     """
 
-    #: Seconds between two looks at how late this hub is.
+    #: Seconds between two measurements of how late this hub is.
     lateness_interval = 0.05
 
-    #: How many closed sources are kept for the next collection, if nobody collects.
+    #: The most closed sources that are kept for the next collection.
     max_ended = 1000
 
     def __init__(
@@ -108,7 +116,7 @@ class SourceCollector(Collector):
         self._ticker.start(self._tick)
 
     def close(self) -> None:
-        """Collect and measure nothing more; again it does nothing."""
+        """Stop collecting and measuring; closing again does nothing."""
         if every_source.observer is self:
             every_source.observer = None
             self._ticker.close()
@@ -117,7 +125,7 @@ class SourceCollector(Collector):
     def instrument(
         self, source: Registered, handle: Callable[[Any], object]
     ) -> Callable[[Any], object]:
-        """Give a handler that is timed."""
+        """Return a handler that is timed; a source that starts calls this."""
         labels = _labels(source)
         histogram = self._handlers.setdefault(labels, _Histogram(self._handler_buckets))
         observe, clock = histogram.observe, time.perf_counter
@@ -132,9 +140,9 @@ class SourceCollector(Collector):
         return timed
 
     def closing(self, source: Registered) -> None:
-        """Keep what a source has counted."""
+        """Keep the counts of a source; a source that closes calls this."""
         self._ended.append(source)
-        # Not if a collection runs, which does it: it may be this very thread's.
+        # Not during a collection, which folds itself: it may be one of this thread.
         if len(self._ended) > self.max_ended and self._folding.acquire(False):
             try:
                 self._fold(len(self._ended))
@@ -142,9 +150,9 @@ class SourceCollector(Collector):
                 self._folding.release()
 
     def collect(self) -> Iterable[Metric]:
-        """Give the numbers of now; in any thread."""
+        """Return the current numbers; any thread may call this."""
         with self._folding:
-            # In this order: one that closes meanwhile is found in one of them, or in both.
+            # In this order: a source that closes meanwhile is in one of the two, or in both.
             sources = [
                 source for ref in every_source.live.valuerefs() if (source := ref()) is not None
             ]
@@ -180,7 +188,7 @@ class SourceCollector(Collector):
 
 
 class _Histogram:
-    """Counts by upper bound, in 0.2 us; prometheus_client's own takes 0.7 us."""
+    """A histogram that counts in 0.2 us; prometheus_client's own takes 0.7 us."""
 
     __slots__ = ("bounds", "counts", "total")
 
@@ -194,7 +202,7 @@ class _Histogram:
         self.total += seconds
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Give the bounds with the counts up to them, as Prometheus has them."""
+        """Return the bounds with the counts up to them, as Prometheus expects them."""
         names = [*(str(float(bound)) for bound in self.bounds), "+Inf"]
         counts = list(self.counts)
         return [(name, sum(counts[: index + 1])) for index, name in enumerate(names)]

@@ -1,4 +1,4 @@
-"""What happens to a socket's connections, as libzmq tells it: zmq_socket_monitor(3)."""
+"""What happens to a socket's connections, as libzmq reports it: zmq_socket_monitor(3)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from gzmqsource._base.deadline import Deadline
 from gzmqsource._source.source import Source
 from gzmqsource.errors import SourceClosed
 
-#: The names of the events, by their bit: ``"connected"``, ``"handshake_failed_auth"``, ...
+__all__ = ["NAMES", "PROTOCOL_ERRORS", "Monitor", "SocketEvent", "decode"]
+
+#: The names of the events by their bits: ``"connected"``, ``"handshake_failed_auth"``, ...
 NAMES = {
     int(event): name.lower()
     for name, event in zmq.Event.__members__.items()
     if not name.startswith(("ALL", "PROTOCOL"))
 }
 
-#: The names of what can be wrong with a peer's handshake: ``"zmtp_mechanism_mismatch"``, ...
+#: The names of the errors in a peer's handshake by their codes: ``"zmtp_mechanism_mismatch"``, ...
 PROTOCOL_ERRORS = {
     int(getattr(zmq, name)): name.removeprefix("PROTOCOL_ERROR_").lower()
     for name in dir(zmq)
@@ -44,11 +46,11 @@ class SocketEvent(NamedTuple):
     """The endpoint that it concerns."""
 
     value: int
-    """What libzmq gives with it, such as a file descriptor, an errno, an interval in milliseconds,
-    the status of a ZAP reply, or a protocol error."""
+    """What libzmq reports with it: a file descriptor, an errno, an interval in milliseconds, the
+    status of a ZAP reply, or a protocol error."""
 
     errno: int | None
-    """The errno of a failure, if libzmq gives one."""
+    """The errno of a failure, if libzmq reports one."""
 
     protocol_error: str | None
     """What was wrong with the peer's handshake, for ``"handshake_failed_protocol"``."""
@@ -59,14 +61,19 @@ class SocketEvent(NamedTuple):
 
 
 def decode(message: list[bytes]) -> SocketEvent:
-    """Decode a message of a monitor.
+    """Decode a message of a socket monitor.
+
+    Parameters
+    ----------
+    message : list of bytes
+        The two frames that a PAIR received from ``zmq.Socket.monitor``.
 
     Raises
     ------
     ValueError
-        It is not one.
+        It is not such a message.
     """
-    # pyzmq's parse_monitor_message takes an event that it does not know for several others.
+    # pyzmq's parse_monitor_message mistakes an unknown event for several others.
     try:
         head, endpoint = message
         event, value = struct.unpack("=Hi", head)
@@ -85,24 +92,26 @@ def decode(message: list[bytes]) -> SocketEvent:
 
 
 class Monitor:
-    """An iterator over the events of a socket, which ends when that socket is closed.
+    """An iterable of the events of a socket, which ends when that socket is closed.
 
-    A socket has one monitor at a time: a second one ends the first. Several greenlets may wait;
-    each event goes to one of them.
+    A socket has one monitor: a second one ends the first. Several greenlets may wait; each event
+    goes to one of them. As a context manager, a monitor is closed at the end of the block.
 
     Parameters
     ----------
     socket : Source or zmq.Socket
-        What is watched.
+        The socket to watch.
     events : int
-        Which events, as bits of ``zmq.Event``.
+        The events to report, as bits of ``zmq.Event``.
     ref : bool
-        Whether a greenlet that waits here keeps the hub's loop running.
+        Whether a greenlet that waits for an event keeps the hub's loop running.
 
     Raises
     ------
     zmq.ZMQError
         The socket is closed, or has no such events.
+    InvalidThreadUseError, SourceClosed
+        The source belongs to the hub of another thread, or is closed.
     """
 
     def __init__(
@@ -111,7 +120,7 @@ class Monitor:
         self._watched = socket
         plain = self._socket()
         address = f"inproc://gzmqsource-monitor-{next(_serial)}"
-        # Without a bound: libzmq waits, on whatever thread, while a monitor takes no more.
+        # Without a bound: while a monitor is full, libzmq blocks whichever thread reports an event.
         self._events = Source.open(
             zmq.PAIR, connect=address, context=plain.context, ref=ref, rcvhwm=0
         )
@@ -122,14 +131,23 @@ class Monitor:
             raise
 
     def recv(self, timeout: float | None = None) -> SocketEvent:
-        """Wait for the next event.
+        """Wait for the next event. If the greenlet is killed meanwhile, no event is lost.
+
+        Parameters
+        ----------
+        timeout : float or None
+            Seconds to wait at most; None waits forever.
 
         Raises
         ------
         gevent.queue.Empty
-            None came within *timeout*, in seconds.
+            No event came within *timeout*.
         SourceClosed
             The monitor is closed, or the socket that it watched.
+        ValueError
+            *timeout* is negative.
+        InvalidThreadUseError
+            The monitor belongs to the hub of another thread.
         """
         event = decode(self._events.recv(timeout=timeout))
         if event.name == "monitor_stopped":
@@ -138,7 +156,13 @@ class Monitor:
         return event
 
     def __iter__(self) -> Iterator[SocketEvent]:
-        """Iterate over the events, until the monitor or the socket is closed."""
+        """Iterate over the events, until the monitor or the socket is closed.
+
+        Raises
+        ------
+        InvalidThreadUseError
+            The monitor belongs to the hub of another thread.
+        """
         while True:
             try:
                 event = self.recv()
@@ -147,16 +171,23 @@ class Monitor:
             yield event
 
     def wait_for(self, name: str, timeout: float | None = None) -> SocketEvent:
-        """Wait for an event of that name; those before it are dropped.
+        """Wait for an event of one name, and drop those before it.
+
+        Parameters
+        ----------
+        name : str
+            The name of the event, as in `SocketEvent`.
+        timeout : float or None
+            Seconds to wait at most; None waits forever.
 
         Raises
         ------
         gevent.queue.Empty
-            None came within *timeout*, in seconds.
-        SourceClosed
-            As for `recv`.
+            No such event came within *timeout*.
         ValueError
-            There is no event of that name.
+            There is no event of that name, or *timeout* is negative.
+        SourceClosed, InvalidThreadUseError
+            As for `recv`.
         """
         if name not in NAMES.values():
             raise ValueError(f"{name!r} is no event: use one of {', '.join(NAMES.values())}")
@@ -166,9 +197,15 @@ class Monitor:
         return event
 
     def close(self) -> None:
-        """Stop watching; the socket goes on."""
+        """Stop watching; the socket stays open. Closing again does nothing.
+
+        Raises
+        ------
+        InvalidThreadUseError
+            The monitor belongs to the hub of another thread.
+        """
         if not self._events.closed:
-            # In this order: libzmq waits for ever to tell a monitor that is gone.
+            # In this order: libzmq would wait forever for a monitor that is gone.
             if not self._watched.closed:
                 self._socket().disable_monitor()
             self._events.close()

@@ -23,15 +23,17 @@ from gzmqsource._socket.view import check_is_free
 from gzmqsource._source.source import Source
 from gzmqsource.errors import SourceClosed
 
+__all__ = ["Proxy", "ProxyStats"]
+
 _serial = itertools.count()
 
-#: What has the thread go on after a pause; anything else ends it.
+#: The message that makes the thread resume after a pause; any other ends it.
 _GO_ON = b"go on"
 
-#: What the thread sends when libzmq's loop begins anew, without its numbers.
+#: Sent by the thread when libzmq's loop starts again and counts from zero.
 _BEGUN = b"begun"
 
-#: What the thread sends last; libzmq's own replies are empty, or eight numbers.
+#: Sent last by the thread; libzmq's own replies are empty, or eight numbers.
 _ENDED = b"ended"
 
 
@@ -41,12 +43,12 @@ class _State(enum.Enum):
     NEW = "not started"  #: its sockets are the caller's
     RUNNING = "running"  #: passes messages
     PAUSED = "paused"  #: has left libzmq's loop, and can enter it again
-    STOPPING = "stopping"  #: was told to end
+    STOPPING = "stopping"  #: is about to end
     ENDED = "ended"  #: its thread has ended, and its sockets are closed
 
 
 class ProxyStats(NamedTuple):
-    """What has passed a proxy; libzmq counts frames, not messages."""
+    """What has passed through a proxy; libzmq counts frames, not messages."""
 
     frontend_frames_in: int
     """Frames received from the frontend."""
@@ -74,27 +76,29 @@ class ProxyStats(NamedTuple):
 
 
 class Proxy:
-    """Passes messages between two sockets, at libzmq's speed and beside the hub.
+    """Passes messages between two sockets, at libzmq's speed and without the hub.
 
-    The sockets belong to the proxy from `start` on, and are closed with it: to close one before
-    only sets its linger. If a greenlet is killed while it controls the proxy, what it asked for is
-    still done, and the next one is obeyed. It is a context manager that starts and stops it.
+    From `start` on the sockets belong to the proxy, and are closed when it ends; closing one before
+    only sets its linger. If a greenlet is killed in a call of the proxy, the call still takes
+    effect. As a context manager, a proxy is started, and stopped at the end of the block.
 
     Parameters
     ----------
     frontend, backend : zmq.Socket
         Bound or connected: a ROUTER and a DEALER, an XSUB and an XPUB, a PULL and a PUSH.
     capture : zmq.Socket, optional
-        Gets a copy of each message: a PUB, or a PUSH or DEALER, which holds up the proxy while it
-        takes no more.
+        Is sent a copy of each message: a PUB, or a PUSH or DEALER, which blocks the proxy while it
+        is full.
 
     Raises
     ------
-    TypeError, ValueError
-        Something else is to be proxied, or a socket that a source owns.
+    TypeError
+        An argument is not a `zmq.Socket`.
+    ValueError
+        A source or another proxy owns one of the sockets.
     """
 
-    #: Seconds that `stop` takes at most if it is not told.
+    #: The most seconds that `stop` takes if no timeout is passed.
     stop_timeout = 1.0
 
     def __init__(
@@ -113,7 +117,7 @@ class Proxy:
         self._paused: AsyncResult[Any] | None = None
         self._stopping = False
         self._lingers: dict[zmq.Socket[Any], int | None] = {}
-        # What had passed before libzmq's loop began, and by its last word.
+        # What had passed before libzmq's loop began, and at its last report.
         self._before = self._total = ProxyStats(*[0] * 8)
 
     @property
@@ -122,7 +126,7 @@ class Proxy:
         return self._state not in (_State.NEW, _State.ENDED)
 
     def start(self) -> None:
-        """Begin to pass messages.
+        """Start passing messages.
 
         Raises
         ------
@@ -148,18 +152,36 @@ class Proxy:
         self._thread.start()
 
     def pause(self) -> None:
-        """Pass no more messages; they stay with ZeroMQ, whose high-water mark acts on the peers."""
+        """Stop passing messages; they stay in libzmq, whose high-water mark holds back the peers.
+
+        It returns once the proxy has paused. Pausing a paused proxy does nothing.
+
+        Raises
+        ------
+        SourceClosed
+            The proxy was not started, or has ended.
+        zmq.ZMQError
+            What ended it.
+        InvalidThreadUseError
+            It was started in the hub of another thread.
+        """
         paused = self._paused
         if paused is None:
-            # libzmq's own pause uses a whole core while messages wait (4.3.5), so its loop is left;
-            # it is paused before that to count exactly.
+            # libzmq's own pause uses a whole core while messages wait (4.3.5), so the thread leaves
+            # its loop; it is paused before that to count exactly.
             self._steer(_pause_command())
             paused = self._paused = self._steer(b"STATISTICS")
             self._steer(b"TERMINATE")
         paused.get()
 
     def resume(self) -> None:
-        """Pass messages again."""
+        """Pass messages again; resuming a running proxy does nothing.
+
+        Raises
+        ------
+        SourceClosed, zmq.ZMQError, InvalidThreadUseError
+            As for `pause`.
+        """
         paused = self._paused
         if paused is not None:
             stats: Any = paused.get()
@@ -169,21 +191,36 @@ class Proxy:
                 self._paused = None
 
     def stats(self) -> ProxyStats:
-        """Ask libzmq what has passed.
+        """Ask libzmq what has passed, and return it.
 
-        When a peer is authenticated, what has passed since the last call may be left out.
+        Where peers are authenticated, what has passed since the last call may be left out.
+
+        Raises
+        ------
+        SourceClosed, zmq.ZMQError, InvalidThreadUseError
+            As for `pause`.
         """
         reply = self._paused or self._steer(b"STATISTICS")
         numbers: Any = reply.get()
         return ProxyStats(*numbers)
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait until it has ended; False if *timeout*, in seconds, ran out.
+        """Wait until it has ended.
+
+        Parameters
+        ----------
+        timeout : float or None
+            Seconds to wait at most; None waits forever.
+
+        Returns
+        -------
+        bool
+            False if *timeout* ran out.
 
         Raises
         ------
         zmq.ZMQError
-            What ended it: ``ETERM`` if its context did.
+            What ended it: ``ETERM`` if the context was terminated.
         """
         if self._control is not None:
             self._thread.join(timeout)
@@ -192,22 +229,27 @@ class Proxy:
         return not self.running
 
     def stop(self, timeout: float | None = None) -> bool:
-        """Pass no more messages, and close the sockets; again or unstarted it does nothing.
+        """Stop passing messages, and close the sockets.
+
+        Stopping a proxy that was not started, or has ended, does nothing.
 
         Parameters
         ----------
         timeout : float or None
-            Seconds; None for `stop_timeout`.
+            Seconds to wait at most; None for `stop_timeout`.
 
         Returns
         -------
         bool
-            Whether it has ended. If not, its capture takes no more: it ends when that does.
+            Whether it has ended. If not, the capture socket is full: the proxy ends once it has
+            room.
 
         Raises
         ------
         zmq.ZMQError
-            What ended it before, unless its context did.
+            What ended it before, unless the context was terminated.
+        InvalidThreadUseError
+            It was started in the hub of another thread.
         """
         control = self._control
         if control is not None and not control.closed and not self._stopping:
@@ -252,7 +294,7 @@ class Proxy:
         return self._control
 
     def _steer(self, command: bytes) -> AsyncResult[Any]:
-        """Send a command; the result gets the numbers when libzmq has done it."""
+        """Send a command; the result is set to the numbers once libzmq has executed it."""
         self._control_source().send_nowait(command)
         reply: AsyncResult[Any] = AsyncResult()
         self._replies.append(reply)
@@ -274,7 +316,7 @@ class Proxy:
             self._replies.popleft().set(self._total)
 
     def _ended(self, control: Source) -> None:
-        """Fail every greenlet that waits for a reply: there will be none."""
+        """Raise in every greenlet that waits for a reply: none will come."""
         error = self._thread.error or SourceClosed(f"{self!r} has ended")
         while self._replies:
             self._replies.popleft().set_exception(error)
@@ -288,13 +330,13 @@ class Proxy:
             for socket in self._sockets:
                 del socket.close
                 PlainSocket.close(socket, self._lingers.get(socket))
-            # If the context has ended the control notices that by itself.
+            # If the context was terminated, the control socket notices that by itself.
             with contextlib.suppress(zmq.ZMQError):
                 PlainSocket.send(self._inner, _ENDED, zmq.NOBLOCK)
             PlainSocket.close(self._inner)
 
     def _pass_on(self) -> None:
-        """Run libzmq's loop until it is told to end."""
+        """Run libzmq's loop until a command ends it."""
         frontend, backend, *rest = self._sockets
         capture = rest[0] if rest else None
         run_loop(
@@ -306,10 +348,10 @@ class Proxy:
 
 @functools.cache
 def _pause_command() -> bytes:
-    """Find out what pauses a proxy; it takes libzmq some 100 us.
+    """Return the command that pauses a proxy; finding out takes some 100 us.
 
-    zmq_proxy_steerable(3) says ``PAUSE``; libzmq 4.3.5 takes that for ``RESUME``, and the other way
-    round.
+    zmq_proxy_steerable(3) says ``PAUSE``, but libzmq 4.3.5 mistakes that for ``RESUME``, and vice
+    versa.
     """
     with PlainContext() as context:
         sockets = [PlainSocket(context, kind) for kind in (zmq.PULL, zmq.PUB, zmq.PAIR)]
@@ -322,7 +364,7 @@ def _pause_command() -> bytes:
         thread.start()
         control.send(b"PAUSE")
         feeder.send(b"x")
-        # What is there when a command comes has passed when the next one does.
+        # A message that is there when a command comes has passed by the next command.
         for command in (b"STATISTICS", b"STATISTICS", b"TERMINATE"):
             control.send(command)
         replies = [control.recv_multipart() for _ in range(4)]

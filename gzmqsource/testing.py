@@ -1,9 +1,9 @@
-"""A kit for the tests of programs that use sources: waiting, robbing, filling, forking, leaks.
+"""Tools for the tests of programs that use sources.
 
-What goes wrong with ZeroMQ under gevent goes wrong in the moment in which nobody looks. These
-functions make that moment: `all_blocked` brings it about without a sleep, `steal_edge` robs a
-waiting greenlet, `fill` stops a sender, `in_forked_child` runs a function after a fork, and
-`no_leaks` counts what is left.
+Bugs with ZeroMQ under gevent hide in rare moments, which these functions bring about:
+`all_blocked` waits, without a sleep, until every greenlet is blocked, `steal_edge` robs a waiting
+greenlet of its edge, `fill` makes a sender block, `in_forked_child` runs a function after a fork,
+and `no_leaks` checks what a block leaves behind.
 """
 
 from __future__ import annotations
@@ -27,6 +27,15 @@ from gzmqsource._source import registry
 from gzmqsource._source.source import Source
 from gzmqsource.transfer.message import AnyMessage
 
+__all__ = [
+    "all_blocked",
+    "fill",
+    "in_forked_child",
+    "no_leaks",
+    "steal_edge",
+    "wait_until",
+]
+
 _T = TypeVar("_T")
 
 # Not gevent's, which may never return in the child if the hub's thread pool was used.
@@ -35,17 +44,19 @@ _waitpid: Callable[[int, int], tuple[int, int]] = get_original("os", "waitpid")
 
 
 def wait_until(condition: Callable[[], _T], timeout: float = 10) -> _T:
-    """Wait until *condition* gives something true, and return that.
+    """Wait until *condition* returns a true value, and return that value.
 
     Parameters
     ----------
+    condition : callable
+        Called without arguments, about every millisecond.
     timeout : float
-        Seconds.
+        Seconds to wait at most.
 
     Raises
     ------
     AssertionError
-        It did not in time.
+        It returned no true value in time.
     """
     deadline = time.monotonic() + timeout
     while not (value := condition()):
@@ -57,9 +68,14 @@ def wait_until(condition: Callable[[], _T], timeout: float = 10) -> _T:
 def all_blocked(turns: int = 3) -> None:
     """Let every greenlet of this hub run until it waits for I/O or the clock.
 
-    A timer of the shortest time comes after the callbacks and the I/O of a turn of the loop, so
-    when *turns* in a row leave no callback behind, nothing that was ready is left. What another
-    process or thread, libzmq's included, has yet to do is not waited for.
+    The shortest timer fires after the callbacks and the I/O of a turn of the loop, so once *turns*
+    in a row have left no callback behind, nothing that was ready is left. This does not wait for
+    what another process or thread, libzmq's included, has yet to do.
+
+    Parameters
+    ----------
+    turns : int
+        How many turns in a row must leave no callback behind.
     """
     loop: Any = get_hub().loop
     quiet = 0
@@ -72,39 +88,53 @@ def all_blocked(turns: int = 3) -> None:
 def steal_edge(source: Source) -> int:
     """Read ``ZMQ_EVENTS`` behind a source's back, as a call on the raw socket does.
 
-    A greenlet that waits on the source is not woken by what has come so far; ``source.socket``,
-    or any call of the source, finds it. ``GZMQSOURCE_DEBUG=1`` reports it.
+    What has arrived so far does not wake a greenlet that waits on the source, until
+    ``source.socket`` or a call of the source finds it. ``GZMQSOURCE_DEBUG=1`` reports it.
+
+    Parameters
+    ----------
+    source : Source
+        The source to rob.
 
     Returns
     -------
     int
         ``ZMQ_EVENTS``.
+
+    Raises
+    ------
+    InvalidThreadUseError, SourceClosed
+        The source belongs to the hub of another thread, or is closed.
     """
     source.check()
     return int(BackendSocket.get(source._core.raw, zmq.EVENTS))
 
 
 def fill(source: Source, message: AnyMessage = b"x", most: int = 1_000_000) -> int:
-    """Send until libzmq takes no more, for its peers do not read or are full.
+    """Send until libzmq takes no more messages, because the peers do not read.
 
     Parameters
     ----------
+    source : Source
+        The source that sends.
     message
-        What is sent; to a ROUTER with the routing id of the peer that is filled.
+        What is sent; on a ROUTER, with the routing id of the peer to fill.
     most : int
-        How many messages at most.
+        The most messages to send.
 
     Returns
     -------
     int
-        How many libzmq took; nothing is left in the outbox.
+        How many messages libzmq took; nothing is left in the outbox.
 
     Raises
     ------
     AssertionError
-        It took *most*: a PUB, or a ROUTER without ``ROUTER_MANDATORY``, drops instead.
+        It took *most*: a PUB, or a ROUTER without ``ROUTER_MANDATORY``, drops messages instead.
     ValueError
         Messages are queued already.
+    InvalidThreadUseError, SourceClosed, SendError
+        As for `gzmqsource.Source.send`.
     """
     if source.stats().outbox_depth:
         raise ValueError(f"{source!r} has messages queued: flush it first")
@@ -113,19 +143,26 @@ def fill(source: Source, message: AnyMessage = b"x", most: int = 1_000_000) -> i
         if source.stats().outbox_depth and not source.flush(timeout=0.05):
             source.withdraw(message)
             return taken
-    raise AssertionError(f"{source!r} took {most} messages: it drops them, or somebody reads")
+    raise AssertionError(f"{source!r} took {most} messages: it drops them, or a peer reads")
 
 
 def in_forked_child(function: Callable[[], object], timeout: float = 10) -> None:
-    """Call a function in a child of ``os.fork``, and wait for its end in the hub.
+    """Call a function in a child of ``os.fork``, and wait in the hub until it has returned.
 
-    If it waits, libev's loop goes on in the child; with libuv it calls `gevent.reinit` first.
+    A function that waits can use libev's loop as it is; over libuv it must call `gevent.reinit`
+    first.
+
+    Parameters
+    ----------
+    function : callable
+        Called without arguments.
+    timeout : float
+        Seconds after which the child is killed.
 
     Raises
     ------
     AssertionError
-        It raised; the text has the child's traceback. Or it took longer than *timeout*, in
-        seconds, and was killed.
+        The function raised, and the text holds the child's traceback; or it timed out.
     """
     reading, writing = os.pipe()
     child = _fork()
@@ -160,14 +197,18 @@ def in_forked_child(function: Callable[[], object], timeout: float = 10) -> None
 def no_leaks(timeout: float = 10) -> Iterator[None]:
     """Check that a block leaves no file descriptor, greenlet or open source behind.
 
-    Sources of this process that were there before may have been closed. libzmq closes descriptors
-    after a while, so they are waited for, *timeout* in seconds. The first context of a process
-    opens descriptors that stay: make it before.
+    The block may close what was open before. The first context of a process opens descriptors that
+    stay open: make it before the block.
+
+    Parameters
+    ----------
+    timeout : float
+        Seconds to wait for descriptors, which libzmq closes after a while.
 
     Raises
     ------
     AssertionError
-        Something is left; the text tells what.
+        Something is left; the text lists it.
     """
     before = _Census()
     yield
@@ -185,7 +226,7 @@ class _Census:
         gc.collect()
         self.descriptors = {}
         for descriptor in os.listdir("/proc/self/fd"):
-            with contextlib.suppress(OSError):  # that of the listing itself
+            with contextlib.suppress(OSError):  # the descriptor of the listing itself
                 self.descriptors[descriptor] = os.readlink(f"/proc/self/fd/{descriptor}")
         self.greenlets = {
             id(each): repr(each)
@@ -197,7 +238,7 @@ class _Census:
         }
 
     def beyond(self, before: _Census) -> list[str]:
-        """Describe what is here and was not there before."""
+        """Describe what is open now and was not before."""
         left = []
         if len(self.descriptors) > len(before.descriptors):
             new = self.descriptors.keys() - before.descriptors.keys()

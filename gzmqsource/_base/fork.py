@@ -1,8 +1,8 @@
 """The one fork hook: a forked child abandons what belongs to its parent.
 
 The child inherits the parent's greenlets, but must not run them: their ``finally`` blocks and their
-replies are the parent's. So no `Inherited.abandon` wakes a greenlet, calls code of the user, or
-depends on another one, and their order does not matter.
+replies are the parent's. So no `Inherited.abandon` wakes a greenlet, calls the user's code, or
+depends on another `abandon`, and their order does not matter.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Inherited(Protocol):
     """What a forked child inherits and must not use."""
 
     def abandon(self) -> None:
-        """Stop using what belongs to the parent process, without a word to any greenlet."""
+        """Stop using what belongs to the parent process, without waking any greenlet."""
 
 
 #: How many forks lie between this process and the first one that imported this module.

@@ -1,4 +1,4 @@
-"""A value that one thread sets, and that a greenlet or a native thread of another waits for."""
+"""A value that one thread sets, and that another thread or one of its greenlets waits for."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class OneShot:
             if self.value is not None:
                 return False
             self.value = value
-            # Under the lock, for the waiter may be about to close what wakes it.
+            # Under the lock, because the waiter may be about to close what wakes it.
             if self._wake is not None:
                 self._wake()
         return True
 
     def wait(self, timeout: float | None) -> None:
-        """Wait until the value is set, or *timeout* in seconds has passed.
+        """Wait until the value is set, at most *timeout* seconds.
 
-        A native thread blocks without its GIL, a greenlet without its hub.
+        A native thread releases the GIL while it waits, and a greenlet lets its hub run.
         """
         hub = get_hub_if_exists()
         if hub is None:
@@ -64,9 +64,9 @@ class OneShot:
             self._wake_with(None)
 
     def _pause_greenlet(self, hub: Any, timeout: float | None) -> None:
-        """Pause; the hub's loop runs as long as the async watcher is started.
+        """Pause the greenlet; the started async watcher keeps the hub's loop running.
 
-        Its ``send`` is the one call on another thread's loop that is allowed.
+        Its ``send`` is the one call that another thread may make.
         """
         waiter: Waiter[object] = Waiter(hub)
         timer = None

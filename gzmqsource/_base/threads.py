@@ -1,4 +1,4 @@
-"""Native threads, also where threads are patched, that a greenlet can wait for."""
+"""Native threads that a greenlet can wait for, even where threads are patched."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ start_thread = get_original("_thread", "start_new_thread")
 
 
 class NativeThread:
-    """As much of `threading.Thread` as a device needs; native also where threads are patched.
+    """As much of `threading.Thread` as a device needs; native even where threads are patched.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class NativeThread:
         return self._started and not self._ended
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait in the hub until the thread has ended, or *timeout* in seconds."""
+        """Wait in the hub until the thread has ended, at most *timeout* seconds."""
         joiner = OneShot()
         with self._lock:
             if self._ended:

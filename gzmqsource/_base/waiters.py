@@ -15,7 +15,8 @@ class Waiters(list[Any]):
     A waiter leaves the queue and runs in one step of the hub, so no wake-up is lost between the
     two: a greenlet that is killed or timed out was either still in the queue, or has run.
 
-    It is a list, for an empty deque takes 700 bytes more and few greenlets wait for one thing.
+    It is a list because an empty deque takes 700 bytes more, and few greenlets wait for one
+    thing.
     """
 
     __slots__ = ()
@@ -43,7 +44,7 @@ class Waiters(list[Any]):
                 self.remove(waiter)
 
     def wake(self, most: int) -> None:
-        """Switch into up to *most* of the greenlets that wait now; to be called in the hub."""
+        """Switch into up to *most* of the greenlets that wait now; call this in the hub."""
         for _ in range(min(most, len(self))):
             if self:
                 self.pop(0).switch(None)

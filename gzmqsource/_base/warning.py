@@ -7,7 +7,7 @@ import time
 
 
 class LimitedWarning:
-    """A count, and a warning that is logged at once and then once in `interval` at most.
+    """A count, and a warning that is logged at once and then at most once per `interval`.
 
     Parameters
     ----------

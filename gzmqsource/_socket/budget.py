@@ -12,11 +12,11 @@ __all__ = ["Budget", "yield_to_io"]
 def yield_to_io(hub: Any) -> None:
     """Yield so that the I/O of this hub, not only its callbacks, has a turn.
 
-    ``gevent.sleep(0)`` does not: the hub goes on running callbacks before it polls. With one
+    ``gevent.sleep(0)`` does not: the hub keeps running callbacks before it polls. With one
     greenlet yielding that way every 20 us, other I/O was late by a median of 164 ms; with a
     timer of 0 seconds, by 0.03 ms.
     """
-    # At the lowest priority, or libev would go on with this greenlet before the I/O it has found.
+    # At the lowest priority, or libev would resume this greenlet before the I/O it has found.
     with hub.loop.timer(0, priority=-2) as timer:
         hub.wait(timer)
 
@@ -39,7 +39,7 @@ class Budget(Allowance):
 
     __slots__ = ("_closed", "_hub", "_max_messages", "_max_seconds", "_timer", "stops")
 
-    #: How many messages pass after a wait before it is asked whether the hub has polled since.
+    #: How many messages pass after a wait before the budget asks whether the hub has polled.
     after_wait = 32
 
     def __init__(self, hub: Any, max_messages: int, max_seconds: float) -> None:
@@ -53,7 +53,7 @@ class Budget(Allowance):
         self._closed = False
 
     def exhausted(self) -> bool:
-        """Return whether other I/O must be let in now; to be called when nothing is `left`.
+        """Return whether the greenlet must yield to I/O now; call this when nothing is `left`.
 
         If the hub has polled since the slice began, the next one begins. What is prefetched when
         the socket closes is handled without a budget.
@@ -85,4 +85,4 @@ class Budget(Allowance):
 
 
 def _do_nothing() -> None:
-    """Fire: all that counts is that the timer is not active any more."""
+    """Do nothing: what matters is that the timer is no longer active."""

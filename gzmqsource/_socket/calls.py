@@ -18,7 +18,7 @@ EAT_THE_EDGE = tuple(
         *("set", "setsockopt", "set_string", "setsockopt_string", "setsockopt_unicode"),
         *("subscribe", "unsubscribe", "join", "leave"),
     )
-    if hasattr(PlainSocket, name)  # libzmq's drafts and pyzmq's versions have more or fewer
+    if hasattr(PlainSocket, name)  # versions of libzmq and pyzmq have more or fewer
 )
 
 

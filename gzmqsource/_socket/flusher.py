@@ -19,7 +19,7 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
         The socket that sends.
     """
 
-    #: Seconds until it is tried again when there was no memory.
+    #: Seconds before the next attempt after one that found no memory.
     pause = 0.1
 
     def __init__(self, socket: HubSocket) -> None:
@@ -45,7 +45,7 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
         """Finish: nothing waits, or the socket was closed, or is gone because of *error*."""
 
     def report(self, error: MemoryError) -> None:
-        """Report that there was no memory, before it is tried again."""
+        """Report that an attempt found no memory; another one follows."""
         self.socket.hub.handle_error(self, type(error), error, error.__traceback__)
 
     def _run(self) -> None:

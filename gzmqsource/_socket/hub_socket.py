@@ -1,4 +1,4 @@
-"""`HubSocket`: all that one libzmq socket is in one hub."""
+"""`HubSocket`: everything that one libzmq socket needs in one hub."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gzmqsource.transfer.pure import PureShortcuts
 
 
 class HubSocket:
-    """A socket with its transfer, its readiness and its budget, from taking over to release.
+    """A socket with its transfer, its readiness and its budget, from takeover to release.
 
     Nothing else knows how these are made, used for a wait, and released.
 
@@ -52,12 +52,12 @@ class HubSocket:
         self.readiness = Readiness(socket, self.transfer.events, ref)
         self.budget = Budget(self.hub, max_messages, max_seconds)
         self.shortcuts: Shortcuts = PureShortcuts(self.budget)
-        #: What sends the messages that wait; None while it is not needed.
+        #: The greenlet that sends waiting messages; None while there is none to send.
         self.flusher: gevent.Greenlet[[], None] | None = None
         abandon_in_child(self)
 
     def allow_shortcuts(self, backlog: Backlog) -> None:
-        """Serve a busy socket by short cuts, which look at *backlog* and at who waits."""
+        """Serve a busy socket by shortcuts, which respect *backlog* and the waiting greenlets."""
         self.shortcuts = shortcuts_for(self.transfer, self.budget, backlog, self.readiness)
 
     @property
@@ -104,12 +104,13 @@ class HubSocket:
         Parameters
         ----------
         may_yield : callable, optional
-            Is asked before the greenlet yields. If it refuses the message is not counted.
+            Called before the greenlet yields. If it returns False, the greenlet does not yield,
+            and the message is not counted.
 
         Returns
         -------
         bool
-            Whether it has yielded: what was true before may not be true now.
+            Whether it has yielded: what was true before may no longer be.
         """
         has_yielded = False
         budget = self.budget
@@ -122,23 +123,23 @@ class HubSocket:
         return has_yielded
 
     def yield_to_io(self) -> None:
-        """Let other I/O in, for the budget is exhausted, and begin the next slice."""
+        """Yield to other I/O because the budget is exhausted, and begin the next slice."""
         self.budget.stops += 1
         yield_to_io(self.hub)
         self.budget.exhausted()
 
     def flush_with(self, make_flusher: Callable[[], gevent.Greenlet[[], None]]) -> bool:
-        """See to it that the messages that wait are sent by a greenlet.
+        """Ensure that a greenlet sends the waiting messages.
 
         Parameters
         ----------
         make_flusher : callable
-            Makes a `gzmqsource._socket.flusher.Flusher`, if none is at it.
+            Makes a `gzmqsource._socket.flusher.Flusher`; called if none is running.
 
         Returns
         -------
         bool
-            Whether one was made: it attempts to send all messages, and one that is at it may be
+            Whether one was made: a new flusher attempts every message, but a running one may be
             waiting.
         """
         if self.flusher is not None and not self.flusher.dead:
@@ -148,9 +149,9 @@ class HubSocket:
         return True
 
     def release(self, close: Callable[[], object]) -> None:
-        """Let go of the socket in order: its watcher, then the greenlets that wait, then itself.
+        """Release in order: stop the watcher, wake the waiting greenlets, close the socket.
 
-        In another thread the watcher is left to the hub, which has it stopped soon.
+        In another thread the first two are left to the hub, which does them soon.
 
         Parameters
         ----------

@@ -1,12 +1,12 @@
-"""Waiting until libzmq has let go of a socket.
+"""Waiting until libzmq has released a socket.
 
-``zmq_close`` returns at once; libzmq goes on sending what it holds for ``ZMQ_LINGER``, and pyzmq
+``zmq_close`` returns at once; libzmq keeps sending what it holds for ``ZMQ_LINGER``, and pyzmq
 does not wait for that when the interpreter exits. A socket's monitor reports ``MONITOR_STOPPED``
-when the socket is gone for good, which is when all it held was sent or given up.
+when the socket is gone for good: everything it held was sent or given up.
 
-That event must find its reader: libzmq sends it without a time limit, on the thread that releases
+That event must have a reader: libzmq sends it without a time limit, on the thread that releases
 closed sockets, and if nothing reads it no socket of the context is released any more. So a greenlet
-that does not wait to the end leaves the reader to a thread, which no hub can hold up.
+that does not wait to the end leaves the reader to a thread, which no hub can block.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SENDS_NOTHING = frozenset({zmq.PULL, zmq.SUB})
 def close_and_wait(socket: zmq.Socket[Any], timeout: float | None) -> None:
     """Close a socket and wait until libzmq has sent what it holds.
 
-    The socket's own monitor, if it had one, ends here. If the greenlet is killed the socket is
+    The socket's own monitor, if it had one, ends here. If the greenlet is killed, the socket is
     closed all the same.
 
     Parameters
@@ -75,10 +75,10 @@ def _close_once_stopped(monitor: zmq.Socket[Any]) -> None:
 
 
 def _holds_messages(socket: zmq.Socket[Any]) -> bool:
-    """Whether libzmq may hold messages of a socket that it has yet to send.
+    """Return whether libzmq may hold messages of a socket that it has yet to send.
 
-    Over inproc what was sent is with the peer already; and the socket would be gone only after
-    the peer has looked at its own, which an idle one does not.
+    Over inproc, sent messages are with the peer already, and the socket is gone only after the
+    peer has used its own, which an idle peer does not do.
     """
     endpoint: Any = socket.get(zmq.LAST_ENDPOINT)
     is_remote = endpoint and not endpoint.startswith(b"inproc:")

@@ -14,11 +14,11 @@ def run_loop(
 ) -> Any:
     """Run a loop of libzmq between sockets to its end, on this thread.
 
-    When a peer was authenticated libzmq puts its name into the pipe, in front of its first message.
-    If that message is not there as a whole yet, ``POLLIN`` stands for the name alone, the receive
-    fails, and libzmq 4.3.5 ends the loop with ``EAGAIN``. Nothing is lost by that, so the loop is
-    run again after a call of *begun*. A send that gives up after ``SNDTIMEO`` ends it the same
-    way, and for good.
+    When a peer was authenticated, libzmq puts its name into the pipe before its first message. If
+    that message is not complete yet, ``POLLIN`` stands for the name alone, the receive fails, and
+    libzmq 4.3.5 ends the loop with ``EAGAIN``. Nothing is lost by that, so *begun* is called and
+    the loop is run again. A send that gives up after ``SNDTIMEO`` ends it the same way, and for
+    good.
     """
     while True:
         try:

@@ -1,17 +1,17 @@
 """The edge of a ``ZMQ_FD``, turned into "wait until readable" and "wait until writable".
 
-What libzmq gives
------------------
+What libzmq provides
+--------------------
 A socket has one file descriptor, ``ZMQ_FD``. It is only ever *readable*, and that means one thing:
 the socket's mailbox holds commands. A peer was attached, messages arrived, a full pipe was read
 from, the context ends: ``ZMQ_EVENTS`` says which, *after* it has processed the commands. So the
 descriptor is edge-triggered (zmq_getsockopt(3)): it goes quiet when the mailbox is read, whatever
 the socket could still do.
 
-Three rules follow, and this module is their one home.
+Three rules follow, and only this module has to know them.
 
 **Every call that reads the mailbox eats the edge**, also one that fails: those of
-`gzmqsource._socket.calls`, and ``zmq_poll``. A greenlet that waits would sleep for ever. So after
+`gzmqsource._socket.calls`, and ``zmq_poll``. A waiting greenlet would sleep forever. So after
 each such call the owner calls `Readiness.recheck`, and before the loop polls again the socket is
 looked at once for all greenlets that wait. Over ``inproc`` a bind or connect attaches the pipe
 without any edge; the same look serves it.
@@ -23,13 +23,13 @@ peer of many has room, and never has it when the last peer is gone, where only t
 ``EHOSTUNREACH``. A writer there retries once after each edge, and never while ``POLLOUT`` lasts.
 
 **Each direction's attempt may rob the other.** A receive that ends in ``EAGAIN`` has processed all
-commands, so writers are given a look. A send processes them too, but only if none has for some
-time (libzmq's ``max_command_delay``, 3,000,000 ticks of its clock, about 1 ms), so after a failed
-send readers are given a look, and that look in turn may rob the writer: `Readiness.write` goes on
-until its last call has eaten nothing.
+commands, so the writers are looked at, too. A send processes them as well, but only if none has for
+some time (libzmq's ``max_command_delay``, 3,000,000 ticks of its clock, about 1 ms), so after a
+failed send the readers are looked at, and that look in turn may rob the writer: `Readiness.write`
+repeats until its last call has eaten nothing.
 
 The watcher runs while a greenlet waits, so an idle socket keeps neither itself nor the loop alive,
-and nothing is on the clock.
+and costs no timer.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ from gzmqsource._base.waiters import Waiters
 
 _POLLIN, _POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)
 
-#: Socket types whose ``POLLOUT`` does not speak for the message at hand: it stands for any peer
-#: (ROUTER, STREAM), or is always set while ``XPUB_NODROP`` still gives ``EAGAIN``.
+#: Socket types whose ``POLLOUT`` says nothing about the message at hand: it stands for any peer
+#: (ROUTER, STREAM), or is always set although ``XPUB_NODROP`` still leads to ``EAGAIN``.
 _ANY_PEER = frozenset({zmq.ROUTER, zmq.STREAM, zmq.PUB, zmq.XPUB})
 
 
@@ -65,7 +65,7 @@ class Pollable(Protocol):
         """Note that a call may have changed the events, and has eaten the edge."""
 
     def wake(self) -> None:
-        """Let the greenlets that wait look, soon."""
+        """Make the waiting greenlets look again, soon."""
 
     def unwatch(self) -> None:
         """Stop watching the descriptor, which is about to be closed."""
@@ -89,7 +89,7 @@ class Readiness:
 
     #: Seconds after which a failed attempt is confirmed once, on the types in `_ANY_PEER`. Above
     #: libzmq's ``max_command_delay`` on every clock it uses (3 ms for a counter of 1 GHz, less
-    #: for a faster one), so that the first send then surely processes commands.
+    #: for a faster one), so that the first send then certainly processes commands.
     confirm_after = 0.01
 
     #: Seconds that an attempt and its confirmation may take together to count as undisturbed.
@@ -107,7 +107,7 @@ class Readiness:
         self._ref = ref
         #: Whether ``POLLOUT`` means that a retry can succeed.
         self.pollout_is_exact = socket.get(zmq.TYPE) not in _ANY_PEER
-        #: The greenlets that wait, for others to look at and not to touch.
+        #: The greenlets that wait; other classes may read these, and not change them.
         self.readers = Waiters()
         self.writers = Waiters()
         #: The sets that poll this socket, whether a greenlet waits there or not.
@@ -126,7 +126,7 @@ class Readiness:
     def recheck(self) -> None:
         """Look at the socket again before the loop polls: a call may have eaten the edge.
 
-        To be called after each call that reads the mailbox. Many calls in one turn of the hub
+        Call this after each call that reads the mailbox. Many calls in one turn of the hub
         share one look, and while no greenlet waits it costs nothing.
         """
         for poller in self.pollers:
@@ -136,15 +136,16 @@ class Readiness:
             self.hub.loop.run_callback(self._look)
 
     def wait_readable(self, timeout: float | None = None) -> bool:
-        """Wait until a receive should be tried; to be called after one that gave ``EAGAIN``.
+        """Wait until a receive should be tried; call this after one that failed with ``EAGAIN``.
 
-        That one has processed all commands, so `recheck` comes first if others wait, too.
+        That receive has processed all commands, so if other greenlets wait, too, call `recheck`
+        first.
 
         Returns
         -------
         bool
-            False if *timeout*, in seconds, ran out. True means *retry*, and no more than that:
-            a close wakes every greenlet, too.
+            False if *timeout*, in seconds, ran out. True means *retry* and nothing more:
+            closing wakes every greenlet, too.
         """
         return self._wait(self.readers, timeout)
 
@@ -155,11 +156,11 @@ class Readiness:
         ----------
         attempt : callable
             Sends without waiting. It returns True if libzmq took something, or if there is no
-            more reason to wait. One greenlet at a time may be here.
+            longer a reason to wait. Only one greenlet may write at a time.
 
         Notes
         -----
-        If the greenlet is killed it leaves between two attempts.
+        If the greenlet is killed, it stops between two attempts.
         """
         confirmed = False
         while not self.closed:
@@ -173,8 +174,8 @@ class Readiness:
                     self._wait(self.writers, None)
                 continue
             # The look may have eaten what the attempt needs, and POLLOUT does not say. A second
-            # attempt does. It eats nothing itself if the first has processed commands just now,
-            # which is sure when a confirming pause lies before it.
+            # attempt does. It eats nothing itself if the first has just processed commands, which
+            # is certain after a confirming pause.
             if attempt():
                 break
             if confirmed and time.monotonic() - started < self.undisturbed:
@@ -185,9 +186,9 @@ class Readiness:
         self.recheck()
 
     def notify(self, events: int) -> None:
-        """Wake the greenlets that *events* let go on.
+        """Wake the greenlets that can proceed, according to *events*.
 
-        To be called by whoever has read ``ZMQ_EVENTS``, and so eaten the edge.
+        Call this after reading ``ZMQ_EVENTS``, which has eaten the edge.
         """
         if events & _POLLIN and self.readers:
             self.hub.loop.run_callback(self.readers.wake, 1)
@@ -277,9 +278,9 @@ class Readiness:
             self._look()
 
     def _look(self) -> None:
-        """Wake, in the hub, the greenlets that can go on: the first reader, and the writers.
+        """Wake, in the hub, the greenlets that can proceed: the first reader, and the writers.
 
-        Reading ``EVENTS`` has eaten the writers' edge, so where it does not say enough they retry.
+        Reading ``EVENTS`` has eaten the writers' edge, so where it does not say enough, they retry.
         """
         self._look_scheduled = False
         if self.closed:

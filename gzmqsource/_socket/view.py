@@ -1,4 +1,4 @@
-"""The socket of a source, as its users get it: plain pyzmq, with the edge repaired."""
+"""The socket of a source, as its users see it: plain pyzmq, with the edge repaired."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gzmqsource._socket.calls import override_calls
 class SourceSocket(PlainSocket[Any]):
     """A second handle on the socket that a source owns.
 
-    Each call that may eat the edge has the socket looked at again, so that no greenlet that waits
-    is robbed of it. Closing the handle closes the source.
+    After each call that may eat the edge the socket is looked at again, so that no waiting
+    greenlet misses it. Closing the handle closes the source.
     """
 
     _repr_cls = "gzmqsource.SourceSocket"
 
-    #: Declared on the class, for pyzmq takes any other attribute for a socket option.
+    #: Declared on the class because pyzmq takes any other attribute for a socket option.
     _recheck: Callable[[], None] = staticmethod(lambda: None)
     _original_close: Callable[[int | None], None] = staticmethod(lambda linger=None: None)
 
@@ -51,7 +51,7 @@ def check_is_free(socket: object, purpose: str) -> None:
     Raises
     ------
     TypeError
-        It is no `zmq.Socket`; the text ends with *purpose*.
+        It is not a `zmq.Socket`; the text ends with *purpose*.
     ValueError
         A source or a proxy owns it.
     """

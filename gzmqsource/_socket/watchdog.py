@@ -1,4 +1,4 @@
-"""``GZMQSOURCE_DEBUG=1``: report each edge that was eaten behind a source's back.
+"""``GZMQSOURCE_DEBUG=1``: report each edge that a call eats behind a source's back.
 
 A call on the raw socket, which the caller kept after handing it to a source, eats the edge without
 the source's knowledge. The watchdog looks at the sockets of waiting greenlets twice a second, logs
@@ -30,7 +30,7 @@ _log = logging.getLogger("gzmqsource.watchdog")
 
 
 class _Watched:
-    """What is known of one socket: its last raw call, and where that came from."""
+    """What is known about one socket: its last raw call, and where that came from."""
 
     def __init__(self, readiness: Readiness) -> None:
         self.readiness = weakref.ref(readiness)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class BaseSource(Limits):
-    """What `gzmqsource.Source` is besides its messages."""
+    """The life of a `gzmqsource.Source`, which adds receiving and sending."""
 
     #: The handler; None for a source that is pulled.
     handle: Handler | None = None
@@ -68,7 +68,7 @@ class BaseSource(Limits):
 
     @property
     def started(self) -> bool:
-        """Whether messages are received; without a handler they are from the beginning."""
+        """Whether the source receives messages; one without a handler does from the beginning."""
         return self._core.started
 
     @property
@@ -77,12 +77,16 @@ class BaseSource(Limits):
         return self._core.closed
 
     def start(self) -> None:
-        """Begin to call the handler; what is there already comes first.
+        """Start calling the handler; messages that are there already come first.
+
+        A source without a handler, or one that was started before, is left as it is.
 
         Raises
         ------
-        InvalidThreadUseError, SourceClosed
-            As for `Source.socket`.
+        InvalidThreadUseError
+            The source belongs to the hub of another thread.
+        SourceClosed
+            The source is closed.
         """
         self._core.enter()
         if self._core.state is State.OPEN and self.handle is not None:
@@ -90,20 +94,26 @@ class BaseSource(Limits):
             self._receiver = Receiver(self._core, self.handle, self._spawn, self)
 
     def pause(self) -> None:
-        """Receive no more messages; they stay in libzmq, whose high-water mark acts on the peers.
+        """Stop receiving; messages stay in libzmq, whose high-water mark holds back the peers.
 
         What was prefetched, one batch at most, is still handled.
 
         Raises
         ------
         InvalidThreadUseError, SourceClosed
-            As for `Source.socket`.
+            As for `start`.
         """
         self._core.enter()
         self._core.pause()
 
     def resume(self) -> None:
-        """Receive messages again, and look at the socket first; errors are those of `pause`."""
+        """Receive messages again, beginning with those that came meanwhile.
+
+        Raises
+        ------
+        InvalidThreadUseError, SourceClosed
+            As for `start`.
+        """
         self._core.enter()
         self._core.resume()
 
@@ -111,9 +121,9 @@ class BaseSource(Limits):
         """Stop without losing anything: read no more, handle what was read, send what is queued.
 
         The phases have one deadline: handlers finish, the outbox is flushed, libzmq sends what it
-        holds for as long as the socket's ``LINGER`` allows. What is left then is killed, and the
-        source is closed. If the calling greenlet is killed the source is left stopping, with
-        nothing lost; stop it again, or close it.
+        holds for as long as the socket's ``LINGER`` allows. What still runs then is killed, and
+        the source is closed. If the calling greenlet is killed, the source is left stopping, with
+        nothing lost; stop it again, or close it. Stopping a closed source does nothing.
 
         Parameters
         ----------
@@ -127,8 +137,10 @@ class BaseSource(Limits):
 
         Raises
         ------
+        ValueError
+            *timeout* is negative.
         InvalidThreadUseError
-            As for `Source.socket`.
+            The source belongs to the hub of another thread.
         """
         deadline = Deadline(self.stop_timeout if timeout is None else timeout)
         core = self._core
@@ -147,13 +159,13 @@ class BaseSource(Limits):
     def close(self) -> None:
         """Close at once: what is queued or prefetched is dropped, and counted.
 
-        Every greenlet that waits gets `SourceClosed`. What libzmq holds goes out as the socket's
-        ``LINGER`` allows. A source may be closed more than once.
+        Calls that wait raise `SourceClosed`. What libzmq holds goes out as the socket's ``LINGER``
+        allows. Closing a closed source does nothing.
 
         Raises
         ------
         InvalidThreadUseError
-            As for `Source.socket`.
+            The source belongs to the hub of another thread.
         """
         if not self._core.closed:
             self._core.enter()
@@ -164,17 +176,19 @@ class BaseSource(Limits):
     def serve_forever(self, stop_timeout: float | None = None) -> None:
         """Start, wait until the source closes, and stop it if the wait ends otherwise.
 
+        If the greenlet is killed, the source is stopped first, as at the end of a ``with`` block.
+
         Parameters
         ----------
         stop_timeout : float or None
-            Seconds, as for `stop`.
+            Seconds for `stop`; None for the attribute `stop_timeout`.
 
         Raises
         ------
         SourceBroken
             libzmq took the socket away.
-        InvalidThreadUseError
-            As for `Source.socket`.
+        InvalidThreadUseError, SourceClosed
+            As for `start`.
         """
         self.start()
         try:
@@ -191,36 +205,58 @@ class BaseSource(Limits):
         self.stop()
 
     def ready(self) -> bool:
-        """Whether the source is closed, as `gevent.wait` asks."""
+        """Return whether the source is closed; `gevent.wait` calls this."""
         return self._core.done.is_set()
 
     def rawlink(self, callback: Callable[[Self], object]) -> None:
-        """Call ``callback(source)`` in the hub once the source is closed."""
+        """Call a function in the hub once the source is closed; `gevent.wait` calls this.
+
+        Parameters
+        ----------
+        callback : callable
+            ``callback(source)``; it must not block.
+        """
         link = self._links[callback] = lambda _event: callback(self)
         self._core.done.rawlink(link)
 
     def unlink(self, callback: Callable[[Self], object]) -> None:
-        """Take back a `rawlink`; no error if there is none."""
+        """Undo `rawlink`, if it was called.
+
+        Parameters
+        ----------
+        callback : callable
+            The function that was passed to `rawlink`.
+        """
         link = self._links.pop(callback, None)
         if link is not None:
             self._core.done.unlink(link)
 
     def check(self) -> None:
-        """Raise what every call raises in another thread, or once the source is closed.
+        """Raise the error of a call in another thread, or on a closed source; else do nothing.
 
         Raises
         ------
         InvalidThreadUseError, SourceClosed
-            As for `Source.socket`.
+            As for `start`.
         """
         self._core.enter()
 
     def report(self, error: BaseException, message: list[Any] | None = None) -> None:
-        """Pass an error to ``on_error``, or to ``hub.handle_error``, as for one of a handler."""
+        """Report an error as one that the handler raised.
+
+        It goes to ``on_error``, or to ``hub.handle_error`` without one, and is counted.
+
+        Parameters
+        ----------
+        error : BaseException
+            The error.
+        message : list of bytes or zmq.Frame, optional
+            The message that it is about.
+        """
         self._core.report(error, message)
 
     def stats(self) -> Stats:
-        """Return a snapshot of what the source has done; in any thread."""
+        """Return a snapshot of what the source has done; any thread may call this."""
         return self._core.snapshot()
 
     def __repr__(self) -> str:

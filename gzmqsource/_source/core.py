@@ -1,4 +1,4 @@
-"""What a source, its receiver and its senders share: the socket, and all that hangs on it."""
+"""What a source, its receiver and its senders share: the socket and everything that uses it."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class State(enum.Enum):
     """Where a source is in its life."""
 
     OPEN = "open"  #: has a handler and is not started: it sends, and reads nothing
-    STARTED = "started"  #: reads: calls its handler with messages, or is pulled
+    STARTED = "started"  #: reads: its handler is called with messages, or it is pulled
     STOPPING = "stopping"  #: reads nothing more, and sends what is queued
     CLOSED = "closed"  #: its socket is gone
     FORKED = "forked"  #: its socket belongs to the parent process
 
 
 class Core:
-    """A socket with its outbox and its state, from taking over to closing.
+    """A socket with its outbox and its state, from takeover to closing.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ class Core:
             watch(self.socket.readiness, socket)
 
     def enter_state(self, state: State | None = None) -> None:
-        """Change the state, if one is passed, and all that follows from it and from a pause."""
+        """Change the state, if one is passed, and what follows from the state and from a pause."""
         if state is not None:
             self.state = state
         #: Whether messages are received.
@@ -163,7 +163,7 @@ class Core:
         return error
 
     def view(self) -> SourceSocket:
-        """Return the socket for outside use, and recheck it for what is done before a switch."""
+        """Return the socket for the user, and have it rechecked before the loop polls."""
         if self._view is None:
             self._view = SourceSocket.of(self.raw, self.socket.readiness.recheck)
         self.socket.readiness.recheck()
@@ -175,7 +175,7 @@ class Core:
         Raises
         ------
         zmq.ZMQError
-            libzmq refuses, and nothing came before; the socket goes on. If the socket is gone
+            libzmq refuses, and nothing came before; the socket still works. If it is gone,
             nothing is raised: the core is closed then.
         """
         before = len(into)
@@ -204,7 +204,7 @@ class Core:
                     self.fail(error)
                     raise self.closed_error() from error
                 raise SendError(error, as_frames(checked)) from None
-        self.flush_soon()  # it may wait below, and a flusher may have died for want of memory
+        self.flush_soon()  # this may wait below, and a flusher may have died for lack of memory
         try:
             self.outbox.put(checked, block, timeout)
         except SourceClosed:
@@ -212,14 +212,14 @@ class Core:
         self.flush_soon()
 
     def accept(self) -> None:
-        """Take over what other threads have posted; in the hub that owns it."""
+        """Take over what other threads have posted; call this in the owner's hub."""
         if not self.closed:
             self.outbox.accept_arrivals()
             self.outbox.forget_withdrawn()
             self.flush_soon()
 
     def flush_soon(self) -> None:
-        """See to it that what is queued is sent, also while the flusher waits for other lanes."""
+        """Ensure that what is queued is sent, even while the flusher waits for other lanes."""
         outbox, socket = self.outbox, self.socket
         if outbox.lanes and not socket.flush_with(self._make_flusher) and outbox.has_new_lane:
             socket.readiness.wake_writers()
@@ -228,7 +228,7 @@ class Core:
         """Let a handler take the messages, once it is started; the source is no longer pulled."""
         self._check_receives()
         if self.socket.readiness.readers:
-            raise ValueError(f"{self!r} gets no handler while a greenlet waits in recv")
+            raise ValueError(f"{self!r} cannot have a handler while a greenlet waits in recv")
         self.serves = True
         self.enter_state(State.OPEN)
 
@@ -260,21 +260,21 @@ class Core:
         self.hub.handle_error(self, type(error), error, error.__traceback__)
 
     def fail(self, error: zmq.ZMQError) -> None:
-        """Close, for the socket is gone."""
+        """Close, because the socket is gone."""
         if not self.closed:
             self._close(error, self._close_raw)
 
     def socket_closed(self) -> None:
-        """Note that the socket is being closed, and not by its source."""
+        """Note that the socket is being closed by something other than its source."""
         if not self.closed:
-            self._close(zmq.ZMQError(zmq.ENOTSOCK, "somebody else closed it"), lambda: None)
+            self._close(zmq.ZMQError(zmq.ENOTSOCK, "something else closed it"), lambda: None)
 
     def close(self) -> None:
         """Close everything now."""
         self._close(None, self._close_raw)
 
     def close_lingering(self, timeout: float | None) -> list[list[Any]]:
-        """Close and wait while libzmq sends what it holds; return what it has not taken."""
+        """Close, and wait while libzmq sends what it holds; return what it has not taken."""
 
         def close() -> None:
             try:
@@ -311,7 +311,7 @@ class Core:
 
     def snapshot(self) -> Stats:
         """Return the counters."""
-        # Not before it is asked for: `dataclasses` is a third of this package's time of import.
+        # Not before it is needed: `dataclasses` is a third of this package's import time.
         from gzmqsource._source.stats import Stats
 
         return Stats(
@@ -329,8 +329,8 @@ class Core:
 
     @property
     def endpoint(self) -> str:
-        """The endpoint that was bound or connected last; in another thread, as far as known."""
-        # Not asked once it is closed: a forked child would never get an answer.
+        """The endpoint bound or connected last; in another thread, the last one known."""
+        # Not once it is closed: in a forked child, libzmq would never return.
         if not self.closed and get_hub_if_exists() is self.hub:
             with contextlib.suppress(zmq.ZMQError):  # the context may have ended
                 self._endpoint = self.raw.get(zmq.LAST_ENDPOINT)
@@ -387,8 +387,9 @@ class Core:
 def _closing(owner: weakref.ref[Core], socket: zmq.Socket[Any]) -> Callable[[int | None], None]:
     """Return a ``close`` for a socket that notifies its owner first.
 
-    In another thread it leaves all to the owner's hub: pyzmq releases the GIL in a call, and to
-    close a socket that the hub is just using crashes libzmq. `zmq.Context.destroy` waits then.
+    In another thread it leaves everything to the owner's hub: pyzmq releases the GIL during a
+    call, and closing a socket that the hub is using crashes libzmq. `zmq.Context.destroy` then
+    waits.
     """
 
     def close(linger: int | None = None) -> None:

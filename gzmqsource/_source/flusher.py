@@ -56,7 +56,7 @@ class OutboxFlusher(Flusher):
         return bool(self._outbox.lanes)
 
     def attempt(self) -> bool:
-        """Try each lane once; return True if a message left the outbox, or none is in it."""
+        """Try each lane once; return True if a message left the outbox, or it is empty."""
         progress = False
         self._outbox.has_new_lane = False
         lanes = list(self._outbox.lanes.items())
@@ -69,7 +69,7 @@ class OutboxFlusher(Flusher):
         return progress or not self._outbox.lanes
 
     def report(self, error: MemoryError) -> None:
-        """Report that there was no memory, before it is tried again."""
+        """Report that an attempt found no memory; another one follows."""
         self._report(error, None)
 
     def finish(self, error: zmq.ZMQError | None) -> None:

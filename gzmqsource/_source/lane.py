@@ -22,8 +22,8 @@ class Lane(MessageQueue):
 
     The deque (``queue``), ``maxsize``, ``qsize``, ``full`` and ``get_nowait`` are gevent's. Its
     putters are not: with one waiting on a full queue, ``get_nowait()`` and then ``put_nowait()``
-    let the newcomer in first, and a native thread cannot be one. So a message that finds no room
-    waits here, in `waiting`, and follows in the step in which room is made.
+    admit the newcomer first, and a native thread cannot be a putter. So a message that finds no
+    room waits here, in `waiting`, and follows in the step in which room is made.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ class Lane(MessageQueue):
 
     def __init__(self, maxsize: int) -> None:
         super().__init__(maxsize)
-        #: The putters, in FIFO order; there are some only while the lane is full. A list, for an
-        #: empty deque takes 600 bytes more, and there are few of these.
+        #: The putters, in FIFO order; there are some only while the lane is full. A list because
+        #: an empty deque takes 600 bytes more, and there are few putters.
         self.waiting: list[Putter] = []
         #: When a message was queued, after how many others.
         self._marks: list[tuple[int, float]] = []
@@ -51,7 +51,7 @@ class Lane(MessageQueue):
         Raises
         ------
         gevent.queue.Full
-            The lane is full, and was to the end of *timeout*, in seconds.
+            The lane is full, and *block* is False or *timeout*, in seconds, ran out.
         SourceClosed
             The outbox was closed while it waited.
         """

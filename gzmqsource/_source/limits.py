@@ -7,7 +7,7 @@ class Limits:
     """Class attributes of `gzmqsource.Source` that a subclass may set."""
 
     #: The most messages that are dispatched, pulled, or sent before other I/O has its turn. A
-    #: turn of I/O costs about 30 us, so with less than 1000 messages it would be felt.
+    #: turn of I/O costs about 30 us, which would be noticeable with fewer than 1000 messages.
     max_messages = 5000
 
     #: Seconds after which the budget is exhausted, if that comes first. With several busy sources
@@ -27,5 +27,5 @@ class Limits:
     #: The longest such pause, in seconds.
     max_delay = 1.0
 
-    #: Seconds that `stop` takes at most if no timeout is passed, as in gevent's servers.
+    #: The most seconds that `stop` takes if no timeout is passed, as in gevent's servers.
     stop_timeout: float | None = 1.0

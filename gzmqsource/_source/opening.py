@@ -22,7 +22,7 @@ def open_socket(
     bind: Endpoints,
     connect: Endpoints,
 ) -> zmq.Socket[Any]:
-    """Make a socket and set it up; if that fails, leave nothing open."""
+    """Make a socket and set it up; if that fails, close it."""
     socket: zmq.Socket[Any] = (context or zmq.Context.instance()).socket(socket_type)
     try:
         for name, value in options.items():

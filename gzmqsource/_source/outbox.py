@@ -1,6 +1,6 @@
 """The bounded send buffer of a source.
 
-A message is queued when libzmq would not take it at once. Each `Lane` is one gevent queue with one
+A message is queued when libzmq does not take it at once. Each `Lane` is one gevent queue with one
 bound: a ROUTER or STREAM has a lane for each peer, so that a full one does not hold up the others;
 every other type has one lane. A message leaves its lane after libzmq has taken it, and not before.
 
@@ -36,7 +36,7 @@ class Outbox:
     Parameters
     ----------
     maxsize : int
-        How many messages a lane holds, at least 1.
+        The most messages that a lane holds, at least 1.
     overflow : {"block", "raise", "drop_newest", "drop_oldest"}
         The policy.
     per_peer : bool
@@ -50,9 +50,9 @@ class Outbox:
             raise ValueError(f"overflow={overflow!r}: use one of {', '.join(get_args(Overflow))}")
         #: The lanes in which something is queued.
         self.lanes: dict[Any, Lane] = {}
-        #: Whether there is a lane that was not tried yet, and must not wait for the others.
+        #: Whether there is a lane that was not tried yet; it must not wait for the others.
         self.has_new_lane = False
-        #: The one lane that there ever is, once it was needed, unless each peer has its own.
+        #: The only lane, once it was needed; None where each peer has its own.
         self.lane: Lane | None = None
         #: How many frames a message needs.
         self.least_frames = 2 if per_peer else 1
@@ -63,7 +63,7 @@ class Outbox:
         #: Set while nothing is queued.
         self.empty = Event()
         self.empty.set()
-        #: How many messages a lane holds.
+        #: The most messages that a lane holds.
         self.maxsize = maxsize
         self._overflow = overflow
         self._per_peer = per_peer
@@ -73,14 +73,14 @@ class Outbox:
         self._closed = False
 
     def checked(self, message: AnyMessage) -> Message:
-        """Check a message; for one lane per peer it also needs the peer's name and something more.
+        """Check a message; where each peer has a lane, it must have a frame beside the peer's name.
 
-        libzmq drops a message to a ROUTER that is nothing but a routing id, without a word.
+        On a ROUTER, libzmq silently drops a message that is only a routing id.
 
         Raises
         ------
         TypeError, ValueError
-            It is not a message that this outbox can send.
+            This outbox cannot send it.
         """
         checked = as_message(message)
         if self._per_peer and (type(checked) is bytes or len(checked) < 2):
@@ -91,7 +91,7 @@ class Outbox:
         return checked
 
     def is_free(self, message: Message) -> bool:
-        """Return whether nothing is queued that *message* must stay behind."""
+        """Return whether *message* would overtake nothing."""
         if self.arrivals:
             return False
         return not self.lanes or (self._per_peer and self._key(message) not in self.lanes)
@@ -102,7 +102,7 @@ class Outbox:
         Raises
         ------
         gevent.queue.Full
-            The lane is full, and it was not to wait, or *timeout*, in seconds, ran out.
+            The lane is full, and *block* is False or *timeout*, in seconds, ran out.
         SourceClosed
             The outbox was closed while it waited.
         """
@@ -151,17 +151,17 @@ class Outbox:
                     notify()
 
     def accept_arrivals(self) -> None:
-        """Take over what other threads have posted; to be called in the owner's hub."""
+        """Take over what other threads have posted; call this in the owner's hub."""
         while self.arrivals:
             with self._arrivals_lock:
                 putter = self.arrivals.pop(0)
             lane = self._lane_for(putter.message)
             if lane is not None:
                 lane.admit(putter)
-                self.settle(self._key(putter.message), 0)  # it may have been withdrawn
+                self.settle(self._key(putter.message), 0)  # the putter may have withdrawn
 
     def forget_withdrawn(self) -> None:
-        """Remove the putters whose senders have given up."""
+        """Remove the putters that have withdrawn."""
         for lane in list(self.lanes.values()):
             for putter in [putter for putter in lane.waiting if putter.withdrawn]:
                 lane.forget(putter)
@@ -201,7 +201,7 @@ class Outbox:
         return max((lane.age() for lane in self.lanes.values()), default=0.0)
 
     def close(self) -> list[list[Any]]:
-        """Refuse all putters, and return the messages with which no sender waits."""
+        """Refuse all putters, and return the messages for which no sender waits."""
         with self._arrivals_lock:
             self._closed = True
             arrivals = list(self.arrivals)
@@ -212,7 +212,7 @@ class Outbox:
         self.lanes.clear()
         self.empty.set()
         for putter in putters:
-            if putter.refuse() and not putter.awaited:  # no sender is told
+            if putter.refuse() and not putter.awaited:  # no sender would report it
                 unsent.append(as_frames(putter.message))
         return unsent
 
@@ -220,7 +220,7 @@ class Outbox:
         return bytes(message[0]) if self._per_peer else None  # type: ignore[arg-type]
 
     def _lane_for(self, message: Message) -> Lane | None:
-        """Return the lane of a message, after the policy was applied; None if it is dropped."""
+        """Return the lane of a message, after applying the policy; None if it is dropped."""
         key = self._key(message)
         lane = self.lanes.get(key)
         if lane is None:

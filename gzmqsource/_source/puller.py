@@ -13,7 +13,7 @@ from gzmqsource._source.core import Core
 class Puller:
     """Receives for the greenlets that pull a source.
 
-    Nothing is read ahead: what no greenlet pulls stays in libzmq. So a kill can lose nothing.
+    Nothing is read ahead: what no greenlet pulls stays in libzmq, so a kill loses nothing.
 
     Parameters
     ----------
@@ -26,10 +26,10 @@ class Puller:
         self._receive_one = core.socket.shortcuts.receive
 
     def wait(self) -> list[Any]:
-        """Wait for one message, after a short cut has found none."""
+        """Wait for one message, after a shortcut has found none."""
         self._core.socket.wait_readable()
         message = self._receive_one()
-        # The greenlet that was woken is the first, also if others wait by now.
+        # The woken greenlet is first in line, even if others wait by now.
         return message or self._receive(1, Deadline(None))[0]
 
     def receive(self, limit: int, block: bool, timeout: float | None) -> list[list[Any]]:
@@ -37,7 +37,7 @@ class Puller:
         core = self._core
         core.enter()
         if core.serves:
-            raise TypeError(f"{core!r} has a handler, which gets all messages")
+            raise TypeError(f"{core!r} has a handler, which receives all messages")
         deadline = Deadline(timeout if block else 0)
         if block:
             core.spend()

@@ -25,7 +25,7 @@ class Putter(OneShot):
         return self.set("taken")
 
     def refuse(self) -> bool:
-        """Refuse the message, for the outbox closes; return False if it was withdrawn."""
+        """Refuse the message because the outbox closes; return False if it was withdrawn."""
         return self.set("refused")
 
     def wait(self, timeout: float | None) -> None:

@@ -48,7 +48,7 @@ class Receiver:
     core : Core
         The socket that is read.
     handle : callable
-        Is called with each message.
+        Called with each message.
     spawn : None, int, gevent.pool.Pool or callable
         Where the handler runs, see `gzmqsource.Source`.
     limits : Limits
@@ -74,7 +74,7 @@ class Receiver:
         self._ending.set()
 
     def finish(self, deadline: Deadline) -> bool:
-        """Wait until all that was read is handled; a handler that calls this does not count.
+        """Wait until everything that was read is handled, except by a handler that calls this.
 
         Returns
         -------
@@ -93,7 +93,7 @@ class Receiver:
         return True
 
     def kill(self) -> int:
-        """Kill the handlers that still run, and the reader; return how many messages that cost."""
+        """Kill the reader and the handlers that still run; return how many messages that loses."""
         self._killed = True
         victims = {handler for handler in self._handlers if not handler.dead}
         lost = len(victims)
@@ -105,7 +105,7 @@ class Receiver:
         return lost
 
     def give_up(self) -> int:
-        """Give up what is prefetched; return how many messages that were."""
+        """Drop what is prefetched; return how many messages that is."""
         self._ending.set()
         given_up = len(self._core.prefetched)
         self._core.prefetched.clear()
@@ -124,7 +124,7 @@ class Receiver:
                 socket.wait_readable()
 
     def _dispatch_all(self) -> bool:
-        """Dispatch messages; return True if the budget was exhausted before all that is there."""
+        """Dispatch messages; return True if the budget was exhausted before there were no more."""
         prefetched, budget = self._core.prefetched, self._core.socket.budget
         while prefetched or self._take():
             if budget.left <= 0 and budget.exhausted():
@@ -136,19 +136,19 @@ class Receiver:
         return False
 
     def _take(self) -> bool:
-        """Read a batch, once there is a use for it; return False if there is none."""
+        """Read a batch, once it can be dispatched; return False if there is none."""
         while not self._is_ending:
             self._core.resumed.wait()
             if self._pool is not None:
                 self._pool.wait_available()
             if self._is_ending:
                 break
-            # No more than can be begun: what waits for a slot of the pool waits in libzmq.
+            # No more than can be started: what waits for a slot of the pool waits in libzmq.
             room = self._batch
             if self._pool is not None:
                 room = min(room, self._pool.free_count())
             if room < 1 or not self._core.resumed.is_set():
-                continue  # while one was waited for, the other has changed
+                continue  # one has changed while this waited for the other
             prefetched = self._core.prefetched
             try:
                 self._core.receive(prefetched, room)

@@ -1,4 +1,4 @@
-"""All sources that live, and the observer of them."""
+"""All living sources, and their observer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Registered(Protocol):
-    """What is known of a source in here."""
+    """What this module knows of a source."""
 
     #: The name of its class, and the type of its socket.
     name: str
@@ -46,7 +46,7 @@ class Observer(Protocol):
 #: By their ids: the list of its references is made in one step, also for another thread.
 live: weakref.WeakValueDictionary[int, Registered] = weakref.WeakValueDictionary()
 
-#: At most one.
+#: The observer, if there is one.
 observer: Observer | None = None
 
 

@@ -16,8 +16,8 @@ class Sender:
     """A handle that sends through a source, from any thread.
 
     Handles are cheap and independent: give each thread its own `clone`. `gzmqsource.Source.sender`
-    makes the first. Messages of one thread keep their order. A handle is a context manager that
-    closes it.
+    makes the first. Messages of one thread keep their order. As a context manager, a handle is
+    closed at the end of the block.
     """
 
     __module__ = "gzmqsource"
@@ -29,7 +29,7 @@ class Sender:
     def send(self, message: AnyMessage, block: bool = True, timeout: float | None = None) -> None:
         """Queue one message for sending.
 
-        A waiting native thread blocks without its GIL, a waiting greenlet without its hub. If the
+        A native thread releases the GIL while it waits, and a greenlet lets its hub run. If the
         greenlet is killed while it waits, the message is withdrawn.
 
         Parameters
@@ -37,14 +37,16 @@ class Sender:
         message
             As for `gzmqsource.Source.send`.
         block : bool
-            Whether to wait for room.
+            Whether to wait for room under ``overflow="block"``.
         timeout : float or None
-            Seconds to wait at most; None for ever.
+            Seconds to wait at most; None waits forever.
 
         Raises
         ------
         gevent.queue.Full
-            There was no room, or none within *timeout*.
+            There was no room, or none within *timeout*; the message is not queued.
+        SendError
+            libzmq refuses this message, which is known at once only in the source's own hub.
         TypeError, ValueError
             *message* is not a message, or *timeout* is negative.
         SourceClosed
@@ -62,7 +64,13 @@ class Sender:
             core.outbox.post(core.outbox.checked(message), block, timeout, self._notify)
 
     def send_nowait(self, message: AnyMessage) -> None:
-        """Queue one message without waiting; parameters and errors are those of `send`."""
+        """Queue one message without waiting for room.
+
+        Parameters
+        ----------
+        message
+            As for `send`, and so are the errors.
+        """
         self.send(message, block=False)
 
     def clone(self) -> Sender:
@@ -78,7 +86,7 @@ class Sender:
         return type(self)(self._core)
 
     def close(self) -> None:
-        """Close this handle. The source and the other handles go on; what it sent is sent."""
+        """Close this handle; other handles stay open, and what was queued is still sent."""
         self._closed = True
 
     @property

@@ -29,7 +29,7 @@ class Source(BaseSource):
     Without one it is pulled, with `recv`, `recv_many`, or iteration. Either way it sends.
 
     A message is received as a list of its frames. A source belongs to the hub that made it; other
-    threads send through a `sender`. It is a context manager that stops it.
+    threads send through a `sender`. As a context manager, it is stopped at the end of the block.
 
     Parameters
     ----------
@@ -40,10 +40,10 @@ class Source(BaseSource):
         ``handle(message)``. A subclass may define a method of that name instead.
     spawn : None, int, gevent.pool.Pool or callable
         Where the handler runs. None: in the source's own greenlet, one message after another, in
-        order. A pool, or an int for a pool of that size: in the pool, and while it is full
-        nothing is read. `gevent.spawn` or `gevent.spawn_raw`: unbounded.
+        order. A pool, or an int for a pool of that size: in the pool; while it is full, nothing
+        is read. `gevent.spawn` or `gevent.spawn_raw`: in a new greenlet, without a bound.
     outbox : int
-        How many messages wait for libzmq at most; on a ROUTER or STREAM, for each peer.
+        The most messages that wait for libzmq; on a ROUTER or STREAM, for each peer.
     overflow : {"block", "raise", "drop_newest", "drop_oldest"}
         What happens to a message that finds the outbox full: `send` waits, raises
         `gevent.queue.Full`, drops that message, or drops the one queued longest.
@@ -55,6 +55,14 @@ class Source(BaseSource):
     ref : bool
         Whether a greenlet that waits on this source keeps the hub's loop running. Over libuv it
         always does: gevent's I/O watchers have no ``ref`` there.
+
+    Raises
+    ------
+    TypeError
+        *socket* is not a `zmq.Socket`, or *spawn* is none of the above.
+    ValueError
+        Another source or a proxy owns the socket, its type receives nothing but there is a
+        handler, or *spawn*, *outbox* or *overflow* is out of range.
     """
 
     __module__ = "gzmqsource"
@@ -77,27 +85,44 @@ class Source(BaseSource):
         ref: bool = True,
         **socket_options: Any,
     ) -> Self:
-        """Make the socket, too.
+        """Make a socket, and a source that owns it.
 
         Parameters
         ----------
         socket_type : int
             ``zmq.PULL``, ``zmq.ROUTER``, ...
-        handle, spawn, outbox, overflow, copy, on_error, ref
-            As for `Source` itself.
-        bind, connect : str or iterable of str
-            Endpoints.
+        handle : callable, optional
+            As for `Source`, and so are *spawn*, *outbox*, *overflow*, *copy*, *on_error* and *ref*.
+        bind : str or iterable of str
+            The endpoints to bind.
+        connect : str or iterable of str
+            The endpoints to connect.
         subscribe : str, bytes or iterable of them
-            Topics of a SUB socket; ``""`` is everything.
+            The topics of a SUB socket; ``""`` is everything.
         context : zmq.Context, optional
-            ``zmq.Context.instance()`` if not given.
+            The context of the socket; ``zmq.Context.instance()`` if not passed.
+        spawn : None, int, gevent.pool.Pool or callable
+            Where the handler runs.
+        outbox : int
+            The most messages that wait for libzmq.
+        overflow : {"block", "raise", "drop_newest", "drop_oldest"}
+            What happens to a message that finds the outbox full.
+        copy : bool
+            Whether received frames are bytes.
+        on_error : callable, optional
+            Where errors are reported.
+        ref : bool
+            Whether a greenlet that waits on the source keeps the hub's loop running.
         **socket_options
-            By pyzmq's names in lower case, ``sndhwm=10``; set before binding and connecting.
+            Socket options by pyzmq's names in lower case, such as ``sndhwm=10``; set before the
+            socket is bound and connected.
 
         Raises
         ------
         zmq.ZMQError
             libzmq refuses an option or an endpoint; no socket is left open.
+        TypeError, ValueError
+            As for `Source`; no socket is left open.
         """
         socket = open_socket(context, socket_type, socket_options, subscribe, bind, connect)
         try:
@@ -119,9 +144,9 @@ class Source(BaseSource):
     def socket(self) -> SourceSocket:
         """The socket, for everything but messages (bind, connect, subscribe, options).
 
-        It has pyzmq's whole interface, and no call of it robs a waiting greenlet of its edge. A
-        function that takes sockets, such as `zmq.zmq_poll`, should get it from here each time:
-        the edge is repaired for what is done before the next switch.
+        It has pyzmq's whole interface, and its calls never cost a waiting greenlet its edge. For a
+        function that takes sockets, such as `zmq.zmq_poll`, read this property each time: the
+        edge is repaired for what is done before the next switch.
 
         Raises
         ------
@@ -136,17 +161,22 @@ class Source(BaseSource):
     def set_handle(self, handle: Handler, spawn: object = None) -> None:
         """Set the handler of a source without one, as `gevent.baseserver.BaseServer.set_handle`.
 
-        It is no longer pulled; `start` begins to call the handler.
+        The source is no longer pulled; `start` starts calling the handler.
 
         Parameters
         ----------
-        handle, spawn
-            As for the constructor.
+        handle : callable
+            ``handle(message)``.
+        spawn : None, int, gevent.pool.Pool or callable
+            Where the handler runs, as for the constructor.
 
         Raises
         ------
+        TypeError
+            *spawn* is none of these.
         ValueError
-            It has a handler, its type receives nothing, or a greenlet waits in `recv`.
+            The source has a handler, its type receives nothing, a greenlet waits in `recv`, or
+            *spawn* is less than 1.
         InvalidThreadUseError, SourceClosed
             As for `socket`.
         """
@@ -169,7 +199,7 @@ class Source(BaseSource):
         block : bool
             Whether to wait for a message.
         timeout : float or None
-            Seconds to wait at most; None for ever.
+            Seconds to wait at most; None waits forever.
 
         Returns
         -------
@@ -179,11 +209,11 @@ class Source(BaseSource):
         Raises
         ------
         gevent.queue.Empty
-            There is no message, or none came within *timeout*.
+            There was no message, or none came within *timeout*.
         SourceClosed
             The source was stopped or closed.
         TypeError
-            The source has a handler, which gets all messages.
+            The source has a handler, which receives all messages.
         ValueError
             *timeout* is negative.
         InvalidThreadUseError
@@ -202,26 +232,44 @@ class Source(BaseSource):
     ) -> list[list[Any]]:
         """Receive what is there, from 1 to *limit* messages; wait for the first as `recv` does.
 
-        Fewer than *limit* are returned also when `max_bytes` have been read.
+        It also returns once `max_bytes` have been read. If the greenlet is killed while it waits,
+        no message is lost.
 
         Parameters
         ----------
         limit : int
-            How many messages at most.
-        block, timeout
-            As for `recv`, and so are the errors.
+            The most messages to return, at least 1.
+        block : bool
+            Whether to wait for a message.
+        timeout : float or None
+            Seconds to wait at most; None waits forever.
 
         Returns
         -------
         list of list of bytes or zmq.Frame
             The messages.
+
+        Raises
+        ------
+        ValueError
+            *limit* is less than 1, or *timeout* is negative.
+        gevent.queue.Empty, SourceClosed, TypeError, InvalidThreadUseError
+            As for `recv`.
         """
         if limit < 1:
             raise ValueError(f"limit={limit!r}: at least 1 message")
         return self._puller.receive(limit, block, timeout)
 
     def __iter__(self) -> Iterator[list[Any]]:
-        """Iterate over the messages, until the source is stopped or closed, or `SourceBroken`."""
+        """Iterate over the messages, until the source is stopped or closed.
+
+        Raises
+        ------
+        SourceBroken, SourceForked
+            The source lost its socket, or belongs to the parent process.
+        TypeError, InvalidThreadUseError
+            As for `recv`.
+        """
         while True:
             try:
                 message = self.recv()
@@ -238,7 +286,7 @@ class Source(BaseSource):
         Otherwise it is queued, and goes out when libzmq can take it. If the greenlet is killed
         while it waits for room, the message is withdrawn.
 
-        A greenlet that sends all the time yields to other I/O after each `max_messages`.
+        A greenlet that sends all the time yields to other I/O after `max_messages`.
 
         Parameters
         ----------
@@ -248,14 +296,14 @@ class Source(BaseSource):
         block : bool
             Whether to wait for room under ``overflow="block"``.
         timeout : float or None
-            Seconds to wait at most; None for ever.
+            Seconds to wait at most; None waits forever.
 
         Raises
         ------
         gevent.queue.Full
-            The outbox is full, or was for *timeout*; the message is not queued.
+            There was no room, or none within *timeout*; the message is not queued.
         SendError
-            libzmq refuses this message; the source goes on.
+            libzmq refuses this message; the source still works.
         TypeError, ValueError
             *message* is not a message, or *timeout* is negative.
         InvalidThreadUseError, SourceClosed
@@ -270,7 +318,18 @@ class Source(BaseSource):
         self._core.send(message, block, timeout)
 
     def send_nowait(self, message: AnyMessage) -> None:
-        """Send one message without waiting for room; parameters and errors are those of `send`."""
+        """Send one message without waiting for room.
+
+        Parameters
+        ----------
+        message
+            As for `send`.
+
+        Raises
+        ------
+        gevent.queue.Full, SendError, TypeError, ValueError, InvalidThreadUseError, SourceClosed
+            As for `send`.
+        """
         self.send(message, block=False)
 
     def withdraw(self, message: AnyMessage) -> bool:
@@ -279,12 +338,12 @@ class Source(BaseSource):
         Parameters
         ----------
         message
-            A message that is equal to it.
+            The message, or one that is equal to it.
 
         Returns
         -------
         bool
-            False if libzmq has taken it, or never will.
+            False if it is not queued: libzmq has taken it, or it was dropped.
 
         Raises
         ------
@@ -297,10 +356,12 @@ class Source(BaseSource):
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until libzmq has taken every queued message.
 
+        If the greenlet is killed, nothing changes.
+
         Parameters
         ----------
         timeout : float or None
-            Seconds to wait at most; None for ever.
+            Seconds to wait at most; None waits forever.
 
         Returns
         -------
@@ -310,9 +371,11 @@ class Source(BaseSource):
         Raises
         ------
         SourceClosed
-            The source is closed, or was while messages were queued.
+            The source is closed, or was closed while messages were queued.
+        ValueError
+            *timeout* is negative.
         InvalidThreadUseError
-            As for `socket`.
+            The source belongs to the hub of another thread.
         """
         self._core.enter()
         deadline = Deadline(timeout)

@@ -19,7 +19,7 @@ class Stats:
     """Messages that libzmq has taken."""
 
     dropped: Mapping[str, int]
-    """Messages given up, by reason, which is ``"newest"`` or ``"oldest"`` (overflow policy),
+    """Messages given up, by reason: ``"newest"`` or ``"oldest"`` (overflow policy),
     ``"refused"`` (libzmq reported an error for a queued message), ``"killed"`` (their handler was
     killed by `Source.stop`), ``"unsent"`` or ``"unhandled"`` (prefetched when the source closed).
     """
@@ -34,13 +34,13 @@ class Stats:
     """Budgets that were exhausted, by ``max_messages`` or ``max_seconds``, with more to do."""
 
     in_hand: int
-    """Messages taken from libzmq that no handler was called with yet."""
+    """Messages taken from libzmq with which no handler was called yet."""
 
     outbox_depth: int
     """Messages queued for sending now."""
 
     outbox_peak: int
-    """The most messages that were ever queued; on a ROUTER or STREAM, for one peer."""
+    """The most messages that were ever queued at once; on a ROUTER or STREAM, for one peer."""
 
     oldest_queued_age: float
     """Seconds since the oldest queued message was queued; 0.0 if none is."""

@@ -1,4 +1,4 @@
-"""The ``gzmqsource`` command, of the extra ``cli``."""
+"""The ``gzmqsource`` command; it needs the extra ``cli``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 
 
 def main() -> None:
-    """Run the command; say so if what it needs is not installed."""
+    """Run the command, or exit with a message that names the package it lacks."""
     try:
         import click  # noqa: F401
         import rich  # noqa: F401

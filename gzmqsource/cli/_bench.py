@@ -1,9 +1,9 @@
-"""``bench``: rates of a source beside zmq.green's, on this machine, over TCP with other processes.
+"""``bench``: the rates of a source and of zmq.green, over TCP to and from other processes.
 
-Receiving is measured on a full queue: the peer has sent everything, and libzmq holds it, before
-the clock starts, so that the peer's own speed does not count. Sending is measured without a
-high-water mark, for the same reason. The two take turns, and the medians are compared. The number
-of messages is checked at both ends.
+Receiving is measured on a full queue: before the clock starts, the peer has sent everything and
+libzmq holds it, so the peer's own speed does not count. Sending is measured without a high-water
+mark, for the same reason. The two are measured in turn, and the medians are compared. The number of
+messages is checked at both ends.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from gzmqsource._source.source import Source
 
 _ENDPOINT = "tcp://127.0.0.1:*"
 
-#: What the other processes do: all messages to or from a bound socket.
+#: The programs of the other processes, which send or receive all messages.
 _SENDER = """
 import sys, zmq
 endpoint, count, frames = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -53,7 +53,7 @@ with zmq.Context() as context:
             assert len(pull.recv_multipart()) == frames
 """
 
-#: Seconds that a peer has for its part.
+#: The most seconds that a peer may take.
 _PATIENCE = 120.0
 
 _Rates = list[float]
@@ -72,13 +72,13 @@ _Rates = list[float]
     "--plot",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     metavar="FILE",
-    help="Draw the rates into a file too (.svg, .png, .pdf); needs matplotlib.",
+    help="Also draw the rates into a file (.svg, .png, .pdf); needs matplotlib.",
 )
 def bench(count: int, runs: int, plot: Path | None) -> None:
-    """Measure a source beside zmq.green, on this machine.
+    """Measure a source and zmq.green on this machine.
 
-    Frames of 32 bytes go over tcp to and from other processes. Both take turns in one run, so that
-    the ratio means something where the rates do not.
+    Frames of 32 bytes go over TCP to and from other processes. The two are measured in turn, so
+    that their ratio is meaningful even where the rates are not.
 
     \b
     Example:
@@ -149,7 +149,7 @@ def _send_with_source(count: int, frames: int) -> float:
         Source.open(zmq.PUSH, bind=_ENDPOINT, context=context, sndhwm=0) as source,
     ):
         peer = _peer(_RECEIVER, source.socket, count, frames)
-        # The first waits until the peer is there.
+        # The first message waits until the peer has connected.
         source.send(message)
         source.flush()
         started = time.perf_counter()
@@ -210,7 +210,7 @@ def _table(results: dict[str, tuple[_Rates, _Rates]]) -> Table:
 
 
 def _drawing(path: Path) -> Callable[[dict[str, tuple[_Rates, _Rates]]], None]:
-    """Give what draws, if that can be done, before minutes of measuring."""
+    """Return a function that draws, or fail before minutes of measuring."""
     try:
         import matplotlib.figure
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""The command itself: its verbs, each in a module that is imported when it is used."""
+"""The command itself: its verbs, each in a module that is imported on first use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-#: The verbs, and the modules where they are.
+#: The verbs and their modules.
 _VERBS = {
     "serve": "serve",
     "send": "pipes",
@@ -38,8 +38,8 @@ class _Verbs(click.Group):
 )
 @click.version_option(package_name="gzmqsource")
 def gzmqsource() -> None:
-    """ZeroMQ for gevent programs: serve, send, receive, and look inside.
+    """ZeroMQ for gevent programs: serve, send, receive, and inspect.
 
     \b
-    Exit status: 0 if all was done, 1 if something failed, 2 if the command was wrong.
+    Exit status: 0 for success, 1 if something failed, 2 if the command line is wrong.
     """

@@ -27,23 +27,28 @@ from gzmqsource.cli._work import Work
 from gzmqsource.errors import PeerLost, RemoteError, RequestTimeout, SourceClosed
 from gzmqsource.workers import Requester
 
-#: Seconds within which `send` hands over what it has read, once its input ends.
+#: The most seconds that `send` takes to send what it has read, once its input has ended.
 LAST_WORDS = 30.0
 
 
 def input_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say what is sent."""
+    """Add the options for the messages to send."""
     for option in (
-        click.option("--frame", "frames", multiple=True, help="A frame before each message."),
+        click.option(
+            "--frame",
+            "frames",
+            multiple=True,
+            help="A frame to send before each message's own; repeatable.",
+        ),
         click.option("--json", "is_json", is_flag=True, help="Lines are JSON: a list of frames."),
         click.option(
             "--file",
             "files",
             multiple=True,
             type=click.Path(exists=True, dir_okay=False),
-            help="A file that is a message, in place of lines.",
+            help="A file to send as one message, in place of lines; repeatable.",
         ),
-        click.option("--count", type=click.IntRange(1), help="Stop after so many messages."),
+        click.option("--count", type=click.IntRange(1), help="Stop after this many messages."),
         click.argument("messages", nargs=-1),
     ):
         function = option(function)
@@ -56,7 +61,7 @@ output_option = click.option(
     type=click.Choice(list(FORMATS)),
     default="text",
     show_default=True,
-    help="How a message is written; text is a line, with tabs between frames.",
+    help="How to write a message; text is a line with tabs between frames.",
 )
 
 
@@ -72,14 +77,14 @@ def send(
 ) -> None:
     """Send MESSAGES, files, or the lines of the standard input.
 
-    It ends when all was handed over to the peers, which it waits for.
+    It waits for peers, and exits once everything was sent to them.
 
     \b
     Example:
       seq 1000 | gzmqsource send --connect tcp://127.0.0.1:5555
     """
     if kind == "router":
-        # Or libzmq would drop what is for nobody, without a word.
+        # Or libzmq would silently drop a message to an unknown peer.
         socket["router_mandatory"] = 1
     refused: list[BaseException] = []
     source = open_source(kind, socket, on_error=lambda error, _message: refused.append(error))
@@ -97,15 +102,15 @@ def send(
 @click.command()
 @socket_options("pull", RECEIVING)
 @output_option
-@click.option("--count", type=click.IntRange(1), help="Stop after so many messages.")
-@click.option("--timeout", type=click.FloatRange(0), help="Stop after so many idle seconds.")
+@click.option("--count", type=click.IntRange(1), help="Stop after this many messages.")
+@click.option("--timeout", type=click.FloatRange(0), help="Stop after this many idle seconds.")
 def recv(
     socket: dict[str, Any], kind: str, write: str, count: int | None, timeout: float | None
 ) -> None:
     """Receive messages, and write each to the standard output.
 
-    When it cannot write it takes no more. With --timeout the exit status is 1 if --count was not
-    reached.
+    While it cannot write, it receives no more. With --timeout, the exit status is 1 if --count was
+    not reached.
 
     \b
     Example:
@@ -123,8 +128,20 @@ def recv(
 @socket_options(None)
 @input_options
 @output_option
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=5.0, show_default=True)
-@click.option("--retries", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="Seconds to wait for a reply to each attempt.",
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="How often to send a request again.",
+)
 def request(socket: dict[str, Any], write: str, timeout: float, retries: int, **given: Any) -> None:
     """Send each message as a request, and write the reply.
 
@@ -146,7 +163,7 @@ def _inputs(
     count: int | None,
     messages: tuple[str, ...],
 ) -> Iterator[list[bytes]]:
-    """Give the messages that are to be sent."""
+    """Yield the messages to send."""
     before = [frame.encode() for frame in frames]
     given: Iterable[bytes]
     if files:
@@ -178,7 +195,7 @@ def _send_all(source: Any, messages: Iterable[list[bytes]], rate: float | None) 
                 gevent.sleep(max(0.0, began + number / rate - time.monotonic()))
             source.send(message)
         except gevent.GreenletExit:
-            # Told to stop, with a message in hand: it goes out, if there is room in time.
+            # A signal came while a message waits: send it, if there is room in time.
             source.send(message, timeout=LAST_WORDS)
             raise
 
@@ -186,7 +203,7 @@ def _send_all(source: Any, messages: Iterable[list[bytes]], rate: float | None) 
 def _receive_all(
     source: Any, write: Callable[[Any], bytes], count: int | None, timeout: float | None
 ) -> bool:
-    """Write messages; False if the time was over first."""
+    """Write messages; return False if *timeout* ran out first."""
     written = 0
     try:
         while count is None or written < count:
@@ -215,7 +232,7 @@ def _ask_all(
 
 
 def _write(data: bytes) -> None:
-    """Write to the standard output; while it takes nothing, a signal is still heard."""
+    """Write to the standard output; while that blocks, a signal still ends this."""
     try:
         while data:
             if not select.select([], [1], [], 0)[1]:

@@ -1,4 +1,4 @@
-"""``serve``: the ready-made greenlet server."""
+"""``serve``: a ready-made greenlet server."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _LIVE, _LOGGED = 0.5, 60.0
 
 
 class Handler:
-    """The function that is served, from a module that can be loaded anew.
+    """The function to serve, from a module that can be reloaded.
 
     Parameters
     ----------
     target : str
         ``module:function``.
     timeout : float or None
-        Seconds that a call takes at most.
+        The most seconds that a call may take.
     """
 
     def __init__(self, target: str, timeout: float | None) -> None:
@@ -55,11 +55,11 @@ class Handler:
             return self._function(message)
 
     def reload(self) -> None:
-        """Load the module anew; if that fails the old function goes on."""
+        """Reload the module; if that fails, keep the old function."""
         try:
             self._function = self._load(lambda name: importlib.reload(sys.modules[name]))
         except (Exception, SystemExit) as error:
-            _log.error("the old code goes on: %s", error)
+            _log.error("reloading failed, the old code goes on: %s", error)
         else:
             _log.info("%s:%s was loaded anew", self._name, self._attribute)
 
@@ -88,25 +88,25 @@ class Handler:
     type=click.IntRange(1),
     default=100,
     show_default=True,
-    help="How many messages are handled at a time.",
+    help="The most messages to handle at once.",
 )
 @click.option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),
-    help="Seconds that the handler has for a message.",
+    help="Seconds after which the handler of a message is interrupted.",
 )
 @click.option(
     "--stop-timeout",
     type=click.FloatRange(0),
     default=30.0,
     show_default=True,
-    help="Seconds within which what was accepted is finished, once told to stop.",
+    help="Seconds to finish accepted messages, after a signal to stop.",
 )
 @click.option(
     "--metrics",
     type=click.IntRange(1, 65535),
     metavar="PORT",
-    help="Serve Prometheus' numbers there, on the loopback interface.",
+    help="Serve metrics for Prometheus at this port of the loopback interface.",
 )
 @click.option(
     "--patch/--no-patch",
@@ -115,7 +115,7 @@ class Handler:
     is_eager=True,
     expose_value=False,
     callback=lambda _context, _option, patch: gevent.monkey.patch_all() if patch else None,
-    help="Whether blocking calls of the handler's modules are made cooperative first.",
+    help="Whether to make blocking calls of the handler's modules cooperative first.",
 )
 def serve(
     handler: str,
@@ -128,8 +128,9 @@ def serve(
 ) -> None:
     """Call MODULE:FUNCTION with each message, in greenlets.
 
-    With --type rep, router or dealer what it returns is the reply, to any REQ or DEALER. SIGTERM
-    and SIGINT stop: what was accepted is finished. SIGHUP loads the module anew.
+    With --type rep, router or dealer, the function's result is the reply, to any REQ or DEALER.
+    SIGTERM and SIGINT stop the server once it has finished what it has accepted. SIGHUP reloads the
+    module.
 
     \b
     Example:
@@ -156,7 +157,7 @@ def serve(
 
 
 def _server(handler: Handler, socket: dict[str, Any], kind: str, spawn: int) -> tuple[Any, Source]:
-    """Make what serves, and the source of it."""
+    """Make the server, and return it with its source."""
     with telling_errors(socket):
         try:
             if kind == "dealer":
@@ -191,7 +192,7 @@ def _serve_metrics(port: int) -> None:
 
 
 def _log_to(console: Console) -> None:
-    """Log plainly, or above the live line of a terminal."""
+    """Log to the standard error; on a terminal, above the live line."""
     if console.is_terminal:
         handler: logging.Handler = RichHandler(console=console, show_path=False)
         handler.setFormatter(logging.Formatter("%(message)s"))
@@ -202,7 +203,7 @@ def _log_to(console: Console) -> None:
 
 
 def _show(source: Source, console: Console) -> None:
-    """Show how it goes: live on a terminal, in the log otherwise."""
+    """Show the server's status: live on a terminal, in the log otherwise."""
     if console.is_terminal:
         with Live(console=console, auto_refresh=False, transient=True) as live:
             for line in _lines(source, _LIVE):

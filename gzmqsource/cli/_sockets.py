@@ -1,4 +1,4 @@
-"""The options that sockets have in common, and what is made of them."""
+"""The options that all verbs with sockets share, and the sockets made from them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from gevent import signal_handler
 from gzmqsource._source.source import Source
 from gzmqsource.auth import Authenticator
 
-#: The types of sockets that send and receive as they like, and those that do one of the two.
+#: The types of sockets that send and receive in any order, and all that do one of the two.
 _BOTH = ("dealer", "router", "pair", "xsub", "xpub")
 SENDING, RECEIVING = ("push", "pub", *_BOTH), ("pull", "sub", *_BOTH)
 
 
 def _endpoints(_context: object, _option: object, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Check what libzmq does not: it takes the port 80000 for 14464."""
+    """Check what libzmq does not: it mistakes the port 80000 for 14464."""
     for value in values:
         port = value.rpartition(":")[2]
         if value.startswith("tcp://") and port.isdigit() and int(port) > 65535:
@@ -29,40 +29,41 @@ def _endpoints(_context: object, _option: object, values: tuple[str, ...]) -> tu
     return values
 
 
-#: Who may come in, or how to be let in.
+#: The options for which peers to accept, or how to be accepted.
 _SECURITY = (
     click.option(
         "--plain-user",
         metavar="NAME",
-        help="Who asks to be let in, with --plain-password; with --bind, who is let in.",
+        help="The user to connect as, with --plain-password; with --bind, the only user to accept.",
     ),
     click.option(
         "--plain-password",
         metavar="WORD",
         envvar="GZMQSOURCE_PLAIN_PASSWORD",
         show_envvar=True,
+        help="The password of --plain-user.",
     ),
     click.option(
         "--curve-key",
         type=click.Path(exists=True, dir_okay=False),
-        help="The own secret key, as `gzmqsource keygen` makes it.",
+        help="This side's secret key, as `gzmqsource keygen` makes it.",
     ),
     click.option(
         "--curve-server-key",
         type=click.Path(exists=True, dir_okay=False),
-        help="The public key of the server to connect to; without it, this is the server.",
+        help="The public key of the server to connect to; without it, this side is the server.",
     ),
     click.option(
         "--curve-clients",
         type=click.Path(exists=True, file_okay=False),
         metavar="DIR",
-        help="Whose public keys, NAME.key, a server lets in; without it, all who know its own.",
+        help="The public keys, NAME.key, that a server accepts; without it, all that know its own.",
     ),
 )
 
 
 def security_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of PLAIN and CURVE to a verb, which gets them as a dict, ``security``."""
+    """Add the options of PLAIN and CURVE to a verb, which is passed one dict, ``security``."""
 
     @functools.wraps(function)
     def call(
@@ -73,7 +74,7 @@ def security_options(function: Callable[..., Any]) -> Callable[..., Any]:
         curve_clients: str | None,
         **rest: Any,
     ) -> Any:
-        # What has no --bind of its own, a proxy, binds always.
+        # A verb without --bind, the proxy, always binds.
         security = _plain(plain_user, plain_password, bool(rest.get("bind", True)))
         security |= _curve(curve_key, curve_server_key)
         with _admitting(security, plain_user, plain_password, curve_clients):
@@ -91,16 +92,18 @@ _SOCKET = [
         multiple=True,
         metavar="URL",
         callback=_endpoints,
-        help="Where peers connect to.",
+        help="An endpoint to bind; repeatable.",
     ),
     click.option(
         "--connect",
         multiple=True,
         metavar="URL",
         callback=_endpoints,
-        help="Where a peer is bound.",
+        help="An endpoint to connect to; repeatable.",
     ),
-    click.option("--subscribe", multiple=True, metavar="TOPIC", help="Of a SUB; '' is all."),
+    click.option(
+        "--subscribe", multiple=True, metavar="TOPIC", help="A topic of a SUB; '' is all."
+    ),
     click.option("--hwm", type=click.IntRange(0), help="Both high-water marks, in messages."),
 ]
 
@@ -108,7 +111,7 @@ _SOCKET = [
 def socket_options(
     default: str | None, types: Sequence[str] = ()
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add the options of a socket to a verb, which gets them as one dict, ``socket``."""
+    """Add the options of a socket to a verb, which is passed one dict, ``socket``."""
     options = [*_SOCKET]
     if default is not None:
         options.append(
@@ -164,7 +167,7 @@ def _plain(user: str | None, password: str | None, serves: bool) -> dict[str, An
 def _curve(key: str | None, server_key: str | None) -> dict[str, Any]:
     if key is None:
         if server_key is not None:
-            raise click.UsageError("--curve-server-key needs the own --curve-key")
+            raise click.UsageError("--curve-server-key needs this side's --curve-key")
         return {}
     try:
         public, secret = zmq.auth.load_certificate(key)
@@ -182,7 +185,7 @@ def _curve(key: str | None, server_key: str | None) -> dict[str, Any]:
 def _admitting(
     security: dict[str, Any], user: str | None, password: str | None, clients: str | None
 ) -> Iterator[None]:
-    """Let in those of whom a server was told, and nobody else."""
+    """Accept only the peers that the options of a server name."""
     with contextlib.ExitStack() as stack:
         if clients is not None and "curve_server" not in security:
             raise click.UsageError("--curve-clients is for a server: --curve-key alone")
@@ -200,12 +203,12 @@ def _admitting(
 
 
 def type_of(kind: str) -> int:
-    """Give the number of a type of socket."""
+    """Return the number of a type of socket."""
     return int(getattr(zmq, kind.upper()))
 
 
 def open_source(kind: str, socket: dict[str, Any], handle: Any = None, **options: Any) -> Source:
-    """Make a source of the options; an error of libzmq is one of the command."""
+    """Make a source from the options; an error of libzmq becomes one of the command."""
     with telling_errors(socket):
         return Source.open(type_of(kind), handle, **socket, **options)
 
@@ -221,6 +224,6 @@ def telling_errors(socket: dict[str, Any]) -> Iterator[None]:
 
 
 def on_signals(function: Callable[[], object], *numbers: int) -> None:
-    """Call a function in the hub when the process is told to stop."""
+    """Call a function in the hub on each of some signals."""
     for number in numbers:
         signal_handler(number, function)

@@ -10,22 +10,22 @@ Frames = Sequence[bytes]
 
 
 def as_text(message: Frames) -> bytes:
-    r"""Write frames with tabs between them; what is no text, and tabs and newlines, as ``\xNN``."""
+    r"""Return a line with tabs between frames; what cannot be printed is escaped as ``\xNN``."""
     return b"\t".join(map(_escaped, message)) + b"\n"
 
 
 def as_hex(message: Frames) -> bytes:
-    """Write frames in hexadecimal, with blanks between them."""
+    """Return a line of frames in hexadecimal, with spaces between them."""
     return b" ".join(bytes(frame).hex().encode() or b"-" for frame in message) + b"\n"
 
 
 def as_json(message: Frames) -> bytes:
-    """Write a JSON list: a frame is a string, or ``{"hex": ...}`` if it is no UTF-8."""
+    """Return a line with a JSON list; a frame is a string, or ``{"hex": ...}`` if not UTF-8."""
     return json.dumps([_jsonable(bytes(frame)) for frame in message]).encode() + b"\n"
 
 
 def as_raw(message: Frames) -> bytes:
-    """Write the bytes as they are."""
+    """Return the bytes as they are."""
     return b"".join(message)
 
 
@@ -39,7 +39,7 @@ FORMATS: dict[str, Callable[[Frames], bytes]] = {
 
 
 def from_json(line: bytes) -> list[bytes]:
-    """Read what `as_json` writes; a string alone is a message of one frame.
+    """Parse what `as_json` returns; a lone string is a message of one frame.
 
     Raises
     ------

@@ -25,11 +25,16 @@ _ENOUGH_DESCRIPTORS = 4096
 
 @click.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--name", default="gzmqsource", show_default=True, help="What the files are called.")
+@click.option(
+    "--name",
+    default="gzmqsource",
+    show_default=True,
+    help="The name of the files, without their suffix.",
+)
 def keygen(directory: Path, name: str) -> None:
     """Make a pair of CURVE keys in DIRECTORY.
 
-    NAME.key is to give away, NAME.key_secret to keep.
+    NAME.key is public, and NAME.key_secret must be kept secret.
 
     \b
     Example:
@@ -38,10 +43,10 @@ def keygen(directory: Path, name: str) -> None:
     files = [directory / f"{name}.key", directory / f"{name}.key_secret"]
     for file in files:
         if file.exists():
-            raise click.ClickException(f"{file} is there already: choose another --name")
+            raise click.ClickException(f"{file} exists already: choose another --name")
     if not zmq.has("curve"):
         raise click.ClickException("this libzmq was built without CURVE")
-    # Nobody else may read the secret, from its first byte on.
+    # From its first byte on, no other user may read the secret.
     mask = os.umask(0o077)
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -56,7 +61,7 @@ def keygen(directory: Path, name: str) -> None:
 
 @click.command()
 def doctor() -> None:
-    """Tell what is installed, in use, and wrong.
+    """Report what is installed, what is in use, and known problems.
 
     \b
     Example:
@@ -71,7 +76,7 @@ def doctor() -> None:
     for warning in warnings:
         console.print(f"[bold]![/bold] {warning}")
     if not warnings:
-        console.print("nothing known to go wrong")
+        console.print("no known problems")
 
 
 def _facts() -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""``top``: the sources of a running server, as its metrics tell of them."""
+"""``top``: the sources of a running server, from its metrics."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from rich.table import Table
 
 from gzmqsource.cli._work import Work
 
-#: Seconds that a server has for its answer.
+#: The most seconds that a server may take to reply.
 _PATIENCE = 5.0
 
-#: Columns of a table that goes into a pipe.
+#: The width of a table that goes into a pipe, in columns.
 _WIDTH = 140
 
 _Labels = tuple[str, ...]
@@ -37,12 +37,12 @@ class Reading:
     taken: float
     #: The numbers of each source, by its type and endpoint; drops are added up.
     sources: dict[_Labels, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
-    #: How many ticks of the hub were late by at most so many seconds.
+    #: How many ticks of the hub were late by at most a number of seconds, by that number.
     lateness: dict[float, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, text: str) -> Reading:
-        """Take what concerns sources out of a server's answer."""
+        """Parse the numbers of sources from a server's reply."""
         from prometheus_client.parser import text_string_to_metric_families
 
         reading = cls(time.monotonic())
@@ -66,14 +66,15 @@ class Reading:
     type=click.FloatRange(0.05),
     default=1.0,
     show_default=True,
-    help="Seconds between two looks.",
+    help="Seconds between two tables.",
 )
-@click.option("--count", type=click.IntRange(1), help="Stop after so many tables.")
+@click.option("--count", type=click.IntRange(1), help="Stop after this many tables.")
 def top(url: str, interval: float, count: int | None) -> None:
     """Show the sources of a running server, live.
 
-    What passes, what waits, what was dropped, and how late the hub is. It reads what `serve
-    --metrics PORT` tells, or any program with a SourceCollector. PORT is one of this machine.
+    It shows what passes, what waits, what was dropped, and how late the hub is. It reads the
+    metrics of `serve --metrics PORT`, or of any program with a SourceCollector. PORT is one of this
+    machine.
 
     \b
     Example:
@@ -102,7 +103,7 @@ def _look(url: str, interval: float, count: int | None) -> None:
             try:
                 now = _read(url)
             except click.ClickException as error:
-                # A server that is started anew answers again.
+                # A server that is restarted replies again.
                 table = error.message
             else:
                 table = _table(before, now)
@@ -129,7 +130,9 @@ def _read(url: str) -> Reading:
 def _table(before: Reading, now: Reading) -> Table:
     late = _quantile(before.lateness, now.lateness, 0.99)
     caption = (
-        "the hub tells no lateness" if late is None else f"99 % of the hub's ticks: {late} late"
+        "no lateness of the hub reported"
+        if late is None
+        else f"99 % of the hub's ticks: {late} late"
     )
     table = Table(caption=caption, caption_justify="left", box=None)
     for name in ("type", "endpoint"):
@@ -154,7 +157,7 @@ def _table(before: Reading, now: Reading) -> Table:
 
 def _row(before: dict[str, float], now: dict[str, float], seconds: float) -> Iterable[str]:
     def more(name: str) -> float:
-        """Say what came to a counter; all of it if the server was started anew."""
+        """Return the increase of a counter; its whole value if the server was restarted."""
         value, last = now.get(name, 0.0), before.get(name, 0.0)
         return value - last if value >= last else value
 
@@ -170,7 +173,7 @@ def _row(before: dict[str, float], now: dict[str, float], seconds: float) -> Ite
 
 
 def _quantile(before: dict[float, float], now: dict[float, float], part: float) -> str | None:
-    """Name the bound below which a part of what came to a histogram lies."""
+    """Return, as text, the bound of a quantile of what was added to a histogram."""
     counts = {bound: count - before.get(bound, 0.0) for bound, count in sorted(now.items())}
     total = max(counts.values(), default=0.0)
     if total <= 0:

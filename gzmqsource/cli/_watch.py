@@ -1,4 +1,4 @@
-"""``proxy`` and ``monitor``: messages between two endpoints, and what happens to connections."""
+"""``proxy`` and ``monitor``: passing messages, and watching connections."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from gzmqsource.cli._work import Work
 from gzmqsource.monitor import Monitor
 from gzmqsource.proxy import Proxy
 
-#: Seconds that a proxy has to send what it has taken, once it was told to stop.
+#: The most seconds that a proxy takes to send what it has received, after a signal to stop.
 _LAST_SECONDS = 30
 
-#: The types in front and at the back, by what passes.
+#: The types of the front and the back socket, by what passes.
 _PATTERNS = {
     "requests": (zmq.ROUTER, zmq.DEALER),
     "publications": (zmq.XSUB, zmq.XPUB),
@@ -48,10 +48,10 @@ _PATTERNS = {
 )
 @security_options
 def proxy(front: str, back: str, pattern: str, security: dict[str, Any]) -> None:
-    """Pass messages between FRONT and BACK, where peers connect to.
+    """Pass messages between FRONT and BACK, the endpoints that peers connect to.
 
-    Once told to stop it takes no more, and waits until what it had taken is sent, for half a minute
-    at most.
+    After SIGTERM or SIGINT it receives no more, and exits once it has sent what it has received,
+    within half a minute.
 
     \b
     Example:
@@ -77,23 +77,23 @@ def proxy(front: str, back: str, pattern: str, security: dict[str, Any]) -> None
         for socket in sockets:
             click.echo(f"{socket.get(zmq.LAST_ENDPOINT).decode()} is served", err=True)
         told.wait()
-    # The context ends when nothing is left to send.
+    # This returns once nothing is left to send.
     gevent.get_hub().threadpool.apply(context.term)
 
 
 @click.command()
 @socket_options("dealer", sorted({*SENDING, *RECEIVING, "req", "rep"}))
-@click.option("--count", type=click.IntRange(1), help="Stop after so many events.")
+@click.option("--count", type=click.IntRange(1), help="Stop after this many events.")
 def monitor(socket: dict[str, Any], kind: str, count: int | None) -> None:
-    """Tell what happens to a socket's connections.
+    """Report what happens to a socket's connections.
 
-    They are made, shake hands, fail, are lost: see zmq_socket_monitor(3).
+    They are made, shake hands, fail, and are lost: see zmq_socket_monitor(3).
 
     \b
     Example:
       gzmqsource monitor --connect tcp://127.0.0.1:5557
     """
-    # The monitor first, or the first events were over.
+    # The monitor comes first, or it would miss the first events.
     endpoints = {name: socket.pop(name) for name in ("bind", "connect")}
     source = open_source(kind, {"bind": (), "connect": (), **socket}, linger=0)
     with contextlib.closing(source), Monitor(source) as events:

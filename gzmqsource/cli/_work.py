@@ -1,4 +1,4 @@
-"""What a verb does until its end, or until the process is told to stop."""
+"""The work of a verb, until its end or until a signal to stop."""
 
 from __future__ import annotations
 
@@ -15,28 +15,30 @@ from gzmqsource.cli._sockets import on_signals
 
 
 class Work:
-    """A function in a greenlet, done when this is made: at its end, or when the process is told.
+    """A function that has run in a greenlet, to its end or until a signal.
 
     Parameters
     ----------
-    function, *arguments
-        What is called.
+    function : callable
+        Called with *arguments*; the constructor returns once it has ended.
+    *arguments
+        Its arguments.
     """
 
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
-        #: What it gave; None if it was ended, or raised.
+        #: What the function returned; None if it raised, or a signal ended it.
         self.result: Any = None
-        #: What it raised.
+        #: What the function raised.
         self.error: Exception | None = None
         greenlet = gevent.spawn(self._run, function, arguments)
         on_signals(greenlet.kill, signal.SIGINT, signal.SIGTERM)
         greenlet.join()
 
     def tell(self) -> None:
-        """Raise what it has raised, as an error of the command."""
+        """Raise what the function raised, as an error of the command."""
         error = self.error
         if isinstance(error, BrokenPipeError):
-            # Who read has enough: `recv | head`. Python must not flush into it at exit.
+            # The reader has closed the pipe, as in `recv | head`. Python must not flush into it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         elif isinstance(error, zmq.ZMQError):
             raise click.ClickException(str(error.strerror)) from error

@@ -1,7 +1,7 @@
 """``import gzmqsource.green as zmq``: all of `zmq`, with calls that wait in gevent's hub.
 
-The classes and functions below take the place of pyzmq's; every other name is `zmq`'s own. What
-`zmq.green` offers is here, under the same names.
+The classes and functions below replace pyzmq's; every other name is `zmq`'s own. Every name of
+`zmq.green` is here, too.
 """
 
 import zmq as _zmq
@@ -12,7 +12,7 @@ from gzmqsource.green._poll import Poller, select, zmq_poll
 from gzmqsource.green._socket import Socket
 from gzmqsource.green._tracker import MessageTracker
 
-#: What is here in place of pyzmq's, by name.
+#: The classes and functions that replace pyzmq's, by name.
 REPLACED = {
     "Context": Context,
     "MessageTracker": MessageTracker,

@@ -1,4 +1,4 @@
-"""`Context`: pyzmq's, whose termination waits in a native thread."""
+"""`Context`: pyzmq's, which waits for its termination in a native thread."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ class Context(PlainContext[_SocketT]):
     """A `zmq.Context` that makes green sockets.
 
     `term`, and so `destroy` and the end of a ``with`` block, wait in the hub's threadpool while
-    other greenlets run; a greenlet that waits on a socket of it gets `zmq.ContextTerminated`, and
-    has to close it. If the greenlet is killed meanwhile, the termination goes on.
+    other greenlets run. A call that waits on a socket of this context raises
+    `zmq.ContextTerminated`, and the socket must then be closed. If the greenlet that called `term`
+    is killed, the termination continues.
     """
 
     __module__ = "gzmqsource.green"
@@ -27,10 +28,10 @@ class Context(PlainContext[_SocketT]):
     _socket_class: Any = Socket
     _repr_cls = "zmq.green.Context"
 
-    #: Its own, or `instance` would return a plain context if there is one.
+    #: Declared on the class, or `instance` would return a plain context if there is one.
     _instance: Any = None
 
-    #: Declared on the class, for pyzmq takes any other attribute for a context option.
+    #: Declared on the class because pyzmq takes any other attribute for a context option.
     _ending: AsyncResult[None] | None = None
     _is_dropped = False
 
@@ -43,7 +44,7 @@ class Context(PlainContext[_SocketT]):
             super().term()
             return
         if self._ending is None:
-            # libzmq's own call may be made once: a second caller waits for the first.
+            # libzmq's own call may be made only once: a second caller waits for the first.
             self._ending = hub.threadpool.spawn(super().term)
         self._ending.get()
 

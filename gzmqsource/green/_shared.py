@@ -17,10 +17,10 @@ from gzmqsource._socket import HubSocket
 from gzmqsource._socket.flusher import Flusher
 from gzmqsource.errors import InvalidThreadUseError
 
-#: Tries to send without waiting; returns False for ``EAGAIN``.
+#: Attempts to send without waiting; returns False for ``EAGAIN``.
 Attempt = Callable[[], bool]
 
-#: Sends one frame with the given flags, and the flags.
+#: A function that sends one frame with the flags it is passed, and the frame's flags.
 Frame = tuple[Callable[[int], None], int]
 
 _NEVER = Deadline(None)
@@ -29,7 +29,7 @@ _NEVER = Deadline(None)
 class SharedSocket(HubSocket):
     """A libzmq socket in the hub that uses it, for all Python objects that stand for it.
 
-    It knows the socket by its address, so that it does not keep it from being collected.
+    It refers to the socket by its address, so that the Python objects can be collected.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class SharedSocket(HubSocket):
 
     @property
     def is_over(self) -> bool:
-        """Whether the socket is known to be closed: its address may be another's by now."""
+        """Whether the socket is known to be closed: its address may be in use again."""
         socket = self._socket()
         return self.readiness.closed or (socket is not None and bool(socket._closed))
 
@@ -60,44 +60,44 @@ class SharedSocket(HubSocket):
         return bool(self._unsent.lanes)
 
     def deadline(self, option: int) -> Deadline:
-        """Return the deadline of a call that begins now, by ``RCVTIMEO`` or ``SNDTIMEO``."""
+        """Return the deadline that ``RCVTIMEO`` or ``SNDTIMEO`` sets for a call that begins now."""
         timeout = self.transfer.option(option)
         return _NEVER if timeout < 0 else Deadline(timeout / 1000)
 
     def is_between_messages(self) -> bool:
-        """Return whether the frame received last, if any, was the last of its message."""
+        """Return whether the frame received last, if any, ended its message."""
         return not self.transfer.option(zmq.RCVMORE)
 
     def send_in_order(self, attempt: Attempt, deadline: Deadline) -> bool:
-        """Wait until *attempt* succeeds, after those of the greenlets that wait already.
+        """Wait until *attempt* succeeds, behind the greenlets that wait already.
 
-        If the greenlet is killed its message is not sent.
+        If the greenlet is killed, its message is not sent.
 
         Returns
         -------
         bool
-            Whether that was before the deadline.
+            Whether it succeeded before the deadline.
         """
         pending = _Pending(attempt)
         self._unsent.lanes[pending] = None
         try:
             is_new = self.flush_with(lambda: _SendFlusher(self, self._unsent))
             if not is_new and not self.readiness.pollout_is_exact:
-                # It waits for other peers, and this one may have room.
+                # The flusher waits for other peers, and this one may have room.
                 self.readiness.wake_writers()
-            # It may have been sent in the very moment in which the time was over.
+            # It may have been sent at the very moment of the deadline.
             if not pending.done.wait(deadline.left()) and not pending.done.is_set():
                 return False
         finally:
             self._unsent.lanes.pop(pending, None)
             if not self._unsent.lanes:
-                self.readiness.wake_writers()  # the flusher has nothing to do any more
+                self.readiness.wake_writers()  # the flusher has nothing left to do
         if pending.error is not None:
             raise pending.error
         return True
 
     def release(self, close: Callable[[], object]) -> None:
-        """Let go of the socket, whose handle is freed memory then; see `HubSocket.release`."""
+        """Release the socket, whose handle becomes invalid; see `HubSocket.release`."""
         self._shadow._closed = True
         super().release(close)
 
@@ -107,8 +107,8 @@ class SharedSocket(HubSocket):
         _known.pop(self._address, None)
 
     def __del__(self) -> None:
-        # No greenlet waits, for one that does holds the socket; but the budget's timer may be
-        # active. There is none if the context had ended before this was made.
+        # No greenlet waits, or it would hold the socket; but the budget's timer may be active.
+        # There is no budget if the context ended before this was made.
         if "budget" not in vars(self):
             return
         if get_hub_if_exists() is self.hub:
@@ -129,7 +129,7 @@ class _Pending:
 
 
 class _Unsent:
-    """The messages whose senders wait; no short cut overtakes them, and none queues another."""
+    """The messages whose senders wait; a shortcut neither overtakes nor queues one."""
 
     lane = None
     arrivals: tuple[()] = ()
@@ -171,7 +171,7 @@ class _SendFlusher(Flusher):
         return progress or not self._pending
 
     def finish(self, error: zmq.ZMQError | None) -> None:
-        """Fail what is left: the socket is closed, as each attempt would report."""
+        """Fail the remaining attempts, as a closed socket does."""
         for pending in list(self._pending):
             self._pending.pop(pending)
             pending.error = zmq.ZMQError(zmq.ENOTSOCK)
@@ -207,7 +207,7 @@ def shared_socket(socket: PlainSocket[Any]) -> SharedSocket:
                 "a socket is used by one thread at a time"
             )
         for poller in shared.readiness.pollers:
-            poller.mark_stale()  # of what is done here they will not hear
+            poller.mark_stale()  # calls in this hub do not notify it
     shared = _known[address] = SharedSocket(socket)
     _hold(socket, shared)
     return shared
@@ -231,7 +231,7 @@ def rechecks_itself(socket: PlainSocket[Any]) -> bool:
 
 
 def _hold(socket: PlainSocket[Any], shared: SharedSocket) -> None:
-    """Let the shared socket live as long as *socket*."""
+    """Keep the shared socket alive as long as *socket*."""
     if rechecks_itself(socket):
         socket._shared = shared
     else:

@@ -1,4 +1,4 @@
-"""`Socket`: pyzmq's, with calls that wait in the hub and not in libzmq."""
+"""`Socket`: pyzmq's, whose calls wait in the hub and not in libzmq."""
 
 from __future__ import annotations
 
@@ -27,18 +27,20 @@ class Socket(PlainSocket[_ReturnT]):
     """A `zmq.Socket` whose waiting calls let other greenlets run.
 
     Any number of greenlets may wait in `recv`, `send` and `poll`; they are served in FIFO order.
-    Nothing is read ahead. ``RCVTIMEO`` and ``SNDTIMEO`` hold. If a greenlet is killed while it
-    waits, no message is lost, and the one it was to send is not sent.
+    Nothing is read ahead. ``RCVTIMEO`` and ``SNDTIMEO`` apply. If a greenlet is killed while it
+    waits, no message is lost, and the one that it was sending is not sent.
 
-    In a forked child an inherited socket raises ``ZMQError(ENOTSOCK)``; make a new one.
+    Methods have the parameters and errors of pyzmq's. A call also raises `InvalidThreadUseError`
+    while greenlets of another thread's hub wait on the socket. In a forked child, an inherited
+    socket raises ``ZMQError(ENOTSOCK)``; make a new one.
     """
 
     __module__ = "gzmqsource.green"
     _repr_cls = "zmq.green.Socket"
     _poller_class = Poller
 
-    #: Declared on the class, for pyzmq takes any other attribute for a socket option; and for a
-    #: subclass that does not call ``__init__``.
+    #: Declared on the class because pyzmq takes any other attribute for a socket option, and for
+    #: subclasses that do not call ``__init__``.
     _shared: SharedSocket | None = None
     _made_in: int | None = None
 
@@ -141,7 +143,7 @@ class Socket(PlainSocket[_ReturnT]):
         return MessageTracker(trackers[0]) if track else None
 
     def close(self, linger: int | None = None) -> None:
-        """Close the socket; greenlets that wait on it get ``ZMQError(ENOTSOCK)``."""
+        """Close the socket; calls that wait on it raise ``ZMQError(ENOTSOCK)``."""
         shared = known_socket(self)
         if shared is None or shared.readiness.closed:
             super().close(linger)
@@ -149,7 +151,7 @@ class Socket(PlainSocket[_ReturnT]):
             shared.release(functools.partial(super().close, linger))
 
     def _enter(self) -> SharedSocket | None:
-        """Return what this socket waits with in the current hub; None if it is closed."""
+        """Return the shared socket in the current hub; None if this socket is closed."""
         if self._made_in not in (None, fork.generation):
             raise zmq.ZMQError(
                 zmq.ENOTSOCK, f"{self!r} was made in the parent process: make a new one"
@@ -162,7 +164,7 @@ class Socket(PlainSocket[_ReturnT]):
         return shared
 
     def _pull(self, shared: SharedSocket, receive: Callable[[], Any]) -> Any:
-        """Receive by a short cut, after a wait if there is nothing; None to take the long way."""
+        """Receive by a shortcut, after a wait if there is nothing; return None if it declines."""
         found = receive()
         if found is False:
             deadline = shared.deadline(zmq.RCVTIMEO)
@@ -173,7 +175,7 @@ class Socket(PlainSocket[_ReturnT]):
         return found
 
     def _receive(self, receive: Callable[..., Any], flags: int, *arguments: Any) -> Any:
-        """Call *receive* until there is something, or ``RCVTIMEO`` is over."""
+        """Call *receive* until there is something, or until ``RCVTIMEO``."""
         shared = self._enter()
         if shared is None:
             return receive(flags | _NOBLOCK, *arguments)
@@ -197,7 +199,7 @@ class Socket(PlainSocket[_ReturnT]):
                 raise zmq.Again
 
     def _send(self, frames: list[Frame]) -> None:
-        """Send frames of one message, all or none, until libzmq takes them or ``SNDTIMEO``."""
+        """Send frames of one message, all or none; wait for libzmq until ``SNDTIMEO``."""
         shared = self._enter()
         flags = frames[-1][1]
         if shared is None:
@@ -207,7 +209,7 @@ class Socket(PlainSocket[_ReturnT]):
             shared.spend(lambda: not shared.partial)
         attempt = functools.partial(self._attempt, shared.partial, frames)
         try:
-            # No message overtakes those that wait.
+            # No message overtakes a waiting one.
             sent = (flags & _NOBLOCK or not shared.is_sending) and attempt()
             if not sent and not flags & _NOBLOCK:
                 sent = shared.send_in_order(attempt, shared.deadline(zmq.SNDTIMEO))
@@ -226,9 +228,9 @@ class Socket(PlainSocket[_ReturnT]):
     def _attempt(self, partial: list[Frame], frames: list[Frame]) -> bool:
         """Send frames without waiting, after those of the same message that were sent before.
 
-        libzmq answers ``EAGAIN`` within a message if its pipe has died. It has forgotten the
-        frames before, and a type that spreads messages over pipes drops those that follow, up to
-        the last. So a last frame is sent, and the message is sent again from its first frame.
+        libzmq returns ``EAGAIN`` within a message if its pipe has died. It has forgotten the
+        earlier frames, and a type that spreads messages over pipes drops those that follow, up to
+        the last one. So this sends a last frame, and then the message from its first frame.
         """
         done = len(partial)
         message = partial + frames
@@ -242,7 +244,7 @@ class Socket(PlainSocket[_ReturnT]):
                         return False
                     if flags & _SNDMORE and self.get(zmq.TYPE) in DROPPING_TYPES:
                         BackendSocket.send(self, b"", _NOBLOCK)
-                    # From now on there is nothing of it in libzmq.
+                    # From now on libzmq holds no frame of the message.
                     frames[:0] = partial
                     partial.clear()
                     break

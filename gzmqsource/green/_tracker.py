@@ -16,17 +16,22 @@ class MessageTracker(PlainTracker):
 
     __module__ = "gzmqsource.green"
 
-    #: Seconds between two looks: what it waits for is reported to a native thread of pyzmq's,
-    #: which cannot wake a greenlet.
+    #: Seconds between two looks: libzmq reports to a native thread of pyzmq's, which cannot wake a
+    #: greenlet.
     interval = 0.001
 
     def wait(self, timeout: float | None = -1) -> Any:
-        """Wait until the message is done with; see `zmq.MessageTracker.wait`.
+        """Wait until libzmq is done with the message; see `zmq.MessageTracker.wait`.
+
+        Parameters
+        ----------
+        timeout : float or None
+            Seconds to wait at most; None or a negative number waits forever.
 
         Raises
         ------
         zmq.NotDone
-            *timeout*, in seconds, ran out; None or a negative one is for ever.
+            *timeout* ran out.
         """
         deadline = Deadline(None if timeout is None or timeout < 0 else timeout)
         while not self.done:

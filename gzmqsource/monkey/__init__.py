@@ -1,11 +1,11 @@
-"""``patch_zmq()``: makes a program that imports zmq cooperative, as gevent does for sockets.
+"""``patch_zmq()`` makes a program that imports zmq cooperative, as gevent does for sockets.
 
-It puts what `gzmqsource.green` offers under `zmq`, and under those of its submodules that hand
-the same names on. Call it where `gevent.monkey.patch_all` is called: before the rest of the
-program is imported. As a gevent plugin it comes with ``gevent.monkey.patch_all(zmq=True)``, and
-for a program that is not to be touched with ``python -m gzmqsource.monkey script.py``.
+It replaces pyzmq's classes and functions by those of `gzmqsource.green`, in `zmq` and in the
+submodules that re-export them. Call it where `gevent.monkey.patch_all` is called: before the rest
+of the program is imported. It is also a gevent plugin, ``gevent.monkey.patch_all(zmq=True)``, and
+``python -m gzmqsource.monkey script.py`` runs a program patched without changing it.
 
-`zmq.asyncio`, ``ZMQStream`` and pyzmq's own insides go on with the plain classes.
+`zmq.asyncio`, ``ZMQStream`` and pyzmq's own internals keep the plain classes.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ import types
 import warnings
 from typing import Any
 
-#: What keeps the plain classes: the modules that define them, and those for other event loops.
+__all__ = ["get_original", "is_patched", "patch_zmq"]
+
+#: Modules that keep the plain classes: they define them, or serve other event loops.
 _PLAIN = (
     *("zmq._future", "zmq.asyncio", "zmq.eventloop", "zmq.auth.asyncio", "zmq.auth.ioloop"),
     *("zmq.backend", "zmq.sugar.context", "zmq.sugar.frame", "zmq.sugar.poll"),
     *("zmq.sugar.socket", "zmq.sugar.tracker"),
 )
 
-#: Imported before patching, for they derive their classes from those under `zmq`.
+#: Imported before patching, because they derive their classes from those in `zmq`.
 _DERIVING = (
     *("zmq.asyncio", "zmq.eventloop.future", "zmq.eventloop.zmqstream", "zmq.auth.asyncio"),
     *("zmq.green", "zmq.devices"),
@@ -39,7 +41,7 @@ def patch_zmq() -> None:
     Warns
     -----
     RuntimeWarning
-        There are contexts that were made before: their sockets go on blocking the whole hub.
+        A context was made before: its sockets still block the whole hub.
     """
     if _originals:
         return
@@ -51,7 +53,7 @@ def patch_zmq() -> None:
         try:
             importlib.import_module(name)
         except ImportError:
-            continue  # what it stands on (tornado, asyncio) is not there, so nobody uses it
+            continue  # what it needs (tornado, asyncio) is not installed, so it is not used
     _warn_of_contexts(green.Context)
     plain = types.ModuleType("zmq")
     vars(plain).update(vars(zmq))
@@ -72,17 +74,22 @@ def patch_zmq() -> None:
         else:
             _replace(module, replacements)
     if not _threads_are_patched():
-        # pyzmq's collector of zero-copy frames is a native thread then.
+        # Then pyzmq's collector of zero-copy frames is a native thread.
         _keep_plain(importlib.import_module("zmq.utils.garbage"), zmq, plain)
 
 
 def is_patched() -> bool:
-    """Whether `patch_zmq` has been called."""
+    """Return whether `patch_zmq` was called."""
     return bool(_originals)
 
 
 def get_original(name: str) -> Any:
-    """Give pyzmq's own class or function of that name: ``get_original("Socket")``.
+    """Return pyzmq's own class or function of a name, such as ``get_original("Socket")``.
+
+    Parameters
+    ----------
+    name : str
+        A name in `zmq`.
 
     Raises
     ------
@@ -102,7 +109,7 @@ def _replace(module: types.ModuleType, replacements: dict[int, Any]) -> None:
 
 
 def _keep_plain(module: types.ModuleType, zmq: types.ModuleType, plain: types.ModuleType) -> None:
-    """Let a module see, under whatever name it calls `zmq`, the plain classes."""
+    """Make a module see the plain classes, under whatever name it imports `zmq`."""
     for name, value in list(vars(module).items()):
         if value is zmq:
             setattr(module, name, plain)
@@ -127,7 +134,7 @@ def _warn_of_contexts(green: type) -> None:
     ]
     if made:
         warnings.warn(
-            f"patch_zmq: {len(made)} zmq.Context made before go on blocking the whole hub, "
+            f"patch_zmq: {len(made)} zmq.Context made before still block the whole hub, "
             f"and so do their sockets: {made[:3]}. Patch before they are made.",
             RuntimeWarning,
             stacklevel=3,
@@ -135,6 +142,6 @@ def _warn_of_contexts(green: type) -> None:
 
 
 def _patch_with_gevent(event: Any) -> None:
-    """Follow ``gevent.monkey.patch_all(zmq=True)``; gevent calls this after each patch_all."""
+    """Patch on ``gevent.monkey.patch_all(zmq=True)``; gevent calls this after each patch_all."""
     if event.patch_all_kwargs.get("zmq"):
         patch_zmq()

@@ -4,7 +4,7 @@ Three calls do the work: read ``EVENTS``, receive up to a limit, send until ``EA
 them ever waits, and each of them may eat the socket's edge.
 
 There are two transfers. ``native`` is a loop in C over the libzmq that pyzmq has loaded; ``pure``
-makes pyzmq's calls, and serves where the C extension was not built, on PyPy, and over pyzmq's cffi
+makes pyzmq's calls, and is used where the C extension was not built, on PyPy, and over pyzmq's cffi
 backend. ``GZMQSOURCE_TRANSFER=native`` or ``pure`` in the environment forces one.
 """
 
@@ -18,7 +18,7 @@ import zmq
 from gzmqsource.transfer.interface import Backlog, Shortcuts, Transfer, Waiting
 from gzmqsource.transfer.pure import PureAllowance, PureShortcuts, PureTransfer
 
-__all__ = ["Allowance", "Transfer", "backend", "reason", "shortcuts_for", "transfer_for"]
+__all__ = ["backend", "reason"]
 
 
 def _choose() -> tuple[Any, str, str]:
@@ -60,7 +60,7 @@ def transfer_for(socket: zmq.Socket[Any], copy: bool = True) -> Transfer:
 def shortcuts_for(
     transfer: Transfer, allowance: Allowance, backlog: Backlog, waiting: Waiting
 ) -> Shortcuts:
-    """Return the short cuts of a transfer; those of one in Python are none."""
+    """Return the shortcuts of a transfer; one in Python takes none."""
     if _native is None or isinstance(transfer, PureTransfer):
         return PureShortcuts(allowance)
     shortcuts: Shortcuts = _native.NativeShortcuts(transfer, allowance, backlog, waiting)

@@ -1,8 +1,8 @@
 """What moves messages between a socket and Python, and what it needs to know.
 
-`Transfer` is the plain one: five calls, none of which waits. `Shortcuts` serve a busy socket in one
-call for each message; they are an object beside the transfer, and `Backlog`, `Lane` and `Waiting`
-are all that they look at.
+`Transfer` is the plain one: five calls, none of which waits. `Shortcuts` serve a busy socket with
+one call for each message; they are an object beside the transfer, and `Backlog`, `Lane` and
+`Waiting` are all that they look at. What a shortcut declines takes the slow path.
 """
 
 from __future__ import annotations
@@ -28,17 +28,16 @@ class Transfer(Protocol):
         """Read a socket option that is an int."""
 
     def receive(self, into: list[list[Any]], max_messages: int, max_bytes: int) -> bool:
-        """Append whole messages until ``EAGAIN`` or a limit.
+        """Append whole messages until ``EAGAIN`` or a limit; return True if libzmq has no more.
 
-        Returns True if libzmq has no more. An error is raised after what was received before it
-        has been appended.
+        What was received before an error is appended before the error is raised.
         """
 
     def send(self, messages: deque[Message], max_messages: int, max_bytes: int) -> bool:
         """Send from the left of a queue until ``EAGAIN`` or a limit; remove what libzmq has taken.
 
-        Returns False if libzmq takes no more now. An error belongs to the message that is then
-        the leftmost.
+        Return False if libzmq takes no more now. An error concerns the message that is then the
+        leftmost.
         """
 
     def send_one(self, message: Message) -> bool:
@@ -46,7 +45,7 @@ class Transfer(Protocol):
 
 
 class Lane(Protocol):
-    """A queue that a short cut appends to."""
+    """A queue that a shortcut appends to."""
 
     #: Seconds between two calls of `note_time`.
     resolution: float
@@ -72,15 +71,15 @@ class Backlog(Protocol):
 
     @property
     def lanes(self) -> dict[Any, Any]:
-        """While it is not empty, a message is queued in `lane`, or takes the long way."""
+        """While it is not empty, a message is queued in `lane`, or takes the slow path."""
 
     @property
     def arrivals(self) -> Sized:
-        """While it is not empty, a message takes the long way."""
+        """While it is not empty, a message takes the slow path."""
 
     @property
     def lane(self) -> Lane | None:
-        """The lane of all messages, if there is just one and it was needed already."""
+        """The lane of all messages, if there is only one and it was needed already."""
 
     @property
     def least_frames(self) -> int:
@@ -88,7 +87,7 @@ class Backlog(Protocol):
 
 
 class Waiting(Protocol):
-    """The greenlets that a call may rob of the socket's edge. The collections stay the same."""
+    """The greenlets that a call may rob of the edge. The collections stay the same objects."""
 
     @property
     def readers(self) -> Sized:
@@ -116,24 +115,24 @@ class Shortcuts(Protocol):
     handling: list[Any] | None
 
     def send(self, message: AnyMessage) -> bool:
-        """Send a message, or queue it behind others; return False to take the long way.
+        """Send a message, or queue it behind others; return False if it takes the slow path.
 
-        That is so if this is not the owner's thread, senders wait to queue theirs, libzmq does not
-        take the message or refuses it, it is not of the simplest form, or nothing is left of the
-        allowance.
+        It does if this is not the owner's thread, if senders wait to queue theirs, if libzmq does
+        not take the message or refuses it, if it is not of the simplest form, or if nothing is
+        left of the allowance.
         """
 
     def receive(self) -> list[Any] | Literal[False] | None:
-        """Receive one message; return None to take the long way, False if there is none."""
+        """Receive one message; return None to take the slow path, False if there is none."""
 
     def receive_frame(self) -> bytes | Literal[False] | None:
-        """Receive one frame, as `receive` does a message."""
+        """Receive one frame, as `receive` receives a message."""
 
     def dispatch(self, messages: list[list[Any]], handle: Callable[[list[Any]], object]) -> None:
         """Call *handle* with each message, from the right, while the allowance lasts.
 
-        A message is removed from the list before its call. An exception ends it.
+        A message is removed from the list before its call. An exception ends the loop.
         """
 
     def close(self) -> None:
-        """Send and receive nothing any more; `dispatch` goes on."""
+        """Stop sending and receiving; `dispatch` still works."""

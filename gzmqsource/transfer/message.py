@@ -10,13 +10,13 @@ import zmq
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-#: One frame as a caller may give it. ``Buffer`` is anything ``memoryview`` takes.
+#: One frame as a caller may pass it. ``Buffer`` is anything ``memoryview`` takes.
 AnyFrame: TypeAlias = "Buffer | zmq.Frame"
 
-#: One message as a caller may give it: a single frame, or an iterable of them.
+#: One message as a caller may pass it: a single frame, or an iterable of them.
 AnyMessage: TypeAlias = "AnyFrame | Iterable[AnyFrame]"
 
-#: One checked message: a lone frame stays bare, which is the common case and costs no list.
+#: One checked message: a lone frame, the common case, stays bare and costs no list.
 Message: TypeAlias = "bytes | list[bytes | zmq.Frame]"
 
 
@@ -27,7 +27,7 @@ def as_message(message: AnyMessage) -> Message:
     ----------
     message
         A bytes-like object, a `zmq.Frame`, or an iterable of them. Mutable buffers and lists are
-        copied, for a queued message must not change under libzmq.
+        copied, because a queued message must not change.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def as_message(message: AnyMessage) -> Message:
 
 
 def _is_frame(value: object) -> bool:
-    """Return whether it is a frame, right or wrong: frames can be iterated over, too."""
+    """Return whether it is meant as a frame, valid or not: frames can be iterated over, too."""
     if isinstance(value, (str, zmq.Frame)):
         return True
     try:

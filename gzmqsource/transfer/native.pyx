@@ -16,7 +16,7 @@ from gzmqsource.transfer.pure import LONGEST_STRIDE as _LONGEST_STRIDE
 
 include "libzmq.pxi"
 
-#: Bytes from which on a frame is lent to libzmq and not copied.
+#: The size in bytes from which a frame is lent to libzmq and not copied.
 cdef Py_ssize_t LARGE = 1 << 16
 
 cdef Py_ssize_t LONGEST_STRIDE = _LONGEST_STRIDE
@@ -75,7 +75,7 @@ cdef class NativeAllowance:
 
 
 cdef class NativeTransfer:
-    """A `gzmqsource.transfer.Transfer` in C; frames that are not bytes go through pyzmq."""
+    """A `gzmqsource.transfer.interface.Transfer` in C; frames other than bytes go through pyzmq."""
 
     cdef readonly Py_ssize_t received
     cdef readonly Py_ssize_t sent
@@ -91,8 +91,8 @@ cdef class NativeTransfer:
         self.dropping = socket.get(zmq.TYPE) in DROPPING_TYPES
 
     cdef int check_open(self) except -1:
-        # A closed socket's handle is freed memory. pyzmq sets the flag, and the socket's owner
-        # is told of every close that goes through pyzmq.
+        # A closed socket's handle is freed memory. pyzmq sets the flag, and so does the owner
+        # if another Python object closes the socket.
         if self.socket._closed:
             raise zmq.ZMQError(ENOTSOCK)
         return 0
@@ -189,7 +189,7 @@ cdef class NativeTransfer:
                     return False
                 # The pipe died inside the message.
                 if self.dropping and sent < last:
-                    self.send_frame(b"", DONTWAIT)  # the end of what is being dropped
+                    self.send_frame(b"", DONTWAIT)  # the end of what libzmq drops
         self.sent += 1
         return True
 
@@ -232,12 +232,12 @@ cdef class NativeTransfer:
                 raise_unless_interrupted()
             return 1
         finally:
-            msg_close(&part)  # of one that was sent nothing is left
+            msg_close(&part)  # a no-op after a send
             let_go_of_returned(NULL)
 
 
 cdef class NativeShortcuts:
-    """A `gzmqsource.transfer.Shortcuts` in C."""
+    """A `gzmqsource.transfer.interface.Shortcuts` in C."""
 
     cdef public bint may_pull
     cdef readonly object handling
@@ -253,7 +253,7 @@ cdef class NativeShortcuts:
     cdef object recheck
     cdef bint is_open
     cdef unsigned long thread
-    # The lane, once it was needed, and what it has.
+    # The lane, once it was needed, and its attributes.
     cdef object lane
     cdef object queue
     cdef object putters
@@ -316,14 +316,14 @@ cdef class NativeShortcuts:
             if not self.transfer.send_one(message):
                 return False
         except zmq.ZMQError:
-            return False  # the long way meets it again, and knows what to do
+            return False  # the slow path meets it again, and handles it
         finally:
             self.recheck_if_awaited()
         self.allowance.count(1)
         return True
 
     cdef bint put(self, message) except -1:
-        """Queue a message behind others, whose flusher takes it along."""
+        """Queue a message behind others; their flusher sends it, too."""
         cdef double now
         if self.lane is None:
             self.lane = self.backlog.lane
@@ -351,7 +351,7 @@ cdef class NativeShortcuts:
         try:
             self.transfer.receive(messages, 1, 1)
         except zmq.ZMQError:
-            return None  # the long way meets it again
+            return None  # the slow path meets it again
         finally:
             self.recheck_if_awaited()
         if not messages:
@@ -408,7 +408,7 @@ cdef bytes take(zmq_msg_t *part, Py_ssize_t *size):
 
 
 cdef int raise_unless_interrupted() except -1:
-    """Raise libzmq's error; after a signal run its handlers, and let the call be made again."""
+    """Raise libzmq's error; after a signal, run its handlers and return, to repeat the call."""
     cdef int code = zmq_errno()
     if code == ETERM:
         raise zmq.ContextTerminated()

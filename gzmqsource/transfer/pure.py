@@ -20,12 +20,12 @@ _EVENTS = int(zmq.EVENTS)
 #: a message they drop the frames that follow, until one without ``SNDMORE``.
 DROPPING_TYPES = frozenset({zmq.PUSH, zmq.DEALER, zmq.REQ})
 
-#: The most messages between two looks at the clock: a look costs a tenth of a quick message.
+#: The most messages between two looks at the clock, each a tenth of the cost of a quick message.
 LONGEST_STRIDE = 16
 
 
 class PureTransfer:
-    """A `gzmqsource.transfer.Transfer` in Python."""
+    """A `gzmqsource.transfer.interface.Transfer` in Python."""
 
     __slots__ = ("_copy", "_dropping", "_getsockopt", "_recv", "_send", "received", "sent")
 
@@ -126,13 +126,13 @@ class PureAllowance:
     __slots__ = ("_ends", "_looked", "_short_while", "_stride", "_until_look", "left")
 
     def __init__(self) -> None:
-        #: How many messages may still pass; the clock, which is read rarely, may say none.
+        #: How many messages may still pass; once the time is over, none.
         self.left = 0
         self._ends = self._looked = self._short_while = 0.0
         self._stride = self._until_look = 1
 
     def refill(self, messages: int, seconds: float) -> None:
-        """Let so many messages pass from now on, for so long."""
+        """Let this many *messages* pass from now on, for at most this many *seconds*."""
         self._looked = time.monotonic()
         self._ends = self._looked + seconds
         self._short_while = seconds / 16
@@ -158,7 +158,7 @@ class PureAllowance:
 
 
 class PureShortcuts:
-    """A `gzmqsource.transfer.Shortcuts` that takes none."""
+    """A `gzmqsource.transfer.interface.Shortcuts` that takes none."""
 
     __slots__ = ("_allowance", "handling", "may_pull")
 
@@ -168,14 +168,14 @@ class PureShortcuts:
         self.handling: list[Any] | None = None
 
     def send(self, message: object) -> bool:
-        """Take the long way; see `Shortcuts.send`."""
+        """Decline; see `Shortcuts.send`."""
         return False
 
     def receive(self) -> None:
-        """Take the long way; see `Shortcuts.receive`."""
+        """Decline; see `Shortcuts.receive`."""
 
     def receive_frame(self) -> None:
-        """Take the long way; see `Shortcuts.receive_frame`."""
+        """Decline; see `Shortcuts.receive_frame`."""
 
     def dispatch(self, messages: list[list[Any]], handle: Callable[[list[Any]], object]) -> None:
         """See `Shortcuts.dispatch`."""

@@ -1,8 +1,9 @@
 """Request and reply for many greenlets over one socket.
 
-A `Requester` asks, a `Responder` answers. What goes over the wire is ZeroMQ's own request and reply
-(RFC 28): an envelope, an empty delimiter, the payload. So a `Requester` may ask a REP socket, and
-a REQ socket may ask a `Responder`, in any language, with any number of proxies between.
+A `Requester` sends requests, a `Responder` replies to them. The messages are those of ZeroMQ's own
+request-reply pattern (RFC 28): an envelope, an empty delimiter, the payload. So a `Requester` can
+send requests to a REP socket, and a REQ socket to a `Responder`, in any language and through any
+number of proxies.
 """
 
 from gzmqsource.errors import PeerLost, RemoteError, RequestTimeout

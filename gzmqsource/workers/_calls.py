@@ -1,7 +1,7 @@
-"""A request until its reply: of a greenlet, of a result that somebody looks at, of another thread.
+"""A request until its reply: with a greenlet that waits, with a result, or of another thread.
 
 Each has its ``frames``, how often it may be sent again (``retries``), the ``timeout`` in seconds of
-each time, and ``settle``, which gives it its reply or its error.
+each attempt, and ``settle``, which ends it with a reply or an error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gzmqsource._base.oneshot import OneShot
 
 
 class Call(Waiter):  # type: ignore[type-arg]
-    """A request that a greenlet of the owner's hub waits with."""
+    """A request with a greenlet of the owner's hub that waits for the reply."""
 
     __slots__ = ("deadline", "frames", "retries", "timeout")
 
@@ -28,12 +28,12 @@ class Call(Waiter):  # type: ignore[type-arg]
         self.deadline: float | None = None
 
     def settle(self, outcome: list[Any] | Exception) -> None:
-        """Give it its reply, or its error."""
+        """End the request with its reply or its error."""
         self.hub.loop.run_callback(self.switch, outcome)
 
 
 class SubmittedCall(AsyncResult):  # type: ignore[type-arg]
-    """A request whose result somebody may look at."""
+    """A request that is the `gevent.event.AsyncResult` of its reply."""
 
     __slots__ = ("deadline", "frames", "retries", "timeout")
 
@@ -45,7 +45,7 @@ class SubmittedCall(AsyncResult):  # type: ignore[type-arg]
         self.deadline: float | None = None
 
     def settle(self, outcome: list[Any] | Exception) -> None:
-        """Give it its reply, or its error."""
+        """End the request with its reply or its error."""
         if isinstance(outcome, Exception):
             self.set_exception(outcome)
         else:
@@ -53,7 +53,7 @@ class SubmittedCall(AsyncResult):  # type: ignore[type-arg]
 
 
 class ForeignCall(OneShot):
-    """One attempt of a request from another thread, which keeps its own time and its retries."""
+    """One attempt of a request from another thread, which does its timing and retries itself."""
 
     __slots__ = ("frames",)
 
@@ -65,7 +65,7 @@ class ForeignCall(OneShot):
         self.frames = frames
 
     def settle(self, outcome: list[Any] | Exception) -> None:
-        """Give it its reply, or its error."""
+        """End the request with its reply or its error."""
         self.set(outcome)
 
 

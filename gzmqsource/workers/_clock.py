@@ -1,4 +1,4 @@
-"""The deadlines of many calls, with one greenlet that waits for the next of them."""
+"""The deadlines of many calls, with one greenlet that waits for the next one."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from gzmqsource._base.event import Event
 class Timed(Protocol):
     """A call that has a deadline."""
 
-    #: When it is over, by `time.monotonic`; None while it has no deadline.
+    #: The deadline by `time.monotonic`, or None.
     deadline: float | None
 
 
 class Clock:
-    """Calls a function when a deadline has come.
+    """Calls a function at each deadline.
 
-    A timer of the loop for each call takes 115 bytes more. Deadlines that are taken back stay in
-    the heap until their time, or until they are most of it.
+    A timer of the loop for each call would take 115 bytes more. Cancelled deadlines stay in the
+    heap until their time, or until they are the greater part of it.
 
     Parameters
     ----------
     expire : callable
-        ``expire(call)``; it must not raise.
+        ``expire(call)`` is called at the deadline; it must not raise.
     """
 
-    #: How many deadlines that were taken back are always kept.
+    #: How many cancelled deadlines may stay in the heap, however small it is.
     slack = 100
 
     def __init__(self, expire: Callable[[Any], object]) -> None:
@@ -44,7 +44,7 @@ class Clock:
         self._greenlet: gevent.Greenlet[..., None] | None = None
 
     def start(self, call: Timed, seconds: float) -> None:
-        """Give a call its deadline."""
+        """Set the deadline of a call, *seconds* from now."""
         call.deadline = time.monotonic() + seconds
         heapq.heappush(self._heap, (call.deadline, next(self._serial), call))
         if self._greenlet is None or self._greenlet.dead:
@@ -53,7 +53,7 @@ class Clock:
             self._sooner.set()
 
     def stop(self, call: Timed) -> None:
-        """Take a call's deadline back, if it has one."""
+        """Cancel the deadline of a call, if it has one."""
         if call.deadline is not None:
             call.deadline = None
             self._taken_back += 1
@@ -63,12 +63,12 @@ class Clock:
                 self._taken_back = 0
 
     def close(self) -> None:
-        """Forget every deadline."""
+        """Cancel all deadlines."""
         self._heap.clear()
         self._sooner.set()
 
     def _run(self) -> None:
-        """Wait and call, until there is no deadline left."""
+        """Wait for deadlines, until there are none left."""
         while self._heap:
             deadline, _, call = self._heap[0]
             left = deadline - time.monotonic()

@@ -1,10 +1,9 @@
 """What a request and a reply look like on the wire.
 
-An *envelope* is whatever frames come before the first empty one, the *delimiter*: the correlation
-frame of a `gzmqsource.workers.Requester`, and the routing ids that ROUTER sockets on the way put in
-front. The *payload* comes after it. An error takes the place of a reply's payload: the frame
-`ERROR`, then the name of the exception's class, its text and, if asked for, its traceback, in
-UTF-8.
+The *envelope* is all frames before the first empty one, the *delimiter*: the correlation frame of a
+`gzmqsource.workers.Requester`, and the routing ids that ROUTER sockets on the way prepend. The
+*payload* follows the delimiter. In place of a reply's payload there may be an error: the frame
+`ERROR`, then the name of the exception's class, its text and, optionally, its traceback, in UTF-8.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ MAX_TEXT = 1 << 16
 
 
 def split(message: list[Any]) -> tuple[list[Any], list[Any]]:
-    """Split a request into its envelope, with the delimiter, and its payload.
+    """Split a request into its envelope, including the delimiter, and its payload.
 
     Raises
     ------
@@ -41,12 +40,12 @@ def split(message: list[Any]) -> tuple[list[Any], list[Any]]:
 
 
 def payload_of(message: AnyMessage) -> list[bytes | zmq.Frame]:
-    """Check what is to follow the delimiter; errors as for `gzmqsource.Source.send`."""
+    """Check a payload, and return its frames; errors are those of `gzmqsource.Source.send`."""
     return as_frames(as_message(message))
 
 
 def error_payload(error: BaseException, with_traceback: bool) -> list[bytes]:
-    """Tell of an exception."""
+    """Return the payload of a reply that reports an exception."""
     parts = [type(error).__name__, str(error)]
     if with_traceback:
         parts.append("".join(traceback.format_exception(error)))
@@ -54,7 +53,7 @@ def error_payload(error: BaseException, with_traceback: bool) -> list[bytes]:
 
 
 def error_in(payload: list[Any]) -> RemoteError | None:
-    """Give the exception that a reply tells of, if it does."""
+    """Return the exception that a reply reports, or None."""
     if len(payload) < 3 or payload[0] != ERROR:
         return None
     name, text, *rest = (bytes(frame).decode(errors="replace") for frame in payload[1:4])

@@ -1,4 +1,4 @@
-"""Asking: any number of greenlets and native threads over one DEALER."""
+"""Sending requests: any number of greenlets and native threads over one DEALER."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from gzmqsource.workers._calls import AnyCall, Call, ForeignCall, SubmittedCall
 from gzmqsource.workers._clock import Clock
 from gzmqsource.workers._envelope import error_in, payload_of
 
-#: What happens to the requests that are not answered when a connection is lost.
+#: What happens to outstanding requests when a connection is lost.
 Lost = Literal["wait", "fail", "retry"]
 
 _log = logging.getLogger("gzmqsource.workers")
@@ -46,7 +46,7 @@ class RequesterStats(NamedTuple):
     """Requests that were made."""
 
     outstanding: int
-    """Requests that wait for their reply now."""
+    """Requests that wait for their replies now."""
 
     retries: int
     """How often a request was sent again."""
@@ -58,40 +58,48 @@ class RequesterStats(NamedTuple):
     """Requests that were given up because a connection was lost."""
 
     late: int
-    """Replies that nobody waited for any more, for their request was given up or answered."""
+    """Replies to requests that were given up, or answered before."""
 
     unknown: int
-    """Replies to what was never asked here, or without an envelope."""
+    """Messages without an envelope, or replies to requests that this requester never made."""
+
+
+# A NamedTuple takes no such assignment in its body.
+RequesterStats.__module__ = "gzmqsource.workers"
 
 
 class Requester:
-    """Asks for many greenlets, and for native threads, over one DEALER.
+    """Sends the requests of many greenlets and native threads over one DEALER.
 
-    Each request goes out with a correlation frame and the empty delimiter in front, so that a REP
-    or ROUTER of any language can answer, in any order. Over several connections libzmq gives each
-    request to the next peer that has room. It is a context manager that stops it.
+    A correlation frame and the empty delimiter precede each request, so that a REP or ROUTER in any
+    language can reply, in any order. Over several connections, libzmq sends each request to the
+    next peer that has room. As a context manager, a requester is stopped at the end of the block.
 
     Parameters
     ----------
     source : Source
         A DEALER without a handler. The requester owns it from now on.
     lost : {"wait", "fail", "retry"}
-        What happens to requests that are not answered when a connection is lost. Which peer has
-        which request libzmq does not tell, so with several peers it is all of them. ``"wait"``:
-        nothing, they have their timeouts. ``"fail"``: they raise `PeerLost` at once. ``"retry"``:
+        What happens to outstanding requests when a connection is lost. libzmq does not report which
+        peer has which request, so with several peers it happens to all of them. ``"wait"``:
+        nothing; they have their timeouts. ``"fail"``: they raise `PeerLost` at once. ``"retry"``:
         they are sent again at once if they have retries left, and raise `PeerLost` if not.
 
     Raises
     ------
     ValueError
-        The source is no DEALER, has a handler, or *lost* is something else.
+        The source is not a DEALER, or has a handler; or *lost* is none of the above.
+    InvalidThreadUseError, SourceClosed
+        The source belongs to the hub of another thread, or is closed.
     """
 
-    #: Seconds that `stop` takes at most if it is not told.
+    __module__ = "gzmqsource.workers"
+
+    #: The most seconds that `stop` takes if no timeout is passed.
     stop_timeout = 1.0
 
-    #: How many turns are given to replies that are there already when a connection is lost. A turn
-    #: takes up to 5000; other peers' replies, which go on coming, must not put it off for ever.
+    #: When a connection is lost, the most turns of the loop for replies that are there already. A
+    #: turn takes up to 5000; the replies of other peers must not delay the report forever.
     max_turns = 100
 
     def __init__(self, source: Source, *, lost: Lost = "wait") -> None:
@@ -103,7 +111,7 @@ class Requester:
         self._sender = source.sender()
         self._hub = get_hub()
         self._lost = lost
-        # A reply to an earlier process with the same routing id must not fit.
+        # A reply to an earlier process with the same routing id must not match.
         self._prefix = os.urandom(8)
         self._numbers = itertools.count()
         self._pending: dict[bytes, AnyCall] = {}
@@ -129,14 +137,27 @@ class Requester:
         lost: Lost = "wait",
         **socket_options: Any,
     ) -> Requester:
-        """Make the source too.
+        """Make a DEALER, and a requester that owns it.
 
         Parameters
         ----------
-        connect, bind, context, **socket_options
-            As for `gzmqsource.Source.open`.
-        lost
+        connect : str or iterable of str
+            The endpoints to connect.
+        bind : str or iterable of str
+            The endpoints to bind.
+        context : zmq.Context, optional
+            The context of the socket; ``zmq.Context.instance()`` if not passed.
+        lost : {"wait", "fail", "retry"}
             As for the constructor.
+        **socket_options
+            As for `gzmqsource.Source.open`; its own parameters, such as *outbox*, are also allowed.
+
+        Raises
+        ------
+        zmq.ZMQError
+            libzmq refuses an option or an endpoint; no socket is left open.
+        ValueError
+            *lost* is none of the above.
         """
         source = Source.open(
             zmq.DEALER, connect=connect, bind=bind, context=context, **socket_options
@@ -150,37 +171,39 @@ class Requester:
     def request(
         self, message: AnyMessage, timeout: float | None = None, retries: int = 0
     ) -> list[Any]:
-        """Ask, and wait for the reply. From any greenlet, hub or native thread.
+        """Send a request, and wait for its reply; from any greenlet, hub or native thread.
 
-        If the greenlet is killed while it waits, its request is forgotten, and a reply dropped.
+        If the greenlet is killed while it waits, the request is forgotten, and its reply dropped.
 
         Parameters
         ----------
         message
             The payload: a bytes-like object, a `zmq.Frame`, or an iterable of them.
         timeout : float or None
-            Seconds to wait for a reply, each time that it is sent; None for ever.
+            Seconds to wait for a reply to each attempt; None waits forever.
         retries : int
-            How often it is sent again when the timeout ends. The server may then do it more than
-            once; the first reply counts, whichever time it answers.
+            How often the request is sent again when the timeout ends. The peer may then handle it
+            more than once; the first reply counts, whichever attempt it replies to.
 
         Returns
         -------
-        list of bytes
-            The frames of the reply.
+        list of bytes or zmq.Frame
+            The frames of the reply's payload.
 
         Raises
         ------
         RequestTimeout
-            No reply came.
+            No reply came within the timeout of the last attempt.
         RemoteError
             The handler of a `gzmqsource.workers.Responder` raised.
         PeerLost
-            See the constructor.
+            A connection was lost, and *lost* of the constructor says to raise.
+        SendError
+            libzmq refuses the request.
         SourceClosed
-            This requester was closed, before or while it waited.
+            This requester was stopped or closed, before or while the request waited.
         TypeError, ValueError
-            *message*, *timeout* or *retries* is not what it should be; nothing was sent.
+            *message*, *timeout* or *retries* is invalid; nothing was sent.
         """
         if get_hub_if_exists() is not self._hub:
             return self._request_from_elsewhere(message, timeout, retries)
@@ -198,10 +221,26 @@ class Requester:
     def submit(
         self, message: AnyMessage, timeout: float | None = None, retries: int = 0
     ) -> AsyncResult[Any]:
-        """Ask, and give a `gevent.event.AsyncResult` of the reply or the error.
+        """Send a request, and return a `gevent.event.AsyncResult` of its reply or its error.
 
-        It waits only while the outbox is full, and that may end in an error of the result, too.
-        Arguments and errors are those of `request`; it belongs to the greenlets of one hub.
+        It waits only while the outbox is full; if that takes longer than *timeout*, the result has
+        the error.
+
+        Parameters
+        ----------
+        message
+            The payload, as for `request`.
+        timeout : float or None
+            Seconds to wait for a reply to each attempt; None waits forever.
+        retries : int
+            How often the request is sent again when the timeout ends.
+
+        Raises
+        ------
+        InvalidThreadUseError
+            The requester belongs to the hub of another thread, where only `request` may be called.
+        SendError, SourceClosed, TypeError, ValueError
+            As for `request`; the result has all other errors.
         """
         if get_hub_if_exists() is not self._hub:
             raise InvalidThreadUseError(
@@ -221,17 +260,24 @@ class Requester:
         return self._source.closed
 
     def stop(self, timeout: float | None = None) -> int:
-        """Take no more requests, wait until all are answered, and close.
+        """Accept no more requests, wait until all are answered, and close.
 
         Parameters
         ----------
         timeout : float or None
-            Seconds for all of it; None for `stop_timeout`.
+            Seconds to take at most; None for `stop_timeout`.
 
         Returns
         -------
         int
             How many requests were not answered; each has raised `SourceClosed`.
+
+        Raises
+        ------
+        ValueError
+            *timeout* is negative.
+        InvalidThreadUseError
+            The requester belongs to the hub of another thread.
         """
         deadline = Deadline(self.stop_timeout if timeout is None else timeout)
         self._ending = True
@@ -245,13 +291,19 @@ class Requester:
         return unanswered
 
     def close(self) -> None:
-        """Close at once; every request that waits raises `SourceClosed`."""
+        """Close at once; every outstanding request raises `SourceClosed`.
+
+        Raises
+        ------
+        InvalidThreadUseError
+            The requester belongs to the hub of another thread.
+        """
         self._ending = True
         self._stop_watching()
         self._source.close()
 
     def stats(self) -> RequesterStats:
-        """Give a snapshot of what it has done."""
+        """Return a snapshot of what the requester has done."""
         return RequesterStats(
             requests=self._requests,
             outstanding=len(self._pending),
@@ -272,7 +324,7 @@ class Requester:
         return f"<{type(self).__name__} {len(self._pending)} outstanding, over {self._source!r}>"
 
     def _frames(self, message: AnyMessage, timeout: float | None, retries: int) -> list[Any]:
-        """Check what is asked for, and put the envelope in front of it."""
+        """Check a request, and return it with its envelope."""
         if self._ending:
             raise SourceClosed(f"{type(self).__name__} takes no more requests")
         check_timeout(timeout)
@@ -283,7 +335,7 @@ class Requester:
         return [self._prefix + next(self._numbers).to_bytes(8, "big"), b"", *payload]
 
     def _begin(self, call: Call | SubmittedCall) -> None:
-        """Send a request for the first time, and start its clock."""
+        """Send a request for the first time, and set its deadline."""
         timeout = call.timeout
         self._pending[call.frames[0]] = call
         try:
@@ -300,9 +352,9 @@ class Requester:
             self._clock.start(call, timeout)
 
     def _expire(self, call: Call | SubmittedCall) -> None:
-        """Send a request again whose time is over, or give it up."""
+        """Send a request again after its timeout, or give it up."""
         if call.frames[0] not in self._pending or self._source.closed:
-            return  # it was answered, or is about to be told that the source is closed
+            return  # it was answered, or is about to fail because the source is closed
         if call.retries:
             self._ask_again(call)
         else:
@@ -310,7 +362,7 @@ class Requester:
             self._give_up(call, "never sent" if queued else "no reply")
 
     def _ask_again(self, call: Call | SubmittedCall) -> None:
-        """Send a request once more; if there is no room for it, that was this time."""
+        """Send a request once more; if there is no room for it, this attempt just times out."""
         call.retries -= 1
         self._retries += 1
         if call.timeout is not None:
@@ -329,14 +381,14 @@ class Requester:
         self._timeouts += self._settle(call.frames[0], error)
 
     def _settle(self, key: bytes, outcome: list[Any] | Exception) -> bool:
-        """End a request; False if there is none, or it was ended before."""
+        """End a request; return False if it has ended before."""
         call = self._take(key)
         if call is not None:
             call.settle(outcome)
         return call is not None
 
     def _take(self, key: bytes) -> AnyCall | None:
-        """Take a request out of the table. One of all who try gets it, whatever their thread."""
+        """Remove a request from the table, and return it to only one caller, in whatever thread."""
         call = self._pending.pop(key, None)
         if call is not None:
             if call.deadline is not None:
@@ -348,7 +400,7 @@ class Requester:
     def _request_from_elsewhere(
         self, message: AnyMessage, timeout: float | None, retries: int
     ) -> list[Any]:
-        """Ask from another thread; replies come from the owner's hub, the clock is the caller's."""
+        """Send a request from another thread, which does its timing; the owner's hub receives."""
         frames = self._frames(message, timeout, retries)
         for left in range(retries, -1, -1):
             call = ForeignCall(frames)
@@ -360,8 +412,8 @@ class Requester:
                 left = 0
             finally:
                 self._take(frames[0])
-            # The reply may come in this very moment: then it counts. No text here has the source's
-            # repr, which asks the socket: that belongs to its hub.
+            # A reply that comes at this very moment counts. No text here has the source's repr,
+            # which reads the socket: only its hub may do that.
             call.set(RequestTimeout(f"{type(self).__name__}: no reply within {timeout} s"))
             if isinstance(call.value, list):
                 return call.value
@@ -378,7 +430,7 @@ class Requester:
         )
 
     def _answered(self, message: list[Any]) -> None:
-        """Give a reply to who asked."""
+        """Pass a reply to its request."""
         key, payload = bytes(message[0]), message[2:]
         is_reply = bool(payload) and not len(message[1])
         if is_reply and self._settle(key, error_in(payload) or payload):
@@ -400,11 +452,11 @@ class Requester:
                 else:
                     error = PeerLost(f"{self!r} lost a connection before the reply")
                     was_pending = self._settle(call.frames[0], error)
-                    # One of another thread counts when it is given up there.
+                    # A request of another thread is counted there.
                     self._given_up += was_pending and not isinstance(call, ForeignCall)
 
     def _hear_out(self) -> None:
-        """Let replies in that came before the connection was lost: its event may overtake them."""
+        """Take the replies that came before a connection was lost; the event may overtake them."""
         source = self._source
         for _ in range(self.max_turns):
             if source.closed:
@@ -419,7 +471,7 @@ class Requester:
             self._monitor.close()
 
     def _ended(self, source: Source) -> None:
-        """Tell everybody who waits that the source is closed."""
+        """Raise in every greenlet that waits: the source is closed."""
         self._stop_watching()
         try:
             source.check()

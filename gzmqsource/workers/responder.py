@@ -1,4 +1,4 @@
-"""Answering: a handler for each request, in a pool."""
+"""Replying to requests: a handler is called with each one, in a pool."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gzmqsource.errors import SendError, SourceClosed
 from gzmqsource.transfer.message import AnyMessage
 from gzmqsource.workers._envelope import error_payload, payload_of, split
 
-#: Takes the frames of a request's payload, and returns or yields those of the reply.
+#: Called with the frames of a request's payload; it returns or yields the frames of the reply.
 Answer: TypeAlias = "Callable[[list[Any]], AnyMessage]"
 
 _ENVELOPED = frozenset({zmq.ROUTER, zmq.DEALER})
@@ -28,51 +28,63 @@ class ResponderStats(NamedTuple):
     """What a responder has done since it was made."""
 
     requests: int
-    """Requests that were given to the handler."""
+    """Requests with which the handler was called."""
 
     running: int
-    """Requests that the handler is at now."""
+    """Requests that are being handled now."""
 
     replies: int
-    """Replies that were sent, those that tell of an error included."""
+    """Replies that were sent, including those that report an error."""
 
     errors: int
     """Requests whose handler raised."""
 
     undelivered: int
-    """Replies whose peer is gone, or takes no more."""
+    """Replies that were dropped because their peer is gone or full."""
 
     malformed: int
     """Messages without an envelope, or without a payload."""
 
 
-class Responder:
-    """Answers requests, of a `gzmqsource.workers.Requester` or of any REQ or DEALER.
+# A NamedTuple takes no such assignment in its body.
+ResponderStats.__module__ = "gzmqsource.workers"
 
-    The handler gets a request's payload and gives the reply's: it returns a bytes-like object, a
-    `zmq.Frame` or an iterable of them, or it yields the frames. If it raises, the reply tells so,
-    and the exception goes to the source's ``on_error``, or to ``hub.handle_error``. If its greenlet
-    is killed there is no reply: who asked may ask again. It is a context manager that stops it.
+
+class Responder:
+    """Replies to requests, of a `gzmqsource.workers.Requester` or of any REQ or DEALER.
+
+    The handler is called with a request's payload, and returns the payload of the reply: a
+    bytes-like object, a `zmq.Frame`, or an iterable of them. It may also yield the frames. If it
+    raises, the reply reports the name of the exception's class and its text, and the exception goes
+    to the source's ``on_error``, or to ``hub.handle_error``. If its greenlet is killed there is no
+    reply, and the peer may retry. As a context manager, a responder is stopped at the end of the
+    block; call `start` in it.
 
     Parameters
     ----------
     source : Source
         A ROUTER, or a DEALER behind a proxy, without a handler. The responder owns it from now on.
     handler : callable
-        ``handler(payload)``.
+        ``handler(payload)``, where *payload* is a list of frames.
     spawn : int, gevent.pool.Pool, callable or None
-        Where the handler runs, as for `gzmqsource.Source`. While a pool is full no request is read.
+        Where the handler runs, as for `gzmqsource.Source`. While a pool is full, nothing is read.
     tracebacks : bool
-        Whether who asked is told where the handler raised, too.
+        Whether a reply that reports an error also has the traceback.
 
     Raises
     ------
     ValueError
-        The source is neither, or has a handler.
+        The source is neither a ROUTER nor a DEALER, or has a handler.
+    TypeError
+        *handler* cannot be called, or *spawn* is none of the above.
+    InvalidThreadUseError, SourceClosed
+        The source belongs to the hub of another thread, or is closed.
     """
 
-    #: How many requests are handled at a time if it is not told, enough for handlers that wait,
-    #: and few enough to leave a flood of requests with ZeroMQ.
+    __module__ = "gzmqsource.workers"
+
+    #: The default of *spawn*: enough for handlers that wait, and few enough to leave a flood of
+    #: requests in libzmq.
     default_pool = 100
 
     def __init__(
@@ -107,17 +119,37 @@ class Responder:
         tracebacks: bool = False,
         **socket_options: Any,
     ) -> Responder:
-        """Make the source too.
+        """Make a socket, and a responder that owns it.
 
-        With *bind* it is a ROUTER that knows of peers that are gone (``ROUTER_MANDATORY``) and
-        drops and counts the replies that one peer does not take, so that it holds up nobody else.
-        With *connect* alone it is a DEALER, for the backend of a proxy.
+        With *bind* it is a ROUTER with ``ROUTER_MANDATORY``, which reports peers that are gone. It
+        drops and counts replies that a peer does not read, so that one peer never delays others.
+        With only *connect* it is a DEALER, for the backend of a proxy.
 
         Parameters
         ----------
-        bind, connect, context, **socket_options
-            As for `gzmqsource.Source.open`.
-        handler, spawn, tracebacks
+        handler : callable
+            ``handler(payload)``, as for the constructor.
+        bind : str or iterable of str
+            The endpoints to bind.
+        connect : str or iterable of str
+            The endpoints to connect.
+        context : zmq.Context, optional
+            The context of the socket; ``zmq.Context.instance()`` if not passed.
+        spawn : int, gevent.pool.Pool, callable or None
+            Where the handler runs.
+        tracebacks : bool
+            Whether a reply that reports an error also has the traceback.
+        **socket_options
+            As for `gzmqsource.Source.open`, whose own parameters, such as *on_error*, are also
+            allowed.
+
+        Raises
+        ------
+        ValueError
+            There is no endpoint.
+        zmq.ZMQError
+            libzmq refuses an option or an endpoint; no socket is left open.
+        TypeError
             As for the constructor.
         """
         if not bind and not connect:
@@ -142,7 +174,7 @@ class Responder:
 
     @property
     def source(self) -> Source:
-        """The source that it answers through."""
+        """The source that receives the requests and sends the replies."""
         return self._source
 
     @property
@@ -151,37 +183,65 @@ class Responder:
         return self._source.closed
 
     def start(self) -> None:
-        """Begin to take requests."""
+        """Start handling requests.
+
+        Raises
+        ------
+        InvalidThreadUseError, SourceClosed
+            As for `gzmqsource.Source.start`.
+        """
         self._source.start()
 
     def stop(self, timeout: float | None = None) -> int:
-        """Take no more requests, finish those that run, send their replies, and close.
+        """Read no more requests, finish those that run, send their replies, and close.
 
         Parameters
         ----------
         timeout : float or None
-            Seconds for all of it; None for the source's `stop_timeout`. What still runs then is
-            killed.
+            Seconds to take at most; None for the source's `stop_timeout`. Handlers that still run
+            then are killed.
 
         Returns
         -------
         int
-            How many requests were taken and not answered, and replies not sent.
+            How many requests were read and not answered, plus replies not sent.
+
+        Raises
+        ------
+        ValueError, InvalidThreadUseError
+            As for `gzmqsource.Source.stop`.
         """
         unsent = self._source.stop(timeout)
         dropped = self._source.stats().dropped
         return len(unsent) + dropped.get("killed", 0) + dropped.get("unhandled", 0)
 
     def close(self) -> None:
-        """Close at once; see `gzmqsource.Source.close`."""
+        """Close at once; see `gzmqsource.Source.close`.
+
+        Raises
+        ------
+        InvalidThreadUseError
+            The responder belongs to the hub of another thread.
+        """
         self._source.close()
 
     def serve_forever(self, stop_timeout: float | None = None) -> None:
-        """Start, and wait until it is closed; see `gzmqsource.Source.serve_forever`."""
+        """Start, and wait until the responder is closed.
+
+        Parameters
+        ----------
+        stop_timeout : float or None
+            As for `gzmqsource.Source.serve_forever`, and so are the errors.
+
+        Raises
+        ------
+        SourceBroken, InvalidThreadUseError, SourceClosed
+            As for `gzmqsource.Source.serve_forever`.
+        """
         self._source.serve_forever(stop_timeout)
 
     def stats(self) -> ResponderStats:
-        """Give a snapshot of what it has done."""
+        """Return a snapshot of what the responder has done."""
         return ResponderStats(
             requests=self._requests,
             running=self._running,
@@ -201,7 +261,7 @@ class Responder:
         return f"<{type(self).__name__} {self._running} running, over {self._source!r}>"
 
     def _asked(self, message: list[Any]) -> None:
-        """Answer one request."""
+        """Handle one request."""
         try:
             envelope, payload = split(message)
         except ValueError as error:
@@ -218,7 +278,7 @@ class Responder:
         try:
             return payload_of(self._handler(payload))
         except (Exception, gevent.Timeout) as error:
-            # Reported, but not raised: the source would take it for its own trouble and slow down.
+            # Reported, but not raised: the source would back off after errors of its handler.
             self._errors += 1
             self._source.report(error, message)
             return error_payload(error, self._tracebacks)
