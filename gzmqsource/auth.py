@@ -163,22 +163,14 @@ class Authenticator:
         ValueError
             An address is none of these; nothing changes.
         """
-        self._allowed.update(map(_network, addresses))
+        self._allowed.update([_network(address) for address in addresses])
 
     def deny(self, *addresses: str) -> None:
-        """Refuse all peers from these addresses, including those that `allow` accepts.
+        """Refuse all peers from these *addresses*, including those that `allow` accepts.
 
-        Parameters
-        ----------
-        *addresses : str
-            As for `allow`.
-
-        Raises
-        ------
-        ValueError
-            As for `allow`.
+        Parameters and errors are those of `allow`.
         """
-        self._denied.update(map(_network, addresses))
+        self._denied.update([_network(address) for address in addresses])
 
     def configure_plain(
         self, domain: str = "*", passwords: Mapping[str, str] | Rule | None = None

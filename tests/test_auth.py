@@ -207,8 +207,10 @@ def test_a_peer_over_ipc_is_allowed_as_such(context, auth, tmp_path):
 
 def test_an_address_is_checked_when_it_is_given(auth):
     for address in ("localhost", "", "10.0.0.1/33"):
-        with pytest.raises(ValueError, match="does not appear to be"):
-            auth.allow(address)
+        for call in (auth.allow, auth.deny):
+            with pytest.raises(ValueError, match="does not appear to be"):
+                call("127.0.0.1", address)
+    assert (auth._allowed, auth._denied) == (set(), set())
 
 
 def test_the_handler_learns_who_it_is(context, auth):

@@ -91,28 +91,14 @@ class Source(BaseSource):
         ----------
         socket_type : int
             ``zmq.PULL``, ``zmq.ROUTER``, ...
-        handle : callable, optional
-            As for `Source`, and so are *spawn*, *outbox*, *overflow*, *copy*, *on_error* and *ref*.
-        bind : str or iterable of str
-            The endpoints to bind.
-        connect : str or iterable of str
-            The endpoints to connect.
+        handle, spawn, outbox, overflow, copy, on_error, ref
+            As for `Source`.
+        bind, connect : str or iterable of str
+            The endpoints to bind, and those to connect.
         subscribe : str, bytes or iterable of them
             The topics of a SUB socket; ``""`` is everything.
         context : zmq.Context, optional
             The context of the socket; ``zmq.Context.instance()`` if not passed.
-        spawn : None, int, gevent.pool.Pool or callable
-            Where the handler runs.
-        outbox : int
-            The most messages that wait for libzmq.
-        overflow : {"block", "raise", "drop_newest", "drop_oldest"}
-            What happens to a message that finds the outbox full.
-        copy : bool
-            Whether received frames are bytes.
-        on_error : callable, optional
-            Where errors are reported.
-        ref : bool
-            Whether a greenlet that waits on the source keeps the hub's loop running.
         **socket_options
             Socket options by pyzmq's names in lower case, such as ``sndhwm=10``; set before the
             socket is bound and connected.

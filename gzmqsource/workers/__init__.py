@@ -7,8 +7,9 @@ number of proxies.
 """
 
 from gzmqsource.errors import PeerLost, RemoteError, RequestTimeout
-from gzmqsource.workers.requester import Requester, RequesterStats
-from gzmqsource.workers.responder import Responder, ResponderStats
+from gzmqsource.workers._stats import RequesterStats, ResponderStats
+from gzmqsource.workers.requester import Requester
+from gzmqsource.workers.responder import Responder
 
 __all__ = [
     "PeerLost",

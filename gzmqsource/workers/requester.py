@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import gevent
 import zmq
@@ -32,40 +32,12 @@ from gzmqsource.transfer.message import AnyMessage
 from gzmqsource.workers._calls import AnyCall, Call, ForeignCall, SubmittedCall
 from gzmqsource.workers._clock import Clock
 from gzmqsource.workers._envelope import error_in, payload_of
+from gzmqsource.workers._stats import RequesterStats
 
 #: What happens to outstanding requests when a connection is lost.
 Lost = Literal["wait", "fail", "retry"]
 
 _log = logging.getLogger("gzmqsource.workers")
-
-
-class RequesterStats(NamedTuple):
-    """What a requester has done since it was made."""
-
-    requests: int
-    """Requests that were made."""
-
-    outstanding: int
-    """Requests that wait for their replies now."""
-
-    retries: int
-    """How often a request was sent again."""
-
-    timeouts: int
-    """Requests that were given up because no reply came."""
-
-    lost: int
-    """Requests that were given up because a connection was lost."""
-
-    late: int
-    """Replies to requests that were given up, or answered before."""
-
-    unknown: int
-    """Messages without an envelope, or replies to requests that this requester never made."""
-
-
-# A NamedTuple takes no such assignment in its body.
-RequesterStats.__module__ = "gzmqsource.workers"
 
 
 class Requester:
@@ -141,10 +113,8 @@ class Requester:
 
         Parameters
         ----------
-        connect : str or iterable of str
-            The endpoints to connect.
-        bind : str or iterable of str
-            The endpoints to bind.
+        connect, bind : str or iterable of str
+            The endpoints to connect, and those to bind.
         context : zmq.Context, optional
             The context of the socket; ``zmq.Context.instance()`` if not passed.
         lost : {"wait", "fail", "retry"}
@@ -425,9 +395,8 @@ class Requester:
         raise call.value
 
     def _retries_after(self, error: Exception) -> bool:
-        return isinstance(error, RequestTimeout) or (
-            isinstance(error, PeerLost) and self._lost == "retry"
-        )
+        kinds = (RequestTimeout, PeerLost) if self._lost == "retry" else RequestTimeout
+        return isinstance(error, kinds)
 
     def _answered(self, message: list[Any]) -> None:
         """Pass a reply to its request."""
@@ -446,8 +415,8 @@ class Requester:
             self._hear_out()
             for call in asked:
                 if call.frames[0] not in self._pending:
-                    continue
-                if self._lost == "retry" and call.retries and not isinstance(call, ForeignCall):
+                    pass  # it was answered meanwhile
+                elif self._lost == "retry" and call.retries and not isinstance(call, ForeignCall):
                     self._ask_again(call)
                 else:
                     error = PeerLost(f"{self!r} lost a connection before the reply")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import gevent
 import zmq
@@ -15,6 +15,7 @@ from gzmqsource._source.source import Source
 from gzmqsource.errors import SendError, SourceClosed
 from gzmqsource.transfer.message import AnyMessage
 from gzmqsource.workers._envelope import error_payload, payload_of, split
+from gzmqsource.workers._stats import ResponderStats
 
 #: Called with the frames of a request's payload; it returns or yields the frames of the reply.
 Answer: TypeAlias = "Callable[[list[Any]], AnyMessage]"
@@ -22,32 +23,6 @@ Answer: TypeAlias = "Callable[[list[Any]], AnyMessage]"
 _ENVELOPED = frozenset({zmq.ROUTER, zmq.DEALER})
 
 _log = logging.getLogger("gzmqsource.workers")
-
-
-class ResponderStats(NamedTuple):
-    """What a responder has done since it was made."""
-
-    requests: int
-    """Requests with which the handler was called."""
-
-    running: int
-    """Requests that are being handled now."""
-
-    replies: int
-    """Replies that were sent, including those that report an error."""
-
-    errors: int
-    """Requests whose handler raised."""
-
-    undelivered: int
-    """Replies that were dropped because their peer is gone or full."""
-
-    malformed: int
-    """Messages without an envelope, or without a payload."""
-
-
-# A NamedTuple takes no such assignment in its body.
-ResponderStats.__module__ = "gzmqsource.workers"
 
 
 class Responder:
@@ -127,18 +102,12 @@ class Responder:
 
         Parameters
         ----------
-        handler : callable
-            ``handler(payload)``, as for the constructor.
-        bind : str or iterable of str
-            The endpoints to bind.
-        connect : str or iterable of str
-            The endpoints to connect.
+        handler, spawn, tracebacks
+            As for the constructor.
+        bind, connect : str or iterable of str
+            The endpoints to bind, and those to connect.
         context : zmq.Context, optional
             The context of the socket; ``zmq.Context.instance()`` if not passed.
-        spawn : int, gevent.pool.Pool, callable or None
-            Where the handler runs.
-        tracebacks : bool
-            Whether a reply that reports an error also has the traceback.
         **socket_options
             As for `gzmqsource.Source.open`, whose own parameters, such as *on_error*, are also
             allowed.
