@@ -41,14 +41,14 @@ def pull(receiver, count):
 
 
 def pull_all(receiver, source):
-    """Pull until the source has nothing queued and no more comes."""
+    """Pull until the source has nothing queued, and all that it has sent is here."""
     got = []
     while True:
-        try:
-            got.append(number_of(receiver.recv(timeout=0.03)))
-        except Empty:
-            if not source.stats().outbox_depth:
-                return got
+        all_blocked()
+        if receiver.stats().received < source.stats().sent:
+            got.append(number_of(receiver.recv(timeout=10)))
+        elif source.flush(0):
+            return got
 
 
 def test_block_waits_for_room_and_drops_nothing(context, endpoint):
@@ -205,7 +205,7 @@ def test_flush_tells_when_the_source_closes_over_it(context):
         all_blocked()
         source.close()
         with pytest.raises(SourceClosed):
-            flushing.get(timeout=2)
+            flushing.get(timeout=10)
 
 
 def test_closing_tells_every_blocked_sender_and_counts_what_was_queued(context):
@@ -213,7 +213,7 @@ def test_closing_tells_every_blocked_sender_and_counts_what_was_queued(context):
         senders = [gevent.spawn(source.send, numbered(number)) for number in range(5)]
         all_blocked()
         source.close()
-        gevent.joinall(senders, timeout=2)
+        gevent.joinall(senders, timeout=10)
         assert [type(sender.exception) for sender in senders] == [type(None)] * 2 + [
             SourceClosed
         ] * 3
@@ -228,12 +228,14 @@ def test_the_age_is_that_of_the_oldest_queued_message(context):
         source.send(numbered(0))
         after = time.monotonic()
         wait_until(lambda: source.stats().oldest_queued_age >= 0.02)
+        between = time.monotonic()
         source.send(numbered(1))
+        asked = time.monotonic()
         age = source.stats().oldest_queued_age
-        assert 0.02 <= age <= time.monotonic() - before
-        assert age >= time.monotonic() - after - 0.05
+        assert asked - after <= age <= time.monotonic() - before
         source.send(numbered(2))  # drops the first
-        assert source.stats().oldest_queued_age < age
+        age = source.stats().oldest_queued_age
+        assert age <= time.monotonic() - between
         release()
         assert pull_all(receiver, source) == [1, 2]
         assert source.stats().oldest_queued_age == 0.0
@@ -285,6 +287,9 @@ class Thrower:
         self.victim, self.left, self.error, self.at_end = victim, moment, error, at_end
         self.threw = False
         self._before = None
+        #: Whether the switch that starts the victim has been seen. It ends no wait, and while it
+        #: lasts a victim of gevent before 26 is `ready`.
+        self._started = False
 
     def __enter__(self):
         self._before = greenlet.settrace(self._trace)
@@ -295,10 +300,14 @@ class Thrower:
 
     def _trace(self, event, arguments):
         origin, target = arguments
-        if self.threw or event != "switch" or self.victim.dead:
+        if self.threw or event != "switch":
             return
-        if self.victim is not (target if self.at_end else origin):
-            return
+        if not self._started:
+            self._started = self.victim is target
+        elif self.victim is (target if self.at_end else origin) and not self.victim.ready():
+            self._count()
+
+    def _count(self):
         self.left -= 1
         if self.left >= 0:
             return
@@ -308,7 +317,7 @@ class Thrower:
         gevent.get_hub().loop.run_callback(self._throw)
 
     def _throw(self):
-        if not self.victim.dead:
+        if not self.victim.ready():
             self.victim.throw(self.error)
 
 
@@ -363,7 +372,7 @@ def start_victim(function):
 
 
 def disturb(victim, moment, error, at_end=False):
-    thrower = Thrower(victim, moment + at_end, error, at_end)  # the first switch to it starts it
+    thrower = Thrower(victim, moment, error, at_end)
     victim.start()
     return thrower
 
@@ -407,7 +416,7 @@ def test_a_kill_at_any_moment_of_recv_loses_no_message(context, error):
 
             def receive():
                 while True:
-                    got.append(number_of(receiver.recv(timeout=0.2)))
+                    got.append(number_of(receiver.recv(timeout=60)))
 
             victim = start_victim(receive)
             other = start_victim(receive)
@@ -475,13 +484,13 @@ def test_a_stop_that_is_killed_at_any_moment_can_be_stopped_again_without_loss(
             for number in range(12):
                 peer.send(numbered(number))
             wait_until(lambda: len(handled) > 2)
-            victim = start_victim(lambda: unsent.extend(server.stop(2)))
+            victim = start_victim(lambda: unsent.extend(server.stop(10)))
             got = []
             reading = gevent.spawn(lambda: [got.append(number_of(message)) for message in peer])
             with disturb(victim, moment, error) as thrower:
-                victim.join(10)
+                victim.join(20)
                 assert victim.dead
-            unsent += server.stop(2)
+            unsent += server.stop(10)
             assert server.closed
             received = server.stats().received
             wait_until(lambda: len(got) + len(unsent) >= received)
