@@ -23,9 +23,10 @@ demo: .venv/installed  ## A tour of the command: a server under load, a killed c
 	$(BIN)/python examples/demo.py
 
 test: .venv/installed  ## The whole suite: native and pure, libev and libuv, patched and not
-	GEVENT_LOOP=libev-cext $(PYTEST) $(PYTEST_ARGS)
-	GEVENT_LOOP=libuv GZMQSOURCE_TRANSFER=pure $(PYTEST) -m "not once" $(PYTEST_ARGS)
-	GEVENT_LOOP=libev-cext GZMQSOURCE_TEST_PATCHED=1 $(PYTEST) -m "not once and not processes" $(PYTEST_ARGS)
+	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle" $(PYTEST_ARGS)
+	GEVENT_LOOP=libuv GZMQSOURCE_TRANSFER=pure $(PYTEST) -m "not idle and not once" $(PYTEST_ARGS)
+	GEVENT_LOOP=libev-cext GZMQSOURCE_TEST_PATCHED=1 $(PYTEST) -m "not idle and not once and not processes" $(PYTEST_ARGS)
+	GEVENT_LOOP=libev-cext $(PYTEST) -m idle $(PYTEST_ARGS)
 
 faults: .venv/installed  ## The faults of zmq.green, over it and over the drop-in, into docs/
 	$(BIN)/python tests/green/faults.py

@@ -1,10 +1,14 @@
 """Making sources and processes for tests, and closing them."""
 
 import contextlib
+import fcntl
 import itertools
+import pathlib
 import sys
+import termios
 import uuid
 
+import gevent
 import zmq
 from gevent import socket, subprocess
 from gevent.monkey import get_original
@@ -55,6 +59,32 @@ def python_process(program, *arguments, **options):
 def line_of(process):
     """Read a line that a process prints."""
     return process.stdout.readline().strip()
+
+
+def until_at_rest(process, looks: int = 20) -> None:
+    """Wait until each thread of a process sleeps, and goes on to do so.
+
+    One that could run, on a machine that has no time for it, does not sleep.
+    """
+    quiet = 0
+    while quiet < looks:
+        quiet = quiet + 1 if _states(process.pid) == {"S"} else 0
+        gevent.sleep(0.002)
+
+
+def _states(pid):
+    states = set()
+    for path in pathlib.Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(FileNotFoundError):  # a thread that has ended since
+            states.add(path.read_text().rpartition(")")[2].split()[0])
+    return states
+
+
+def bytes_in(pipe) -> int:
+    """Return how many bytes were written to a pipe and not read yet."""
+    buffer = bytearray(4)
+    fcntl.ioctl(pipe, termios.FIONREAD, buffer)
+    return int.from_bytes(buffer, sys.byteorder)
 
 
 def pair_of(context, endpoint, receiving=zmq.PULL, sending=zmq.PUSH, **options):

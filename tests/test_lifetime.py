@@ -21,7 +21,7 @@ from gzmqsource.testing import all_blocked, wait_until
 
 _start_thread = get_original("_thread", "start_new_thread")
 
-PROMPT = 2
+PROMPT = 10
 
 
 def in_thread(function, *arguments):
@@ -48,7 +48,7 @@ def own_context():
         context.destroy(0)
         raise
     # A thread that ends it may be about to.
-    wait_until(lambda: context.closed, 5)
+    wait_until(lambda: context.closed)
 
 
 # Dropped unclosed

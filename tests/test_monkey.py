@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.limit(90)]
 
 
 def run(program):
@@ -15,7 +15,7 @@ def run(program):
         [sys.executable, "-W", "error::RuntimeWarning", "-c", textwrap.dedent(program)],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -175,7 +175,7 @@ def test_a_script_runs_patched_with_its_arguments(tmp_path, options):
         + "print(*sys.argv[1:], __name__, is_module_patched('threading'))\nexchange()\n"
     )
     command = [sys.executable, "-m", "gzmqsource.monkey", *options, str(script), "--flag", "value"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     wanted = ["--flag", "value", "__main__", str(not options), "cooperative"]
     assert done.stdout.split() == wanted
@@ -188,7 +188,7 @@ def test_the_legacy_example_is_the_same_plain_and_patched(patched):
         [sys.executable, *prefix, "examples/legacy.py"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stderr

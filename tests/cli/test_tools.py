@@ -5,7 +5,7 @@ import os
 import pytest
 from command_under_test import run
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
 
 
 def test_a_benchmark_gives_ratios_and_a_picture(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import zmq
 from gevent.event import AsyncResult
 from gevent.monkey import get_original
-from helpers import endpoint_of, line_of, python_process
+from helpers import endpoint_of, free_ports, line_of, python_process
 
 from gzmqsource import InvalidThreadUseError, Source, SourceBroken, SourceClosed
 from gzmqsource.testing import all_blocked, wait_until
@@ -42,12 +42,12 @@ def ignore(server, message):
     pass
 
 
-def answering_the_third(seen):
-    """Make what collects the messages, and answers the third of them."""
+def answering_from_the_third(seen):
+    """Make what collects the messages, and answers the third of them and those behind it."""
 
     def handle(server, message):
         seen.append(message)
-        if len(seen) == 3:
+        if len(seen) >= 3:
             server.send(message)
 
     return handle
@@ -96,25 +96,28 @@ def test_each_greenlet_gets_its_own_reply_in_any_order(context):
 @pytest.mark.limit(60)
 @pytest.mark.once
 def test_10000_requests_at_once_with_random_delays_and_drops(context):
-    chance = random.Random(1)
+    chance, count = random.Random(1), 10_000
+    dropped = set(chance.sample(range(count), count // 10))
 
     def answer(server, message):
-        if chance.random() >= 0.1:
+        if int(message[-1]) not in dropped:
             gevent.spawn_later(0.001 + chance.random() / 2, server.send, message)
 
     with (
         server_of(context, answer) as server,
         requester_of(server, context) as requester,
     ):
-        results = [requester.submit(b"%d" % n, timeout=4) for n in range(10_000)]
-        gevent.joinall(results, timeout=30)
-        answered = [n for n, result in enumerate(results) if result.successful()]
-        assert all(results[n].value == [b"%d" % n] for n in answered)
-        given_up = [result for result in results if not result.successful()]
-        assert all(isinstance(result.exception, RequestTimeout) for result in given_up)
-        assert 700 < len(given_up) < 1300
+        results = [
+            requester.submit(b"%d" % n, timeout=1 if n in dropped else None) for n in range(count)
+        ]
+        gevent.joinall(results)
+        for n, result in enumerate(results):
+            if n in dropped:
+                assert isinstance(result.exception, RequestTimeout)
+            else:
+                assert result.value == [b"%d" % n]
         stats = requester.stats()
-        assert (stats.outstanding, stats.timeouts) == (0, len(given_up))
+        assert (stats.outstanding, stats.timeouts) == (0, len(dropped))
         assert stats.unknown == stats.late == 0
 
 
@@ -158,12 +161,12 @@ def test_a_full_outbox_ends_in_the_timeout_too(context):
 def test_a_retry_gets_the_reply(context):
     seen = []
     with (
-        server_of(context, answering_the_third(seen)) as server,
+        server_of(context, answering_from_the_third(seen)) as server,
         requester_of(server, context) as requester,
     ):
-        assert requester.request(b"x", timeout=0.05, retries=5) == [b"x"]
+        assert requester.request(b"x", timeout=0.05, retries=1000) == [b"x"]
         assert seen[0] == seen[1] == seen[2]
-        assert requester.stats().retries == 2
+        assert requester.stats().retries >= 2  # more if the first answer has taken its time
 
 
 def test_late_and_duplicate_and_unknown_replies_are_counted_and_dropped(context, caplog):
@@ -249,15 +252,16 @@ def test_native_threads_and_other_hubs_ask_through_it(context):
 def test_a_native_thread_has_timeouts_and_retries(context):
     seen = []
     with (
-        server_of(context, answering_the_third(seen)) as server,
+        server_of(context, answering_from_the_third(seen)) as server,
         requester_of(server, context) as requester,
+        requester_of("tcp://127.0.0.1:1", context) as lonely,
     ):
         outcomes = []
 
         def ask():
-            outcomes.append(requester.request(b"x", timeout=0.05, retries=5))
+            outcomes.append(requester.request(b"x", timeout=0.05, retries=1000))
             try:
-                requester.request(b"y", timeout=0.05)
+                lonely.request(b"y", timeout=0.05)
             except RequestTimeout as error:
                 outcomes.append(error)
 
@@ -265,7 +269,8 @@ def test_a_native_thread_has_timeouts_and_retries(context):
         wait_until(lambda: len(outcomes) == 2)
         assert outcomes[0] == [b"x"]
         assert isinstance(outcomes[1], RequestTimeout)
-        assert requester.stats()[:4] == (2, 0, 2, 1)
+        assert requester.stats().retries >= 2
+        assert lonely.stats()[:4] == (1, 0, 0, 1)
 
 
 def test_a_native_thread_never_touches_the_socket(context, monkeypatch):
@@ -354,8 +359,9 @@ def test_a_lost_peer_fails_its_requests(context):
 
 
 def test_a_lost_peer_makes_requests_ask_again(context):
-    with python_process(SERVER, "tcp://127.0.0.1:*", 0) as server:
-        endpoint = line_of(server)
+    endpoint = f"tcp://127.0.0.1:{free_ports(1)[0]}"
+    with python_process(SERVER, endpoint, 0) as server:
+        assert line_of(server) == endpoint
         with requester_of(endpoint, context, lost="retry") as requester:
             result = requester.submit(b"x", retries=1)
             hopeless = requester.submit(b"y")
