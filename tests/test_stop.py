@@ -64,7 +64,7 @@ def test_a_handler_over_the_deadline_is_killed(context):
         begun = time.monotonic()
         with gevent.Timeout(20):
             assert server.stop(0.1) == []
-        assert 0.09 < time.monotonic() - begun
+        assert time.monotonic() - begun > 0.09
         all_blocked()
         assert len(ended) == 4
         assert server.stats().dropped == {"killed": 4}

@@ -190,7 +190,7 @@ def test_rcvtimeo_ends_a_recv(pair):
         started = time.monotonic()
         with pytest.raises(zmq.Again):
             receiver.recv()
-        assert 0.04 < time.monotonic() - started
+        assert time.monotonic() - started > 0.04
 
 
 @fault("SNDTIMEO holds")
