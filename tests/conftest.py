@@ -85,6 +85,18 @@ def context(request):
         context.term()
 
 
+@pytest.fixture
+def told(monkeypatch):
+    """What the hub is asked to handle: context, error."""
+    told = []
+    monkeypatch.setattr(
+        gevent.get_hub(),
+        "handle_error",
+        lambda context, _, value, __: told.append((context, value)),
+    )
+    return told
+
+
 @pytest.fixture(params=["inproc", "ipc", "tcp"])
 def transport(request):
     return request.param

@@ -14,7 +14,9 @@ from gevent import socket, subprocess
 from gevent.monkey import get_original
 
 from gzmqsource import Source
+from gzmqsource.testing import wait_until
 
+_start_thread = get_original("_thread", "start_new_thread")
 _select = get_original("select", "select")
 _sleep = get_original("time", "sleep")
 
@@ -102,6 +104,20 @@ def closing(*sources):
     finally:
         for source in sources:
             source.close()
+
+
+def in_thread(function, *arguments):
+    """Return what *function* returned or raised, called in a native thread without a hub."""
+    result = []
+
+    def run():
+        try:
+            result.append(function(*arguments))
+        except BaseException as error:
+            result.append(error)
+
+    _start_thread(run, ())
+    return wait_until(lambda: result)[0]
 
 
 def unique_inproc() -> str:
