@@ -134,7 +134,7 @@ class Service:
     def count(self, limit):
         return iter(range(limit))
 
-server = zerorpc.Server(Service(), heartbeat=1)
+server = zerorpc.Server(Service(), heartbeat=2)
 server.bind("tcp://127.0.0.1:0")
 endpoint = server._events._socket.getsockopt(zmq.LAST_ENDPOINT).decode()
 print(zmq.Socket.__module__, endpoint, flush=True)
@@ -145,10 +145,10 @@ RPC_CLIENT = """
 import sys
 import gevent, zerorpc
 
-client = zerorpc.Client(sys.argv[1], heartbeat=1, timeout=30)
+client = zerorpc.Client(sys.argv[1], heartbeat=2, timeout=30)
 calls = [gevent.spawn(client.add, number, number) for number in range(200)]
 assert [call.get() for call in calls] == [2 * number for number in range(200)]
-slow = gevent.spawn(client.slow, 3.5)
+slow = gevent.spawn(client.slow, 5)
 assert list(client.count(2000)) == list(range(2000))
 try:
     client.fail()
