@@ -82,6 +82,15 @@ def _states(pid):
     return states
 
 
+def until_nothing_moves(source) -> None:
+    """Wait until a source with a full peer, most likely, tries no more to send to it."""
+    quiet, before = 0, None
+    while quiet < 20:
+        gevent.sleep(0.005)
+        sent = source.stats().sent
+        quiet, before = quiet + 1 if sent == before else 0, sent
+
+
 def bytes_in(pipe) -> int:
     """Return how many bytes were written to a pipe and not read yet."""
     buffer = bytearray(4)

@@ -6,7 +6,7 @@ import time
 
 import gevent.queue
 import zmq
-from helpers import closing, endpoint_of, line_of, python_process
+from helpers import closing, endpoint_of, line_of, python_process, until_nothing_moves
 
 from gzmqsource import SendError, Source
 from gzmqsource.monitor import Monitor
@@ -92,6 +92,7 @@ def test_a_full_peer_that_goes_is_reported_with_each_message(context):
             while router.stats().outbox_depth < 500:
                 router.send([b"deaf", b"%d" % number, b"x" * 1000])
                 number += 1
+            until_nothing_moves(router)
         # The process was killed: only the retry of each queued message tells it.
         wait_until(lambda: router.stats().outbox_depth == 0)
         stats = router.stats()

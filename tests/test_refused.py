@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 import zmq
-from helpers import closing, endpoint_of
+from helpers import closing, endpoint_of, until_nothing_moves
 
 from gzmqsource import SendError, Source
 
@@ -69,6 +69,7 @@ def gone_with_messages_queued(context, **options):
         while router.stats().outbox_depth < 100:
             router.send([b"peer", b"%d" % number, b"x" * 10_000])
             number += 1
+        until_nothing_moves(router)
         peer.close()
         yield router, number
 
