@@ -62,9 +62,10 @@ demo: .venv/demo  ## A tour of the command: a server under load, a killed client
 	$(BIN)/python examples/demo.py
 
 test: $(FULL)  ## The whole suite: native and pure, libev and libuv, patched and not
-	GEVENT_LOOP=libev-cext $(PYTEST) $(PYTEST_ARGS)
-	GEVENT_LOOP=libuv GZMQSOURCE_TRANSFER=pure $(PYTEST) -m "not once" $(PYTEST_ARGS)
-	GEVENT_LOOP=libev-cext GZMQSOURCE_TEST_PATCHED=1 $(PYTEST) -m "not once and not processes" $(PYTEST_ARGS)
+	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle" $(PYTEST_ARGS)
+	GEVENT_LOOP=libuv GZMQSOURCE_TRANSFER=pure $(PYTEST) -m "not idle and not once" $(PYTEST_ARGS)
+	GEVENT_LOOP=libev-cext GZMQSOURCE_TEST_PATCHED=1 $(PYTEST) -m "not idle and not once and not processes" $(PYTEST_ARGS)
+	GEVENT_LOOP=libev-cext $(PYTEST) -m idle $(PYTEST_ARGS)
 
 one: $(LIGHT)  ## Some tests, in one pass and a small environment: make one TEST=tests/test_edge.py
 	$(PYTEST) $(TEST) $(PYTEST_ARGS)

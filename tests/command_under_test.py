@@ -9,5 +9,5 @@ COMMAND = (sys.executable, "-m", "gzmqsource.cli")
 
 def run(*arguments, **options):
     """Run a verb to its end."""
-    options = {"capture_output": True, "timeout": 20, "check": False, **options}
+    options = {"capture_output": True, "timeout": 60, "check": False, **options}
     return subprocess.run([*COMMAND, *map(str, arguments)], **options)

@@ -19,6 +19,9 @@ from gevent.monkey import get_original
 
 LIMIT = 30
 
+#: Whether a test has failed.
+FAILED = pytest.StashKey()
+
 _start_thread = get_original("_thread", "start_new_thread")
 _sleep = get_original("time", "sleep")
 
@@ -64,11 +67,34 @@ def pytest_runtest_protocol(item):
         limit.running = None
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
 @pytest.fixture
-def context():
+def context(request):
+    """A context, in whose end no socket is open; that of a test that failed is destroyed."""
     context = zmq.Context()
     yield context
-    context.term()
+    if request.node.stash[FAILED]:
+        context.destroy(0)  # to wait for what it has left open would end the whole run
+    else:
+        context.term()
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What the hub is asked to handle: context, error."""
+    told = []
+    monkeypatch.setattr(
+        gevent.get_hub(),
+        "handle_error",
+        lambda context, _, value, __: told.append((context, value)),
+    )
+    return told
 
 
 @pytest.fixture(params=["inproc", "ipc", "tcp"])

@@ -1,35 +1,21 @@
 """`Authenticator`: who gets in by PLAIN, by CURVE and by address, and who does not."""
 
-import contextlib
-import gc
 import itertools
-import json
 import logging
 import os
 
 import gevent
-import psutil
 import pytest
 import zmq
 import zmq.auth
-from gevent import socket
+from authentication import CURVE, IMPATIENT, PLAIN, client_of, curve, gets_in, plain, server_of
 from gevent.event import Event
-from gevent.pool import Pool
-from gevent.queue import Empty
-from helpers import endpoint_of, line_of, python_process
+from helpers import endpoint_of
 
 from gzmqsource import Source
 from gzmqsource.auth import Authenticator, AuthStats
 from gzmqsource.monitor import Monitor
 from gzmqsource.testing import wait_until
-
-SERVER_KEYS = zmq.curve_keypair()
-PLAIN = {"plain_server": True, "zap_domain": b"site"}
-CURVE = {"curve_server": True, "curve_secretkey": SERVER_KEYS[1], "zap_domain": b"site"}
-
-#: The greeting of ZMTP 3.0 for the PLAIN mechanism, and a HELLO as https://rfc.zeromq.org/spec/24.
-GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"PLAIN".ljust(20, b"\0") + bytes(32)
-HELLO = b"\x04\x11\x05HELLO\x04user\x05wrong"
 
 
 @pytest.fixture
@@ -41,54 +27,6 @@ def errors():
 def auth(context, errors):
     with Authenticator(context, on_error=lambda *error: errors.append(error)) as auth:
         yield auth
-
-
-@contextlib.contextmanager
-def server_of(context, **options):
-    source = Source.open(
-        zmq.PULL, bind="tcp://127.0.0.1:*", context=context, handshake_ivl=300, **options
-    )
-    try:
-        yield source
-    finally:
-        source.close()
-
-
-def curve(keys):
-    return {
-        "curve_serverkey": SERVER_KEYS[0],
-        "curve_publickey": keys[0],
-        "curve_secretkey": keys[1],
-    }
-
-
-def plain(username, password):
-    return {"plain_username": username, "plain_password": password}
-
-
-def gets_in(context, server, **options):
-    """Whether a client with these options gets in at its first try."""
-    client = Source.open(zmq.PUSH, context=context, linger=0, **options)
-    with Monitor(client) as monitor:
-        client.socket.connect(endpoint_of(server))
-        for event in monitor:
-            if event.name == "handshake_succeeded" or event.name.startswith("handshake_failed"):
-                break
-            assert event.name != "disconnected"
-    client.close()
-    return event.name == "handshake_succeeded"
-
-
-def knock(server, *chunks):
-    """Send bytes as a peer of another kind, and wait until it is shown the door."""
-    host, port = endpoint_of(server).removeprefix("tcp://").split(":")
-    peer = socket.create_connection((host, int(port)))
-    with peer, contextlib.suppress(ConnectionError):
-        for chunk in chunks:
-            peer.sendall(chunk)
-            peer.recv(1000)
-        while peer.recv(1000):
-            pass
 
 
 def test_plain_lets_in_who_knows_the_password(context, auth):
@@ -266,7 +204,7 @@ def test_a_rule_that_raises_puts_the_peer_off_until_it_works_again(context, auth
         return True
 
     auth.configure_plain(passwords=rule)
-    with server_of(context, **PLAIN) as server:
+    with server_of(context, **PLAIN, **IMPATIENT) as server:
         client = Source.open(
             zmq.PUSH,
             connect=endpoint_of(server),
@@ -282,7 +220,9 @@ def test_a_rule_that_raises_puts_the_peer_off_until_it_works_again(context, auth
         (ZeroDivisionError, None),
         (gevent.Timeout, None),
     ]
-    assert auth.stats() == AuthStats(accepted=1, refused=0, postponed=2, malformed=0)
+    stats = auth.stats()
+    assert (stats.refused, stats.postponed, stats.malformed) == (0, 2, 0)
+    assert stats.accepted >= 1  # a second time if it has missed the first
 
 
 def test_too_many_rules_at_a_time_put_the_next_peer_off(context, monkeypatch):
@@ -292,11 +232,11 @@ def test_too_many_rules_at_a_time_put_the_next_peer_off(context, monkeypatch):
         auth.configure_plain(passwords=lambda *_: go_on.wait())
         first = gevent.spawn(gets_in, context, server, **plain(b"user", b"x"))
         wait_until(lambda: not auth._pool.free_count())
-        second = gevent.spawn(gets_in, context, server, **plain(b"user", b"x"))
-        wait_until(lambda: auth.stats().postponed)
+        with client_of(context, server):
+            wait_until(lambda: auth.stats().postponed)
         go_on.set()
         assert first.get(timeout=10)
-        assert not second.get(timeout=10)
+        assert auth.stats() == AuthStats(accepted=1, refused=0, postponed=1, malformed=0)
 
 
 def test_no_password_is_logged(context, auth, errors, caplog):
@@ -306,157 +246,12 @@ def test_no_password_is_logged(context, auth, errors, caplog):
         assert gets_in(context, server, **plain(b"user", b"rightword"))
         assert not gets_in(context, server, **plain(b"user", b"wrongword"))
         auth.configure_plain(passwords=lambda *_: 1 / 0)
-        assert not gets_in(context, server, **plain(b"user", b"otherword"))
+        with client_of(context, server, b"otherword"):
+            wait_until(lambda: errors)
     assert "PLAIN from '127.0.0.1' for domain 'site'" in caplog.text
     assert errors
     for text in (caplog.text, repr(errors), repr(auth)):
         assert "word" not in text
-
-
-#: Plain clients, 25 at a time: each tries in each of the ways, and is told whether it got in.
-CLIENTS = """
-import json, sys, zmq
-
-curved, plained, server_key, *revoked, times = json.loads(sys.argv[1])
-context = zmq.Context()
-
-
-def knock(endpoint, **options):
-    client = context.socket(zmq.PUSH)
-    client.linger = 0
-    for name, value in options.items():
-        setattr(client, name, value)
-    monitor = client.get_monitor_socket()
-    client.connect(endpoint)
-    return client, monitor
-
-
-def curve(keys):
-    public, secret = keys
-    return dict(
-        curve_serverkey=server_key.encode(), curve_publickey=public, curve_secretkey=secret
-    )
-
-
-def came_in(monitor):
-    while True:
-        event = int.from_bytes(monitor.recv_multipart()[0][:2], "little")
-        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            return True
-        if zmq.Event(event).name.startswith("HANDSHAKE_FAILED"):
-            return False
-
-
-came = 0
-for _ in range(0, times, 25):
-    for endpoint, options in (
-        (curved, lambda: curve(zmq.curve_keypair())),
-        (curved, lambda: curve([key.encode() for key in revoked])),
-        (plained, lambda: dict(plain_username=b"user", plain_password=b"wrong")),
-        (plained, dict),
-    ):
-        clients = [knock(endpoint, **options()) for _ in range(25)]
-        for client, monitor in clients:
-            came += came_in(monitor)
-        for client, monitor in clients:
-            client.disable_monitor()
-            monitor.close()
-            client.close()
-print(came)
-"""
-
-
-@pytest.mark.limit(120)
-@pytest.mark.once
-def test_1000_that_have_no_business_here_stay_out_and_leave_nothing(context, auth, tmp_path):
-    _, revoked_file = zmq.auth.create_certificates(tmp_path, "revoked")
-    _, right_file = zmq.auth.create_certificates(tmp_path, "right")
-    revoked, right = map(zmq.auth.load_certificate, (revoked_file, right_file))
-    auth.configure_curve(location=tmp_path)
-    auth.configure_plain(passwords={"user": "secret"})
-    os.unlink(tmp_path / "revoked.key")
-    auth.reload()
-    process = psutil.Process()
-
-    with server_of(context, **CURVE) as curved, server_of(context, **PLAIN) as plained:
-        ends = [endpoint_of(curved), endpoint_of(plained)]
-        keys = [key.decode() for key in (SERVER_KEYS[0], *revoked)]
-
-        def knock_in_every_way(_):
-            knock(curved, os.urandom(100))
-            knock(plained, GREETING, HELLO)
-            knock(plained, GREETING, b"\x04\x09\x05HELLO\xff\x04us")
-            knock(plained, GREETING[:20])
-
-        def try_all(times):
-            with python_process(CLIENTS, json.dumps([*ends, *keys, times])) as clients:
-                Pool(25).map(knock_in_every_way, range(times))
-                assert line_of(clients) == "0"
-
-        try_all(25)
-        gc.collect()
-        fds, memory = process.num_fds(), process.memory_info().rss
-        try_all(125)
-        gc.collect()
-        wait_until(lambda: process.num_fds() <= fds)
-        assert process.memory_info().rss - memory < 2 << 20
-        assert gets_in(context, curved, **curve(right))
-        assert gets_in(context, plained, **plain(b"user", b"secret"))
-        for server in (curved, plained):
-            with pytest.raises(Empty):
-                server.recv(block=False)
-    assert auth.stats().accepted == 2
-
-
-def test_what_is_no_request_is_counted_and_logged_once(context, auth, caplog):
-    prober = Source.open(zmq.DEALER, connect="inproc://zeromq.zap.01", context=context)
-    request = [b"", b"1.0", b"1", b"site", b"127.0.0.1", b"", b"PLAIN", b"user", b"secret"]
-    auth.configure_plain(passwords={"user": "secret"})
-    malformed = [
-        [b""],
-        [b"x"],
-        request[1:],
-        request[:6],
-        [b"", b"2.0", *request[2:]],
-        [b"x"] * 10_000,
-    ]
-    for message in malformed:
-        prober.send(message)
-    for message in (
-        request[:-1],
-        [*request, b"more"],
-        [*request[:-2], b"\xff", b"\xff"],
-        [*request[:4], b"\xff\xff", *request[5:]],
-        [*request[:6], b"CURVE", b"short"],
-        [*request[:6], b"\xff\xff"],
-    ):
-        prober.send(message)
-        assert prober.recv(timeout=10)[:4] in (
-            [b"", b"1.0", b"1", b"400"],
-            [b"", b"1.0", b"1", b"200"],
-        )
-    prober.send(request)
-    assert prober.recv(timeout=10) == [b"", b"1.0", b"1", b"200", b"OK", b"user", b""]
-    prober.close()
-    assert auth.stats().malformed == len(malformed)
-    assert caplog.text.count("malformed ZAP request") == 1
-
-
-@pytest.mark.once
-def test_a_flood_of_wrong_passwords_keeps_nobody_out(context, auth):
-    auth.configure_plain(passwords={"user": "secret"})
-    flooding = True
-    with server_of(context, **PLAIN) as server:
-
-        def flood():
-            while flooding:
-                knock(server, GREETING, HELLO)
-
-        floods = [gevent.spawn(flood) for _ in range(10)]
-        wait_until(lambda: auth.stats().refused > 100)
-        assert gets_in(context, server, **plain(b"user", b"secret"))
-        flooding = False
-        gevent.joinall(floods, raise_error=True, timeout=10)
 
 
 def test_a_context_has_one_authenticator(context, auth):
@@ -474,18 +269,21 @@ def test_a_context_has_one_authenticator(context, auth):
 
 
 def test_its_stop_ends_a_rule_that_hangs(context, auth):
-    hanging = Event()
+    hanging, ended = Event(), Event()
 
     def rule(*_):
         hanging.set()
-        Event().wait()
+        try:
+            Event().wait()
+        finally:
+            ended.set()
 
     auth.configure_plain(passwords=rule)
-    with server_of(context, **PLAIN) as server:
-        knocking = gevent.spawn(gets_in, context, server, **plain(b"user", b"x"))
-        hanging.wait(10)
+    with server_of(context, **PLAIN) as server, client_of(context, server):
+        assert hanging.wait(10)
         auth.stop(0.01)
-        assert not knocking.get(timeout=10)
+        assert ended.wait(10)
+    assert auth.stats().accepted == 0
 
 
 @pytest.mark.parametrize("configure", ["configure_plain", "configure_curve"])

@@ -20,7 +20,7 @@ from gzmqsource.testing import all_blocked, wait_until
 
 _select = get_original("select", "select")
 
-PROMPT = 2
+PROMPT = 10
 
 
 def has_edge(raw, timeout=0):

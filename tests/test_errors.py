@@ -1,16 +1,14 @@
 """Errors: who is told, and what goes on."""
 
-import contextlib
 import io
-import itertools
-import time
 
 import gevent
 import pytest
 import zmq
+from handlers import INPROC, fed
 from helpers import closing, endpoint_of
 
-from gzmqsource import SendError, Source
+from gzmqsource import Source
 from gzmqsource._source.flusher import OutboxFlusher
 from gzmqsource.testing import all_blocked, wait_until
 
@@ -20,6 +18,7 @@ SPAWNS = {
     "gevent.spawn": lambda: gevent.spawn,
     "gevent.spawn_raw": lambda: gevent.spawn_raw,
 }
+
 spawns = pytest.mark.parametrize("make_spawn", SPAWNS.values(), ids=list(SPAWNS))
 
 
@@ -87,34 +86,6 @@ def test_an_error_in_on_error_goes_to_the_hub(context, monkeypatch):
         wait_until(lambda: told == [LookupError])
 
 
-def test_errors_in_a_row_back_off_and_a_success_ends_that(context):
-    times = []
-
-    class Server(Source):
-        min_delay, max_delay = 0.02, 0.08
-
-        def handle(self, message):
-            times.append(time.monotonic())
-            if message == [b"bad"]:
-                raise ValueError
-
-    server = Server.open(
-        zmq.PULL, bind="inproc://a", context=context, on_error=lambda error, message: None
-    )
-    client = Source.open(zmq.PUSH, connect="inproc://a", context=context)
-    with closing(server, client):
-        for text in [b"bad"] * 6 + [b"good", b"bad", b"good"]:
-            client.send(text)
-        server.start()
-        wait_until(lambda: len(times) == 9)
-    pauses = [after - before for before, after in itertools.pairwise(times)]
-    # libuv counts in milliseconds, from the beginning of its loop's turn.
-    least = [0, 0.018, 0.038, 0.078, 0.078, 0.078, 0, 0]
-    most = [0.018, 1, 1, 1, 1, 1, 0.018, 0.018]
-    for low, pause, high in zip(least, pauses, most, strict=True):
-        assert low <= pause < high
-
-
 def test_a_handler_that_exits_is_silent_and_the_source_goes_on(context, monkeypatch):
     told = []
     monkeypatch.setattr(gevent.get_hub(), "handle_error", lambda *what: told.append(what))
@@ -135,58 +106,6 @@ def test_a_handler_that_exits_is_silent_and_the_source_goes_on(context, monkeypa
     assert told == []
 
 
-def test_a_message_that_libzmq_refuses_is_raised_at_the_call(context):
-    router = Source.open(zmq.ROUTER, bind="inproc://a", context=context, router_mandatory=1)
-    pull = Source.open(zmq.PULL, bind="inproc://b", context=context)
-    request = Source.open(zmq.REQ, connect="inproc://c", context=context)
-    with closing(router, pull, request):
-        with pytest.raises(SendError) as raised:
-            router.send([b"nobody", b"message"])
-        assert raised.value.errno == zmq.EHOSTUNREACH
-        assert raised.value.message == [b"nobody", b"message"]
-        with pytest.raises(SendError) as raised:
-            pull.send(b"message")
-        assert raised.value.errno == zmq.ENOTSUP
-
-
-def test_a_second_request_before_the_reply_is_refused(context):
-    server = Source.open(zmq.REP, bind="inproc://a", context=context)
-    client = Source.open(zmq.REQ, connect="inproc://a", context=context)
-    with closing(server, client):
-        client.send(b"first")
-        with pytest.raises(SendError) as raised:
-            client.send(b"second")
-        assert raised.value.errno == zmq.EFSM
-        assert server.recv(timeout=5) == [b"first"]
-        server.send(b"reply")
-        assert client.recv(timeout=5) == [b"reply"]
-
-
-# What a raising handler may raise
-
-
-@pytest.fixture
-def told(monkeypatch):
-    """What the hub is asked to handle: context, error."""
-    told = []
-    monkeypatch.setattr(
-        gevent.get_hub(),
-        "handle_error",
-        lambda context, _, value, __: told.append((context, value)),
-    )
-    return told
-
-
-@contextlib.contextmanager
-def fed(context, handle, kind=Source, **options):
-    """A started source with a handler, and a source that sends to it."""
-    server = kind.open(zmq.PULL, handle, bind="inproc://fed", context=context, **options)
-    client = Source.open(zmq.PUSH, connect="inproc://fed", context=context)
-    with closing(server, client):
-        server.start()
-        yield server, client
-
-
 @spawns
 def test_a_handler_that_ends_its_greenlet_is_silent_and_does_not_end_the_source(
     context, told, make_spawn
@@ -197,7 +116,7 @@ def test_a_handler_that_ends_its_greenlet_is_silent_and_does_not_end_the_source(
         handled.append(message)
         raise gevent.GreenletExit
 
-    with fed(context, handle, spawn=make_spawn()) as (server, client):
+    with fed(context, handle, INPROC, spawn=make_spawn()) as (server, client):
         for _ in range(5):
             client.send(b"1")
             all_blocked()
@@ -218,13 +137,15 @@ def test_an_exit_in_a_handler_reaches_the_main_greenlet_and_the_source_goes_on(
         if message == [b"exit"]:
             raise kind("from the handler")
 
-    with fed(context, handle, spawn=make_spawn(), on_error=lambda *what: errors.append(what)) as (
+    with fed(
+        context, handle, INPROC, spawn=make_spawn(), on_error=lambda *what: errors.append(what)
+    ) as (
         _,
         client,
     ):
         client.send(b"exit")
         with pytest.raises(kind, match="from the handler"):
-            wait_until(lambda: False, 2)
+            wait_until(lambda: False)
         client.send(b"next")
         wait_until(lambda: handled == [[b"exit"], [b"next"]])
     assert errors == []
@@ -234,10 +155,10 @@ def test_an_exit_in_on_error_reaches_the_main_greenlet(context):
     def on_error(*_):
         raise SystemExit("from on_error")
 
-    with fed(context, lambda _: 1 / 0, on_error=on_error) as (server, client):
+    with fed(context, lambda _: 1 / 0, INPROC, on_error=on_error) as (server, client):
         client.send(b"1")
         with pytest.raises(SystemExit, match="from on_error"):
-            wait_until(lambda: False, 2)
+            wait_until(lambda: False)
         assert server.started
 
 
@@ -249,7 +170,9 @@ def test_a_timeout_that_a_handler_does_not_catch_is_its_error(context, told, mak
         with gevent.Timeout(0.001):
             gevent.sleep(5)
 
-    with fed(context, handle, spawn=make_spawn(), on_error=lambda *what: errors.append(what)) as (
+    with fed(
+        context, handle, INPROC, spawn=make_spawn(), on_error=lambda *what: errors.append(what)
+    ) as (
         _,
         client,
     ):
@@ -266,7 +189,9 @@ def test_on_error_gets_the_error_with_its_traceback_and_its_message(context, mak
     def handle(message):
         raise ValueError(*message)
 
-    with fed(context, handle, spawn=make_spawn(), on_error=lambda *what: errors.append(what)) as (
+    with fed(
+        context, handle, INPROC, spawn=make_spawn(), on_error=lambda *what: errors.append(what)
+    ) as (
         server,
         client,
     ):
@@ -283,7 +208,7 @@ def test_on_error_gets_the_error_with_its_traceback_and_its_message(context, mak
 
 @spawns
 def test_the_hub_is_told_which_source_it_was(context, told, make_spawn):
-    with fed(context, lambda _: 1 / 0, spawn=make_spawn()) as (server, client):
+    with fed(context, lambda _: 1 / 0, INPROC, spawn=make_spawn()) as (server, client):
         client.send(b"1")
         ((where, error),) = wait_until(lambda: told)
         assert where is server or "Source PULL" in repr(where)
@@ -293,193 +218,22 @@ def test_the_hub_is_told_which_source_it_was(context, told, make_spawn):
 def test_without_on_error_the_traceback_is_printed(context, monkeypatch):
     printed = io.StringIO()
     monkeypatch.setattr(gevent.get_hub(), "exception_stream", printed)
-    with fed(context, lambda _: 1 / 0) as (_, client):
+    with fed(context, lambda _: 1 / 0, INPROC) as (_, client):
         client.send(b"1")
         wait_until(lambda: "ZeroDivisionError: division by zero" in printed.getvalue())
     assert "Traceback" in printed.getvalue()
 
 
 def test_on_error_may_close_the_source(context):
-    with fed(context, lambda _: 1 / 0, on_error=lambda *_: server.close()) as (server, client):
+    with fed(context, lambda _: 1 / 0, INPROC, on_error=lambda *_: server.close()) as (
+        server,
+        client,
+    ):
         for _ in range(3):
             client.send(b"1")
         wait_until(lambda: server.closed)
         all_blocked()
         assert server.stats().errors == 1
-
-
-# Backing off
-
-
-class Hasty(Source):
-    min_delay, max_delay = 0.02, 0.08
-
-
-@pytest.mark.parametrize("spawn", [1, 3])
-def test_errors_in_a_pool_back_off_too(context, spawn):
-    times = []
-
-    def handle(_message):
-        times.append(time.monotonic())
-        raise ValueError
-
-    with fed(context, handle, Hasty, spawn=spawn, on_error=lambda *_: None) as (_, client):
-        for _ in range(200):
-            client.send(b"bad")
-        wait_until(lambda: len(times) >= 5)
-        begun, count = time.monotonic(), len(times)
-        wait_until(lambda: time.monotonic() > begun + 0.3)
-        # One batch at most for each pause of up to 80 ms, once it has come to that.
-        assert len(times) - count <= 40
-
-
-def test_a_message_long_after_the_errors_is_not_delayed(context):
-    """The pause belongs to the error before it, and is over by then."""
-    times = []
-
-    class Slow(Source):
-        min_delay = max_delay = 0.5
-
-    def handle(message):
-        times.append(time.monotonic())
-        if message == [b"bad"]:
-            raise ValueError
-
-    with fed(context, handle, Slow, on_error=lambda *_: None) as (server, client):
-        for _ in range(2):
-            client.send(b"bad")
-        wait_until(lambda: len(times) == 2)
-        wait_until(lambda: time.monotonic() > times[1] + 0.6)
-        all_blocked()
-        sent = time.monotonic()
-        client.send(b"good")
-        wait_until(lambda: len(times) == 3)
-        assert times[2] - sent < 0.25
-        assert server.stats().budget_stops == 0
-
-
-@pytest.mark.parametrize("end", [Source.stop, Source.close])
-def test_ending_does_not_wait_for_the_pause_after_errors(context, end):
-    class Slow(Source):
-        min_delay = max_delay = 20
-
-    with fed(context, lambda _: 1 / 0, Slow, on_error=lambda *_: None) as (server, client):
-        for _ in range(3):
-            client.send(b"bad")
-        wait_until(lambda: server.stats().errors == 2)
-        all_blocked()
-        assert server.stats().errors == 2
-        begun = time.monotonic()
-        end(server)
-        assert time.monotonic() - begun < 0.5
-
-
-def test_a_flood_of_errors_leaves_others_their_turn_and_loses_none(context):
-    class Quick(Source):
-        min_delay = max_delay = 0.001
-
-    errors = []
-    with fed(context, lambda _: 1 / 0, Quick, on_error=lambda *what: errors.append(what)) as (
-        server,
-        client,
-    ):
-        for number in range(200):
-            client.send(b"%d" % number)
-        wait_until(lambda: len(errors) == 200)
-        assert server.started
-    assert [message for _, message in errors] == [[b"%d" % number] for number in range(200)]
-
-
-# Queued messages that libzmq refuses
-
-
-@contextlib.contextmanager
-def gone_with_messages_queued(context, **options):
-    """A ROUTER whose peer has gone while messages for it were queued; how many were."""
-    router = Source.open(
-        zmq.ROUTER,
-        bind="tcp://127.0.0.1:*",
-        context=context,
-        router_mandatory=1,
-        sndhwm=1,
-        sndbuf=4096,
-        linger=0,
-        **options,
-    )
-    peer = Source.open(
-        zmq.DEALER,
-        connect=endpoint_of(router),
-        context=context,
-        routing_id=b"peer",
-        rcvhwm=1,
-        rcvbuf=4096,
-        linger=0,
-    )
-    with closing(router, peer):
-        peer.send(b"hello")
-        router.recv(timeout=5)
-        number = 0
-        while router.stats().outbox_depth < 5:
-            router.send([b"peer", b"%d" % number, b"x" * 10_000])
-            number += 1
-        peer.close()
-        yield router, number
-
-
-def test_each_queued_message_that_is_refused_is_reported_with_its_frames(context):
-    errors = []
-    with gone_with_messages_queued(context, on_error=lambda *what: errors.append(what)) as (
-        router,
-        number,
-    ):
-        assert router.flush(5)
-        stats = router.stats()
-        assert stats.dropped == {"refused": len(errors)}
-        assert stats.errors == len(errors)
-        assert stats.sent + len(errors) == number
-    assert {(type(error), error.errno) for error, _ in errors} == {(SendError, zmq.EHOSTUNREACH)}
-    assert all(error.message == message for error, message in errors)
-    # The last of what was sent, in order, none left out.
-    assert [message[:2] for _, message in errors] == [
-        [b"peer", b"%d" % index] for index in range(number - len(errors), number)
-    ]
-
-
-def test_a_raising_on_error_does_not_stop_the_flushing(context, told):
-    def on_error(error, message):
-        raise LookupError(message)
-
-    with gone_with_messages_queued(context, on_error=on_error) as (router, _):
-        assert router.flush(5)
-        refused = router.stats().dropped["refused"]
-        assert refused > 1
-        assert [type(error) for _, error in told] == [LookupError] * refused
-        with closing(
-            Source.open(zmq.DEALER, connect=endpoint_of(router), context=context, routing_id=b"new")
-        ) as (peer,):
-            peer.send(b"hello")
-            router.recv(timeout=5)
-            router.send([b"new", b"works"])
-            assert peer.recv(timeout=5) == [b"works"]
-
-
-def test_without_on_error_the_hub_is_told_of_what_is_refused(context, told):
-    with gone_with_messages_queued(context) as (router, _):
-        assert router.flush(5)
-        assert {type(error) for _, error in told} == {SendError}
-        assert len(told) == router.stats().errors
-
-
-def test_a_refused_message_leaves_the_source_and_its_counters_as_they_were(context):
-    pull = Source.open(zmq.PULL, bind="inproc://a", context=context)
-    with closing(pull):
-        for send in (pull.send, pull.send_nowait, pull.sender().send):
-            with pytest.raises(SendError) as raised:
-                send([b"a", b"b"])
-            assert raised.value.errno == zmq.ENOTSUP
-            assert raised.value.message == [b"a", b"b"]
-        stats = pull.stats()
-        assert (stats.sent, stats.outbox_depth, stats.dropped, stats.errors) == (0, 0, {}, 0)
 
 
 def failing_once(function):

@@ -13,17 +13,9 @@ import gevent
 import gevent.os
 import zmq
 from gzmqsource import Source, SourceClosed, SourceForked
+from gzmqsource.testing import all_blocked, wait_until
 
 fork = {"os": os.fork, "gevent": gevent.os.fork}[sys.argv[1]]
-
-def blocked():
-    gevent.sleep(0.02)
-
-def wait_until(condition, timeout=5):
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        gevent.sleep(0.001)
 
 def expect_forked(call):
     try:
@@ -56,7 +48,7 @@ def in_child(function):
     os.set_blocking(reading, False)
     return child, reading
 
-def reap(forked, timeout=8):
+def reap(forked, timeout=20):
     child, reading = forked
     deadline = time.monotonic() + timeout
     while True:
@@ -96,7 +88,7 @@ pulling = gevent.spawn(client.recv)
 sender.send(b"before")
 client.send(b"before")
 wait_until(lambda: received == [b"before"] and handled == [[b"before"]])
-blocked()
+all_blocked()
 sources = [receiver, sender, server, client]
 """
 
@@ -108,7 +100,7 @@ def goes_on():
     wait_until(lambda: len(received) == 101 and len(handled) == 101)
     assert received[1:] == [b"%d" % number for number in range(100)]
     server.send(b"to the client")
-    assert pulling.get(timeout=5) == [b"to the client"]
+    assert pulling.get(timeout=10) == [b"to the client"]
 
 goes_on()
 for source in sources:
@@ -172,7 +164,7 @@ reap(in_child(child))
 def test_an_inherited_source_burns_no_cpu_in_the_child(fork, tmp_path, transport):
     program = """
 def child():
-    gevent.sleep(0.05)
+    all_blocked()
     begun = time.process_time()
     gevent.sleep(0.5)
     used = time.process_time() - begun
@@ -186,8 +178,8 @@ for number in range(3):
     client.send(b"meanwhile")
     gevent.sleep(0.1)
 reap(forked)
-assert received[1:] == [b"meanwhile"] * 3, received
-assert handled[1:] == [[b"meanwhile"]] * 3, handled
+wait_until(lambda: received[1:] == [b"meanwhile"] * 3)
+wait_until(lambda: handled[1:] == [[b"meanwhile"]] * 3)
 del received[1:], handled[1:]
 """
     assert run(program, fork, tmp_path, transport) == ["child done"]
@@ -204,7 +196,7 @@ def child():
     server.start()
     caller = Source.open(zmq.PUSH, connect=address(server), context=mine)
     waiting = gevent.spawn(source.recv)
-    gevent.sleep(0.01)
+    all_blocked()
     for number in range(50):
         other.send(b"%d" % number)
         caller.send(b"%d" % number)
@@ -229,7 +221,7 @@ def child():
     sources.clear()
     receiver = sender = server = client = reading = pulling = None
     gc.collect()
-    gevent.sleep(0.05)
+    all_blocked()
     gc.collect()
     print("child done")
 
@@ -242,7 +234,7 @@ reap(in_child(child))
 def test_the_parent_gets_every_message_after_the_child_has_run_its_hub(fork, tmp_path, transport):
     program = """
 for _ in range(3):
-    reap(in_child(lambda: gevent.sleep(0.05)))
+    reap(in_child(lambda: all_blocked(20)))
 """
     assert run(program, fork, tmp_path, transport) == []
 
@@ -288,7 +280,7 @@ def grandchild():
     print("grandchild done")
 
 def child():
-    gevent.sleep(0.01)
+    all_blocked()
     reap(in_child(grandchild))
     print("child done")
 
@@ -307,14 +299,13 @@ def handle(message):
     begun.set()
     go_on.wait()
 
-busy = Source.open(zmq.PULL, handle, bind="tcp://127.0.0.1:*", context=context)
+busy = Source.open(zmq.PULL, handle, bind="inproc://busy", context=context)
 busy.max_batch = 100
 feeding = Source.open(zmq.PUSH, connect=address(busy), context=context)
 for number in range(50):
     feeding.send(b"%d" % number)
-wait_until(lambda: busy.socket.get(zmq.EVENTS) & zmq.POLLIN)
 busy.start()
-for _ in range(7):
+for _ in range(40):
     begun.wait()
     begun.clear()
     if busy.stats().in_hand >= 2:
@@ -327,7 +318,7 @@ before = len(slow)
 
 def child():
     go_on.set()
-    gevent.sleep(0.1)
+    all_blocked(20)
     assert len(slow) == before, slow
     print("child done")
 

@@ -2,54 +2,18 @@
 
 import contextlib
 import gc
-import uuid
 import warnings
 import weakref
 
 import gevent
 import pytest
 import zmq
-import zmq.green
-from gevent.exceptions import InvalidThreadUseError
-from gevent.hub import get_hub
-from gevent.monkey import get_original
 from gevent.queue import Empty
-from helpers import closing, endpoint_of, pair_of
+from helpers import closing, in_thread
+from uses import uses
 
-from gzmqsource import Source, SourceBroken, SourceClosed
+from gzmqsource import Source, SourceClosed
 from gzmqsource.testing import all_blocked, wait_until
-
-_start_thread = get_original("_thread", "start_new_thread")
-
-PROMPT = 2
-
-
-def in_thread(function, *arguments):
-    """What *function* returned or raised, called in a native thread without a hub."""
-    result = []
-
-    def run():
-        try:
-            result.append(function(*arguments))
-        except BaseException as error:
-            result.append(error)
-
-    _start_thread(run, ())
-    return wait_until(lambda: result)[0]
-
-
-@contextlib.contextmanager
-def own_context():
-    """A context that a test destroys itself."""
-    context = zmq.Context()
-    try:
-        yield context
-    except BaseException:
-        context.destroy(0)
-        raise
-    # A thread that ends it may be about to.
-    wait_until(lambda: context.closed, 5)
-
 
 # Dropped unclosed
 
@@ -163,7 +127,7 @@ def test_closing_stops_the_watcher_then_wakes_who_waits_then_closes_the_socket(c
     assert order[:4] == ["stop", "close watcher", "wake", "close socket"]
     assert raw.closed
     with pytest.raises(SourceClosed):
-        waiting.get(timeout=PROMPT)
+        waiting.get(timeout=10)
 
 
 def test_a_source_is_ready_for_gevent_wait_once_it_is_closed(context):
@@ -215,24 +179,8 @@ def test_closing_wakes_everybody_who_waits_at_once(context):
     waiting += [gevent.spawn(source.send, b"full"), gevent.spawn(source.flush)]
     all_blocked()
     source.close()
-    gevent.joinall(waiting, timeout=PROMPT)
+    gevent.joinall(waiting, timeout=10)
     assert [type(greenlet.exception) for greenlet in waiting] == [SourceClosed] * 5
-
-
-USES = {
-    "recv": lambda source: source.recv(),
-    "recv(block=False)": lambda source: source.recv(block=False),
-    "recv_many": lambda source: source.recv_many(3),
-    "send": lambda source: source.send(b"message"),
-    "send_nowait": lambda source: source.send_nowait(b"message"),
-    "flush": lambda source: source.flush(),
-    "sender": lambda source: source.sender(),
-    "socket": lambda source: source.socket,
-    "pause": lambda source: source.pause(),
-    "resume": lambda source: source.resume(),
-    "start": lambda source: source.start(),
-}
-uses = pytest.mark.parametrize("use", USES.values(), ids=list(USES))
 
 
 @uses
@@ -284,226 +232,3 @@ def test_the_socket_of_a_closed_source_raises_instead_of_crashing(context, throu
     ):
         with pytest.raises(zmq.ZMQError):
             use()
-
-
-# Taken away underneath
-
-
-def _destroy(context):
-    context.destroy(0)
-
-
-def _destroy_in_thread(context):
-    in_thread(context.destroy, 0)
-
-
-def _term_in_thread(context):
-    # zmq_ctx_term waits until the sockets are closed, so it must not be in the hub.
-    _start_thread(context.term, ())
-
-
-ENDS = {
-    "destroy": _destroy,
-    "destroy in a thread": _destroy_in_thread,
-    "term in a thread": _term_in_thread,
-}
-ends = pytest.mark.parametrize("end", ENDS.values(), ids=list(ENDS))
-
-
-@ends
-@pytest.mark.parametrize("waiters", ["recv", "recv(timeout)", "send", "flush", "all"])
-def test_a_context_that_ends_underneath_tells_everybody_who_waits(end, waiters):
-    with own_context() as context:
-        source = Source.open(zmq.DEALER, bind="tcp://127.0.0.1:*", context=context, outbox=1)
-        source.send(b"queued")
-        all_blocked()
-        calls = {
-            "recv": source.recv,
-            "recv(timeout)": lambda: source.recv(timeout=60),
-            "send": lambda: source.send(b"full"),
-            "flush": source.flush,
-        }
-        chosen = list(calls.values()) if waiters == "all" else [calls[waiters]]
-        waiting = [gevent.spawn(call) for call in chosen]
-        all_blocked()
-        end(context)
-        gevent.joinall(waiting, timeout=PROMPT)
-        for greenlet in waiting:
-            assert isinstance(greenlet.exception, SourceBroken)
-            assert isinstance(greenlet.exception.__cause__, zmq.ZMQError)
-            assert "DEALER tcp://127.0.0.1:" in str(greenlet.exception)
-        assert source.closed
-        with pytest.raises(SourceBroken):
-            source.recv()
-
-
-@ends
-def test_a_context_that_ends_underneath_ends_serve_forever(end):
-    errors = []
-    with own_context() as context:
-        source = Source.open(
-            zmq.PULL,
-            print,
-            bind="tcp://127.0.0.1:*",
-            context=context,
-            on_error=lambda error, message: errors.append((error, message)),
-        )
-        serving = gevent.spawn(source.serve_forever)
-        all_blocked()
-        end(context)
-        with pytest.raises(SourceBroken):
-            serving.get(timeout=PROMPT)
-        ((error, message),) = errors
-        assert isinstance(error, zmq.ZMQError)
-        assert message is None
-
-
-@ends
-def test_a_context_that_ends_under_an_idle_source_is_told_at_its_next_use(end):
-    with own_context() as context:
-        source = Source.open(zmq.DEALER, bind="tcp://127.0.0.1:*", context=context)
-        end(context)
-        all_blocked()
-        with pytest.raises(SourceBroken):
-            source.recv()
-        for use in USES.values():
-            with pytest.raises(SourceBroken):
-                use(source)
-        with pytest.raises(SourceBroken):
-            next(iter(source))
-
-
-@ends
-def test_the_socket_of_a_broken_source_raises_instead_of_crashing(end):
-    with own_context() as context:
-        source = Source.open(zmq.DEALER, bind="tcp://127.0.0.1:*", context=context)
-        owned = source.socket
-        waiting = gevent.spawn(source.recv)
-        all_blocked()
-        end(context)
-        with pytest.raises(SourceBroken):
-            waiting.get(timeout=PROMPT)
-        for use in (
-            lambda: owned.send(b"message", zmq.NOBLOCK),
-            lambda: owned.recv(zmq.NOBLOCK),
-            lambda: owned.get(zmq.EVENTS),
-            lambda: owned.bind("inproc://late"),
-            lambda: zmq.zmq_poll([(owned, zmq.POLLIN)], 0),
-        ):
-            with pytest.raises(zmq.ZMQError):
-                use()
-
-
-@ends
-def test_a_context_that_ends_in_the_middle_of_traffic_is_told_to_both_sides(end):
-    with own_context() as context:
-        # With the default linger, the end of the context waits for a peer to take what was sent
-        # and not read, and here no peer comes back.
-        receiver, sender = pair_of(context, "tcp://127.0.0.1:*", linger=0)
-
-        def send():
-            while True:
-                sender.send(b"message")
-                gevent.sleep(0)
-
-        def receive():
-            for _ in receiver:
-                pass
-
-        both = [gevent.spawn(send), gevent.spawn(receive)]
-        wait_until(lambda: receiver.stats().received > 100)
-        end(context)
-        gevent.joinall(both, timeout=PROMPT)
-        assert [type(greenlet.exception) for greenlet in both] == [SourceBroken] * 2
-
-
-# One owner
-
-
-def test_a_second_source_on_the_same_socket_is_refused(context):
-    raw = context.socket(zmq.PULL)
-    with contextlib.closing(Source(raw)) as source:
-        for socket in (raw, source.socket):
-            with pytest.raises(ValueError, match="belongs to a source already"):
-                Source(socket)
-        assert not source.closed
-
-
-@pytest.mark.parametrize("socket", [None, 3, "inproc://x"])
-def test_only_a_socket_can_be_owned(socket):
-    with pytest.raises(TypeError, match="a source owns"):
-        Source(socket)
-
-
-@uses
-def test_another_thread_is_turned_away_at_once(context, use):
-    with contextlib.closing(Source.open(zmq.DEALER, context=context)) as source:
-        error = in_thread(use, source)
-        assert isinstance(error, InvalidThreadUseError)
-        assert "sender()" in str(error)
-        assert not source.closed
-
-
-@pytest.mark.parametrize("name", ["stop", "close", "serve_forever", "__exit__", "__next__"])
-def test_another_thread_cannot_end_or_serve_a_source(context, name):
-    with contextlib.closing(Source.open(zmq.DEALER, context=context)) as source:
-        calls = {
-            "stop": source.stop,
-            "close": source.close,
-            "serve_forever": source.serve_forever,
-            "__exit__": lambda: source.__exit__(None, None, None),
-            "__next__": lambda: next(iter(source)),
-        }
-        assert isinstance(in_thread(calls[name]), InvalidThreadUseError)
-        assert not source.closed
-        assert source.started
-
-
-def test_another_threads_hub_is_turned_away_too(context):
-    with contextlib.closing(Source.open(zmq.DEALER, context=context)) as source:
-
-        def use():
-            hub = get_hub()
-            try:
-                source.recv(timeout=1)
-            finally:
-                hub.destroy(destroy_loop=True)
-
-        assert isinstance(in_thread(use), InvalidThreadUseError)
-
-
-# Plain or green
-
-
-@pytest.mark.parametrize("kind", [zmq.PULL, zmq.DEALER], ids=lambda kind: kind.name)
-def test_a_green_socket_can_be_owned(kind):
-    context = zmq.green.Context()
-    endpoint = f"inproc://{uuid.uuid4()}"
-    peer_kind = zmq.PUSH if kind is zmq.PULL else zmq.DEALER
-    raw, peer = context.socket(kind), context.socket(peer_kind)
-    with closing(Source(raw), Source(peer)) as (source, other):
-        source.socket.bind(endpoint)
-        other.socket.connect(endpoint)
-        assert endpoint_of(source) == endpoint
-        waiting = gevent.spawn(source.recv)
-        all_blocked()
-        other.send(b"message")
-        assert waiting.get(timeout=PROMPT) == [b"message"]
-        waiting = gevent.spawn(source.recv)
-        all_blocked()
-        other.send(b"second")
-        source.socket.get(zmq.EVENTS)
-        assert waiting.get(timeout=PROMPT) == [b"second"]
-    assert raw.closed
-    context.term()
-
-
-def test_a_dropped_source_of_a_green_socket_is_collected():
-    context = zmq.green.Context()
-    source = Source(context.socket(zmq.PULL))
-    gone = weakref.ref(source)
-    with pytest.warns(ResourceWarning, match="unclosed"):
-        del source
-    assert gone() is None
-    gc.collect()
-    context.term()

@@ -7,7 +7,7 @@ import textwrap
 import pytest
 from optional import needs
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.limit(90)]
 
 
 def run(program):
@@ -16,7 +16,7 @@ def run(program):
         [sys.executable, "-W", "error::RuntimeWarning", "-c", textwrap.dedent(program)],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -25,27 +25,26 @@ def run(program):
 
 EXCHANGE = """
 def exchange():
-    import gevent, time, zmq
-    late = []
-    def tick():
-        while True:
-            before = time.monotonic()
-            gevent.sleep(0.001)
-            late.append(time.monotonic() - before)
-    ticking = gevent.spawn(tick)
+    import gevent, zmq
     with zmq.Context() as context, context.socket(zmq.PULL) as a, context.socket(zmq.PUSH) as b:
+        a.rcvtimeo = 10_000
         a.bind("inproc://x")
         b.connect("inproc://x")
-        gevent.spawn_later(0.1, b.send, b"works")
-        print(a.recv().decode())
-    ticking.kill()
-    print("cooperative" if len(late) > 20 else "blocking")
+        def tick_and_send():
+            for _ in range(20):
+                gevent.sleep(0.001)
+            b.send(b"cooperative")
+        gevent.spawn(tick_and_send)
+        try:
+            print(a.recv().decode())
+        except zmq.Again:
+            print("blocking")
 """
 
 
 def test_patched_early_every_socket_is_cooperative():
     program = f"from gzmqsource.monkey import patch_zmq; patch_zmq()\n{EXCHANGE}\nexchange()"
-    assert run(program) == ["works", "cooperative"]
+    assert run(program) == ["cooperative"]
 
 
 def test_patched_late_it_reaches_what_was_imported_before():
@@ -60,7 +59,7 @@ assert zmq.devices.ThreadDevice is green.ThreadDevice
 {EXCHANGE}
 exchange()
 """
-    assert run(program) == ["works", "cooperative"]
+    assert run(program) == ["cooperative"]
 
 
 @pytest.mark.parametrize("how", ["zmq.Context()", "zmq.Context.instance()"])
@@ -155,7 +154,7 @@ print(is_patched())
 {EXCHANGE}
 exchange()
 """
-    assert run(program) == ["True", "works", "cooperative"]
+    assert run(program) == ["True", "cooperative"]
 
 
 @pytest.mark.parametrize("call", ["patch_all()", "patch_all(zmq=False)"])
@@ -178,9 +177,9 @@ def test_a_script_runs_patched_with_its_arguments(tmp_path, options):
         + "print(*sys.argv[1:], __name__, is_module_patched('threading'))\nexchange()\n"
     )
     command = [sys.executable, "-m", "gzmqsource.monkey", *options, str(script), "--flag", "value"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    wanted = ["--flag", "value", "__main__", str(not options), "works", "cooperative"]
+    wanted = ["--flag", "value", "__main__", str(not options), "cooperative"]
     assert done.stdout.split() == wanted
 
 
@@ -191,7 +190,7 @@ def test_the_legacy_example_is_the_same_plain_and_patched(patched):
         [sys.executable, *prefix, "examples/legacy.py"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -4,51 +4,13 @@ import contextlib
 import time
 
 import gevent
-import greenlet
 import pytest
 import zmq
 from gevent.queue import Empty, Full
-from helpers import closing, endpoint_of
+from outboxes import blocked_pair, number_of, numbered, pull, pull_all
 
 from gzmqsource import Source, SourceClosed
 from gzmqsource.testing import all_blocked, wait_until
-
-
-def numbered(number):
-    return [str(number).encode(), b"tail"]
-
-
-def number_of(message):
-    assert message == numbered(int(message[0])), "torn"
-    return int(message[0])
-
-
-@contextlib.contextmanager
-def blocked_pair(context, endpoint="inproc://outbox", **options):
-    """A source without a peer, so that everything is queued, and the peer that it can have."""
-    receiver = Source.open(zmq.PULL, bind=endpoint, context=context, rcvhwm=1)
-    source = Source.open(zmq.PUSH, context=context, linger=0, sndhwm=1, **options)
-
-    def release():
-        source.socket.connect(endpoint_of(receiver))
-
-    with closing(receiver, source):
-        yield source, receiver, release
-
-
-def pull(receiver, count):
-    return [number_of(receiver.recv(timeout=5)) for _ in range(count)]
-
-
-def pull_all(receiver, source):
-    """Pull until the source has nothing queued and no more comes."""
-    got = []
-    while True:
-        try:
-            got.append(number_of(receiver.recv(timeout=0.03)))
-        except Empty:
-            if not source.stats().outbox_depth:
-                return got
 
 
 def test_block_waits_for_room_and_drops_nothing(context, endpoint):
@@ -205,7 +167,7 @@ def test_flush_tells_when_the_source_closes_over_it(context):
         all_blocked()
         source.close()
         with pytest.raises(SourceClosed):
-            flushing.get(timeout=2)
+            flushing.get(timeout=10)
 
 
 def test_closing_tells_every_blocked_sender_and_counts_what_was_queued(context):
@@ -213,7 +175,7 @@ def test_closing_tells_every_blocked_sender_and_counts_what_was_queued(context):
         senders = [gevent.spawn(source.send, numbered(number)) for number in range(5)]
         all_blocked()
         source.close()
-        gevent.joinall(senders, timeout=2)
+        gevent.joinall(senders, timeout=10)
         assert [type(sender.exception) for sender in senders] == [type(None)] * 2 + [
             SourceClosed
         ] * 3
@@ -228,12 +190,14 @@ def test_the_age_is_that_of_the_oldest_queued_message(context):
         source.send(numbered(0))
         after = time.monotonic()
         wait_until(lambda: source.stats().oldest_queued_age >= 0.02)
+        between = time.monotonic()
         source.send(numbered(1))
+        asked = time.monotonic()
         age = source.stats().oldest_queued_age
-        assert 0.02 <= age <= time.monotonic() - before
-        assert age >= time.monotonic() - after - 0.05
+        assert asked - after <= age <= time.monotonic() - before
         source.send(numbered(2))  # drops the first
-        assert source.stats().oldest_queued_age < age
+        age = source.stats().oldest_queued_age
+        assert age <= time.monotonic() - between
         release()
         assert pull_all(receiver, source) == [1, 2]
         assert source.stats().oldest_queued_age == 0.0
@@ -265,230 +229,3 @@ def test_what_was_not_taken_is_still_there_after_a_stop(context):
         taken = source.stats().sent
         unsent = source.stop(0.05)
         assert [number_of(message) for message in unsent] == list(range(taken, 50))
-
-
-# A kill at every moment. Each scenario runs again and again; in the k-th run something is thrown
-# into the victim when it waits for the k-th time.
-
-
-class Patience(gevent.Timeout):
-    pass
-
-
-class Thrower:
-    """Throws into a greenlet when it has begun its k-th wait, or in place of what ends that wait.
-
-    The second is a kill that comes when the outcome is decided, and the waiter not yet told.
-    """
-
-    def __init__(self, victim, moment, error, at_end):
-        self.victim, self.left, self.error, self.at_end = victim, moment, error, at_end
-        self.threw = False
-        self._before = None
-
-    def __enter__(self):
-        self._before = greenlet.settrace(self._trace)
-        return self
-
-    def __exit__(self, *_):
-        greenlet.settrace(self._before)
-
-    def _trace(self, event, arguments):
-        origin, target = arguments
-        if self.threw or event != "switch" or self.victim.dead:
-            return
-        if self.victim is not (target if self.at_end else origin):
-            return
-        self.left -= 1
-        if self.left >= 0:
-            return
-        self.threw = True
-        if self.at_end:
-            raise self.error
-        gevent.get_hub().loop.run_callback(self._throw)
-
-    def _throw(self):
-        if not self.victim.dead:
-            self.victim.throw(self.error)
-
-
-thrown = pytest.mark.parametrize("error", [gevent.GreenletExit, Patience], ids=["kill", "timeout"])
-at_any_time = pytest.mark.parametrize("at_end", [False, True], ids=["waiting", "decided"])
-
-
-def moments(scenario, at_least):
-    """Run a scenario for each wait of its victim, until one run ends undisturbed."""
-    moment = 0
-    while scenario(moment):
-        moment += 1
-        assert moment < 200
-    assert moment >= at_least
-
-
-class Log:
-    """What each sender was told about its messages."""
-
-    def __init__(self, source):
-        self.source = source
-        self.accepted = []
-        self.told = []
-
-    def send(self, numbers, **options):
-        for number in numbers:
-            try:
-                self.source.send(numbered(number), **options)
-            except BaseException:
-                self.told.append(number)
-                raise
-            self.accepted.append(number)
-
-    def check(self, got):
-        """No message lost unless its own sender was told, none doubled, each sender in order."""
-        assert len(set(got)) == len(got), "doubled"
-        assert set(self.accepted) <= set(got), "lost"
-        assert set(got) <= set(self.accepted) | set(self.told), "invented"
-        for sender in {number // 100 for number in got}:
-            mine = [number for number in got if number // 100 == sender]
-            assert mine == sorted(mine), "out of order"
-
-
-def start_victim(function):
-    """A greenlet that swallows what is thrown into it."""
-
-    def run():
-        with contextlib.suppress(Patience, gevent.GreenletExit):
-            function()
-
-    return gevent.Greenlet(run)
-
-
-def disturb(victim, moment, error, at_end=False):
-    thrower = Thrower(victim, moment + at_end, error, at_end)  # the first switch to it starts it
-    victim.start()
-    return thrower
-
-
-@thrown
-@at_any_time
-def test_a_kill_at_any_moment_of_send_loses_no_message(context, error, at_end):
-    def scenario(moment):
-        with blocked_pair(context, f"inproc://{error.__name__}{moment}", outbox=2) as (
-            source,
-            receiver,
-            release,
-        ):
-            log = Log(source)
-            others = [gevent.spawn(log.send, range(s * 100, s * 100 + 4)) for s in (1, 2)]
-            victim = start_victim(lambda: log.send(range(8)))
-            with disturb(victim, moment, error, at_end) as thrower:
-                all_blocked(1)
-                release()
-                got = pull_all(receiver, source)
-            gevent.joinall([victim, *others], timeout=5, raise_error=True)
-            got += pull_all(receiver, source)
-            log.check(got)
-            assert len(log.told) <= 1
-            assert source.stats().sent == len(got)
-            assert source.flush(1)
-            return thrower.threw
-
-    moments(scenario, at_least=4)
-
-
-@thrown
-def test_a_kill_at_any_moment_of_recv_loses_no_message(context, error):
-    def scenario(moment):
-        with blocked_pair(context, f"inproc://{error.__name__}{moment}") as (
-            source,
-            receiver,
-            release,
-        ):
-            got = []
-
-            def receive():
-                while True:
-                    got.append(number_of(receiver.recv(timeout=0.2)))
-
-            victim = start_victim(receive)
-            other = start_victim(receive)
-            release()
-            with disturb(victim, moment, error) as thrower:
-                other.start()
-                for number in range(12):
-                    source.send(numbered(number))
-                    all_blocked(1)
-                victim.kill()
-                other.kill()
-            got += pull_all(receiver, source)
-            assert sorted(got) == list(range(12))
-            return thrower.threw and moment < 6
-
-    moments(scenario, at_least=4)
-
-
-@thrown
-@at_any_time
-def test_a_kill_at_any_moment_of_flush_loses_no_message(context, error, at_end):
-    def scenario(moment):
-        with blocked_pair(context, f"inproc://{error.__name__}{moment}", outbox=3) as (
-            source,
-            receiver,
-            release,
-        ):
-            log = Log(source)
-            sender = gevent.spawn(log.send, range(10))
-            all_blocked(1)
-            victim = start_victim(lambda: [source.flush(0.001), source.flush(), source.flush()])
-            with disturb(victim, moment, error, at_end) as thrower:
-                all_blocked(3)
-                release()
-                got = pull_all(receiver, source)
-                victim.join(5)
-            sender.join(5)
-            got += pull_all(receiver, source)
-            assert got == list(range(10))
-            assert source.flush(1)
-            return thrower.threw
-
-    moments(scenario, at_least=1)
-
-
-@thrown
-@pytest.mark.parametrize("spawn", [None, 2])
-def test_a_stop_that_is_killed_at_any_moment_can_be_stopped_again_without_loss(
-    context, error, spawn
-):
-    def scenario(moment):
-        handled, unsent = [], []
-
-        def handle(message):
-            gevent.sleep(0.001)
-            handled.append(number_of(message))
-            server.send(message)
-
-        server = Source.open(
-            zmq.DEALER, handle, bind="tcp://127.0.0.1:*", context=context, spawn=spawn, outbox=3
-        )
-        peer = Source.open(zmq.DEALER, connect=endpoint_of(server), context=context, linger=0)
-        with closing(server, peer):
-            server.start()
-            for number in range(12):
-                peer.send(numbered(number))
-            wait_until(lambda: len(handled) > 2)
-            victim = start_victim(lambda: unsent.extend(server.stop(2)))
-            got = []
-            reading = gevent.spawn(lambda: [got.append(number_of(message)) for message in peer])
-            with disturb(victim, moment, error) as thrower:
-                victim.join(10)
-                assert victim.dead
-            unsent += server.stop(2)
-            assert server.closed
-            received = server.stats().received
-            wait_until(lambda: len(got) + len(unsent) >= received)
-            reading.kill()
-            assert sorted(handled) == list(range(received))
-            assert sorted(got + [number_of(m) for m in unsent]) == sorted(handled)
-            assert server.stats().dropped == {}
-        return thrower.threw
-
-    moments(scenario, at_least=1)

@@ -6,11 +6,11 @@ import time
 
 import gevent.queue
 import zmq
-from helpers import closing, endpoint_of, line_of, python_process
+from helpers import closing, endpoint_of, line_of, python_process, until_nothing_moves
 
 from gzmqsource import SendError, Source
 from gzmqsource.monitor import Monitor
-from gzmqsource.testing import wait_until
+from gzmqsource.testing import all_blocked, wait_until
 
 READER = """
 import sys, zmq
@@ -74,7 +74,7 @@ def test_a_peer_that_does_not_read_holds_up_no_other_and_costs_no_cpu(context):
 
 
 def test_a_full_peer_that_goes_is_reported_with_each_message(context):
-    errors = []
+    errors, number = [], 0
     router = Source.open(
         zmq.ROUTER,
         bind="tcp://127.0.0.1:*",
@@ -82,28 +82,27 @@ def test_a_full_peer_that_goes_is_reported_with_each_message(context):
         router_mandatory=1,
         sndhwm=5,
         sndbuf=4096,
-        outbox=10,
         linger=0,
         on_error=lambda error, message: errors.append((error, message)),
     )
     with closing(router):
         with python_process(READER, endpoint_of(router), "deaf", 0):
             router.recv(timeout=10)
-            quiet = 0
-            while quiet < 20:  # until the kernel's buffers are full too
-                quiet += 1
-                while router.stats().outbox_depth < 10:
-                    router.send([b"deaf", b"x" * 1000])
-                    quiet = 0
-                gevent.sleep(0.005)
+            # Many times more than the buffers of both ends and of the kernel still have room for.
+            while router.stats().outbox_depth < 500:
+                router.send([b"deaf", b"%d" % number, b"x" * 1000])
+                number += 1
+            until_nothing_moves(router)
         # The process was killed: only the retry of each queued message tells it.
         wait_until(lambda: router.stats().outbox_depth == 0)
-    assert len(errors) == 10
+        stats = router.stats()
     for error, message in errors:
         assert isinstance(error, SendError)
         assert (error.errno, error.message) == (zmq.EHOSTUNREACH, message)
-        assert message == [b"deaf", b"x" * 1000]
-    assert router.stats().dropped["refused"] == 10
+    # The last of what was sent, in order, none left out.
+    assert len(errors) > 0
+    assert [int(message[1]) for _, message in errors] == [*range(stats.sent, number)]
+    assert stats.dropped == {"refused": len(errors)}
 
 
 MULTIPART = """
@@ -111,9 +110,10 @@ import os, sys, zmq
 context = zmq.Context()
 push = context.socket(zmq.PUSH)
 push.connect(sys.argv[1])
-number = 0
+name, number = sys.argv[2].encode(), 0
 while True:
-    push.send_multipart([b"%d" % number] + [os.urandom(1) * 100_000] * 20 + [b"%d" % number])
+    ends = [name + b" %d" % number]
+    push.send_multipart(ends + [os.urandom(1) * 100_000] * 20 + ends)
     number += 1
     if number == 20:
         print("going", flush=True)
@@ -122,26 +122,28 @@ while True:
 
 def test_a_peer_killed_within_a_large_message_tears_nothing(context):
     receiver = Source.open(zmq.PULL, bind="tcp://127.0.0.1:*", context=context)
+    names, messages = (b"one", b"two", b"three"), []
     with closing(receiver):
-        expected = 0
-        for _ in range(3):
+        for name in names:
             with (
                 Monitor(receiver, zmq.EVENT_DISCONNECTED) as monitor,
-                python_process(MULTIPART, endpoint_of(receiver)) as peer,
+                python_process(MULTIPART, endpoint_of(receiver), name.decode()) as peer,
             ):
-                messages = [receiver.recv(timeout=10)]
+                messages.append(receiver.recv(timeout=10))
                 line_of(peer)
                 peer.kill()
                 monitor.wait_for("disconnected", timeout=10)
                 with contextlib.suppress(gevent.queue.Empty):
                     while True:
                         messages.append(receiver.recv(block=False))
-            for number, message in enumerate(messages):
-                assert len(message) == 22
-                assert message[0] == message[-1] == b"%d" % number
-                assert len(set(message[1:-1])) == 1
-            expected += len(messages)
-        assert receiver.stats().received == expected
+        assert receiver.stats().received == len(messages)
+    for message in messages:
+        assert len(message) == 22
+        assert message[0] == message[-1]
+        assert len(set(message[1:-1])) == 1
+    for name in names:
+        numbers = [int(first.split()[1]) for first, *_ in messages if first.startswith(name)]
+        assert numbers == [*range(len(numbers))]
 
 
 COUNTING = """
@@ -173,16 +175,16 @@ def test_a_stopped_peer_holds_the_sender_and_gets_everything_when_it_goes_on(con
             lambda: [sender.send([b"%d" % n, b"x" * 1000]) for n in range(1, count)]
         )
         wait_until(lambda: sender.stats().outbox_depth == 10)
-        gevent.sleep(0.1)
+        all_blocked(20)
         assert not sending.ready()
         peer.send_signal(signal.SIGCONT)
-        sending.get(timeout=10)
+        sending.get(timeout=20)
         assert line_of(peer) == "all"
 
 
 LATE = """
-import sys, time, zmq
-time.sleep(0.3)
+import sys, zmq
+sys.stdin.readline()
 context = zmq.Context()
 pull = context.socket(zmq.PULL)
 pull.bind(sys.argv[1])
@@ -198,7 +200,8 @@ from gzmqsource import Source
 source = Source.open(zmq.PUSH, connect=sys.argv[1])
 for number in range(100):
     source.send(b"%d" % number)
-print(source.stop(10))
+print("stops", flush=True)
+print(source.stop(20))
 """
 
 
@@ -208,6 +211,9 @@ def test_a_program_that_ends_right_after_stop_has_sent_everything(tmp_path):
         python_process(LATE, address) as peer,
         python_process(STOPPING, address) as program,
     ):
+        assert line_of(program) == "stops"
+        peer.stdin.write("bind\n")
+        peer.stdin.flush()
         assert line_of(program) == "[]"
         assert program.wait(timeout=10) == 0
         assert line_of(peer) == "all"

@@ -175,17 +175,21 @@ def test_a_capture_gets_a_copy_of_everything(context):
 
 def test_a_capture_that_takes_no_more_holds_up_a_stop_and_nothing_else(context):
     front, back, capture = (context.socket(kind) for kind in (zmq.PULL, zmq.PUB, zmq.PUSH))
+    front.rcvhwm = 1
     front.bind("inproc://front")
     capture.sndhwm = 1
     capture.bind("inproc://capture")
-    source = Source.open(zmq.PUSH, connect="inproc://front", context=context)
+    source = Source.open(zmq.PUSH, connect="inproc://front", context=context, sndhwm=1)
     copies = Source.open(zmq.PULL, connect="inproc://capture", context=context, rcvhwm=1)
     proxy = Proxy(front, back, capture)
     with closing(source, copies):
         proxy.start()
         for _ in range(10):
             source.send(b"x")
-        wait_until(lambda: not gevent.wait([gevent.spawn(proxy.stats)], timeout=0.1))
+        # Two fit before the proxy, two into the capture, and one is in its hand.
+        wait_until(lambda: source.stats().sent == 5)
+        asking = gevent.spawn(proxy.stats)
+        assert not gevent.wait([asking], timeout=0.1)
         assert not proxy.stop(timeout=0.1)
         assert proxy.running
         copied = [copies.recv(timeout=10)]

@@ -369,7 +369,8 @@ if "timed" in how:
 if "waited" in how:
     gevent.spawn(source.recv, timeout=0.01).join()
 print("idle", flush=True)
-returned = gevent.get_hub().join(timeout=0.5) if "join" in how else gevent.wait(timeout=0.5)
+timeout = float(sys.argv[2])
+returned = gevent.get_hub().join(timeout) if "join" in how else gevent.wait(timeout=timeout)
 print("over" if returned else "alive", flush=True)
 source.close()
 context.term()
@@ -395,7 +396,7 @@ context.term()
 def test_only_who_waits_keeps_the_hub_alive(how, expected):
     if "noref" in how and "libuv" in type(get_hub().loop).__module__:
         pytest.skip("gevent's libuv loop makes every I/O watcher keep it running")
-    with python_process(ALIVE, how) as process:
+    with python_process(ALIVE, how, 10 if expected == "over" else 0.3) as process:
         lines = process.stdout.read().split()
         assert process.wait() == 0
     assert lines == ["idle", expected]

@@ -13,7 +13,6 @@ from gzmqsource._socket.readiness import Readiness
 from gzmqsource.testing import all_blocked, fill, wait_until
 
 _start_thread = get_original("_thread", "start_new_thread")
-_sleep = get_original("time", "sleep")
 
 
 def in_thread(function):
@@ -127,8 +126,15 @@ def test_a_waiting_sender_is_told_that_the_source_closes(full, run):
     source, sender = full
     for _ in range(3):
         source.send(b"x")
-    outcome = run(lambda: sender.send(b"waits"))
-    gevent.sleep(0.05)
+    begun = []
+
+    def work():
+        begun.append(True)
+        sender.send(b"waits")
+
+    outcome = run(work)
+    wait_until(lambda: begun)
+    all_blocked(20)
     assert outcome == []
     source.close()
     wait_until(lambda: outcome)
@@ -142,13 +148,12 @@ def test_a_waiting_native_thread_holds_up_nobody(full):
     source, sender = full
     for _ in range(3):
         source.send(b"x")
-    outcome = in_thread(lambda: sender.send(b"waits", timeout=0.5))
-    ticks = 0
-    while not outcome:
+    outcome = in_thread(lambda: sender.send(b"waits"))
+    for _ in range(50):
         gevent.sleep(0.001)
-        ticks += 1
-    assert ticks > 50
-    assert isinstance(outcome[0], Full)
+    assert outcome == []
+    assert source.withdraw(b"x")
+    wait_until(lambda: outcome == [None])
 
 
 @pytest.mark.parametrize("overflow", ["raise", "drop_newest", "drop_oldest"])
@@ -156,27 +161,19 @@ def test_the_overflow_policy_holds_for_threads_too(context, overflow):
     source = Source.open(zmq.PUSH, context=context, linger=0, outbox=3, overflow=overflow)
     with closing(source):
         sender = source.sender()
-
-        def work():
-            refused = 0
-            for number in range(10):
-                try:
-                    sender.send(b"%d" % number)
-                except Full:
-                    refused += 1
-                _sleep(0.002)
-            return refused
-
-        outcome = in_thread(work)
-        wait_until(lambda: outcome)
-        all_blocked()
+        refused = 0
+        for number in range(10):
+            outcome = in_thread(lambda number=number: sender.send(b"%d" % number))
+            wait_until(lambda outcome=outcome: outcome)
+            all_blocked()
+            refused += isinstance(outcome[0], Full)
         dropped = source.stats().dropped
         left = [message[0] for message in source.stop(0.01)]
     if overflow == "drop_oldest":
         assert (left, dropped) == ([b"7", b"8", b"9"], {"oldest": 7})
     else:
         assert left == [b"0", b"1", b"2"]
-        assert (outcome, dropped) == (([7], {}) if overflow == "raise" else ([0], {"newest": 7}))
+        assert (refused, dropped) == ((7, {}) if overflow == "raise" else (0, {"newest": 7}))
 
 
 def test_handles_are_closed_one_by_one(context):

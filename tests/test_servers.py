@@ -42,7 +42,7 @@ def running(command, **options):
 def match(process, pattern):
     """Read what a server prints until a line matches."""
     seen = []
-    with gevent.Timeout(20, AssertionError(f"no {pattern!r} in {seen}")):
+    with gevent.Timeout(60, AssertionError(f"no {pattern!r} in {seen}")):
         while line := process.stdout.readline():
             seen.append(line)
             if found := re.search(pattern, line):
@@ -85,7 +85,7 @@ def tell(environment, **_):
 
 
 @needs("locust", extra="servers")
-@pytest.mark.limit(60)
+@pytest.mark.limit(120)
 @pytest.mark.once
 def test_a_locust_master_and_two_workers_count_every_request(tmp_path):
     locustfile = tmp_path / "locustfile.py"
@@ -104,7 +104,7 @@ def test_a_locust_master_and_two_workers_count_every_request(tmp_path):
         ]
         match(process, "All users spawned")
         match(process, "Shutting down")
-        with gevent.Timeout(20):
+        with gevent.Timeout(60):
             assert [one.wait() for one in (process, *workers)] == [0, 0, 0]
     results = {path.name: json.loads(path.read_text()) for path in tmp_path.glob("*Runner*")}
     assert len(results) == 3
@@ -136,7 +136,7 @@ class Service:
     def count(self, limit):
         return iter(range(limit))
 
-server = zerorpc.Server(Service(), heartbeat=1)
+server = zerorpc.Server(Service(), heartbeat=2)
 server.bind("tcp://127.0.0.1:0")
 endpoint = server._events._socket.getsockopt(zmq.LAST_ENDPOINT).decode()
 print(zmq.Socket.__module__, endpoint, flush=True)
@@ -147,10 +147,10 @@ RPC_CLIENT = """
 import sys
 import gevent, zerorpc
 
-client = zerorpc.Client(sys.argv[1], heartbeat=1, timeout=30)
+client = zerorpc.Client(sys.argv[1], heartbeat=2, timeout=30)
 calls = [gevent.spawn(client.add, number, number) for number in range(200)]
 assert [call.get() for call in calls] == [2 * number for number in range(200)]
-slow = gevent.spawn(client.slow, 3.5)
+slow = gevent.spawn(client.slow, 5)
 assert list(client.count(2000)) == list(range(2000))
 try:
     client.fail()
@@ -163,7 +163,7 @@ print("complete", flush=True)
 
 
 @needs("zerorpc", extra="servers")
-@pytest.mark.limit(60)
+@pytest.mark.limit(120)
 def test_zerorpc_calls_heartbeats_and_streams_complete(tmp_path):
     for name, program in (("server", RPC_SERVER), ("client", RPC_CLIENT)):
         (tmp_path / f"{name}.py").write_text(program)
@@ -171,7 +171,7 @@ def test_zerorpc_calls_heartbeats_and_streams_complete(tmp_path):
         endpoint = match(server, r"gzmqsource\.green (tcp:\S+)")[1].rstrip("\0")
         with running([*PATCHED, str(tmp_path / "client.py"), endpoint]) as client:
             match(client, "complete")
-            with gevent.Timeout(10):
+            with gevent.Timeout(30):
                 assert client.wait() == 0
 
 
@@ -250,7 +250,7 @@ SERVERS = {
 
 
 @needs("flask", "gunicorn", extra="servers")
-@pytest.mark.limit(60)
+@pytest.mark.limit(120)
 @pytest.mark.parametrize("command", SERVERS.values(), ids=list(SERVERS))
 def test_flask_asks_a_backend_in_each_request(tmp_path, backend, command):
     (tmp_path / "application.py").write_text(APP)
@@ -258,11 +258,12 @@ def test_flask_asks_a_backend_in_each_request(tmp_path, backend, command):
     environment = {**os.environ, "BACKEND": backend, "PYTHONPATH": "."}
     with running(command, cwd=tmp_path, env=environment) as server:
         port = int(match(server, r"Listening at: http://127.0.0.1:(\d+)")[1])
+        workers = {server.pid}
         if "gunicorn" in command:
-            for _ in range(2):
-                match(server, "Booting worker")
+            workers = {int(match(server, r"Booting worker with pid: (\d+)")[1]) for _ in range(2)}
         asking = [gevent.spawn(get, port, number) for number in range(200)]
         answers = [greenlet.get(timeout=30) for greenlet in asking]
     assert [int(double) for _, double, _ in answers] == [2 * number for number in range(200)]
     assert {module for _, _, module in answers} == {"gzmqsource.green"}
-    assert len({pid for pid, _, _ in answers}) == (2 if "gunicorn" in command else 1)
+    # The kernel chooses which worker of several gets a connection.
+    assert {int(pid) for pid, _, _ in answers} <= workers

@@ -6,15 +6,13 @@ import time
 
 import pytest
 import zmq
+from helpers import COMMANDS_ARE_LOOKED_FOR, until_reaped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from simulation import libzmq
 from zmq.backend import Socket as PlainSocket
 
 pytestmark = pytest.mark.once
-
-#: Seconds after which a send looks into the mailbox, on any machine.
-LONG = 0.004
 
 _serial = itertools.count()
 
@@ -42,7 +40,7 @@ class Real:
         socket.close(0)
 
     def rest(self):
-        time.sleep(LONG)
+        time.sleep(COMMANDS_ARE_LOOKED_FOR)
 
     def is_signalled(self, socket):
         return bool(select.select([socket.fileno()], [], [], 0)[0])
@@ -53,16 +51,7 @@ class Real:
         self.context.term()
 
     def reap(self):
-        # Twice, for in one turn it may come to this socket before those that were closed earlier.
-        for _ in range(2):
-            closed, told = self.context.socket(zmq.PAIR), self.context.socket(zmq.PAIR)
-            address = f"inproc://reaper-{next(_serial)}"
-            closed.bind(address)
-            told.connect(address)
-            assert not told.get(zmq.EVENTS) & zmq.POLLIN
-            closed.close()
-            select.select([told.fileno()], [], [], 10)
-            told.close()
+        until_reaped(self.context)
 
 
 class Simulated:
@@ -91,7 +80,7 @@ class Simulated:
         socket.close()
 
     def rest(self):
-        self.now += LONG
+        self.now += COMMANDS_ARE_LOOKED_FOR
 
     def is_signalled(self, socket):
         return socket.mailbox.signalled

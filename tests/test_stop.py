@@ -62,8 +62,9 @@ def test_a_handler_over_the_deadline_is_killed(context):
         wait_until(lambda: server.stats().received == 4)
         all_blocked()
         begun = time.monotonic()
-        assert server.stop(0.1) == []
-        assert 0.09 < time.monotonic() - begun < 2
+        with gevent.Timeout(20):
+            assert server.stop(0.1) == []
+        assert time.monotonic() - begun > 0.09
         all_blocked()
         assert len(ended) == 4
         assert server.stats().dropped == {"killed": 4}
@@ -212,7 +213,6 @@ def test_a_stop_that_did_not_wait_to_the_end_does_not_hold_up_later_ones(context
         stopping.kill()
     else:
         first.stop(timeout=0.05)
-    gevent.sleep(0.3)
-    started = time.monotonic()
-    second.stop(timeout=5)
-    assert time.monotonic() - started < 2
+    gevent.sleep(0.3)  # libzmq has given up what the first held
+    with gevent.Timeout(20):
+        second.stop(timeout=60)

@@ -7,15 +7,12 @@ from collections import deque
 import gevent
 import pytest
 import zmq
-from gevent.monkey import get_original
-from helpers import closing, endpoint_of, pair_of
+from helpers import close_for_good, closing, endpoint_of, pair_of
 
 from gzmqsource import Source, transfer
 from gzmqsource.testing import wait_until
 from gzmqsource.transfer import transfer_for
 from gzmqsource.transfer.pure import PureTransfer
-
-_sleep = get_original("time", "sleep")
 
 
 def framed(number, frames=3):
@@ -89,9 +86,10 @@ def test_large_frames_that_never_left_are_let_go_of_with_their_socket(context):
 
 
 class Dying:
-    """Closes a peer before a chosen frame of the next message, long enough for libzmq to see it."""
+    """Closes a peer before a chosen frame of the next message, which libzmq then sees."""
 
-    def __init__(self, send):
+    def __init__(self, context, send):
+        self.context = context
         self.send = send
         self.before = None
         self.peer = None
@@ -100,22 +98,21 @@ class Dying:
         if self.before is not None:
             if self.before == 0:
                 self.before = None
-                self.peer.close(0)
-                _sleep(0.05)  # libzmq looks for commands at most every 3 ms
+                close_for_good(self.context, self.peer)
             else:
                 self.before -= 1
         return self.send(frame, *arguments)
 
 
 @pytest.fixture
-def dying(monkeypatch):
+def dying(context, monkeypatch):
     """The pure transfer's sends, each through a `Dying`."""
     made = []
     original = PureTransfer.__init__
 
     def init(self, *arguments, **options):
         original(self, *arguments, **options)
-        self._send = Dying(self._send)
+        self._send = Dying(context, self._send)
         made.append(self._send)
 
     monkeypatch.setattr(PureTransfer, "__init__", init)

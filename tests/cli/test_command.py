@@ -10,7 +10,7 @@ from optional import needs
 from gzmqsource import Source
 from gzmqsource.cli._command import _VERBS
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
 
 DRAWS = needs("matplotlib", extra="plot")
 
@@ -86,10 +86,10 @@ def test_keys_let_in_who_has_them(address, tmp_path):
 def test_a_server_lets_in_the_user_that_it_was_told(serving, address):
     credentials = ("--plain-user", "ann", "--plain-password")
     serving(*credentials, "secret")
-    asking = ("request", "--connect", address, "--timeout", 1)
-    assert run(*asking, *credentials, "secret", "x").stdout == b"old\tx\n"
-    assert run(*asking, *credentials, "wrong", "x").returncode == 1
-    assert run(*asking, "x").returncode == 1
+    asking = ("request", "--connect", address, "--timeout")
+    assert run(*asking, 20, *credentials, "secret", "x").stdout == b"old\tx\n"
+    assert run(*asking, 1, *credentials, "wrong", "x").returncode == 1
+    assert run(*asking, 1, "x").returncode == 1
 
 
 def test_a_server_lets_in_the_keys_that_it_was_told(serving, address, tmp_path):
@@ -97,9 +97,9 @@ def test_a_server_lets_in_the_keys_that_it_was_told(serving, address, tmp_path):
         assert run("keygen", tmp_path / directory, "--name", name).returncode == 0
     own = ("--curve-key", tmp_path / "keys" / "server.key_secret")
     serving(*own, "--curve-clients", tmp_path / "friends")
-    asking = ("request", "--connect", address, "--timeout", 1)
+    asking = ("request", "--connect", address, "--timeout")
     server = ("--curve-server-key", tmp_path / "keys" / "server.key")
     friend = ("--curve-key", tmp_path / "friends" / "friend.key_secret")
     stranger = ("--curve-key", tmp_path / "strangers" / "stranger.key_secret")
-    assert run(*asking, *server, *friend, "x").stdout == b"old\tx\n"
-    assert run(*asking, *server, *stranger, "x").returncode == 1
+    assert run(*asking, 20, *server, *friend, "x").stdout == b"old\tx\n"
+    assert run(*asking, 1, *server, *stranger, "x").returncode == 1

@@ -1,22 +1,21 @@
 """`send`, `recv` and `request`, as a user runs them: with pipes and signals."""
 
-import contextlib
 import json
 import os
 import signal
 
-import gevent
 import pytest
 import zmq
 from command_under_test import COMMAND, run
 from gevent import subprocess
 from gevent.queue import Empty
-from helpers import closing, process_of
+from helpers import bytes_in, closing, process_of, until_at_rest
 
 from gzmqsource import Source
 from gzmqsource.cli._text import FORMATS, from_json
+from gzmqsource.testing import wait_until
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
 
 
 def test_lines_go_from_one_shell_to_another_as_they_are(address):
@@ -24,7 +23,7 @@ def test_lines_go_from_one_shell_to_another_as_they_are(address):
     with process_of(*COMMAND, "recv", "--bind", address, "--count", 3, "--format", "json") as got:
         assert run("send", "--connect", address, "--frame", "topic", input=lines).returncode == 0
         messages = [from_json(line.encode()) for line in got.stdout]
-        assert got.wait(timeout=10) == 0
+        assert got.wait(timeout=20) == 0
     assert messages == [[b"topic", line] for line in lines.split(b"\n")]
 
 
@@ -61,7 +60,7 @@ def test_a_receiver_whose_reader_has_enough_ends_without_a_word(address, context
         assert got.stdout.readline() == "one\n"
         got.stdout.close()
         source.send(b"two")
-        assert got.wait(timeout=10) == 0
+        assert got.wait(timeout=20) == 0
         assert got.stderr.read() == ""
 
 
@@ -93,7 +92,7 @@ def test_a_sender_that_is_stopped_loses_nothing_it_has_read(number, address, con
         sending.stdin.flush()
         assert source.recv(timeout=10) == [b"one"]
         sending.send_signal(number)
-        assert sending.wait(timeout=10) == 0
+        assert sending.wait(timeout=20) == 0
 
 
 @pytest.mark.parametrize("options", [["--hwm", 1], ["--rate", 0.01]], ids=["full", "slow"])
@@ -102,17 +101,16 @@ def test_a_sender_that_is_stopped_with_a_message_in_hand_sends_it_first(options,
         for number in range(1002):  # the outbox has 1000
             sending.stdin.write(f"{number}\n")
         sending.stdin.flush()
-        gevent.sleep(0.5)
+        wait_until(lambda: bytes_in(sending.stdin) == 0)
+        until_at_rest(sending)
         sending.send_signal(signal.SIGTERM)
         with closing(Source.open(zmq.PULL, connect=address, context=context)) as (source,):
-            got = [int(source.recv(timeout=10)[0])]
-            with contextlib.suppress(Empty):
-                while True:
-                    got.append(int(source.recv(timeout=0.5)[0]))
-        assert sending.wait(timeout=10) == 0
-        assert got == list(range(len(got)))
-        # What it had read: a thousand in the outbox, and one in hand; or one that was sent.
-        assert len(got) == (1001 if "--hwm" in options else 2)
+            # What it had read: a thousand in the outbox, and one in hand; or one that was sent.
+            count = 1001 if "--hwm" in options else 2
+            assert [int(source.recv(timeout=10)[0]) for _ in range(count)] == list(range(count))
+            assert sending.wait(timeout=20) == 0
+            with pytest.raises(Empty):
+                source.recv(timeout=0.1)
 
 
 def test_a_receiver_whose_output_nobody_reads_can_be_stopped(address, context):
@@ -122,9 +120,10 @@ def test_a_receiver_whose_output_nobody_reads_can_be_stopped(address, context):
     ):
         for _ in range(100):
             source.send(b"x" * 10_000)
-        gevent.sleep(0.5)
+        wait_until(lambda: bytes_in(receiving.stdout) > 10_000)
+        until_at_rest(receiving)
         receiving.terminate()
-        assert receiving.wait(timeout=10) == 1
+        assert receiving.wait(timeout=20) == 1
         assert "nobody reads" in receiving.stderr.read()
 
 

@@ -14,7 +14,7 @@ from gzmqsource import Source, SourceClosed
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import PeerLost, Requester
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
 
 
 def test_requests_are_answered_by_a_handler(serving, address):

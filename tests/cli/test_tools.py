@@ -6,7 +6,7 @@ import pytest
 from command_under_test import run
 from optional import needs
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
 
 
 @needs("matplotlib", extra="plot")

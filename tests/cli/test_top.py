@@ -7,7 +7,7 @@ from helpers import free_ports, process_of
 
 from gzmqsource.cli._top import Reading, _quantile, _row
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
 
 
 def test_the_table_of_a_server_follows_it_through_a_restart(serving, address):
@@ -20,12 +20,12 @@ def test_the_table_of_a_server_follows_it_through_a_restart(serving, address):
         row = next(line for line in lines if address in line).split()
         assert row[:2] == ["ROUTER", address]
         server.terminate()
-        assert server.wait(timeout=10) == 0
+        assert server.wait(timeout=20) == 0
         assert any("Connection refused" in line for line in lines)
         serving("--metrics", port)
         assert any(address in line for line in lines)
         table.terminate()
-        assert table.wait(timeout=10) == 0
+        assert table.wait(timeout=20) == 0
 
 
 def test_no_server_for_the_table_is_an_error_and_enough_of_it_is_none(serving):

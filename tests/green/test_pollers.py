@@ -5,7 +5,7 @@ import socket as native
 import gevent
 import pytest
 import zmq
-from helpers import line_of, python_process
+from helpers import line_of, python_process, unique_inproc
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from zmq.backend import zmq_poll as plain_poll
@@ -312,6 +312,7 @@ def test_a_poller_follows_its_sockets_into_the_hub_of_another_thread(green, pair
 def test_a_child_leaves_the_epoll_set_of_its_parent_alone(green):
     program = f"""
 import gevent, {green.__name__} as zmq
+from gzmqsource.testing import all_blocked
 context = zmq.Context()
 pulls, poller = [context.socket(zmq.PULL) for _ in range({MANY})], zmq.Poller()
 for number, pull in enumerate(pulls):
@@ -325,7 +326,7 @@ if not child:
     raise SystemExit
 gevent.os.waitpid(child, 0)
 polling = gevent.spawn(poller.poll, 5000)
-gevent.sleep(0.01)
+all_blocked()
 push = context.socket(zmq.PUSH)
 push.connect("inproc://0")
 push.send(b"x")
@@ -338,15 +339,16 @@ print(polling.get(timeout=5) == [(pulls[0], zmq.POLLIN)], flush=True)
 def test_a_child_does_not_go_on_polling(green):
     program = f"""
 import os, gevent, {green.__name__} as zmq
+from gzmqsource.testing import all_blocked
 context = zmq.Context()
 pull, push = context.socket(zmq.PULL), context.socket(zmq.PUSH)
 pull.bind("inproc://polled")
 push.connect("inproc://polled")
 polling = gevent.spawn(pull.poll)
-gevent.sleep(0.01)
+all_blocked()
 child = gevent.fork()
 if not child:
-    gevent.sleep(0.2)  # a call on the socket would never be answered
+    all_blocked(20)  # a call on the socket would never be answered
     os._exit(0)
 push.send(b"x")  # the child has the same descriptor, which stays readable until the hub runs
 print(os.waitpid(child, 0)[1] == 0, polling.get(timeout=5) == zmq.POLLIN, flush=True)
@@ -377,18 +379,15 @@ def test_sockets_poll_for_themselves(pairs):
 OPERATIONS = ("send", "recv", "events", "poll", "close", "unregister", "register", "elsewhere")
 
 
-@settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 6)), max_size=40))
 def test_poll_never_differs_from_pyzmqs(green, context, operations):
     """After any calls, also such that eat the edges, it answers what a look at all would."""
     sockets = []
     poller, other = green.Poller(), green.Poller()
-    names = iter(range(1000))
 
     def make():
-        name = f"inproc://{id(sockets)}-{next(names)}"
+        name = unique_inproc()
         pair = context.socket(zmq.DEALER), context.socket(zmq.DEALER)
         pair[0].bind(name)
         pair[1].connect(name)
@@ -444,4 +443,4 @@ def test_threads_may_poll_their_own_sockets(green):
         return answers
 
     running = [gevent.get_hub().threadpool.spawn(use, number) for number in range(3)]
-    assert [thread.get(timeout=10) for thread in running] == [[b"x"] * 100] * 3
+    assert [thread.get(timeout=20) for thread in running] == [[b"x"] * 100] * 3

@@ -2,7 +2,6 @@
 
 import gc
 import pickle
-import time
 import warnings
 import weakref
 
@@ -122,8 +121,6 @@ def test_the_end_of_a_with_block_closes(green):
 
 
 # Messages
-
-
 FORMS = {
     "string": ("send_string", "recv_string", "grüße"),
     "json": ("send_json", "recv_json", {"a": [1, None]}),
@@ -312,25 +309,21 @@ def test_a_timeout_around_a_send_that_waits_withdraws_it(context):
 # Ends
 
 
-def test_a_lingering_close_and_term_do_not_hold_the_hub_up(green):
-    context = green.Context()
+def test_a_lingering_close_and_term_do_not_hold_the_hub_up(green, tmp_path):
+    context, endpoint = green.Context(), f"ipc://{tmp_path}/late"
     push = context.socket(zmq.PUSH)
-    push.linger = 200
-    push.connect("tcp://127.0.0.1:1")
-    push.send(b"never delivered")
-    late = []
-
-    def tick():
-        while True:
-            before = time.monotonic()
-            gevent.sleep(0.001)
-            late.append(time.monotonic() - before)
-
-    ticking = gevent.spawn(tick)
-    push.close()
-    context.term()
-    ticking.kill()
-    assert len(late) > 20
+    push.reconnect_ivl = 10
+    push.connect(endpoint)
+    push.send(b"delivered late")
+    closing = gevent.spawn(push.close)
+    ending = gevent.spawn(context.term)
+    all_blocked(20)
+    assert closing.dead
+    assert not ending.dead
+    with green.Context() as other, other.socket(zmq.PULL) as pull:
+        pull.bind(endpoint)
+        assert pull.recv() == b"delivered late"
+        ending.get(timeout=20)
     assert context.closed
 
 
@@ -367,86 +360,6 @@ def test_a_dropped_context_with_a_dropped_socket_is_collected(green):
         dropped = drop()
         gc.collect()
     assert dropped() is None
-
-
-# Bad input
-
-
-BAD = {
-    "send str": lambda s: s.send("text"),
-    "send int": lambda s: s.send(1),
-    "send None": lambda s: s.send(None),
-    "send_multipart str": lambda s: s.send_multipart(["text"]),
-    "send_multipart mixed": lambda s: s.send_multipart([b"a", 1]),
-    "send_multipart int": lambda s: s.send_multipart(7),
-    "send_string bytes": lambda s: s.send_string(b"x"),
-    "recv flags": lambda s: s.recv("flags"),
-    "recv nothing": lambda s: s.recv(zmq.NOBLOCK),
-    "recv_into bytes": lambda s: s.recv_into(b"constant"),
-    "bind nonsense": lambda s: s.bind("nonsense://x"),
-    "bind empty": lambda s: s.bind("tcp://"),
-    "bind int": lambda s: s.bind(1),
-    "connect nonsense": lambda s: s.connect("nonsense"),
-    "unbind unknown": lambda s: s.unbind("tcp://127.0.0.1:1"),
-    "disconnect unknown": lambda s: s.disconnect("tcp://127.0.0.1:1"),
-    "set unknown": lambda s: s.set(123456, 1),
-    "set str": lambda s: s.set(zmq.LINGER, "x"),
-    "set bad": lambda s: s.set(zmq.RCVHWM, -5),
-    "get unknown": lambda s: s.get(123456),
-    "attribute": lambda s: s.nothing_like_it,
-    "subscribe": lambda s: s.subscribe(b"x"),
-    "closed send": lambda s: (s.close(), s.send(b"x")),
-    "closed send_multipart": lambda s: (s.close(), s.send_multipart([b"x"])),
-    "closed recv": lambda s: (s.close(), s.recv()),
-    "closed recv_multipart": lambda s: (s.close(), s.recv_multipart()),
-    "closed get": lambda s: (s.close(), s.get(zmq.LINGER)),
-    "closed poll": lambda s: (s.close(), s.poll(0)),
-    "closed bind": lambda s: (s.close(), s.bind("inproc://x")),
-}
-
-
-@pytest.mark.parametrize("kind", [zmq.PAIR, zmq.PUSH, zmq.PULL, zmq.REQ, zmq.REP, zmq.SUB])
-@pytest.mark.parametrize("call", BAD.values(), ids=list(BAD))
-def test_bad_input_gives_what_pyzmq_gives(green, call, kind):
-    def outcome(make):
-        with make() as context, context.socket(kind) as socket:
-            socket.linger = 0
-            socket.rcvtimeo = socket.sndtimeo = 1  # a good call on one of the types may wait
-            try:
-                call(socket)
-            except Exception as error:
-                return type(error), getattr(error, "errno", None)
-            return None
-
-    assert outcome(green.Context) == outcome(PlainContext)
-
-
-def test_a_bad_frame_sends_nothing_of_its_message(pair):
-    receiver, sender = pair()
-    for _ in range(2):
-        with pytest.raises(TypeError):
-            sender.send_multipart([b"a", "b"])
-        sender.send(b"whole")
-        assert receiver.recv_multipart() == [b"whole"]
-
-
-def test_a_rep_out_of_order_is_the_error_at_once(context):
-    rep = context.socket(zmq.REP)
-    with pytest.raises(zmq.ZMQError) as raised:
-        rep.send(b"x")
-    assert raised.value.errno == zmq.EFSM
-    req = context.socket(zmq.REQ)
-    with pytest.raises(zmq.ZMQError) as raised:
-        req.recv()
-    assert raised.value.errno == zmq.EFSM
-
-
-def test_a_router_that_must_know_its_peer_says_if_it_does_not(context):
-    router = context.socket(zmq.ROUTER)
-    router.router_mandatory = True
-    with pytest.raises(zmq.ZMQError) as raised:
-        router.send_multipart([b"nobody", b"x"])
-    assert raised.value.errno == zmq.EHOSTUNREACH
 
 
 def test_a_send_to_one_peer_does_not_wait_for_another_that_is_full(context):

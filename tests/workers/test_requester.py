@@ -1,6 +1,5 @@
 """`Requester` against servers of plain ZeroMQ."""
 
-import contextlib
 import gc
 import logging
 import random
@@ -11,57 +10,27 @@ import pytest
 import zmq
 from gevent.event import AsyncResult
 from gevent.monkey import get_original
-from helpers import endpoint_of, line_of, python_process
+from requesting import echo, ignore, requester_of, server_of
 
-from gzmqsource import InvalidThreadUseError, Source, SourceBroken, SourceClosed
+from gzmqsource import InvalidThreadUseError, Source
 from gzmqsource.testing import all_blocked, wait_until
-from gzmqsource.workers import PeerLost, RemoteError, Requester, RequestTimeout
+from gzmqsource.workers import RemoteError, Requester, RequestTimeout
 from gzmqsource.workers._envelope import ERROR
 
 start_thread, get_ident = get_original("_thread", ["start_new_thread", "get_ident"])
+
 native_sleep = get_original("time", "sleep")
 
 
-@contextlib.contextmanager
-def server_of(context, handle, kind=zmq.ROUTER, endpoint="tcp://127.0.0.1:*", **options):
-    """Run a server that gives each message, envelope included, to ``handle(server, message)``."""
-    server = Source.open(kind, bind=endpoint, context=context, **options)
-    server.set_handle(lambda message: handle(server, message))
-    server.start()
-    try:
-        yield server
-    finally:
-        server.close()
-
-
-def echo(server, message):
-    server.send(message)
-
-
-def ignore(server, message):
-    pass
-
-
-def answering_the_third(seen):
-    """Make what collects the messages, and answers the third of them."""
+def answering_from_the_third(seen):
+    """Make what collects the messages, and answers the third of them and those behind it."""
 
     def handle(server, message):
         seen.append(message)
-        if len(seen) == 3:
+        if len(seen) >= 3:
             server.send(message)
 
     return handle
-
-
-@contextlib.contextmanager
-def requester_of(server, context, **options):
-    """Make a requester for a server, or for an endpoint."""
-    endpoint = server if isinstance(server, str) else endpoint_of(server)
-    requester = Requester.open(endpoint, context=context, linger=0, **options)
-    try:
-        yield requester
-    finally:
-        requester.close()
 
 
 def test_a_rep_of_any_kind_answers(context, endpoint):
@@ -96,25 +65,28 @@ def test_each_greenlet_gets_its_own_reply_in_any_order(context):
 @pytest.mark.limit(60)
 @pytest.mark.once
 def test_10000_requests_at_once_with_random_delays_and_drops(context):
-    chance = random.Random(1)
+    chance, count = random.Random(1), 10_000
+    dropped = set(chance.sample(range(count), count // 10))
 
     def answer(server, message):
-        if chance.random() >= 0.1:
+        if int(message[-1]) not in dropped:
             gevent.spawn_later(0.001 + chance.random() / 2, server.send, message)
 
     with (
         server_of(context, answer) as server,
         requester_of(server, context) as requester,
     ):
-        results = [requester.submit(b"%d" % n, timeout=4) for n in range(10_000)]
-        gevent.joinall(results, timeout=30)
-        answered = [n for n, result in enumerate(results) if result.successful()]
-        assert all(results[n].value == [b"%d" % n] for n in answered)
-        given_up = [result for result in results if not result.successful()]
-        assert all(isinstance(result.exception, RequestTimeout) for result in given_up)
-        assert 700 < len(given_up) < 1300
+        results = [
+            requester.submit(b"%d" % n, timeout=1 if n in dropped else None) for n in range(count)
+        ]
+        gevent.joinall(results)
+        for n, result in enumerate(results):
+            if n in dropped:
+                assert isinstance(result.exception, RequestTimeout)
+            else:
+                assert result.value == [b"%d" % n]
         stats = requester.stats()
-        assert (stats.outstanding, stats.timeouts) == (0, len(given_up))
+        assert (stats.outstanding, stats.timeouts) == (0, len(dropped))
         assert stats.unknown == stats.late == 0
 
 
@@ -158,12 +130,12 @@ def test_a_full_outbox_ends_in_the_timeout_too(context):
 def test_a_retry_gets_the_reply(context):
     seen = []
     with (
-        server_of(context, answering_the_third(seen)) as server,
+        server_of(context, answering_from_the_third(seen)) as server,
         requester_of(server, context) as requester,
     ):
-        assert requester.request(b"x", timeout=0.05, retries=5) == [b"x"]
+        assert requester.request(b"x", timeout=0.05, retries=1000) == [b"x"]
         assert seen[0] == seen[1] == seen[2]
-        assert requester.stats().retries == 2
+        assert requester.stats().retries >= 2  # more if the first answer has taken its time
 
 
 def test_late_and_duplicate_and_unknown_replies_are_counted_and_dropped(context, caplog):
@@ -249,15 +221,16 @@ def test_native_threads_and_other_hubs_ask_through_it(context):
 def test_a_native_thread_has_timeouts_and_retries(context):
     seen = []
     with (
-        server_of(context, answering_the_third(seen)) as server,
+        server_of(context, answering_from_the_third(seen)) as server,
         requester_of(server, context) as requester,
+        requester_of("tcp://127.0.0.1:1", context) as lonely,
     ):
         outcomes = []
 
         def ask():
-            outcomes.append(requester.request(b"x", timeout=0.05, retries=5))
+            outcomes.append(requester.request(b"x", timeout=0.05, retries=1000))
             try:
-                requester.request(b"y", timeout=0.05)
+                lonely.request(b"y", timeout=0.05)
             except RequestTimeout as error:
                 outcomes.append(error)
 
@@ -265,7 +238,8 @@ def test_a_native_thread_has_timeouts_and_retries(context):
         wait_until(lambda: len(outcomes) == 2)
         assert outcomes[0] == [b"x"]
         assert isinstance(outcomes[1], RequestTimeout)
-        assert requester.stats()[:4] == (2, 0, 2, 1)
+        assert requester.stats().retries >= 2
+        assert lonely.stats()[:4] == (1, 0, 0, 1)
 
 
 def test_a_native_thread_never_touches_the_socket(context, monkeypatch):
@@ -325,138 +299,6 @@ def test_a_remote_error_is_raised(context):
     assert caught.value.traceback == "somewhere"
 
 
-SERVER = """
-import sys, zmq
-socket = zmq.Context().socket(zmq.ROUTER)
-socket.bind(sys.argv[1])
-print(socket.LAST_ENDPOINT.decode(), flush=True)
-answers = int(sys.argv[2])
-while True:
-    message = socket.recv_multipart()
-    print("asked", flush=True)
-    if answers:
-        socket.send_multipart(message)
-"""
-
-
-def test_a_lost_peer_fails_its_requests(context):
-    with (
-        python_process(SERVER, "tcp://127.0.0.1:*", 0) as server,
-        requester_of(line_of(server), context, lost="fail") as requester,
-    ):
-        result = requester.submit(b"x", retries=3)
-        assert line_of(server) == "asked"
-        server.kill()
-        server.wait()
-        with pytest.raises(PeerLost):
-            result.get(timeout=10)
-        assert requester.stats().lost == 1
-
-
-def test_a_lost_peer_makes_requests_ask_again(context):
-    with python_process(SERVER, "tcp://127.0.0.1:*", 0) as server:
-        endpoint = line_of(server)
-        with requester_of(endpoint, context, lost="retry") as requester:
-            result = requester.submit(b"x", retries=1)
-            hopeless = requester.submit(b"y")
-            foreign = []
-            start_thread(lambda: foreign.append(requester.request(b"z", retries=1)), ())
-            assert [line_of(server) for _ in range(3)] == ["asked"] * 3
-            server.kill()
-            server.wait()
-            with pytest.raises(PeerLost):
-                hopeless.get(timeout=10)
-            with python_process(SERVER, endpoint, 1):
-                assert result.get(timeout=10) == [b"x"]
-                wait_until(lambda: foreign == [[b"z"]])
-                assert requester.stats()[:5] == (3, 0, 2, 0, 1)
-
-
-@pytest.mark.parametrize("lost", ["fail", "retry"])
-def test_a_reply_that_came_before_the_connection_was_lost_counts(context, lost):
-    with zmq.Context() as others, others.socket(zmq.ROUTER) as server:
-        server.linger = 5000
-        server.bind("tcp://127.0.0.1:*")
-        with requester_of(endpoint_of(server), context, lost=lost) as requester:
-            asking = [gevent.spawn(requester.request, b"%d" % n, 10, 1) for n in range(20)]
-            all_blocked()
-            for _ in range(20):
-                assert server.poll(5000)  # without the hub, which is not to see one of the replies
-                server.send_multipart(server.recv_multipart())
-            server.close()
-            native_sleep(0.3)
-            gevent.joinall(asking, timeout=10, raise_error=True)
-            assert [each.value for each in asking] == [[b"%d" % n] for n in range(20)]
-            assert requester.stats().retries == 0
-
-
-def test_close_tells_everybody_who_waits(context):
-    with server_of(context, ignore) as server:
-        requester = Requester.open(endpoint_of(server), context=context, linger=0)
-        asking = [gevent.spawn(requester.request, b"x") for _ in range(3)]
-        foreign = []
-
-        def ask():
-            try:
-                requester.request(b"x")
-            except SourceClosed as error:
-                foreign.append(error)
-
-        start_thread(ask, ())
-        wait_until(lambda: server.stats().received == 4)
-        requester.close()
-        for greenlet in asking:
-            with pytest.raises(SourceClosed):
-                greenlet.get(timeout=10)
-        wait_until(lambda: foreign)
-        with pytest.raises(SourceClosed):
-            requester.request(b"x")
-
-
-def test_a_destroyed_context_breaks_the_requests():
-    context = zmq.Context()
-    errors = []
-    server = Source.open(zmq.ROUTER, bind="tcp://127.0.0.1:*", context=context)
-    source = Source.open(
-        zmq.DEALER,
-        connect=endpoint_of(server),
-        context=context,
-        on_error=lambda error, message: errors.append(error),
-    )
-    result = Requester(source).submit(b"x")
-    server.recv()
-    context.destroy(linger=0)
-    with pytest.raises(SourceBroken):
-        result.get(timeout=10)
-    assert errors
-
-
-def test_stop_waits_for_what_is_outstanding(context):
-    def later(server, message):
-        gevent.spawn_later(0.05, server.send, message)
-
-    with server_of(context, later) as server:
-        requester = Requester.open(endpoint_of(server), context=context)
-        result = requester.submit(b"x")
-        stopping = gevent.spawn(requester.stop, 10)
-        all_blocked()
-        with pytest.raises(SourceClosed):
-            requester.request(b"y")
-        assert stopping.get() == 0
-        assert result.get() == [b"x"]
-        assert requester.closed
-
-
-def test_stop_tells_how_many_were_not_answered(context):
-    with server_of(context, ignore) as server:
-        requester = Requester.open(endpoint_of(server), context=context, linger=0)
-        results = [requester.submit(b"x") for _ in range(3)]
-        assert requester.stop(timeout=0.05) == 3
-        for result in results:
-            with pytest.raises(SourceClosed):
-                result.get(timeout=10)
-
-
 def test_bad_input_is_refused_and_costs_nothing(context):
     with server_of(context, echo) as server, requester_of(server, context) as requester:
         for arguments, error in [
@@ -476,13 +318,6 @@ def test_bad_input_is_refused_and_costs_nothing(context):
     pull.close()
     with pytest.raises(ValueError, match="lost='never'"):
         Requester.open("tcp://127.0.0.1:1", context=context, linger=0, lost="never")
-
-
-def test_a_refused_requester_leaves_no_socket_open():
-    context = zmq.Context()
-    with pytest.raises(ValueError, match="lost"):
-        Requester.open("tcp://127.0.0.1:1", context=context, lost="never")
-    context.term()
 
 
 def test_a_thread_of_the_threading_module_may_ask(context):

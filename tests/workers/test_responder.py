@@ -13,6 +13,7 @@ from gevent.pool import Pool
 from helpers import endpoint_of
 
 from gzmqsource import Source, SourceClosed
+from gzmqsource.monitor import Monitor
 from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import RemoteError, Requester, Responder
 
@@ -28,8 +29,8 @@ def responder_of(context, handler, endpoint="tcp://127.0.0.1:*", **options):
 
 
 @contextlib.contextmanager
-def requester_of(responder, context):
-    requester = Requester.open(endpoint_of(responder.source), context=context, linger=0)
+def requester_of(responder, context, **options):
+    requester = Requester.open(endpoint_of(responder.source), context=context, linger=0, **options)
     try:
         yield requester
     finally:
@@ -163,20 +164,21 @@ def test_a_full_pool_stops_the_intake(context):
 
 
 def test_stop_finishes_what_runs_and_tells_what_it_did_not(context):
-    stuck = Event()
+    stuck, go_on = Event(), Event()
 
     def handler(payload):
-        if payload == [b"stuck"]:
-            stuck.wait()
-        gevent.sleep(0.02)
+        (stuck if payload == [b"stuck"] else go_on).wait()
         return payload
 
     with responder_of(context, handler) as responder, requester_of(responder, context) as requester:
         good = requester.submit(b"good")
         bad = requester.submit(b"stuck")
         wait_until(lambda: responder.stats().running == 2)
-        assert responder.stop(timeout=0.3) == 1
+        stopping = gevent.spawn(responder.stop, timeout=1)
+        all_blocked()
+        go_on.set()
         assert good.get(timeout=10) == [b"good"]
+        assert stopping.get(timeout=10) == 1
         assert not bad.ready()
         assert responder.closed
 
@@ -195,7 +197,8 @@ def test_it_answers_behind_a_proxy(context):
         for message in source:
             target.send(message)
 
-    with Source(front) as frontend, Source(back) as backend:
+    connected = zmq.EVENT_HANDSHAKE_SUCCEEDED
+    with Source(front) as frontend, Source(back) as backend, Monitor(back, connected) as joined:
         moving = [
             gevent.spawn(move, frontend, backend),
             gevent.spawn(move, backend, frontend),
@@ -205,6 +208,7 @@ def test_it_answers_behind_a_proxy(context):
         ]
         for responder in responders:
             responder.start()
+            joined.recv(timeout=20)
         with Requester.open(endpoint_of(frontend), context=context) as requester:
             results = [requester.submit(b"x%d" % number, timeout=10) for number in range(300)]
             gevent.joinall(results)
@@ -261,10 +265,18 @@ def test_a_reply_to_a_peer_that_is_gone_is_counted(context):
         go_on.wait()
         return payload
 
+    def is_gone(identity):
+        try:
+            responder.source.socket.send_multipart([identity, b"is anybody there?"], zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            return error.errno == zmq.EHOSTUNREACH
+        return False
+
     with responder_of(context, wait) as responder:
-        with requester_of(responder, context) as requester:
+        with requester_of(responder, context, routing_id=b"first") as requester:
             requester.submit(b"x")
             wait_until(lambda: responder.stats().running == 1)
+        wait_until(lambda: is_gone(b"first"))
         with requester_of(responder, context) as requester:
             result = requester.submit(b"y")
             wait_until(lambda: responder.stats().running == 2)

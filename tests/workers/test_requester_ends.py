@@ -1,0 +1,154 @@
+"""A peer that is lost, and the end of a `Requester`."""
+
+import gevent
+import pytest
+import zmq
+from gevent.monkey import get_original
+from helpers import endpoint_of, free_ports, line_of, python_process
+from requesting import ignore, requester_of, server_of
+
+from gzmqsource import Source, SourceBroken, SourceClosed
+from gzmqsource.testing import all_blocked, wait_until
+from gzmqsource.workers import PeerLost, Requester
+
+start_thread = get_original("_thread", "start_new_thread")
+native_sleep = get_original("time", "sleep")
+
+SERVER = """
+import sys, zmq
+socket = zmq.Context().socket(zmq.ROUTER)
+socket.bind(sys.argv[1])
+print(socket.LAST_ENDPOINT.decode(), flush=True)
+answers = int(sys.argv[2])
+while True:
+    message = socket.recv_multipart()
+    print("asked", flush=True)
+    if answers:
+        socket.send_multipart(message)
+"""
+
+
+def test_a_lost_peer_fails_its_requests(context):
+    with (
+        python_process(SERVER, "tcp://127.0.0.1:*", 0) as server,
+        requester_of(line_of(server), context, lost="fail") as requester,
+    ):
+        result = requester.submit(b"x", retries=3)
+        assert line_of(server) == "asked"
+        server.kill()
+        server.wait()
+        with pytest.raises(PeerLost):
+            result.get(timeout=10)
+        assert requester.stats().lost == 1
+
+
+def test_a_lost_peer_makes_requests_ask_again(context):
+    endpoint = f"tcp://127.0.0.1:{free_ports(1)[0]}"
+    with python_process(SERVER, endpoint, 0) as server:
+        assert line_of(server) == endpoint
+        with requester_of(endpoint, context, lost="retry") as requester:
+            result = requester.submit(b"x", retries=1)
+            hopeless = requester.submit(b"y")
+            foreign = []
+            start_thread(lambda: foreign.append(requester.request(b"z", retries=1)), ())
+            assert [line_of(server) for _ in range(3)] == ["asked"] * 3
+            server.kill()
+            server.wait()
+            with pytest.raises(PeerLost):
+                hopeless.get(timeout=10)
+            with python_process(SERVER, endpoint, 1):
+                assert result.get(timeout=10) == [b"x"]
+                wait_until(lambda: foreign == [[b"z"]])
+                assert requester.stats()[:5] == (3, 0, 2, 0, 1)
+
+
+@pytest.mark.parametrize("lost", ["fail", "retry"])
+def test_a_reply_that_came_before_the_connection_was_lost_counts(context, lost):
+    with zmq.Context() as others, others.socket(zmq.ROUTER) as server:
+        server.linger = 5000
+        server.bind("tcp://127.0.0.1:*")
+        with requester_of(endpoint_of(server), context, lost=lost) as requester:
+            asking = [gevent.spawn(requester.request, b"%d" % n, 10, 1) for n in range(20)]
+            all_blocked()
+            for _ in range(20):
+                assert server.poll(5000)  # without the hub, which is not to see one of the replies
+                server.send_multipart(server.recv_multipart())
+            server.close()
+            native_sleep(0.3)
+            gevent.joinall(asking, timeout=10, raise_error=True)
+            assert [each.value for each in asking] == [[b"%d" % n] for n in range(20)]
+            assert requester.stats().retries == 0
+
+
+def test_close_tells_everybody_who_waits(context):
+    with server_of(context, ignore) as server:
+        requester = Requester.open(endpoint_of(server), context=context, linger=0)
+        asking = [gevent.spawn(requester.request, b"x") for _ in range(3)]
+        foreign = []
+
+        def ask():
+            try:
+                requester.request(b"x")
+            except SourceClosed as error:
+                foreign.append(error)
+
+        start_thread(ask, ())
+        wait_until(lambda: server.stats().received == 4)
+        requester.close()
+        for greenlet in asking:
+            with pytest.raises(SourceClosed):
+                greenlet.get(timeout=10)
+        wait_until(lambda: foreign)
+        with pytest.raises(SourceClosed):
+            requester.request(b"x")
+
+
+def test_a_destroyed_context_breaks_the_requests():
+    context = zmq.Context()
+    errors = []
+    server = Source.open(zmq.ROUTER, bind="tcp://127.0.0.1:*", context=context)
+    source = Source.open(
+        zmq.DEALER,
+        connect=endpoint_of(server),
+        context=context,
+        on_error=lambda error, message: errors.append(error),
+    )
+    result = Requester(source).submit(b"x")
+    server.recv()
+    context.destroy(linger=0)
+    with pytest.raises(SourceBroken):
+        result.get(timeout=10)
+    assert errors
+
+
+def test_stop_waits_for_what_is_outstanding(context):
+    def later(server, message):
+        gevent.spawn_later(0.05, server.send, message)
+
+    with server_of(context, later) as server:
+        requester = Requester.open(endpoint_of(server), context=context)
+        result = requester.submit(b"x")
+        stopping = gevent.spawn(requester.stop, 10)
+        all_blocked()
+        with pytest.raises(SourceClosed):
+            requester.request(b"y")
+        assert stopping.get() == 0
+        assert result.get() == [b"x"]
+        assert requester.closed
+
+
+def test_stop_tells_how_many_were_not_answered(context):
+    with server_of(context, ignore) as server:
+        requester = Requester.open(endpoint_of(server), context=context, linger=0)
+        results = [requester.submit(b"x") for _ in range(3)]
+        assert requester.stop(timeout=0.05) == 3
+        for result in results:
+            with pytest.raises(SourceClosed):
+                result.get(timeout=10)
+
+
+def test_a_refused_requester_leaves_no_socket_open():
+    context = zmq.Context()
+    with pytest.raises(ValueError, match="lost"):
+        Requester.open("tcp://127.0.0.1:1", context=context, lost="never")
+    context.term()
