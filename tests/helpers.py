@@ -47,7 +47,8 @@ def process_of(*command, **options):
     try:
         yield process
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):  # gevent has reaped it, and has yet to say so
+            process.kill()
         process.wait()
         process.stdin.close()
         process.stdout.close()

@@ -30,12 +30,14 @@ def running(command, **options):
     try:
         yield process
     finally:
-        process.terminate()
+        with contextlib.suppress(ProcessLookupError):  # gevent has reaped it, and has yet to say so
+            process.terminate()
         try:
-            with gevent.Timeout(10):
+            with gevent.Timeout(30):
                 process.wait()
         finally:
-            process.kill()
+            if process.returncode is None:
+                process.kill()
             process.stdout.close()
 
 
