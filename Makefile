@@ -13,7 +13,7 @@ RUNS ?= 20
 SIMULATE ?= --seconds 22 --examples 100
 QUESTIONS := throughput roundtrip green idle fairness pressure busy startup workers proxy
 
-.PHONY: help demo test one faults mutations simulate chaos soak fuzz packages docs lint style types \
+.PHONY: help demo test idle one faults mutations simulate chaos soak fuzz packages docs lint style types \
     floors bench bench-plots quick sanitize clean
 # Two installs at a time would get into each other's way, and so would tests beside anything.
 .NOTPARALLEL:
@@ -65,6 +65,8 @@ test: $(FULL)  ## The whole suite: native and pure, libev and libuv, patched and
 	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle" $(PYTEST_ARGS)
 	GEVENT_LOOP=libuv GZMQSOURCE_TRANSFER=pure $(PYTEST) -m "not idle and not once" $(PYTEST_ARGS)
 	GEVENT_LOOP=libev-cext GZMQSOURCE_TEST_PATCHED=1 $(PYTEST) -m "not idle and not once and not processes" $(PYTEST_ARGS)
+
+idle: $(FULL)  ## The few tests that only a machine without other work can pass
 	GEVENT_LOOP=libev-cext $(PYTEST) -m idle $(PYTEST_ARGS)
 
 one: $(LIGHT)  ## Some tests, in one pass and a small environment: make one TEST=tests/test_edge.py

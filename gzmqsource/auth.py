@@ -7,6 +7,7 @@ Before libzmq accepts a peer it sends a request to ``inproc://zeromq.zap.01`` of
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import ipaddress
 import logging
@@ -286,7 +287,9 @@ class Authenticator:
             self._pool.join(deadline.left())
             self._pool.kill()
             # This frees the endpoint at once; closing frees it some time later.
-            self._source.socket.unbind(_ENDPOINT)
+            if not self._source.closed:
+                with contextlib.suppress(zmq.ZMQError):  # a stop that was killed has done it
+                    self._source.socket.unbind(_ENDPOINT)
             self._source.stop(deadline.left())
 
     @property

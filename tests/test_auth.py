@@ -15,7 +15,7 @@ from helpers import endpoint_of
 from gzmqsource import Source
 from gzmqsource.auth import Authenticator, AuthStats
 from gzmqsource.monitor import Monitor
-from gzmqsource.testing import wait_until
+from gzmqsource.testing import all_blocked, wait_until
 
 
 @pytest.fixture
@@ -291,3 +291,22 @@ def test_a_rule_in_place_of_the_domain_is_an_error_that_says_what_to_do(configur
     authenticator = Authenticator(context)
     with pytest.raises(TypeError, match="a ZAP domain is a str; name the other arguments"):
         getattr(authenticator, configure)({"ann": "secret"})
+
+
+def test_a_stop_that_was_killed_can_be_made_again(context, auth):
+    hanging = Event()
+
+    def rule(*_):
+        hanging.set()
+        Event().wait()
+
+    auth.configure_plain(passwords=rule)
+    with server_of(context, **PLAIN) as server, client_of(context, server):
+        assert hanging.wait(10)
+        stopping = [gevent.spawn(auth.stop, 60) for _ in range(3)]
+        all_blocked()
+        gevent.killall(stopping)
+        assert auth.started
+        stopping = [gevent.spawn(auth.stop, 0.01) for _ in range(3)]
+        gevent.joinall(stopping, timeout=10, raise_error=True)
+        assert not auth.started

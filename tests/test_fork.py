@@ -344,6 +344,18 @@ except zmq.Again:
 
 def child():
     for socket in used, unused:
+        for call in (
+            lambda: socket.poll(0),
+            lambda: green.zmq_poll([(socket, zmq.POLLIN)]),
+            lambda: socket.get(zmq.EVENTS),
+            lambda: socket.bind("inproc://child"),
+        ):
+            try:
+                call()
+            except zmq.ZMQError as error:
+                assert error.errno == zmq.ENOTSOCK, error
+            else:
+                raise AssertionError("it was used")
         for flags in 0, zmq.NOBLOCK:
             try:
                 socket.recv(flags)

@@ -225,3 +225,22 @@ def test_a_thread_reaches_its_peer_while_another_peer_is_full(context):
         sender = router.sender()
         in_thread(lambda: sender.send([b"free", b"for you"], timeout=5))
         assert free.recv(timeout=5) == [b"for you"]
+
+
+@pytest.mark.parametrize("where", [in_thread, in_other_hub, in_greenlet])
+def test_senders_that_wait_learn_that_their_source_was_collected_in_a_thread(context, where):
+    sources = [Source.open(zmq.PUSH, context=context, outbox=1, linger=0)]
+    sender = sources[0].sender()
+    sender.send(b"queued")
+    outbox = sources[0]._core.outbox
+    outcomes = [where(lambda: sender.send(b"x")) for _ in range(3)]
+    wait_until(lambda: outbox.lane is not None and len(outbox.lane.waiting) == 3)
+
+    def collect():
+        collected = in_thread(sources.clear)
+        wait_until(lambda: collected)
+
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        collect()
+    wait_until(lambda: all(outcomes))
+    assert [type(each[0]) for each in outcomes] == [SourceClosed] * 3

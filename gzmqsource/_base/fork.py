@@ -31,11 +31,11 @@ def abandon_in_child(inherited: Inherited) -> None:
 
 
 def _abandon_all() -> None:
-    global generation
+    global generation, _inherited
     generation += 1
-    for inherited in list(_inherited):
-        inherited.abandon()
-    _inherited.clear()
+    inherited, _inherited = _inherited, weakref.WeakSet()
+    for each in list(inherited):
+        each.abandon()
 
 
 os.register_at_fork(after_in_child=_abandon_all)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -151,7 +152,9 @@ class HubSocket:
     def release(self, close: Callable[[], object]) -> None:
         """Release in order: stop the watcher, wake the waiting greenlets, close the socket.
 
-        In another thread the first two are left to the hub, which does them soon.
+        In another thread, while greenlets wait, all of it is left to their hub, which does it soon:
+        they must not use a socket that is just being closed, and libev aborts if a descriptor is
+        closed under its watcher.
 
         Parameters
         ----------
@@ -160,15 +163,24 @@ class HubSocket:
         """
         self.shortcuts.close()
         if get_hub_if_exists() is self.hub:
-            self._stop()
-        elif self.hub.loop:
-            self.hub.loop.run_callback_threadsafe(self._stop)
-        close()
+            self._stop_and(close)
+        elif self.readiness.waiting and self.hub.thread_ident in sys._current_frames():
+            self.hub.loop.run_callback_threadsafe(self._stop_and, close)
+        else:
+            try:
+                close()
+            finally:
+                if self.hub.loop:
+                    self.hub.loop.run_callback_threadsafe(self._stop)
 
     def abandon(self) -> None:
         """Leave the socket to the parent process, in a forked child."""
         self.shortcuts.close()
         self.readiness.abandon()
+
+    def _stop_and(self, close: Callable[[], object]) -> None:
+        self._stop()
+        close()
 
     def _stop(self) -> None:
         self.budget.close()

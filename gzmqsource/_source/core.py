@@ -361,11 +361,17 @@ class Core:
         self.raw.close()
 
     def _close_elsewhere(self) -> None:
-        """Close in another thread, which must not touch what belongs to the hub."""
+        """Close in another thread, which leaves to the hub what belongs to it."""
         registry.closing(self)
         self.enter_state(State.CLOSED)
         del self.raw.close
         self.socket.release(self._close_raw)
+        if self.hub.loop:
+            self.hub.loop.run_callback_threadsafe(self._refuse_putters)
+
+    def _refuse_putters(self) -> None:
+        self.count_dropped("unsent", len(self.outbox.close()))
+        self.done.set()
 
     def _release(self, cause: zmq.ZMQError | None, close: Callable[[], None]) -> list[list[Any]]:
         """Release the socket, and all that wait; return what was not sent."""

@@ -56,6 +56,9 @@ def zmq_poll(sockets: Sequence[tuple[Any, int]], timeout: int | float | None = -
     InvalidThreadUseError
         Greenlets of another thread's hub wait on one of the sockets.
     """
+    for socket, _ in sockets:
+        if isinstance(socket, PlainSocket) and socket._closed:
+            raise zmq.ZMQError(zmq.ENOTSOCK)  # pyzmq would poll the descriptor 0
     events: Events = plain_poll(sockets, 0)
     for socket, _ in sockets:
         if isinstance(socket, PlainSocket):

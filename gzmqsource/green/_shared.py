@@ -98,8 +98,12 @@ class SharedSocket(HubSocket):
 
     def release(self, close: Callable[[], object]) -> None:
         """Release the socket, whose handle becomes invalid; see `HubSocket.release`."""
-        self._shadow._closed = True
-        super().release(close)
+
+        def close_handle() -> None:
+            self._shadow._closed = True
+            close()
+
+        super().release(close_handle)
 
     def abandon(self) -> None:
         """Leave the socket to the parent process, in a forked child."""

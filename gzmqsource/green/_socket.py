@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -47,6 +48,7 @@ class Socket(PlainSocket[_ReturnT]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[misc]
         self._made_in = fork.generation
+        _live.sockets.add(self)
 
     def recv(self, flags: int = 0, copy: bool = True, track: bool = False) -> Any:
         """Receive one frame; see `zmq.Socket.recv`."""
@@ -251,6 +253,24 @@ class Socket(PlainSocket[_ReturnT]):
             else:
                 return True
             done = 0
+
+
+class _Live:
+    """All green sockets: those that a forked child inherits are closed for it."""
+
+    def __init__(self) -> None:
+        self.sockets: weakref.WeakSet[Socket[Any]] = weakref.WeakSet()
+        fork.abandon_in_child(self)
+
+    def abandon(self) -> None:
+        """Mark the sockets closed for pyzmq: libzmq would never return from some calls on them."""
+        for socket in list(self.sockets):
+            socket._closed = True
+        self.sockets.clear()
+        fork.abandon_in_child(self)
+
+
+_live = _Live()
 
 
 def _recheck(socket: Socket[Any]) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import gevent
 import pytest
 import zmq
+from helpers import line_of, python_process
 from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource import green
@@ -68,3 +69,51 @@ def test_greenlets_that_poll_on_are_woken_after_another_socket_was_closed(contex
         sender.send(b"x")
         for each in polling:
             assert each.get(timeout=5) == [(staying, zmq.POLLIN)]
+
+
+CLOSED_IN_A_THREAD = """
+import sys, threading
+import gevent
+import gzmqsource.green as zmq
+
+context = zmq.Context()
+for number in range(300):
+    socket = context.socket(zmq.PULL)
+    socket.bind(f"inproc://{number}")
+    ended = []
+
+    def wait():
+        try:
+            getattr(socket, sys.argv[1])()
+        except zmq.ZMQError as error:
+            ended.append(error.errno)
+
+    waiting = gevent.spawn(wait)
+    gevent.sleep(0)
+    while not waiting.dead and not socket._shared.readiness.readers:
+        gevent.sleep(0.001)
+    thread = threading.Thread(target=socket.close)
+    thread.start()
+    waiting.join()
+    thread.join()
+    assert ended == [zmq.ENOTSOCK], ended
+print("done")
+"""
+
+
+# In a process of its own, which libzmq would abort.
+@pytest.mark.limit(120)
+@pytest.mark.parametrize("call", ["recv", "recv_multipart"])
+def test_a_socket_that_another_thread_closes_is_not_used_meanwhile(call):
+    with python_process(CLOSED_IN_A_THREAD, call) as process:
+        assert line_of(process) == "done"
+
+
+@pytest.mark.parametrize("poll", [green.zmq_poll, green.select], ids=["zmq_poll", "select"])
+def test_polling_a_closed_socket_is_an_error(context, poll):
+    socket = green.Context(shadow=context).socket(zmq.PULL)
+    socket.close()
+    arguments = [[(socket, zmq.POLLIN)]] if poll is green.zmq_poll else [[socket], [], []]
+    with pytest.raises(zmq.ZMQError) as raised:
+        poll(*arguments)
+    assert raised.value.errno == zmq.ENOTSOCK
