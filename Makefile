@@ -106,6 +106,7 @@ style: .venv/installed
 types: .venv/installed
 	$(BIN)/mypy --strict gzmqsource
 	$(BIN)/mypy --strict examples
+	$(BIN)/mypy --config-file checks/mypy.ini tests checks benchmarks
 
 floors: .venv/installed
 	$(BIN)/python checks/size.py

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from measure import arguments, compare, print_table
 
 
@@ -16,7 +18,11 @@ def main() -> None:
     ):
         cell = {"count": int(rate * seconds)}
         title = "fairness " + names[0]
-        figures += compare(title, "fairness", [cell], lambda _, n=names: n, chosen, calibrate=False)
+
+        def contenders(_: dict[str, Any], names: list[str] = names) -> list[str]:
+            return names
+
+        figures += compare(title, "fairness", [cell], contenders, chosen, calibrate=False)
     rates = {one.contender: one.median("rate") for one in figures}
     rows = [
         [

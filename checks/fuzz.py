@@ -9,6 +9,7 @@ import contextlib
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 
 import atheris
 import zmq
@@ -16,7 +17,8 @@ import zmq
 with atheris.instrument_imports(include=["gzmqsource"]):
     from gzmqsource import monitor
     from gzmqsource.auth import Authenticator
-    from gzmqsource.workers import Requester, Responder, envelope
+    from gzmqsource.workers import Requester, Responder
+    from gzmqsource.workers import _envelope as envelope
 
 from gevent import socket
 from helpers import endpoint_of
@@ -88,7 +90,7 @@ class Port:
 
 
 #: What makes each target.
-TARGETS = {
+TARGETS: dict[str, Callable[[], Callable[[bytes], object]]] = {
     "envelope": lambda: split,
     "error": lambda: errors,
     "zap": Zap,

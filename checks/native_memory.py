@@ -16,7 +16,7 @@ MESSAGES = 20
 def exchange(sender, receiver, message):
     """Send one message many times, in turns that end early on both sides."""
     queue = deque([message] * MESSAGES)
-    received = []
+    received: list[list[bytes]] = []
     while len(received) < MESSAGES:
         sender.send(queue, 5, 1 << 20)
         receiver.receive(received, 7, 1 << 20)
@@ -50,7 +50,7 @@ def main(folder):
     for endpoint in ("inproc://memory", "tcp://127.0.0.1:*"):
         sockets = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
         sockets[0].bind(endpoint)
-        sockets[1].connect(sockets[0].LAST_ENDPOINT.decode())
+        sockets[1].connect(sockets[0].get_string(zmq.LAST_ENDPOINT))
         sender, receiver = map(native.NativeTransfer, sockets)
         for size in (0, 1, 32, 33, 34, 1000, 70_000, 1 << 20):
             frame = b"x" * size

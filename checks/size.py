@@ -44,6 +44,7 @@ def too_long_functions():
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert node.end_lineno is not None  # as `ast.parse` sets it
                 lines = node.end_lineno - node.lineno + 1
                 if lines > FUNCTION:
                     where = f"{path.relative_to(PROJECT)}:{node.lineno}"

@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import gevent
 import memory
@@ -108,7 +109,7 @@ class Soak:
         """Let two sources exchange messages, with greenlets that are killed meanwhile."""
         receiving, sending = _chance.choice(PAIRS)
         address = _chance.choice(TRANSPORTS).format(os.getpid(), next(_serial))
-        options = {"subscribe": ""} if receiving == zmq.SUB else {}
+        options: dict[str, Any] = {"subscribe": ""} if receiving == zmq.SUB else {}
         with (
             Source.open(receiving, bind=address, linger=0, **options) as receiver,
             Source.open(sending, connect=endpoint_of(receiver), linger=0) as sender,
@@ -142,7 +143,7 @@ class Soak:
             self.messages += 2
 
     def talk_green(self):
-        context = green.Context()
+        context: green.Context[green.Socket[bytes]] = green.Context()
         pull, push = context.socket(zmq.PULL), context.socket(zmq.PUSH)
         try:
             pull.bind("inproc://green")

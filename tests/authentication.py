@@ -1,6 +1,7 @@
 """Servers that authenticate, and peers that try to get in."""
 
 import contextlib
+from typing import Any
 
 import zmq
 from gevent import socket
@@ -11,12 +12,16 @@ from gzmqsource.monitor import Monitor
 
 SERVER_KEYS = zmq.curve_keypair()
 
-PLAIN = {"plain_server": True, "zap_domain": b"site"}
+PLAIN: dict[str, Any] = {"plain_server": True, "zap_domain": b"site"}
 
-CURVE = {"curve_server": True, "curve_secretkey": SERVER_KEYS[1], "zap_domain": b"site"}
+CURVE: dict[str, Any] = {
+    "curve_server": True,
+    "curve_secretkey": SERVER_KEYS[1],
+    "zap_domain": b"site",
+}
 
 #: After so many milliseconds a peer that does not finish, or was put off, is shown the door.
-IMPATIENT = {"handshake_ivl": 300}
+IMPATIENT: dict[str, Any] = {"handshake_ivl": 300}
 
 #: The greeting of ZMTP 3.0 for the PLAIN mechanism, and a HELLO as https://rfc.zeromq.org/spec/24.
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"PLAIN".ljust(20, b"\0") + bytes(32)

@@ -20,7 +20,7 @@ from gevent.monkey import get_original
 LIMIT = 30
 
 #: Whether a test has failed.
-FAILED = pytest.StashKey()
+FAILED = pytest.StashKey[bool]()
 
 _start_thread = get_original("_thread", "start_new_thread")
 _sleep = get_original("time", "sleep")
@@ -45,8 +45,9 @@ class HardLimit:
     def _report(self, name):
         self._capture.suspend_global_capture(in_=True)
         out = sys.__stderr__
+        assert out is not None
         print(f"\n{name} is over its hard limit", file=out)
-        print("\n".join(gevent.util.format_run_info()), file=out)
+        gevent.util.print_run_info(file=out)
         faulthandler.dump_traceback(out)
         out.flush()
 

@@ -28,7 +28,12 @@ COMMANDS_ARE_LOOKED_FOR = 0.004
 def endpoint_of(source):
     """Where to connect to reach a bound source or socket."""
     socket = source.socket if isinstance(source, Source) else source
-    return socket.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
+    return socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
+
+
+def is_readable(socket):
+    """Return whether a message is there, by ``ZMQ_EVENTS``, which eats the edge."""
+    return socket.get(zmq.EVENTS) & zmq.POLLIN
 
 
 @contextlib.contextmanager
@@ -50,8 +55,9 @@ def process_of(*command, **options):
         with contextlib.suppress(ProcessLookupError):  # gevent has reaped it, and has yet to say so
             process.kill()
         process.wait()
-        process.stdin.close()
-        process.stdout.close()
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None
+            pipe.close()
 
 
 def python_process(program, *arguments, **options):

@@ -113,7 +113,7 @@ def test_a_source_that_nobody_pulls_stops_the_peer_in_another_process(context):
 
 
 def test_a_paused_source_stops_the_peer_in_another_process(context):
-    got = []
+    got: list[list[bytes]] = []
     source = Source.open(
         zmq.PULL, got.append, bind="tcp://127.0.0.1:*", context=context, rcvhwm=10, rcvbuf=4096
     )

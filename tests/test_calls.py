@@ -37,7 +37,7 @@ def test_no_listed_call_is_left_as_it_is():
 
 
 def test_what_is_made_of_listed_calls_makes_them_on_the_socket_itself(context):
-    made = []
+    made: list[object] = []
 
     class Noting(PlainSocket):
         pass

@@ -1,6 +1,7 @@
 """A context that ends under its sources."""
 
 import contextlib
+from collections.abc import Callable
 
 import gevent
 import pytest
@@ -57,7 +58,7 @@ def test_a_context_that_ends_underneath_tells_everybody_who_waits(end, waiters):
         source = Source.open(zmq.DEALER, bind="tcp://127.0.0.1:*", context=context, outbox=1)
         source.send(b"queued")
         all_blocked()
-        calls = {
+        calls: dict[str, Callable[[], object]] = {
             "recv": source.recv,
             "recv(timeout)": lambda: source.recv(timeout=60),
             "send": lambda: source.send(b"full"),

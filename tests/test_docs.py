@@ -171,11 +171,11 @@ def public_objects():
     for module in pkgutil.iter_modules(gzmqsource.__path__):
         if not module.name.startswith("_") and module.name != "cli":  # cli is a command
             modules.append(f"gzmqsource.{module.name}")
-    for module in map(importlib.import_module, modules):
+    for public in map(importlib.import_module, modules):
         # The drop-in's other names are pyzmq's.
-        for name in getattr(module, "REPLACED", module.__all__):
-            full_name = f"{module.__name__}.{name}"
-            value = getattr(module, name)
+        for name in getattr(public, "REPLACED", public.__all__):
+            full_name = f"{public.__name__}.{name}"
+            value = getattr(public, name)
             is_named = isinstance(value, type) or inspect.isfunction(value)
             names[value if is_named else full_name].add(full_name)
     return names

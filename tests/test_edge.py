@@ -14,6 +14,7 @@ import pytest
 import zmq
 from gevent.monkey import get_original
 from gevent.queue import Empty
+from helpers import is_readable
 
 from gzmqsource import Source
 from gzmqsource.testing import all_blocked, wait_until
@@ -154,7 +155,7 @@ def test_no_receive_robs_a_greenlet_in_recv_of_the_next_message(context, endpoin
 
 @looking
 def test_no_call_robs_a_handler(context, endpoint, call):
-    handled = []
+    handled: list[list[bytes]] = []
     with link(context, endpoint, handle=handled.append) as (source, raw, peer):
         with_extras(source)
         source.start()
@@ -168,7 +169,7 @@ def test_no_call_robs_a_handler(context, endpoint, call):
 
 @pytest.mark.parametrize("call", list(TAKING.values())[2:], ids=list(TAKING)[2:])
 def test_no_receive_on_the_socket_robs_a_handler_of_the_next_message(context, endpoint, call):
-    handled = []
+    handled: list[list[bytes]] = []
     with link(context, endpoint, handle=handled.append) as (source, raw, peer):
         source.start()
         peer.send(b"first")
@@ -396,10 +397,10 @@ def test_a_message_that_came_while_paused_is_found_on_resuming(context, endpoint
 
 
 def test_a_message_that_came_before_the_start_reaches_the_handler(context, endpoint):
-    handled = []
+    handled: list[list[bytes]] = []
     with link(context, endpoint, handle=handled.append) as (source, _, peer):
         peer.send(b"message")
-        wait_until(lambda: source.socket.get(zmq.EVENTS) & zmq.POLLIN)
+        wait_until(lambda: is_readable(source.socket))
         all_blocked()
         source.start()
         wait_until(lambda: handled == [[b"message"]], PROMPT)

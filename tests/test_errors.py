@@ -225,10 +225,10 @@ def test_without_on_error_the_traceback_is_printed(context, monkeypatch):
 
 
 def test_on_error_may_close_the_source(context):
-    with fed(context, lambda _: 1 / 0, INPROC, on_error=lambda *_: server.close()) as (
-        server,
-        client,
-    ):
+    def close(*_):
+        server.close()
+
+    with fed(context, lambda _: 1 / 0, INPROC, on_error=close) as (server, client):
         for _ in range(3):
             client.send(b"1")
         wait_until(lambda: server.closed)
@@ -249,7 +249,8 @@ def failing_once(function):
 
 
 def test_a_want_of_memory_ends_neither_the_intake_nor_the_flushing(context, monkeypatch):
-    told, got = [], []
+    told = []
+    got: list[list[bytes]] = []
     receiver = Source.open(
         zmq.PULL,
         got.append,
@@ -274,7 +275,9 @@ def test_a_flusher_that_could_not_begin_has_a_successor(context):
     sender = Source.open(zmq.PUSH, context=context, linger=0, outbox=1)
     with closing(receiver, sender):
         sender.send(b"x")
-        sender._core.socket.flusher.kill()  # before it has run, as a want of memory does
+        flusher = sender._core.socket.flusher
+        assert flusher is not None
+        flusher.kill()  # before it has run, as a want of memory does
         all_blocked()
         sender.socket.connect("inproc://memory")
         sender.send(b"y", timeout=5)

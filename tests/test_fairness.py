@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from typing import Any
 
 import gevent
 import pytest
@@ -22,7 +23,9 @@ def work(seconds):
 
 @pytest.mark.parametrize("bound", [1, 10, 100])
 def test_a_turn_ends_after_max_messages(context, bound):
-    got, seen = [], []
+    got: list[list[bytes]] = []
+    seen = []
+    loop: Any = gevent.get_hub().loop
 
     class Bounded(Source):
         max_messages = bound
@@ -35,7 +38,7 @@ def test_a_turn_ends_after_max_messages(context, bound):
         # The timer of 0 seconds runs each time the hub has polled.
         while len(got) < 300:
             seen.append(len(got))
-            with gevent.get_hub().loop.timer(0) as timer:
+            with loop.timer(0) as timer:
                 gevent.get_hub().wait(timer)
 
     with closing(receiver, sender):
@@ -81,7 +84,7 @@ def test_a_turn_ends_after_max_seconds(context):
 
 @pytest.mark.parametrize("way", ["handled", "pulled"])
 def test_an_idle_source_has_no_turns_and_no_wakeups(context, way):
-    handled = []
+    handled: list[list[bytes]] = []
     source = Source.open(
         zmq.PULL, handled.append if way == "handled" else None, bind="inproc://a", context=context
     )

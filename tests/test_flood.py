@@ -5,6 +5,7 @@ fairness show: a turn ends after so many messages.
 """
 
 import time
+from typing import Any
 
 import gevent
 import pytest
@@ -88,8 +89,8 @@ def test_a_flood_leaves_others_their_turn(context, way):
         else:
             pulling = gevent.spawn(pull)
         wait_until(lambda: count)
-        echoes = gevent.spawn(lateness_of_echoes, context)
-        ticks = gevent.spawn(lateness_of_ticks)
+        echoes: gevent.Greenlet[..., Any] = gevent.spawn(lateness_of_echoes, context)
+        ticks: gevent.Greenlet[..., Any] = gevent.spawn(lateness_of_ticks)
         gevent.joinall([ticks, echoes], raise_error=True)
         assert count > 20 * TICKS
         if pulling is not None:

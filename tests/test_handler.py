@@ -6,7 +6,7 @@ import zmq
 from gevent.event import Event
 from gevent.pool import Group, Pool
 from handlers import NUMBERS, Gate, every_spawn, fed
-from helpers import closing, endpoint_of, pair_of
+from helpers import closing, endpoint_of, is_readable, pair_of
 
 from gzmqsource import Source
 from gzmqsource.testing import all_blocked, wait_until
@@ -14,7 +14,7 @@ from gzmqsource.testing import all_blocked, wait_until
 
 @every_spawn
 def test_every_message_is_handled_once(context, endpoint, spawn):
-    got = []
+    got: list[list[bytes]] = []
     with fed(context, got.append, endpoint, spawn=spawn()) as (_, sender):
         for number in NUMBERS:
             sender.send(number)
@@ -24,7 +24,8 @@ def test_every_message_is_handled_once(context, endpoint, spawn):
 
 
 def test_without_spawn_messages_are_handled_in_order_one_at_a_time(context, endpoint):
-    got, inside = [], []
+    got = []
+    inside: list[list[bytes]] = []
 
     def handle(message):
         assert not inside
@@ -94,7 +95,7 @@ def test_a_handler_that_is_given_goes_before_the_method(context):
         def handle(self, message):
             raise AssertionError("not this one")
 
-    got = []
+    got: list[list[bytes]] = []
     server = Server.open(zmq.PULL, got.append, bind="inproc://given", context=context)
     sender = Source.open(zmq.PUSH, connect="inproc://given", context=context)
     with closing(server, sender):
@@ -105,12 +106,12 @@ def test_a_handler_that_is_given_goes_before_the_method(context):
 
 
 def test_nothing_is_read_before_the_start_and_what_is_there_comes_first(context, endpoint):
-    got = []
+    got: list[list[bytes]] = []
     source = Source.open(zmq.PULL, got.append, bind=endpoint, context=context)
     sender = Source.open(zmq.PUSH, connect=endpoint_of(source), context=context)
     with closing(source, sender):
         sender.send(b"one")
-        wait_until(lambda: source.socket.get(zmq.EVENTS) & zmq.POLLIN)  # and the edge is spent
+        wait_until(lambda: is_readable(source.socket))  # and the edge is spent
         all_blocked()
         assert (got, source.started, source.stats().received) == ([], False, 0)
         source.start()
@@ -135,7 +136,7 @@ def test_starting_twice_is_starting_once(context):
 @pytest.mark.parametrize("copy", [True, False])
 @pytest.mark.parametrize("frames", [[b""], [b"one"], [b"a", b"", b"x" * 100_000, b""]])
 def test_a_message_comes_whole_as_bytes_or_as_frames(context, endpoint, copy, frames):
-    got = []
+    got: list[list[bytes]] = []
     with fed(context, got.append, endpoint, copy=copy) as (_, sender):
         sender.send(frames)
         (message,) = wait_until(lambda: got)
@@ -166,7 +167,7 @@ def test_a_handler_on_a_socket_that_receives_nothing_is_a_value_error(context, k
 
 
 def test_a_source_may_get_its_handler_later(context, endpoint):
-    got = []
+    got: list[list[bytes]] = []
     receiver, sender = pair_of(context, endpoint)
     with receiver, sender:
         sender.send(b"pulled")

@@ -230,8 +230,8 @@ def test_a_stop_that_is_killed_at_any_moment_can_be_stopped_again_without_loss(
                 peer.send(numbered(number))
             wait_until(lambda: len(handled) > 2)
             victim = start_victim(lambda: unsent.extend(server.stop(10)))
-            got = []
-            reading = gevent.spawn(lambda: [got.append(number_of(message)) for message in peer])
+            got: list[int] = []
+            reading = gevent.spawn(got.extend, map(number_of, peer))
             with disturb(victim, moment, error) as thrower:
                 victim.join(20)
                 assert victim.dead

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import warnings
 import weakref
+from typing import Any
 
 import gevent
 import pytest
@@ -113,11 +114,16 @@ def test_closing_stops_the_watcher_then_wakes_who_waits_then_closes_the_socket(c
             watcher.close()
 
     wake_all = readiness.wake_all
-    readiness.wake_all = lambda: (order.append("wake"), wake_all())
+
+    def wake():
+        order.append("wake")
+        wake_all()
+
+    readiness.wake_all = wake  # type: ignore[method-assign]
     readiness._watcher = Spy()
     closing_socket = type(raw).close
 
-    class Spied(type(raw)):
+    class Spied(type(raw)):  # type: ignore[misc]  # whatever class that is
         def close(self, linger=None):
             order.append("close socket")
             closing_socket(self, linger)
@@ -142,7 +148,7 @@ def test_a_source_is_ready_for_gevent_wait_once_it_is_closed(context):
 
 def test_a_link_is_called_once_with_the_source_when_it_closes(context):
     source = Source.open(zmq.PULL, context=context)
-    called = []
+    called: list[Source] = []
     source.rawlink(called.append)
     all_blocked()
     assert not called
@@ -156,14 +162,14 @@ def test_a_link_is_called_once_with_the_source_when_it_closes(context):
 def test_a_link_to_a_closed_source_is_called(context):
     source = Source.open(zmq.PULL, context=context)
     source.close()
-    called = []
+    called: list[Source] = []
     source.rawlink(called.append)
     wait_until(lambda: called == [source])
 
 
 def test_an_unlinked_callback_is_not_called(context):
     source = Source.open(zmq.PULL, context=context)
-    called = []
+    called: list[Source] = []
     source.rawlink(called.append)
     source.unlink(called.append)
     source.unlink(print)
@@ -175,7 +181,7 @@ def test_an_unlinked_callback_is_not_called(context):
 def test_closing_wakes_everybody_who_waits_at_once(context):
     source = Source.open(zmq.DEALER, context=context, outbox=1)
     source.send(b"queued")
-    waiting = [gevent.spawn(source.recv) for _ in range(3)]
+    waiting: list[gevent.Greenlet[..., Any]] = [gevent.spawn(source.recv) for _ in range(3)]
     waiting += [gevent.spawn(source.send, b"full"), gevent.spawn(source.flush)]
     all_blocked()
     source.close()

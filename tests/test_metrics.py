@@ -139,7 +139,7 @@ def test_another_thread_may_collect_while_sources_come_and_go(context, registry,
             totals.append(value(registry, "sent_messages_total", labels) or 0)
         finished.append(True)
 
-    finished = []
+    finished: list[bool] = []
     START_NATIVE_THREAD(collect, ())
     with closing(receiver):
         for _ in range(200):

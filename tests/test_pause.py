@@ -3,7 +3,7 @@
 import pytest
 import zmq
 from handlers import NUMBERS, Gate, every_spawn, fed
-from helpers import closing
+from helpers import closing, is_readable
 
 from gzmqsource import Source
 from gzmqsource.testing import all_blocked, wait_until
@@ -11,13 +11,13 @@ from gzmqsource.testing import all_blocked, wait_until
 
 def wait_for_message(source):
     """Wait until a message is there, with the edge spent."""
-    wait_until(lambda: source.socket.get(zmq.EVENTS) & zmq.POLLIN)
+    wait_until(lambda: is_readable(source.socket))
     all_blocked()
 
 
 @every_spawn
 def test_nothing_is_read_while_paused_and_resuming_looks_first(context, endpoint, spawn):
-    got = []
+    got: list[list[bytes]] = []
     with fed(context, got.append, endpoint, spawn=spawn()) as (source, sender):
         sender.send(b"before")
         wait_until(lambda: got)
@@ -48,7 +48,7 @@ def test_pausing_while_a_handler_runs_stops_what_comes_after_it(context, endpoin
 
 
 def test_what_was_read_ahead_is_handed_out_while_paused(context):
-    got = []
+    got: list[list[bytes]] = []
 
     def handle(message):
         if message == [b"150"]:
@@ -72,7 +72,7 @@ def test_what_was_read_ahead_is_handed_out_while_paused(context):
 
 
 def test_pausing_twice_is_pausing_once(context):
-    got = []
+    got: list[list[bytes]] = []
     with fed(context, got.append) as (source, sender):
         for _ in range(2):
             source.pause()
@@ -92,7 +92,7 @@ def test_a_paused_source_sends(context, endpoint):
 
 
 def test_starting_while_paused_reads_nothing(context):
-    got = []
+    got: list[list[bytes]] = []
     source = Source.open(zmq.PULL, got.append, bind="inproc://paused", context=context)
     sender = Source.open(zmq.PUSH, connect="inproc://paused", context=context)
     with closing(source, sender):

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import time
+from typing import Any
 
 import gevent.queue
 import zmq
@@ -74,7 +75,8 @@ def test_a_peer_that_does_not_read_holds_up_no_other_and_costs_no_cpu(context):
 
 
 def test_a_full_peer_that_goes_is_reported_with_each_message(context):
-    errors, number = [], 0
+    errors: list[tuple[BaseException, Any]] = []
+    number = 0
     router = Source.open(
         zmq.ROUTER,
         bind="tcp://127.0.0.1:*",
@@ -166,14 +168,17 @@ def test_a_stopped_peer_holds_the_sender_and_gets_everything_when_it_goes_on(con
     sender = Source.open(
         zmq.PUSH, bind="tcp://127.0.0.1:*", context=context, sndhwm=5, sndbuf=4096, outbox=10
     )
+
+    def send_all():
+        for n in range(1, count):
+            sender.send([b"%d" % n, b"x" * 1000])
+
     with closing(sender), python_process(COUNTING, endpoint_of(sender), count) as peer:
         assert line_of(peer) == "here"
         sender.send([b"0", b"x" * 1000])
         sender.flush()
         peer.send_signal(signal.SIGSTOP)
-        sending = gevent.spawn(
-            lambda: [sender.send([b"%d" % n, b"x" * 1000]) for n in range(1, count)]
-        )
+        sending = gevent.spawn(send_all)
         wait_until(lambda: sender.stats().outbox_depth == 10)
         all_blocked(20)
         assert not sending.ready()

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Callable
 
 import gevent
 import pytest
@@ -82,6 +83,7 @@ def test_a_peer_that_was_let_in_by_name_does_not_end_it(kind):
         endpoint = endpoint_of(front)
         with Source.open(zmq.PULL, connect="inproc://back", context=context) as sink:
             proxy = Proxy(front, back)
+            ended: Callable[..., object]
             if kind == "Proxy":
                 proxy.start()
                 ended = proxy.join
@@ -252,7 +254,7 @@ def test_it_is_started_once_and_stopped_often(context):
     with pytest.raises(SourceClosed):
         proxy.pause()
     with pytest.raises(TypeError, match="between zmq sockets"):
-        Proxy(front, "back")
+        Proxy(front, "back")  # type: ignore[arg-type]
     owner = Source(context.socket(zmq.PULL))
     with closing(owner), pytest.raises(ValueError, match="belongs to a source"):
         Proxy(owner.socket, front)
@@ -260,7 +262,7 @@ def test_it_is_started_once_and_stopped_often(context):
 
 def test_other_greenlets_run_meanwhile(line):
     _, source, sink = line
-    pulled = []
+    pulled: list[list[list[bytes]]] = []
     pulling = gevent.spawn(lambda: pulled.extend(sink.recv_many(1000) for _ in range(3)))
     wait_until(lambda: source.send(b"x") or pulling.ready())
     assert pulled

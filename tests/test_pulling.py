@@ -27,7 +27,7 @@ def test_recv_many_gives_what_is_there_up_to_its_limit(context, endpoint):
     with closing(receiver, sender):
         for number in range(5):
             sender.send(b"%d" % number)
-        received = []
+        received: list[list[bytes]] = []
         while len(received) < 5:
             some = receiver.recv_many(3, timeout=5)
             assert 1 <= len(some) <= 3

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import time
+from typing import Any
 
 import gevent
 import pytest
@@ -10,7 +11,7 @@ import zmq
 from gevent.hub import Waiter, get_hub
 from gevent.monkey import get_original
 from gevent.queue import Empty, Full
-from helpers import closing, pair_of, python_process
+from helpers import closing, endpoint_of, pair_of, python_process
 
 from gzmqsource import Source, green
 from gzmqsource._socket.budget import yield_to_io
@@ -108,7 +109,7 @@ def test_a_newcomer_does_not_overtake_a_waiting_reader(pulled):
     receiver, sender = pulled
     sender.send(b"first")
     receiver.recv(timeout=5)
-    waiting = gevent.spawn(receiver.recv, timeout=5)
+    waiting: gevent.Greenlet[..., Any] = gevent.spawn(receiver.recv, timeout=5)
     all_blocked()
     served = []
     waiting.rawlink(lambda _: served.append("waiting"))
@@ -119,7 +120,7 @@ def test_a_newcomer_does_not_overtake_a_waiting_reader(pulled):
 
     sender.send(b"second")
     sender.send(b"third")
-    newcomer = gevent.spawn(take)
+    newcomer: gevent.Greenlet[..., Any] = gevent.spawn(take)
     gevent.joinall([waiting, newcomer], raise_error=True)
     assert waiting.get() == [b"second"]
 
@@ -162,7 +163,8 @@ TIMED = {
 @pytest.mark.parametrize("call", TIMED.values(), ids=list(TIMED))
 def test_a_timeout_counts_from_the_call_though_the_hub_was_held_up_before(context, call):
     source = Source.open(zmq.DEALER, context=context, outbox=1)
-    socket = green.Context(shadow=context).socket(zmq.PULL)
+    green_context: green.Context[green.Socket[bytes]] = green.Context(shadow=context)
+    socket = green_context.socket(zmq.PULL)
     socket.rcvtimeo = 100
     with closing(source, socket):
         source.send(b"first")
@@ -210,7 +212,7 @@ def test_a_reader_that_is_killed_as_the_message_comes_loses_nothing(pulled, bloc
 
 def test_a_reader_that_times_out_as_the_message_comes_loses_nothing(pulled):
     receiver, sender = pulled
-    received = []
+    received: list[list[bytes]] = []
 
     def read():
         while len(received) < 200:
@@ -252,7 +254,7 @@ def test_the_watcher_runs_only_while_somebody_waits(pulled):
 
 def test_a_waiting_reader_makes_one_watcher_and_no_timer(pulled, monkeypatch):
     receiver, _ = pulled
-    made = []
+    made: list[str] = []
     monkeypatch.setattr("gzmqsource._base.waiters.Waiter", lambda hub: Waiter())
     monkeypatch.setattr(receiver._core.socket.readiness, "hub", SpiedHub(made))
     readers = [gevent.spawn(receiver._core.socket.readiness.wait_readable) for _ in range(3)]
@@ -299,7 +301,7 @@ def test_a_blocked_sender_uses_no_cpu(context, endpoint, kind):
     ):
         peer.linger = 0
         peer.rcvhwm = 2
-        peer.connect(source.socket.get(zmq.LAST_ENDPOINT).rstrip(b"\0").decode())
+        peer.connect(endpoint_of(source))
         message = [bytes(1_000_000)]
         if kind is zmq.ROUTER:
             source.socket.set(zmq.ROUTER_MANDATORY, 1)

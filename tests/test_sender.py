@@ -1,5 +1,7 @@
 """Senders: the way in from other greenlets, hubs and native threads."""
 
+from functools import partial
+
 import gevent
 import pytest
 import zmq
@@ -91,7 +93,7 @@ def test_many_threads_lose_nothing_and_keep_their_order(context):
                     sender.send([b"%d" % thread, b"%d" % number])
 
             outcomes.append(in_thread(work))
-        got = {thread: [] for thread in range(4)}
+        got: dict[int, list[int]] = {thread: [] for thread in range(4)}
         for _ in range(2000):
             thread, number = receiver.recv(timeout=10)
             got[int(thread)].append(int(number))
@@ -114,7 +116,7 @@ def test_a_full_outbox_raises_full_at_once_or_in_time(full, run):
         source.send(b"x")
     for options in ({"block": False}, {"timeout": 0}, {"timeout": 0.02}):
         outcome = run(lambda options=options: sender.send(b"late", **options))
-        wait_until(lambda outcome=outcome: outcome)
+        wait_until(partial(bool, outcome))
         assert isinstance(outcome[0], Full)
     all_blocked()
     assert source.stats().outbox_depth == 3
@@ -164,7 +166,7 @@ def test_the_overflow_policy_holds_for_threads_too(context, overflow):
         refused = 0
         for number in range(10):
             outcome = in_thread(lambda number=number: sender.send(b"%d" % number))
-            wait_until(lambda outcome=outcome: outcome)
+            wait_until(partial(bool, outcome))
             all_blocked()
             refused += isinstance(outcome[0], Full)
         dropped = source.stats().dropped
@@ -204,7 +206,7 @@ def test_the_source_itself_turns_another_thread_away(context):
     with closing(Source.open(zmq.DEALER, context=context)) as (source,):
         for call in (lambda: source.send(b"x"), source.recv, lambda: source.socket, source.stop):
             outcome = in_thread(call)
-            wait_until(lambda outcome=outcome: outcome)
+            wait_until(partial(bool, outcome))
             assert isinstance(outcome[0], InvalidThreadUseError)
             assert "sender()" in str(outcome[0])
 

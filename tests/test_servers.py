@@ -38,12 +38,13 @@ def running(command, **options):
         finally:
             if process.returncode is None:
                 process.kill()
+            assert process.stdout is not None
             process.stdout.close()
 
 
 def match(process, pattern):
     """Read what a server prints until a line matches."""
-    seen = []
+    seen: list[str] = []
     with gevent.Timeout(60, AssertionError(f"no {pattern!r} in {seen}")):
         while line := process.stdout.readline():
             seen.append(line)
@@ -212,7 +213,7 @@ server.serve_forever()
 @pytest.fixture
 def backend():
     """A ROUTER that answers each request with its double, 10 ms later."""
-    context = green.Context()
+    context: green.Context[green.Socket[bytes]] = green.Context()
     router = context.socket(zmq.ROUTER)
     router.linger = 0
     router.bind("tcp://127.0.0.1:*")

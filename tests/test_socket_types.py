@@ -57,7 +57,8 @@ def test_a_router_handler_answers_each_dealer(context, endpoint):
 
 
 def test_an_xpub_handler_gets_subscriptions_and_sub_what_it_asked_for(context, endpoint):
-    subscriptions, news = [], []
+    subscriptions: list[list[bytes]] = []
+    news: list[list[bytes]] = []
     publisher = Source.open(zmq.XPUB, subscriptions.append, bind=endpoint, context=context)
     where = endpoint_of(publisher)
     reader = Source.open(
@@ -97,7 +98,7 @@ def test_pub_to_sub(context, endpoint):
     ("kind", "peer"), [(zmq.PAIR, zmq.PAIR), (zmq.DEALER, zmq.DEALER)], ids=["PAIR", "DEALER"]
 )
 def test_both_ends_can_have_a_handler(context, endpoint, kind, peer):
-    got = []
+    got: list[list[bytes]] = []
     one = Source.open(
         kind, lambda message: one.send([*message, b"1"]), bind=endpoint, context=context, linger=0
     )

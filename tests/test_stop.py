@@ -6,7 +6,7 @@ import gevent
 import pytest
 import zmq
 from gevent.event import Event
-from helpers import closing, pair_of
+from helpers import closing, endpoint_of, is_readable, pair_of
 
 from gzmqsource import Source, SourceBroken, SourceClosed
 from gzmqsource.testing import all_blocked, wait_until
@@ -19,9 +19,7 @@ def test_what_was_read_is_answered_before_stop_returns(context, endpoint, spawn)
         server.send(message)
 
     server = Source.open(zmq.ROUTER, handle, bind=endpoint, context=context, spawn=spawn)
-    client = Source.open(
-        zmq.DEALER, connect=server.socket.LAST_ENDPOINT.decode(), context=context, linger=0
-    )
+    client = Source.open(zmq.DEALER, connect=endpoint_of(server), context=context, linger=0)
     with closing(server, client):
         server.start()
         for number in range(100):
@@ -118,7 +116,7 @@ def test_leaving_the_block_stops_and_then_nothing_can_be_sent(context):
 
 
 def test_serve_forever_ends_with_stop_and_starts_by_itself(context):
-    handled = []
+    handled: list[list[bytes]] = []
     server = Source.open(zmq.PULL, handled.append, bind="inproc://a", context=context)
     client = Source.open(zmq.PUSH, connect="inproc://a", context=context)
     with closing(server, client):
@@ -174,6 +172,7 @@ def test_close_drops_and_counts_what_is_in_hand_and_queued(context):
     class Eager(Source):
         def start(self):
             super().start()
+            assert self._receiver is not None
             self._receiver._batch = 8
 
     server = Eager.open(zmq.PULL, handle, bind="inproc://a", context=context)
@@ -182,7 +181,7 @@ def test_close_drops_and_counts_what_is_in_hand_and_queued(context):
     with closing(server, client, full):
         for _ in range(5):
             client.send(b"x")
-        wait_until(lambda: server.socket.get(zmq.EVENTS) & zmq.POLLIN)
+        wait_until(lambda: is_readable(server.socket))
         server.start()
         handling.wait(timeout=5)
         in_hand = server.stats().in_hand

@@ -1,6 +1,7 @@
 """The kit for the tests of others."""
 
 import os
+from typing import Any
 
 import gevent
 import pytest
@@ -86,7 +87,7 @@ def test_what_is_left_behind_is_told(context):
         ):
             push.send(b"x")
             receiver.recv(timeout=10)
-        kept = []
+        kept: list[Any] = []
         # Before anything is closed, for libzmq closes descriptors after a while.
         with pytest.raises(AssertionError, match="/dev/null"), no_leaks(timeout=0.1):
             kept.append(os.open(os.devnull, os.O_RDONLY))

@@ -3,6 +3,8 @@
 import os
 import sys
 from collections import deque
+from functools import partial
+from typing import Any
 
 import gevent
 import pytest
@@ -46,7 +48,7 @@ def test_what_was_sent_before_an_error_leaves_the_queue_and_the_rest_stays(conte
         request.bind("inproc://error")
         reply.connect("inproc://error")
         transfer = transfer_for(request)
-        queue = deque([b"first", b"second", b"third"])
+        queue: deque[bytes | list[bytes | zmq.Frame]] = deque([b"first", b"second", b"third"])
         with pytest.raises(zmq.ZMQError) as caught:
             transfer.send(queue, 10, 1 << 20)
         assert caught.value.errno == zmq.EFSM
@@ -98,6 +100,7 @@ class Dying:
         if self.before is not None:
             if self.before == 0:
                 self.before = None
+                assert self.peer is not None
                 close_for_good(self.context, self.peer)
             else:
                 self.before -= 1
@@ -157,8 +160,8 @@ def test_a_pipe_that_dies_within_a_message_never_leaves_a_torn_one(
                 for _ in range(3):
                     source.send(framed(count, frames))
                     count += 1
-                got = []
-                wait_until(lambda s=survivor: s.poll(0))
+                got: list[int] = []
+                wait_until(partial(survivor.poll, 0))
                 while not got or got[-1] != count - 1:
                     assert survivor.poll(5000)
                     got.append(assert_whole(survivor.recv_multipart(), frames))
@@ -192,7 +195,7 @@ def test_a_message_whose_only_pipe_dies_within_it_goes_whole_to_the_next_peer(
             source.send(framed(1, frames))
             source.send(framed(2, frames))
             source.socket.connect(f"inproc://second{before}")
-            wait_until(lambda source=source: source.flush(0))
+            wait_until(partial(source.flush, 0))
             got = [0]
             while got[-1] != 2:
                 assert second.poll(5000)
@@ -214,7 +217,7 @@ def test_a_receive_gives_whole_messages_up_to_its_limits(context, copy):
         transfer = transfer_for(pull, copy)
         for number in range(10):
             push.send_multipart(framed(number))
-        got = []
+        got: list[Any] = []
         assert transfer.receive(got, 4, 1 << 20) is False
         assert len(got) == 4
         assert transfer.receive(got, 10, 5) is False  # more than 5 bytes: ends with the message

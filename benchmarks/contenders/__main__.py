@@ -52,6 +52,7 @@ MODULES = {"outstanding": "workers"}
 
 
 def main(name: str, question: str, cell: str) -> None:
+    arguments: dict[str, Any]
     if question in QUESTIONS:
         module = MODULES.get(question, question)
         suffix, arguments = QUESTIONS[question][name], {}

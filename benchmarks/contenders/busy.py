@@ -65,4 +65,4 @@ def busy_green(cell: Cell) -> dict[str, Any]:
     pulling = [gevent.spawn(pull, socket, share(i)) for i, socket in enumerate(sockets)]
     gevent.joinall(pulling, raise_error=True)
     measured = started[0].read()
-    return verify(peer, cell, sum(greenlet.value for greenlet in pulling), **measured)
+    return verify(peer, cell, sum(greenlet.get() for greenlet in pulling), **measured)

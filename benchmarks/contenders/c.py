@@ -15,7 +15,7 @@ def both(cell: Cell, role: str, other_role: str) -> dict[str, Any]:
     context = zmq.Context()
     with context.socket(zmq.PULL) as probe:
         probe.bind(cell.address())
-        endpoint = probe.LAST_ENDPOINT.decode()
+        endpoint = probe.get_string(zmq.LAST_ENDPOINT)
         probe.unbind(endpoint)
     clock = Clock()
     stay, leave = os.pipe()

@@ -104,7 +104,7 @@ def send_next(messages: Iterator[list[bytes]], send: Callable[[list[bytes]], obj
         send(message)
 
 
-class Protocol(aiozmq.ZmqProtocol):  # type: ignore[misc]
+class Protocol(aiozmq.ZmqProtocol):
     """Hands messages on, and waits as aiozmq's flow control says."""
 
     def __init__(self, received: Callable[[list[bytes]], None]) -> None:
@@ -124,7 +124,7 @@ def with_aiozmq(
 ) -> dict[str, Any]:
     async def run() -> dict[str, Any]:
         count = Counter(cell)
-        received = count
+        received: Callable[[list[bytes]], None] = count
         messages = cell.messages()
         if kind == zmq.REQ:
 

@@ -85,4 +85,4 @@ def free_endpoint() -> str:
     """Give an endpoint that another process can bind."""
     with zmq.Context() as context, context.socket(zmq.PULL) as probe:
         probe.bind("tcp://127.0.0.1:*")
-        return probe.LAST_ENDPOINT.decode()
+        return probe.get_string(zmq.LAST_ENDPOINT)

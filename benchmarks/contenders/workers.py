@@ -65,7 +65,7 @@ def ask_all(cell: Cell, asks: list[Callable[[bytes], bytes]]) -> tuple[int, dict
     clock = Clock()
     greenlets = [gevent.spawn(work, ask, bodies) for ask in asks]
     gevent.joinall(greenlets, raise_error=True)
-    return sum(greenlet.value for greenlet in greenlets), clock.read()
+    return sum(greenlet.get() for greenlet in greenlets), clock.read()
 
 
 def workers(cell: Cell) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+from functools import partial
 
 import gevent
 import zmq
@@ -95,7 +96,7 @@ def _(tally):
             with contextlib.ExitStack() as stack:
                 peer = Peer(stack, "source", "connect", endpoint_of(source), COUNT // 3)
                 numbers = receive_all(source, COUNT // 3)
-                wait_until(lambda peer=peer: peer.has_ended, 30)
+                wait_until(partial(getattr, peer, "has_ended"), 30)
                 peer.process.stdin.close()
                 assert peer.process.wait(timeout=10) == 0
             received += [session * COUNT // 3 + number for number in numbers]

@@ -19,7 +19,7 @@ from gzmqsource.testing import in_forked_child, no_leaks, wait_until
 
 @fault("signals arrive in every call")
 def _(tally):
-    arrived = []
+    arrived: list[None] = []
     before = signal.signal(signal.SIGALRM, lambda *_: arrived.append(None))
     signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
     try:
@@ -93,7 +93,8 @@ def _(tally):
 @fault("peers connect and close all the time")
 def _(tally):
     with no_leaks(), held(pull()) as source:
-        context, endpoint = zmq.Context.instance(), endpoint_of(source)
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+        endpoint = endpoint_of(source)
 
         def come_and_go():
             for _ in range(100):

@@ -1,6 +1,7 @@
 """The simulated libzmq as a backend of pyzmq: ``PYZMQ_BACKEND=simulation.backend``."""
 
 import os
+from typing import Any
 
 import zmq
 from zmq.error import ZMQError
@@ -13,13 +14,13 @@ IPC_PATH_MAX_LEN = 107
 #: What a context is made with: its clock, and libzmq's ``max_command_delay`` in seconds.
 settings = {"clock": lambda: 0.0, "max_command_delay": 0.001}
 
-_contexts = {}
-_sockets = {}
+_contexts: dict[int, libzmq.Context] = {}
+_sockets: dict[int, libzmq.Socket] = {}
 
 
 class Context:
     #: Declared on the class, for pyzmq takes any other attribute for an option.
-    simulated = None
+    simulated: Any = None
     underlying = 0
     closed = False
 
@@ -56,7 +57,8 @@ Message = Frame
 
 
 class Socket:
-    context = simulated = None
+    context = None
+    simulated: Any = None
     copy_threshold = 0
     _shadow = _closed = False
 

@@ -1,7 +1,7 @@
 """A green socket, its peers, and the greenlets that use it."""
 
 import contextlib
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import zmq
 
@@ -23,7 +23,7 @@ class GreenWorld(PeeredWorld):
 
     def __init__(self, kind, marks, mandatory, timeout, delay):
         super().__init__(kind, marks, mandatory, delay)
-        self.socket = green.Socket(self.context, getattr(zmq, kind))
+        self.socket: green.Socket[bytes] = green.Socket(self.context, getattr(zmq, kind))
         self.prepare(self.socket)
         self.socket.set(zmq.RCVTIMEO, timeout)
         self.socket.set(zmq.SNDTIMEO, timeout)
@@ -57,13 +57,15 @@ class GreenWorld(PeeredWorld):
 
     @action(weight=4, frames=range(1, 4), peer=PEERS)
     def send_nowait(self, frames, peer):
-        self._send(*self.new_message(frames, peer), zmq.NOBLOCK)
+        number, message = self.new_message(frames, peer)
+        self._send(number, message, zmq.NOBLOCK)
 
     @action(weight=2, frames=range(2, 4), peer=PEERS)
     def send_in_parts(self, frames, peer):
         """Send a message frame by frame, without waiting; nobody else may be sending."""
         if not any(not each.dead for each in self.sending):
-            self._send(*self.new_message(frames, peer), zmq.NOBLOCK, self._send_parts)
+            number, message = self.new_message(frames, peer)
+            self._send(number, message, zmq.NOBLOCK, self._send_parts)
 
     @action(weight=2, timeout=(None, 1000), mask=(zmq.POLLIN, zmq.POLLIN | zmq.POLLOUT))
     def poll(self, timeout, mask):
@@ -148,7 +150,10 @@ class GreenWorld(PeeredWorld):
         try:
             return function(*arguments)
         except zmq.ZMQError as error:
-            allowed = {zmq.ENOTSOCK: self.socket._closed, zmq.ETERM: self.is_ended}
+            allowed: dict[int | None, Any] = {
+                zmq.ENOTSOCK: self.socket._closed,
+                zmq.ETERM: self.is_ended,
+            }
             allowed[zmq.EFSM] = self.kind in ONE_AT_A_TIME
             allowed[zmq.EHOSTUNREACH] = self.kind == "ROUTER"
             allowed[zmq.ENOTSUP] = self.kind in ("PUSH", "PULL") or self.socket._closed

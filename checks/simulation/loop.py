@@ -1,6 +1,7 @@
 """A hub's loop on a clock of its own, which runs one thing at a time when it is told to."""
 
 from collections import deque
+from typing import Any
 
 from gevent._ffi.callback import callback
 from gevent._hub_local import set_hub
@@ -30,8 +31,8 @@ class Loop:
 
     def __init__(self):
         self.time = 0.0
-        self.error_handler = None
-        self.callbacks = deque()
+        self.error_handler: Any = None
+        self.callbacks: deque[callback] = deque()
         self.timers = []
         self.ios = []
         self.asyncs = []
@@ -41,7 +42,7 @@ class Loop:
         self._serial = 0
         self._is_at_rest = False
         self._items = self._run_items()
-        self.hub = Hub(loop=self)
+        self.hub = Hub(loop=self)  # type: ignore[call-overload]  # it has what the hub uses
         set_hub(self.hub)
 
     def clock(self):

@@ -16,6 +16,9 @@ class Pattern:
 
     receives_routing_ids = False
 
+    #: ``ZMQ_ROUTER_MANDATORY``, which only a ROUTER looks at.
+    mandatory = False
+
     def __init__(self, socket):
         self.socket = socket
 
@@ -178,7 +181,6 @@ class Router(Pattern):
     def __init__(self, socket):
         super().__init__(socket)
         self.incoming = FairQueue()
-        self.mandatory = False
         self._by_id = {}
         self._anonymous = []
         #: Peers whose routing id another one has; they are never heard.
@@ -210,8 +212,9 @@ class Router(Pattern):
         if pipe in self._anonymous:
             self._anonymous.remove(pipe)
             return
-        if self._by_id.get(pipe.routing_id) is pipe:
-            del self._by_id[pipe.routing_id]
+        routing_id = pipe.routing_id
+        if self._by_id.get(routing_id) is pipe:
+            del self._by_id[routing_id]
         self.incoming.pipes.drop(pipe)
         if pipe is self._current_out:
             self._current_out = None
@@ -423,4 +426,6 @@ class Rep(Router):
 
 
 #: By the name of the type: this module is loaded before pyzmq has its constants.
-PATTERNS = {each.__name__.upper(): each for each in (Push, Pull, Dealer, Router, Pair, Req, Rep)}
+PATTERNS: dict[str, type[Pattern]] = {
+    each.__name__.upper(): each for each in (Push, Pull, Dealer, Router, Pair, Req, Rep)
+}

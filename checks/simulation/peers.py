@@ -1,5 +1,7 @@
 """A socket between peers, and what peers do: connect, send, read, and die at any moment."""
 
+from typing import Any
+
 import zmq
 
 from simulation.libzmq import Socket
@@ -27,7 +29,7 @@ class Peer:
     def __init__(self, world, index):
         self.world = world
         self.name = f"peer {index}".encode()
-        self.socket = None
+        self.socket: Any = None
         #: What was sent by each socket that it has had.
         self.histories = []
 

@@ -3,6 +3,7 @@
 import itertools
 from collections import deque
 from errno import EAGAIN
+from typing import Any
 
 #: A message that ends a pipe.
 _DELIMITER = object()
@@ -13,14 +14,14 @@ TAKEN, DROPPED = 0, -1
 _descriptors = itertools.count(1 << 20)
 
 #: The mailboxes by their descriptors.
-mailboxes = {}
+mailboxes: dict[int, "Mailbox"] = {}
 
 
 class Mailbox:
     """Commands for one socket, and the descriptor that tells of them."""
 
     def __init__(self):
-        self.commands = deque()
+        self.commands: deque[tuple[Any, ...]] = deque()
         #: Whether the descriptor is readable.
         self.signalled = False
         self._is_awake = False
@@ -52,7 +53,7 @@ class Stream:
 
     def __init__(self):
         #: Frames that can be read.
-        self.messages = deque()
+        self.messages: deque[tuple[bytes, bool]] = deque()
         #: Frames of whole messages that are not flushed yet, and of the one that is begun.
         self.written = []
         self.begun = []
@@ -84,7 +85,7 @@ class Pipe:
 
     def __init__(self, owner, inward, outward):
         self.owner = owner
-        self.peer = None
+        self.peer: Any = None
         self.inward = inward
         self.outward = outward
         self.state = "active"

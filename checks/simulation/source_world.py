@@ -226,7 +226,7 @@ class SourceWorld(PeeredWorld):
             self._check_order()
 
     def _check_order(self):
-        lanes = {}
+        lanes: dict[bytes | None, list[int]] = {}
         for message in self.libzmq.taken:
             lane = message[0] if self.kind == "ROUTER" else None
             lanes.setdefault(lane, []).append(self.number_in(message))

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import gevent
 import zmq
@@ -54,20 +54,20 @@ class World:
     A subclass adds what is tested. Its ``options`` are the ranges of its constructor's arguments.
     """
 
-    options: ClassVar = {}
+    options: ClassVar[dict[str, Any]] = {}
 
     #: Seconds within which a failed send is confirmed.
     confirmed = 0.05
 
     def __init__(self, delay):
         self.context = zmq.Context()
-        self.simulated = self.context.simulated
+        self.simulated = cast(Any, self.context.simulated)
         self.simulated.clock = loop.clock
         self.simulated.max_command_delay = (0.0005, 0.001, 0.003)[delay]
         self.simulated.before_call = self._before_call
         self.greenlets = []
         self.numbers = itertools.count()
-        self.failures = []
+        self.failures: list[str] = []
         self._accidents = []
         self._watched = None
         loop.hub.handle_error = self._note_failure
@@ -188,9 +188,9 @@ class World:
                 os._exit(0)
         os.close(writing)
         with os.fdopen(reading, "rb") as said:
-            text = said.read().decode()
+            text = said.read()
         os.waitpid(child, 0)
-        check(not text, f"in a forked child: {text}")
+        check(not text, f"in a forked child: {text.decode()}")
 
     def _before_call(self, socket):
         loop.time += CALL

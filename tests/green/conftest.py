@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import pathlib
+from typing import Any
 
 import pytest
 from gevent.monkey import get_original
@@ -11,7 +12,7 @@ from green_under_test import NAME
 from zmq.sugar.context import Context as PlainContext
 
 #: Fault: whether all its tests have passed.
-FAULTS = pytest.StashKey()
+FAULTS = pytest.StashKey[dict[str, bool]]()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -39,7 +40,7 @@ def green():
 
 
 @pytest.fixture
-def context(green):
+def context(green: Any):
     """A green context, ended in the end whatever a test has left open or waiting."""
     made = []
 

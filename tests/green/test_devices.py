@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+from typing import Any
 
 import gevent
 import pytest
@@ -38,6 +39,7 @@ def passes(source, sink):
 @pytest.mark.parametrize("how", ["proxy", "device"])
 def test_a_proxy_passes_messages_while_greenlets_run(green, context, ends, how):
     frontend, backend, source, sink = ends
+    running: gevent.Greenlet[..., Any]
     if how == "proxy":
         running = gevent.spawn(green.proxy, frontend, backend)
     else:
@@ -63,7 +65,7 @@ def test_a_proxy_may_be_all_that_runs(green, context, ends):
         PlainContext.term(context)
         ended.append(True)
 
-    ended = []
+    ended: list[bool] = []
     start_thread(end_later, ())
     with pytest.raises(zmq.ContextTerminated):
         green.proxy(*ends[:2])

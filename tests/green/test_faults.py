@@ -231,7 +231,8 @@ def test_a_message_whose_pipe_dies_midway_is_sent_whole(context, monkeypatch, by
     for index, peer in enumerate(peers):
         peer.bind(f"inproc://{index}")
         sender.connect(f"inproc://{index}")
-    plain_send, closes_before = PlainSocket.send, []
+    plain_send = PlainSocket.send
+    closes_before: list[bytes] = []
 
     def send(self, data, *args, **kwargs):
         if data in closes_before:
@@ -252,7 +253,7 @@ def test_a_message_whose_pipe_dies_midway_is_sent_whole(context, monkeypatch, by
     closes_before += [b"c2", b"d2"]  # one of the two goes to the dying peer
     for tag in (b"c", b"d", b"e"):
         soon(gevent.spawn(send_message, tag))
-    got = []
+    got: list[list[bytes]] = []
     while not got or got[-1][0] != b"e1":
         got.append(soon(gevent.spawn(peers[1].recv_multipart)))
     assert all(message == [message[0][:1] + n for n in (b"1", b"2", b"3")] for message in got), got

@@ -1,11 +1,13 @@
 """Pollers: the same answers as pyzmq's own, however many sockets, and whoever else uses them."""
 
 import socket as native
+from functools import partial
+from typing import Any
 
 import gevent
 import pytest
 import zmq
-from helpers import line_of, python_process, unique_inproc
+from helpers import is_readable, line_of, python_process, unique_inproc
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from zmq.backend import zmq_poll as plain_poll
@@ -56,7 +58,7 @@ def test_poll_gives_what_is_ready_in_the_order_of_registration(green, pairs, cou
     assert poller.poll(0) == []
     for index in (1, 0):
         made.pushes[index].send(b"x")
-        wait_until(lambda index=index: made.pulls[index].get(zmq.EVENTS) & zmq.POLLIN)
+        wait_until(partial(is_readable, made.pulls[index]))
     assert poller.poll() == [(made.pulls[0], zmq.POLLIN), (made.pulls[1], zmq.POLLIN)]
     made.pulls[0].recv()
     assert poller.poll(0) == [(made.pulls[1], zmq.POLLIN)]
@@ -178,12 +180,12 @@ def test_a_closed_socket_is_an_error_also_when_a_new_one_has_its_address(
     closed = made.pulls[0]
     poller = made.poller(green)
     poller.poll(1)
-    polling = gevent.spawn(poller.poll)
+    polling: gevent.Greenlet[..., Any] = gevent.spawn(poller.poll)
     all_blocked()
     address = closed.underlying
     closed.close()
     made.pushes[0].close()
-    others = []
+    others: list[zmq.Socket[bytes]] = []
     while len(others) < 500 and (not others or others[-1].underlying != address):
         others.append(zmq.Socket(zmq.Context(shadow=context), zmq.PULL))
     made.pushes[1].send(b"x")

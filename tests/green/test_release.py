@@ -1,6 +1,7 @@
 """A green socket is released in order: watchers, greenlets that wait, the socket itself."""
 
 import contextlib
+from typing import Any
 
 import gevent
 import pytest
@@ -32,7 +33,8 @@ def active_watchers(readiness):
 def test_closing_stops_every_watcher_before_libzmq_closes_the_descriptor(
     context, wait, monkeypatch
 ):
-    make = green.Context(shadow=context).socket
+    green_context: green.Context[Any] = green.Context(shadow=context)
+    make = green_context.socket
     with contextlib.ExitStack() as stack:
         socket, *others = (stack.enter_context(make(zmq.PULL)) for _ in range(10))
         waiting = gevent.spawn(wait, socket, others)
@@ -54,7 +56,8 @@ def test_closing_stops_every_watcher_before_libzmq_closes_the_descriptor(
 
 
 def test_greenlets_that_poll_on_are_woken_after_another_socket_was_closed(context):
-    make = green.Context(shadow=context).socket
+    green_context: green.Context[Any] = green.Context(shadow=context)
+    make = green_context.socket
     with make(zmq.PULL) as closing, make(zmq.PULL) as staying, make(zmq.PUSH) as sender:
         staying.bind("inproc://staying")
         sender.connect("inproc://staying")

@@ -1,6 +1,7 @@
 """`Clock`: deadlines in one heap."""
 
 import random
+from operator import attrgetter
 
 import pytest
 
@@ -9,22 +10,22 @@ from gzmqsource.workers._clock import Clock
 
 
 class Call:
-    deadline = None
+    deadline: float | None = None
 
 
 def test_calls_expire_in_the_order_of_their_deadlines():
-    expired = []
+    expired: list[Call] = []
     clock = Clock(expired.append)
     calls = [Call() for _ in range(50)]
     for number in random.Random(1).sample(range(50), 50):
         clock.start(calls[number], 0.002 * number)
-    order = sorted(calls, key=lambda call: call.deadline)
+    order = sorted(calls, key=attrgetter("deadline"))
     wait_until(lambda: len(expired) == 50)
     assert expired == order
 
 
 def test_a_sooner_deadline_is_not_late():
-    expired = []
+    expired: list[Call] = []
     clock = Clock(expired.append)
     late, soon = Call(), Call()
     clock.start(late, 60)

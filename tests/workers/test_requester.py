@@ -4,6 +4,7 @@ import gc
 import logging
 import random
 import threading
+from typing import Any
 
 import gevent
 import pytest
@@ -17,7 +18,8 @@ from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import RemoteError, Requester, RequestTimeout
 from gzmqsource.workers._envelope import ERROR
 
-start_thread, get_ident = get_original("_thread", ["start_new_thread", "get_ident"])
+start_thread = get_original("_thread", "start_new_thread")
+get_ident = get_original("_thread", "get_ident")
 
 native_sleep = get_original("time", "sleep")
 
@@ -111,7 +113,7 @@ def test_a_request_that_is_still_queued_is_withdrawn_by_its_timeout(context):
     )
     with Requester(source) as requester:
         results = [requester.submit(b"x", timeout=0.05) for _ in range(5)]
-        gevent.joinall(results, timeout=10)
+        gevent.wait(results, timeout=10)
         for result in results:
             with pytest.raises(RequestTimeout, match="never sent"):
                 result.get()
@@ -128,7 +130,7 @@ def test_a_full_outbox_ends_in_the_timeout_too(context):
 
 
 def test_a_retry_gets_the_reply(context):
-    seen = []
+    seen: list[list[bytes]] = []
     with (
         server_of(context, answering_from_the_third(seen)) as server,
         requester_of(server, context) as requester,
@@ -182,13 +184,13 @@ def test_a_killed_greenlet_forgets_its_request(context):
         server_of(context, ignore) as server,
         requester_of(server, context) as requester,
     ):
-        asking = gevent.spawn(requester.request, b"x", 60)
+        asking: gevent.Greenlet[..., Any] = gevent.spawn(requester.request, b"x", 60)
         wait_until(lambda: server.stats().received == 1)
         asking.kill()
         assert requester.stats().outstanding == 0
         asking = gevent.spawn(requester.request, b"x")
         wait_until(lambda: server.stats().received == 2)
-        with gevent.Timeout(0.01, False):
+        with gevent.Timeout(0.01, False):  # type: ignore[arg-type]  # as gevent documents
             asking.get()
         asking.kill()
         assert requester.stats().outstanding == 0
@@ -219,7 +221,7 @@ def test_native_threads_and_other_hubs_ask_through_it(context):
 
 
 def test_a_native_thread_has_timeouts_and_retries(context):
-    seen = []
+    seen: list[list[bytes]] = []
     with (
         server_of(context, answering_from_the_third(seen)) as server,
         requester_of(server, context) as requester,
@@ -317,7 +319,7 @@ def test_bad_input_is_refused_and_costs_nothing(context):
         Requester(pull)
     pull.close()
     with pytest.raises(ValueError, match="lost='never'"):
-        Requester.open("tcp://127.0.0.1:1", context=context, linger=0, lost="never")
+        Requester.open("tcp://127.0.0.1:1", context=context, linger=0, lost="never")  # type: ignore[arg-type]
 
 
 def test_a_thread_of_the_threading_module_may_ask(context):

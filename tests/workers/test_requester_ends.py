@@ -150,5 +150,5 @@ def test_stop_tells_how_many_were_not_answered(context):
 def test_a_refused_requester_leaves_no_socket_open():
     context = zmq.Context()
     with pytest.raises(ValueError, match="lost"):
-        Requester.open("tcp://127.0.0.1:1", context=context, lost="never")
+        Requester.open("tcp://127.0.0.1:1", context=context, lost="never")  # type: ignore[arg-type]
     context.term()
