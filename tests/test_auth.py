@@ -303,10 +303,10 @@ def test_a_stop_that_was_killed_can_be_made_again(context, auth):
     auth.configure_plain(passwords=rule)
     with server_of(context, **PLAIN) as server, client_of(context, server):
         assert hanging.wait(10)
-        stopping = [gevent.spawn(auth.stop, 60) for _ in range(3)]
+        stopping = [gevent.spawn(lambda: auth.stop(60)) for _ in range(3)]
         all_blocked()
         gevent.killall(stopping)
         assert auth.started
-        stopping = [gevent.spawn(auth.stop, 0.01) for _ in range(3)]
+        stopping = [gevent.spawn(lambda: auth.stop(0.01)) for _ in range(3)]
         gevent.joinall(stopping, timeout=10, raise_error=True)
         assert not auth.started

@@ -114,7 +114,7 @@ def test_a_socket_that_another_thread_closes_is_not_used_meanwhile(call):
 
 @pytest.mark.parametrize("poll", [green.zmq_poll, green.select], ids=["zmq_poll", "select"])
 def test_polling_a_closed_socket_is_an_error(context, poll):
-    socket = green.Context(shadow=context).socket(zmq.PULL)
+    socket: green.Socket[bytes] = green.Context(shadow=context).socket(zmq.PULL)
     socket.close()
     arguments = [[(socket, zmq.POLLIN)]] if poll is green.zmq_poll else [[socket], [], []]
     with pytest.raises(zmq.ZMQError) as raised:
