@@ -353,7 +353,8 @@ def child():
             try:
                 call()
             except zmq.ZMQError as error:
-                assert error.errno == zmq.ENOTSOCK, error
+                # ENOTSUP is what pyzmq's poll raises for a closed socket.
+                assert error.errno in (zmq.ENOTSOCK, zmq.ENOTSUP), error
             else:
                 raise AssertionError("it was used")
         for flags in 0, zmq.NOBLOCK:
