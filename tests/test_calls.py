@@ -33,7 +33,8 @@ def test_each_public_call_of_pyzmqs_socket_is_listed_or_known_to_be_harmless():
 def test_no_listed_call_is_left_as_it_is():
     for cls in (SourceSocket, green.Socket):
         for name in EAT_THE_EDGE:
-            assert getattr(cls, name) is not getattr(PlainSocket, name), (cls, name)
+            if (cls, name) != (green.Socket, "poll"):  # which goes through the green Poller
+                assert getattr(cls, name) is not getattr(PlainSocket, name), (cls, name)
 
 
 def test_what_is_made_of_listed_calls_makes_them_on_the_socket_itself(context):

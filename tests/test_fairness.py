@@ -104,3 +104,18 @@ def test_an_idle_source_has_no_turns_and_no_wakeups(context, way):
             pulling.kill()
             with pytest.raises(Empty):
                 source.recv(block=False)
+
+
+def test_a_flusher_yields_whenever_its_budget_is_exhausted(context):
+    class Sparing(Source):
+        max_messages = 10
+
+    sender = Sparing.open(zmq.PUSH, context=context, sndhwm=0, linger=0)
+    for _ in range(200):
+        sender.send_nowait(b"x")
+    receiver = Source.open(zmq.PULL, bind="inproc://fairness", context=context, rcvhwm=0)
+    with closing(sender, receiver):
+        assert sender.stats().budget_stops == 0
+        sender.socket.connect("inproc://fairness")
+        assert sender.flush(timeout=10)
+        assert sender.stats().budget_stops >= 9

@@ -54,7 +54,7 @@ class SourceWorld(PeeredWorld):
             on_error=self._report,
         )
         if slow:  # turns end all the time
-            self.source._core.socket.budget._max_messages = 2
+            self.source._core.socket.budget.max_messages = 2
         self.handler = handler
         self.source.socket.bind("inproc://middle")
         self.source.start()

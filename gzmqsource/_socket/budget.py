@@ -37,17 +37,18 @@ class Budget(Allowance):
         Its longest time in seconds.
     """
 
-    __slots__ = ("_closed", "_hub", "_max_messages", "_max_seconds", "_timer", "stops")
+    __slots__ = ("_closed", "_hub", "_max_seconds", "_timer", "max_messages", "stops")
 
     #: How many messages pass after a wait before the budget asks whether the hub has polled.
     after_wait = 32
 
     def __init__(self, hub: Any, max_messages: int, max_seconds: float) -> None:
         super().__init__()
+        #: The most messages of one slice.
+        self.max_messages = max_messages
         #: How many slices were spent with more to do.
         self.stops = 0
         self._hub = hub
-        self._max_messages = max_messages
         self._max_seconds = max_seconds
         self._timer: Any = None
         self._closed = False
@@ -65,7 +66,7 @@ class Budget(Allowance):
             self._timer = self._hub.loop.timer(0, ref=False)
         if not self._timer.active:
             self._timer.start(_do_nothing)
-            self.refill(self._max_messages, self._max_seconds)
+            self.refill(self.max_messages, self._max_seconds)
         return self.left <= 0
 
     def restart(self) -> None:
@@ -74,7 +75,7 @@ class Budget(Allowance):
         Most greenlets that wait take a message or two and wait again, and a timer would cost them
         a turn of the loop.
         """
-        self.refill(min(self.after_wait, self._max_messages), self._max_seconds / 8)
+        self.refill(min(self.after_wait, self.max_messages), self._max_seconds / 8)
 
     def close(self) -> None:
         """Close the timer for good: libuv crashes if one is collected while it is active."""

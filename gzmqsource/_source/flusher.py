@@ -60,12 +60,13 @@ class OutboxFlusher(Flusher):
         progress = False
         self._outbox.has_new_lane = False
         lanes = list(self._outbox.lanes.items())
-        left = self.socket.budget.left
-        most = min(self.max_messages, left) if left > 0 else self.max_messages
+        budget = self.socket.budget
+        left = budget.left if budget.left > 0 else budget.max_messages
+        most = max(1, min(self.max_messages, left) // max(1, len(lanes)))
         for key, lane in lanes:
             # A report may switch, and meanwhile the lane may end.
             if self._outbox.lanes.get(key) is lane:
-                progress |= self._send(key, lane, max(1, most // len(lanes)))
+                progress |= self._send(key, lane, most)
         return progress or not self._outbox.lanes
 
     def report(self, error: MemoryError) -> None:

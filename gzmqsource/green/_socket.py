@@ -40,6 +40,9 @@ class Socket(PlainSocket[_ReturnT]):
     _repr_cls = "zmq.green.Socket"
     _poller_class = Poller
 
+    #: pyzmq's, which polls by `_poller_class`: the poller repairs the edge.
+    poll = PlainSocket.poll
+
     #: Declared on the class because pyzmq takes any other attribute for a socket option, and for
     #: subclasses that do not call ``__init__``.
     _shared: SharedSocket | None = None
