@@ -164,7 +164,7 @@ class HubSocket:
         self.shortcuts.close()
         if get_hub_if_exists() is self.hub:
             self._stop_and(close)
-        elif self.readiness.waiting and self.hub.thread_ident in sys._current_frames():
+        elif self.readiness.waiting and self._hub_can_run:
             self.hub.loop.run_callback_threadsafe(self._stop_and, close)
         else:
             try:
@@ -177,6 +177,10 @@ class HubSocket:
         """Leave the socket to the parent process, in a forked child."""
         self.shortcuts.close()
         self.readiness.abandon()
+
+    @property
+    def _hub_can_run(self) -> bool:
+        return self.hub.loop is not None and self.hub.thread_ident in sys._current_frames()
 
     def _stop_and(self, close: Callable[[], object]) -> None:
         self._stop()
