@@ -371,3 +371,22 @@ used.close()
 unused.close()
 """
     assert run(program, fork, tmp_path) == ["child done"]
+
+
+def test_an_inherited_watcher_is_stopped_by_the_childs_hub(fork, tmp_path):
+    program = """
+def watched():
+    watchers = [source._core.socket.readiness._watcher for source in sources]
+    return [watcher for watcher in watchers if watcher is not None and watcher.active]
+
+assert watched()
+
+def child():
+    gevent.sleep(0.01)
+    assert not watched()
+    print("child done")
+
+reap(in_child(child))
+assert watched()
+"""
+    assert run(program, fork, tmp_path) == ["child done"]
