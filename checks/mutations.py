@@ -347,6 +347,13 @@ MUTATIONS = [
         "            pass\n",
         "test_fork.py",
     ),
+    Mutation(
+        "a close in another thread waits for a hub that is held up",
+        "green/_shared.py",
+        "            closed.wait(self.patience)\n",
+        "            closed.wait(None)\n",
+        "green/test_release.py",
+    ),
 ]
 
 

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import gevent
 import zmq
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import get_hub
@@ -13,6 +14,7 @@ from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.event import Event
+from gzmqsource._base.oneshot import OneShot
 from gzmqsource._socket import HubSocket
 from gzmqsource._socket.flusher import Flusher
 from gzmqsource.errors import InvalidThreadUseError
@@ -36,6 +38,9 @@ class SharedSocket(HubSocket):
     socket : zmq.Socket
         Any Python object that stands for the socket.
     """
+
+    #: Seconds that a call of `release` in another thread waits for the hub.
+    patience = 1.0
 
     def __init__(self, socket: PlainSocket[Any]) -> None:
         self._address = int(socket.underlying)
@@ -97,13 +102,25 @@ class SharedSocket(HubSocket):
         return True
 
     def release(self, close: Callable[[], object]) -> None:
-        """Release the socket, whose handle becomes invalid; see `HubSocket.release`."""
+        """Release the socket, whose handle becomes invalid; see `HubSocket.release`.
+
+        If that is left to the hub of the greenlets that wait, this waits until the hub has done it.
+        A hub that does not in `patience` seconds is held up, and not using the socket.
+        """
+        claimed, closed = OneShot(), OneShot()
 
         def close_handle() -> None:
-            self._shadow._closed = True
-            close()
+            if claimed.set(True):
+                self._shadow._closed = True
+                try:
+                    close()
+                finally:
+                    closed.set(True)
 
         super().release(close_handle)
+        if closed.value is None and gevent.getcurrent() is not get_hub_if_exists():
+            closed.wait(self.patience)
+            close_handle()
 
     def abandon(self) -> None:
         """Leave the socket to the parent process, in a forked child."""

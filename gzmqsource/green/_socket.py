@@ -151,7 +151,7 @@ class Socket(PlainSocket[_ReturnT]):
     def close(self, linger: int | None = None) -> None:
         """Close the socket; calls that wait on it raise ``ZMQError(ENOTSOCK)``.
 
-        In another thread than theirs, while greenlets wait, their hub closes it soon after.
+        In another thread, it waits until the hub of these calls has closed it, or is held up.
         """
         shared = known_socket(self)
         if shared is None or shared.readiness.closed:

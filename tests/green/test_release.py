@@ -10,7 +10,8 @@ from helpers import line_of, python_process
 from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource import green
-from gzmqsource.testing import all_blocked
+from gzmqsource._base.threads import start_thread
+from gzmqsource.testing import all_blocked, wait_until
 
 WAITS = {
     "recv": lambda socket, others: socket.recv(),
@@ -110,6 +111,64 @@ print("done")
 def test_a_socket_that_another_thread_closes_is_not_used_meanwhile(call):
     with python_process(CLOSED_IN_A_THREAD, call) as process:
         assert line_of(process) == "done"
+
+
+CLOSED_BESIDE_A_BLOCKED_HUB = """
+import threading
+import gevent
+import zmq
+import gzmqsource.green
+
+context = gzmqsource.green.Context()
+socket = context.socket(zmq.PULL)
+socket.bind("tcp://127.0.0.1:*")
+ended = []
+
+def wait():
+    try:
+        socket.recv()
+    except zmq.ZMQError as error:
+        ended.append(error.errno)
+
+waiting = gevent.spawn(wait)
+while not (socket._shared and socket._shared.readiness.readers):
+    gevent.sleep(0.001)
+
+def close():
+    socket.close()
+    assert socket.closed
+    zmq.Context.term(context)  # which ends once the socket is closed
+
+thread = threading.Thread(target=close)
+thread.start()
+thread.join()  # threads are not patched: the hub stands still
+waiting.join()
+assert ended == [zmq.ENOTSOCK], ended
+print("done")
+"""
+
+
+@pytest.mark.limit(60)
+def test_a_thread_that_closes_a_socket_does_not_depend_on_a_hub_that_is_held_up():
+    with python_process(CLOSED_BESIDE_A_BLOCKED_HUB) as process:
+        assert line_of(process) == "done"
+
+
+def test_a_socket_is_closed_when_the_close_of_another_thread_returns(context):
+    socket: green.Socket[bytes] = green.Context(shadow=context).socket(zmq.PULL)
+    waiting = gevent.spawn(socket.recv)
+    all_blocked()
+    outcome: list[bool] = []
+
+    def close():
+        socket.close()
+        outcome.append(socket.closed)
+
+    start_thread(close, ())
+    wait_until(lambda: outcome)
+    assert outcome == [True]
+    with pytest.raises(zmq.ZMQError):
+        waiting.get(timeout=5)
 
 
 @pytest.mark.parametrize("poll", [green.zmq_poll, green.select], ids=["zmq_poll", "select"])
