@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from gevent.hub import Waiter
@@ -21,24 +22,38 @@ class Waiters(list[Any]):
 
     __slots__ = ()
 
-    def wait(self, hub: Any, timeout: float | None, ref: bool = True) -> bool:
+    def wait(
+        self,
+        hub: Any,
+        timeout: float | None,
+        ref: bool = True,
+        look: Callable[[], object] | None = None,
+    ) -> bool:
         """Wait at the end of the queue; return False if *timeout*, in seconds, ran out.
 
         Parameters
         ----------
         ref : bool
             Whether the timer of *timeout* keeps the hub's loop running.
+        look : callable, optional
+            Called in the hub when *timeout* is over. The greenlets that it makes the hub wake, in
+            their order and this one among them, are woken before this one gives up: after a hub
+            that was held up, what is there counts for more than the clock.
         """
         waiter: Waiter[object] = Waiter(hub)
-        timer = None if timeout is None else hub.loop.timer(timeout, ref=ref)
+        timers: list[Any] = []
         self.append(waiter)
         try:
-            if timer is not None:
+            if timeout is not None:
+                timers.append(hub.loop.timer(timeout, ref=ref))
                 # The loop's clock stands still while a greenlet holds up the hub.
-                timer.start(waiter.switch, _TIMED_OUT, update=True)
+                if look is None:
+                    timers[0].start(waiter.switch, _TIMED_OUT, update=True)
+                else:
+                    timers[0].start(_look_last, hub, look, waiter, timers, update=True)
             return waiter.get() is not _TIMED_OUT
         finally:
-            if timer is not None:
+            for timer in timers:
                 timer.close()
             if waiter in self:
                 self.remove(waiter)
@@ -48,3 +63,13 @@ class Waiters(list[Any]):
         for _ in range(min(most, len(self))):
             if self:
                 self.pop(0).switch(None)
+
+
+def _look_last(
+    hub: Any, look: Callable[[], object], waiter: Waiter[object], timers: list[Any]
+) -> None:
+    """Look, and time out once the hub has polled, and has run the callbacks that follow."""
+    look()
+    # At the lowest priority: libev runs timers of the same priority before the I/O it has found.
+    timers.append(hub.loop.timer(0, ref=timers[0].ref, priority=-2))
+    timers[1].start(waiter.switch, _TIMED_OUT)

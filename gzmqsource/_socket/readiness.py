@@ -261,7 +261,7 @@ class Readiness:
         if not (self.readers or self.writers):
             self._watcher.start(self._on_edge)
         try:
-            return queue.wait(self.hub, timeout, self._ref)
+            return queue.wait(self.hub, timeout, self._ref, self.recheck)
         finally:
             if not (self.readers or self.writers) and self._watcher is not None:
                 self._watcher.stop()
