@@ -11,7 +11,7 @@ setup(
         Extension(
             "gzmqsource.transfer.native",
             ["gzmqsource/transfer/native.pyx"],
-            depends=["gzmqsource/transfer/libzmq.pxi"],
+            depends=["gzmqsource/transfer/libzmq.pxi", "gzmqsource/transfer/shortcuts.pxi"],
             optional=True,
         )
     ]

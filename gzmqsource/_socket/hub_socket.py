@@ -66,6 +66,11 @@ class HubSocket:
         """Whether this is the hub of the current thread, and the socket not released."""
         return get_hub_if_exists() is self.hub and not self.readiness.closed
 
+    @property
+    def hub_can_run(self) -> bool:
+        """Whether the hub was not destroyed, and its thread has not ended."""
+        return self.hub.loop is not None and self.hub.thread_ident in sys._current_frames()
+
     def wait_readable(self, timeout: float | None = None) -> bool:
         """Wait until a receive should be tried; see `Readiness.wait_readable`."""
         is_readable = self.readiness.wait_readable(timeout)
@@ -96,6 +101,13 @@ class HubSocket:
         """Send one message without waiting; return False if libzmq does not take it now."""
         try:
             return self.transfer.send_one(message)
+        finally:
+            self.readiness.recheck()
+
+    def is_writable(self) -> bool:
+        """Return whether libzmq reports that it takes a message now."""
+        try:
+            return bool(self.transfer.events() & zmq.POLLOUT)
         finally:
             self.readiness.recheck()
 
@@ -164,7 +176,7 @@ class HubSocket:
         self.shortcuts.close()
         if get_hub_if_exists() is self.hub:
             self._stop_and(close)
-        elif self.readiness.waiting and self._hub_can_run:
+        elif self.readiness.waiting and self.hub_can_run:
             self.hub.loop.run_callback_threadsafe(self._stop_and, close)
         else:
             try:
@@ -177,10 +189,6 @@ class HubSocket:
         """Leave the socket to the parent process, in a forked child."""
         self.shortcuts.close()
         self.readiness.abandon()
-
-    @property
-    def _hub_can_run(self) -> bool:
-        return self.hub.loop is not None and self.hub.thread_ident in sys._current_frames()
 
     def _stop_and(self, close: Callable[[], object]) -> None:
         self._stop()

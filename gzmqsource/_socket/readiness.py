@@ -20,13 +20,18 @@ without any edge; the same look serves it.
 authenticated peer, which libzmq puts in front of its first message, may set it alone, once.
 ``POLLOUT`` cannot, on the types in `_ANY_PEER`: a ROUTER with ``ROUTER_MANDATORY`` has it while one
 peer of many has room, and never has it when the last peer is gone, where only the retry reports
-``EHOSTUNREACH``. A writer there retries once after each edge, and never while ``POLLOUT`` lasts.
+``EHOSTUNREACH``. There the writers, who may wait for different peers, retry in rounds: a round
+follows each edge, and none while ``POLLOUT`` lasts.
 
 **Each direction's attempt may rob the other.** A receive that ends in ``EAGAIN`` has processed all
 commands, so the writers are looked at, too. A send processes them as well, but only if none has for
 some time (libzmq's ``max_command_delay``, 3,000,000 ticks of its clock, about 1 ms), so after a
-failed send the readers are looked at, and that look in turn may rob the writer: `Readiness.write`
-repeats until its last call has eaten nothing.
+failed send the readers are looked at, and that look in turn may rob the writers: rounds are
+repeated until the last call of one has eaten nothing.
+
+**Each greenlet acts for itself.** What waits is woken to retry, and is never served by another
+greenlet. A `gevent.Timeout` may come between a notification and its arrival, and so would be raised
+although the message had been sent.
 
 The watcher runs while a greenlet waits, so an idle socket keeps neither itself nor the loop alive,
 and costs no timer.
@@ -42,6 +47,7 @@ from typing import Any, Protocol
 import zmq
 from gevent.hub import get_hub
 
+from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.waiters import Waiters
 
 _POLLIN, _POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)
@@ -87,12 +93,12 @@ class Readiness:
         Whether a waiting greenlet keeps the hub's loop running.
     """
 
-    #: Seconds after which a failed attempt is confirmed once, on the types in `_ANY_PEER`. Above
+    #: Seconds after which a failed round is confirmed once, on the types in `_ANY_PEER`. Above
     #: libzmq's ``max_command_delay`` on every clock it uses (3 ms for a counter of 1 GHz, less
     #: for a faster one), so that the first send then certainly processes commands.
     confirm_after = 0.01
 
-    #: Seconds that an attempt and its confirmation may take together to count as undisturbed.
+    #: Seconds that a round may take to count as undisturbed.
     #: Below ``max_command_delay`` of the fastest clock (0.5 ms for 6 GHz).
     undisturbed = 0.0004
 
@@ -114,6 +120,8 @@ class Readiness:
         self.pollers: list[Pollable] = []
         self._watcher: Any = None
         self._look_scheduled = False
+        self._in_round = False
+        self._confirm_timer: Any = None
         #: Whether waiting is over for good.
         self.closed = False
 
@@ -131,7 +139,8 @@ class Readiness:
         """
         for poller in self.pollers:
             poller.mark_stale()
-        if not self._look_scheduled and self.waiting:
+        # A hub that was destroyed has no loop, and its greenlets wait forever.
+        if not self._look_scheduled and self.waiting and self.hub.loop is not None:
             self._look_scheduled = True
             self.hub.loop.run_callback(self._look)
 
@@ -149,41 +158,32 @@ class Readiness:
         """
         return self._wait(self.readers, timeout)
 
-    def write(self, attempt: Callable[[], bool]) -> None:
+    def write(self, attempt: Callable[[], bool], timeout: float | None = None) -> bool:
         """Call *attempt* until it returns True; in between, wait for the edges.
 
         Parameters
         ----------
         attempt : callable
             Sends without waiting. It returns True if libzmq took something, or if there is no
-            longer a reason to wait. Only one greenlet may write at a time.
+            longer a reason to wait.
+        timeout : float or None
+            Seconds to wait at most; None waits forever.
+
+        Returns
+        -------
+        bool
+            False if *timeout* ran out.
 
         Notes
         -----
         If the greenlet is killed, it stops between two attempts.
         """
-        confirmed = False
-        while not self.closed:
-            started = time.monotonic()
-            if attempt():
-                break
-            events = self._read_events()
-            self.notify(events)
-            if self.pollout_is_exact:
-                if not events & _POLLOUT:
-                    self._wait(self.writers, None)
-                continue
-            # The look may have eaten what the attempt needs, and POLLOUT does not say. A second
-            # attempt does. It eats nothing itself if the first has just processed commands, which
-            # is certain after a confirming pause.
-            if attempt():
-                break
-            if confirmed and time.monotonic() - started < self.undisturbed:
-                self._wait(self.writers, None)
-                confirmed = False
-            else:
-                confirmed = not self._wait(self.writers, self.confirm_after)
+        deadline = Deadline(timeout)
+        while not attempt():
+            if self.closed or not self._wait_writable(deadline.left()):
+                return False
         self.recheck()
+        return True
 
     def notify(self, events: int) -> None:
         """Wake the greenlets that can proceed, according to *events*.
@@ -239,6 +239,7 @@ class Readiness:
             self._watcher.stop()
             self._watcher.close()
             self._watcher = None
+        self._stop_confirming()
         self.wake_all()
 
     def abandon(self) -> None:
@@ -253,6 +254,18 @@ class Readiness:
         if self._watcher is not None and self.hub.loop is not None:
             self.hub.loop.run_callback(self._watcher.stop)
 
+    def _wait_writable(self, timeout: float | None) -> bool:
+        """Wait until a send should be tried, after one that failed and may have eaten the edge."""
+        if self.pollout_is_exact:
+            events = self._read_events()
+            self.notify(events)
+            if events & _POLLOUT:
+                return True
+        elif not self._in_round and not self._look_scheduled:
+            self._look_scheduled = True
+            self.hub.loop.run_callback(self._look)
+        return self._wait(self.writers, timeout)
+
     def _wait(self, queue: Waiters, timeout: float | None) -> bool:
         if self.closed:
             return True
@@ -265,6 +278,8 @@ class Readiness:
         finally:
             if not (self.readers or self.writers) and self._watcher is not None:
                 self._watcher.stop()
+            if not self.writers:
+                self._stop_confirming()
 
     def _on_edge(self) -> None:
         self.edges += 1
@@ -278,18 +293,50 @@ class Readiness:
             self._look()
 
     def _look(self) -> None:
-        """Wake, in the hub, the greenlets that can proceed: the first reader, and the writers.
-
-        Reading ``EVENTS`` has eaten the writers' edge, so where it does not say enough, they retry.
-        """
+        """Wake, in the hub, the greenlets that can proceed: the first reader, and the writers."""
         self._look_scheduled = False
         if self.closed:
             return
+        if self.writers and not self.pollout_is_exact:
+            self._round(is_confirmed=False)
+            return
         events = self._read_events()
+        self._wake(events)
+        if events & _POLLOUT:
+            self.writers.wake(len(self.writers))
+
+    def _round(self, is_confirmed: bool) -> None:
+        """Have each writer retry, look, and have each writer retry again.
+
+        The look may have eaten what a writer needs, and ``POLLOUT`` does not say. A second attempt
+        does. It eats nothing itself if the first has just processed commands, which is certain in
+        a confirmed round: one that follows `confirm_after` without an edge. So that one ends the
+        retries, if it was quick enough.
+        """
+        self._stop_confirming()
+        started = time.monotonic()
+        self._in_round = True
+        try:
+            self.writers.wake(len(self.writers))
+            if not self.closed:
+                self._wake(self._read_events())
+                self.writers.wake(len(self.writers))
+        finally:
+            self._in_round = False
+        is_over = is_confirmed and time.monotonic() - started < self.undisturbed
+        if self.writers and not self.closed and not is_over:
+            self._confirm_timer = self.hub.loop.timer(self.confirm_after, ref=self._ref)
+            self._confirm_timer.start(self._round, True, update=True)
+
+    def _stop_confirming(self) -> None:
+        if self._confirm_timer is not None:
+            self._confirm_timer.close()
+            self._confirm_timer = None
+
+    def _wake(self, events: int) -> None:
+        """Wake the first reader and the polling greenlets, if they can proceed."""
         if events & _POLLIN:
             self.readers.wake(1)
-        if events & _POLLOUT or not self.pollout_is_exact:
-            self.writers.wake(len(self.writers))
         for poller in self.pollers:
             if events & poller.mask:
                 poller.wake()

@@ -52,6 +52,8 @@ class Outbox:
         self.lanes: dict[Any, Lane] = {}
         #: Whether there is a lane that was not tried yet; it must not wait for the others.
         self.has_new_lane = False
+        #: Always empty: a source is passed whole messages.
+        self.partial: dict[Any, Any] = {}
         #: The only lane, once it was needed; None where each peer has its own.
         self.lane: Lane | None = None
         #: How many frames a message needs.

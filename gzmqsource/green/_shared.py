@@ -13,17 +13,10 @@ from gevent.hub import get_hub
 from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base.deadline import Deadline
-from gzmqsource._base.event import Event
 from gzmqsource._base.oneshot import OneShot
 from gzmqsource._socket import HubSocket
-from gzmqsource._socket.flusher import Flusher
 from gzmqsource.errors import InvalidThreadUseError
-
-#: Attempts to send without waiting; returns False for ``EAGAIN``.
-Attempt = Callable[[], bool]
-
-#: A function that sends one frame with the flags it is passed, and the frame's flags.
-Frame = tuple[Callable[[int], None], int]
+from gzmqsource.green._outgoing import Outgoing
 
 _NEVER = Deadline(None)
 
@@ -37,20 +30,21 @@ class SharedSocket(HubSocket):
     ----------
     socket : zmq.Socket
         Any Python object that stands for the socket.
+    partial : dict
+        The frames that greenlets have sent of messages whose last frame is yet to come.
     """
 
     #: Seconds that a call of `release` in another thread waits for the hub.
     patience = 1.0
 
-    def __init__(self, socket: PlainSocket[Any]) -> None:
+    def __init__(self, socket: PlainSocket[Any], partial: dict[Any, list[Any]]) -> None:
         self._address = int(socket.underlying)
         self._socket = weakref.ref(socket)
         self._shadow = PlainSocket(shadow=self._address)
         super().__init__(self._shadow)
-        #: Frames that libzmq has taken of a message whose last frame is yet to come.
-        self.partial: list[Frame] = []
-        self._unsent = _Unsent()
-        self.allow_shortcuts(self._unsent)
+        #: What sends, for any number of greenlets.
+        self.outgoing = Outgoing(self.transfer, partial)
+        self.allow_shortcuts(self.outgoing)
         self.shortcuts.may_pull = True
 
     @property
@@ -59,47 +53,14 @@ class SharedSocket(HubSocket):
         socket = self._socket()
         return self.readiness.closed or (socket is not None and bool(socket._closed))
 
-    @property
-    def is_sending(self) -> bool:
-        """Whether a greenlet waits for libzmq to take its message."""
-        return bool(self._unsent.lanes)
-
-    def deadline(self, option: int) -> Deadline:
-        """Return the deadline that ``RCVTIMEO`` or ``SNDTIMEO`` sets for a call that begins now."""
-        timeout = self.transfer.option(option)
+    def deadline(self) -> Deadline:
+        """Return the deadline that ``RCVTIMEO`` sets for a call that begins now."""
+        timeout = self.transfer.option(zmq.RCVTIMEO)
         return _NEVER if timeout < 0 else Deadline(timeout / 1000)
 
     def is_between_messages(self) -> bool:
         """Return whether the frame received last, if any, ended its message."""
         return not self.transfer.option(zmq.RCVMORE)
-
-    def send_in_order(self, attempt: Attempt, deadline: Deadline) -> bool:
-        """Wait until *attempt* succeeds, behind the greenlets that wait already.
-
-        If the greenlet is killed, its message is not sent.
-
-        Returns
-        -------
-        bool
-            Whether it succeeded before the deadline.
-        """
-        pending = _Pending(attempt)
-        self._unsent.lanes[pending] = None
-        try:
-            is_new = self.flush_with(lambda: _SendFlusher(self, self._unsent))
-            if not is_new and not self.readiness.pollout_is_exact:
-                # The flusher waits for other peers, and this one may have room.
-                self.readiness.wake_writers()
-            # It may have been sent at the very moment of the deadline.
-            if not pending.done.wait(deadline.left()) and not pending.done.is_set():
-                return False
-        finally:
-            self._unsent.lanes.pop(pending, None)
-            if not self._unsent.lanes:
-                self.readiness.wake_writers()  # the flusher has nothing left to do
-        if pending.error is not None:
-            raise pending.error
-        return True
 
     def release(self, close: Callable[[], object]) -> None:
         """Release the socket, whose handle becomes invalid; see `HubSocket.release`.
@@ -138,67 +99,6 @@ class SharedSocket(HubSocket):
             self.hub.loop.run_callback_threadsafe(self.budget.close)
 
 
-class _Pending:
-    """A message whose sender waits."""
-
-    __slots__ = ("attempt", "done", "error")
-
-    def __init__(self, attempt: Attempt) -> None:
-        self.attempt = attempt
-        self.done = Event()
-        self.error: BaseException | None = None
-
-
-class _Unsent:
-    """The messages whose senders wait; a shortcut neither overtakes nor queues one."""
-
-    lane = None
-    arrivals: tuple[()] = ()
-    least_frames = 1
-
-    def __init__(self) -> None:
-        #: In FIFO order.
-        self.lanes: dict[_Pending, None] = {}
-
-
-class _SendFlusher(Flusher):
-    """Attempts to send for the greenlets that wait."""
-
-    def __init__(self, socket: HubSocket, unsent: _Unsent) -> None:
-        super().__init__(socket)
-        self._pending = unsent.lanes
-
-    @property
-    def has_more(self) -> bool:
-        """Whether a greenlet waits."""
-        return bool(self._pending)
-
-    def attempt(self) -> bool:
-        """Attempt in order; return True if a message was sent, or no greenlet waits."""
-        progress = False
-        for pending in list(self._pending):
-            try:
-                sent = pending.attempt()
-            except Exception as error:
-                pending.error = error
-                sent = True
-            if sent:
-                progress = True
-                self.socket.budget.spend()
-                self._pending.pop(pending, None)
-                pending.done.set()
-            elif self.socket.readiness.pollout_is_exact:
-                break
-        return progress or not self._pending
-
-    def finish(self, error: zmq.ZMQError | None) -> None:
-        """Fail the remaining attempts, as a closed socket does."""
-        for pending in list(self._pending):
-            self._pending.pop(pending)
-            pending.error = zmq.ZMQError(zmq.ENOTSOCK)
-            pending.done.set()
-
-
 #: By the address of the libzmq socket, for as long as a Python object that used it lives.
 _known: weakref.WeakValueDictionary[int, SharedSocket] = weakref.WeakValueDictionary()
 _held: weakref.WeakKeyDictionary[PlainSocket[Any], SharedSocket] = weakref.WeakKeyDictionary()
@@ -218,18 +118,20 @@ def shared_socket(socket: PlainSocket[Any]) -> SharedSocket:
         raise zmq.ZMQError(zmq.ENOTSOCK)
     address = int(socket.underlying)
     shared = _known.get(address)
+    partial: dict[Any, list[Any]] = {}
     if shared is not None and not shared.is_over:
         if shared.hub is get_hub():
             _hold(socket, shared)
             return shared
-        if shared.readiness.waiting:
+        if shared.readiness.waiting and shared.hub_can_run:
             raise InvalidThreadUseError(
                 f"{socket!r} is waited for in the hub of another thread: "
                 "a socket is used by one thread at a time"
             )
         for poller in shared.readiness.pollers:
             poller.mark_stale()  # calls in this hub do not notify it
-    shared = _known[address] = SharedSocket(socket)
+        partial = shared.outgoing.partial
+    shared = _known[address] = SharedSocket(socket, partial)
     _hold(socket, shared)
     return shared
 

@@ -41,7 +41,11 @@ class Transfer(Protocol):
         """
 
     def send_one(self, message: Message) -> bool:
-        """Send one whole message; return False if libzmq does not take it now."""
+        """Send one whole message; return False if libzmq does not take it now.
+
+        If it raises, nothing of the message was sent, and nothing will be. Frames may be any
+        contiguous buffers. A large one is lent to libzmq, so it must not change any more.
+        """
 
 
 class Lane(Protocol):
@@ -76,6 +80,13 @@ class Backlog(Protocol):
     @property
     def arrivals(self) -> Sized:
         """While it is not empty, a message takes the slow path."""
+
+    @property
+    def partial(self) -> dict[Any, Any]:
+        """The first frames of a message, by the greenlet that has yet to send its last one.
+
+        A value that is not a list makes the greenlet's next frame take the slow path.
+        """
 
     @property
     def lane(self) -> Lane | None:
@@ -114,18 +125,20 @@ class Shortcuts(Protocol):
     #: The message that the handler was called with last, if it raised.
     handling: list[Any] | None
 
-    def send(self, message: AnyMessage) -> bool:
+    def send(self, message: AnyMessage, flags: int = 0) -> bool:
         """Send a message, or queue it behind others; return False if it takes the slow path.
 
         It does if this is not the owner's thread, if senders wait to queue theirs, if libzmq does
         not take the message or refuses it, if it is not of the simplest form, or if nothing is
         left of the allowance.
+
+        With ``SNDMORE``, the frames are held in `Backlog.partial`, and go with the last one.
         """
 
     def receive(self) -> list[Any] | Literal[False] | None:
         """Receive one message; return None to take the slow path, False if there is none."""
 
-    def receive_frame(self) -> bytes | Literal[False] | None:
+    def receive_frame(self, copy: bool = True, track: bool = False) -> Any:
         """Receive one frame, as `receive` receives a message."""
 
     def dispatch(self, messages: list[list[Any]], handle: Callable[[list[Any]], object]) -> None:

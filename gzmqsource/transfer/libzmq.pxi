@@ -26,9 +26,11 @@ cdef extern from *:
        it. That thread never waits for the GIL: it puts the frame on a stack without a lock, and
        asks the interpreter to call back. */
 
+    typedef int (*zmq_init_data)(void *, void *, size_t, void (*)(void *, void *), void *);
+
     typedef struct lent_frame {
         struct lent_frame *next;
-        PyObject *frame;
+        Py_buffer view;
     } lent_frame;
 
     static lent_frame *returned_frames = NULL;
@@ -37,7 +39,7 @@ cdef extern from *:
         lent_frame *lent = __atomic_exchange_n(&returned_frames, NULL, __ATOMIC_ACQUIRE);
         while (lent) {
             lent_frame *next = lent->next;
-            Py_DECREF(lent->frame);
+            PyBuffer_Release(&lent->view);
             PyMem_RawFree(lent);
             lent = next;
         }
@@ -55,36 +57,44 @@ cdef extern from *:
             Py_AddPendingCall(let_go_of_returned, NULL);
     }
 
-    static lent_frame *lend(PyObject *frame) {
+    static int lend(zmq_init_data init_data, void *part, PyObject *frame) {
         lent_frame *lent = PyMem_RawMalloc(sizeof *lent);
-        if (lent) {
-            Py_INCREF(frame);
-            lent->frame = frame;
+        if (!lent) {
+            PyErr_NoMemory();
+            return -1;
         }
-        return lent;
+        if (PyObject_GetBuffer(frame, &lent->view, PyBUF_ANY_CONTIGUOUS) < 0) {
+            PyMem_RawFree(lent);
+            return -1;
+        }
+        if (init_data(part, lent->view.buf, lent->view.len, give_back, lent) < 0) {
+            PyBuffer_Release(&lent->view);
+            PyMem_RawFree(lent);
+            PyErr_NoMemory();
+            return -1;
+        }
+        return 0;
     }
     """
-    ctypedef struct lent_frame:
-        pass
-    lent_frame *lend(object frame)
-    void give_back(void *data, void *hint) noexcept nogil
+    int lend(void *init_data, void *part, object frame) except -1
     int let_go_of_returned(void *unused) noexcept
 
-cdef extern from "pythread.h":
-    unsigned long PyThread_get_thread_ident()
+cdef extern from "Python.h":
+    ctypedef struct PyThreadState:
+        pass
+    PyThreadState *PyThreadState_Get()
+    # Other than a thread's identifier, this is never used again.
+    unsigned long long PyThreadState_GetID(PyThreadState *)
 
 
 cdef struct zmq_msg_t:
     # zmq.h: 64 opaque bytes, aligned as a pointer is.
     void *opaque[8]
 
-ctypedef void (*free_function)(void *, void *) noexcept nogil
-ctypedef int (*msg_init_data_function)(
-    zmq_msg_t *, void *, size_t, free_function, void *
-) noexcept nogil
 ctypedef int (*msg_function)(zmq_msg_t *) noexcept nogil
+ctypedef int (*msg_init_size_function)(zmq_msg_t *, size_t) noexcept nogil
 ctypedef int (*msg_transfer_function)(zmq_msg_t *, void *, int) noexcept nogil
-ctypedef const char *(*msg_data_function)(zmq_msg_t *) noexcept nogil
+ctypedef char *(*msg_data_function)(zmq_msg_t *) noexcept nogil
 ctypedef size_t (*msg_size_function)(zmq_msg_t *) noexcept nogil
 ctypedef int (*send_function)(void *, const void *, size_t, int) noexcept nogil
 ctypedef int (*getsockopt_function)(void *, int, void *, size_t *) noexcept nogil
@@ -102,9 +112,10 @@ cdef msg_function msg_close = <msg_function>address_of("zmq_msg_close")
 cdef msg_function msg_more = <msg_function>address_of("zmq_msg_more")
 cdef msg_transfer_function msg_recv = <msg_transfer_function>address_of("zmq_msg_recv")
 cdef msg_transfer_function msg_send = <msg_transfer_function>address_of("zmq_msg_send")
-cdef msg_init_data_function msg_init_data = (
-    <msg_init_data_function>address_of("zmq_msg_init_data")
+cdef msg_init_size_function msg_init_size = (
+    <msg_init_size_function>address_of("zmq_msg_init_size")
 )
+cdef void *msg_init_data = <void *>address_of("zmq_msg_init_data")
 cdef msg_data_function msg_data = <msg_data_function>address_of("zmq_msg_data")
 cdef msg_size_function msg_size = <msg_size_function>address_of("zmq_msg_size")
 cdef send_function zmq_send = <send_function>address_of("zmq_send")

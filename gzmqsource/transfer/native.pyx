@@ -1,15 +1,23 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """Moving messages in one C loop over the libzmq that pyzmq has loaded.
 
-The functions of libzmq are in ``libzmq.pxi``; a socket's handle comes from `zmq.Socket.underlying`.
+The functions of libzmq are in ``libzmq.pxi``, and the shortcuts in ``shortcuts.pxi``. A socket's
+handle comes from `zmq.Socket.underlying`.
 """
 
+from cpython.buffer cimport (
+    PyBUF_ANY_CONTIGUOUS, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
+)
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.string cimport memcpy
 
 import errno
 
 import zmq
+from greenlet import getcurrent
+from zmq.backend import Socket as BackendSocket
 
 from gzmqsource.transfer.pure import DROPPING_TYPES, PureTransfer
 from gzmqsource.transfer.pure import LONGEST_STRIDE as _LONGEST_STRIDE
@@ -18,6 +26,10 @@ include "libzmq.pxi"
 
 #: The size in bytes from which a frame is lent to libzmq and not copied.
 cdef Py_ssize_t LARGE = 1 << 16
+
+#: How many parts of a message are prepared without allocating memory for them.
+cdef enum:
+    FEW = 8
 
 cdef Py_ssize_t LONGEST_STRIDE = _LONGEST_STRIDE
 
@@ -75,7 +87,7 @@ cdef class NativeAllowance:
 
 
 cdef class NativeTransfer:
-    """A `gzmqsource.transfer.interface.Transfer` in C; frames other than bytes go through pyzmq."""
+    """A `gzmqsource.transfer.interface.Transfer` in C; pyzmq's on libzmq's draft types."""
 
     cdef readonly Py_ssize_t received
     cdef readonly Py_ssize_t sent
@@ -83,10 +95,13 @@ cdef class NativeTransfer:
     cdef object pure
     cdef void *handle
     cdef bint dropping
+    cdef bint is_draft
 
     def __init__(self, socket):
         self.socket = socket
         self.pure = PureTransfer(socket)
+        # Their frames have properties that only pyzmq can read.
+        self.is_draft = socket.get(zmq.TYPE) > zmq.STREAM
         self.handle = <void *><size_t>socket.underlying
         self.dropping = socket.get(zmq.TYPE) in DROPPING_TYPES
 
@@ -174,213 +189,82 @@ cdef class NativeTransfer:
 
     cpdef bint send_one(self, message) except -1:
         """See `Transfer.send_one`."""
-        cdef Py_ssize_t sent, last
+        cdef bint taken
         self.check_open()
-        if type(message) is bytes:
-            if not self.send_frame(message, DONTWAIT):
-                return False
+        if self.is_draft:
+            taken = self.pure.send_one(message)
+        elif type(message) is list:
+            taken = self.send_parts(<list>message)
+        elif PyBytes_GET_SIZE(message) < LARGE:
+            taken = self.send_small(<bytes>message)
         else:
-            last = len(<list>message) - 1
-            while True:
-                sent = self.send_frames(<list>message, last)
-                if sent > last:
-                    break
-                if sent == 0:
-                    return False
-                # The pipe died inside the message.
-                if self.dropping and sent < last:
-                    self.send_frame(b"", DONTWAIT)  # the end of what libzmq drops
-        self.sent += 1
-        return True
+            taken = self.send_parts([message])
+        self.sent += taken
+        return taken
 
-    cdef Py_ssize_t send_frames(self, list frames, Py_ssize_t last) except -1:
-        """Send frames until libzmq answers ``EAGAIN``; return how many it took."""
-        cdef Py_ssize_t index
-        for index in range(last + 1):
-            if not self.send_frame(frames[index], DONTWAIT | SNDMORE if index < last else DONTWAIT):
-                return index
-        return last + 1
-
-    cdef int send_frame(self, frame, int flags) except -1:
-        if type(frame) is not bytes:
-            return self.pure.send_frame(frame, flags)
-        if PyBytes_GET_SIZE(frame) >= LARGE:
-            return self.send_large(frame, flags)
+    cdef bint send_small(self, bytes frame) except -1:
         while zmq_send(
-            self.handle, PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), flags
+            self.handle, PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), DONTWAIT
         ) < 0:
             if zmq_errno() == EAGAIN:
-                return 0
+                return False
             raise_unless_interrupted()
-        return 1
+        return True
 
-    cdef int send_large(self, bytes frame, int flags) except -1:
-        """Send a frame that libzmq reads from where it is: 1 MB over tcp 1.8 times as fast."""
-        cdef zmq_msg_t part
-        cdef lent_frame *lent = lend(frame)
-        if lent == NULL:
-            raise MemoryError
-        if msg_init_data(
-            &part, PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), give_back, lent
-        ) < 0:
-            give_back(NULL, lent)
-            raise MemoryError
+    cdef bint send_parts(self, list frames) except -1:
+        """Send a message in two steps: what may run Python or raise comes before the sending.
+
+        libzmq returns ``EAGAIN`` within a message if its pipe has died. It has forgotten the
+        earlier parts, and a type that spreads messages over pipes drops those that follow, up to
+        the last one. So this sends a last part, and then the whole message again.
+        """
+        cdef zmq_msg_t few[FEW]
+        cdef zmq_msg_t *parts = few
+        cdef Py_ssize_t count = len(frames)
+        cdef Py_ssize_t sent
+        if count > FEW:
+            parts = <zmq_msg_t *>PyMem_Malloc(count * sizeof(zmq_msg_t))
+            if parts == NULL:
+                raise MemoryError
         try:
-            while msg_send(&part, self.handle, flags) < 0:
-                if zmq_errno() == EAGAIN:
-                    return 0
-                raise_unless_interrupted()
-            return 1
-        finally:
-            msg_close(&part)  # a no-op after a send
-            let_go_of_returned(NULL)
-
-
-cdef class NativeShortcuts:
-    """A `gzmqsource.transfer.interface.Shortcuts` in C."""
-
-    cdef public bint may_pull
-    cdef readonly object handling
-    cdef NativeTransfer transfer
-    cdef NativeAllowance allowance
-    cdef object backlog
-    cdef dict lanes
-    cdef object arrivals
-    cdef Py_ssize_t least_frames
-    cdef object readers
-    cdef object writers
-    cdef list pollers
-    cdef object recheck
-    cdef bint is_open
-    cdef unsigned long thread
-    # The lane, once it was needed, and its attributes.
-    cdef object lane
-    cdef object queue
-    cdef object putters
-    cdef Py_ssize_t maxsize
-    cdef double resolution
-    cdef double noted
-
-    def __init__(self, NativeTransfer transfer, NativeAllowance allowance, backlog, waiting):
-        self.transfer = transfer
-        self.allowance = allowance
-        self.backlog = backlog
-        self.lanes = backlog.lanes
-        self.arrivals = backlog.arrivals
-        self.least_frames = backlog.least_frames
-        self.readers = waiting.readers
-        self.writers = waiting.writers
-        self.pollers = waiting.pollers
-        self.recheck = waiting.recheck
-        self.thread = PyThread_get_thread_ident()
-        self.is_open = True
-
-    def close(self):
-        """See `Shortcuts.close`."""
-        self.is_open = self.may_pull = False
-        self.recheck = self.backlog = None
-
-    cdef bint may_pass(self):
-        """Return whether this thread may use the socket, and something of the allowance is left."""
-        return (
-            self.is_open
-            and self.allowance.left > 0
-            and self.thread == PyThread_get_thread_ident()
-        )
-
-    cdef bint may_receive(self) except -1:
-        return self.may_pull and self.may_pass() and not len(self.readers)
-
-    def dispatch(self, list messages, handle):
-        """See `Shortcuts.dispatch`."""
-        while messages and self.allowance.count(1):
-            self.handling = messages.pop()
-            handle(self.handling)
-        self.handling = None
-
-    def send(self, message):
-        """See `Shortcuts.send`."""
-        if not self.may_pass() or len(self.arrivals):
-            return False
-        if type(message) is list:
-            if len(<list>message) < self.least_frames:
-                return False
-            for frame in <list>message:
-                if type(frame) is not bytes:
+            while True:
+                prepare(parts, frames, count)
+                sent = self.send_prepared(parts, count)
+                if sent == count:
+                    return True
+                if sent == 0:
                     return False
-        elif type(message) is not bytes or self.least_frames > 1:
-            return False
-        if len(self.lanes):
-            return self.put(message)
-        try:
-            if not self.transfer.send_one(message):
-                return False
-        except zmq.ZMQError:
-            return False  # the slow path meets it again, and handles it
+                if self.dropping and sent < count - 1:
+                    zmq_send(self.handle, NULL, 0, DONTWAIT)
         finally:
-            self.recheck_if_awaited()
-        self.allowance.count(1)
-        return True
+            if parts != few:
+                PyMem_Free(parts)
 
-    cdef bint put(self, message) except -1:
-        """Queue a message behind others; their flusher sends it, too."""
-        cdef double now
-        if self.lane is None:
-            self.lane = self.backlog.lane
-            if self.lane is None:
-                return False
-            self.queue = self.lane.queue
-            self.putters = self.lane.waiting
-            self.maxsize = self.lane.maxsize
-            self.resolution = self.lane.resolution
-        if len(self.queue) >= self.maxsize or len(self.putters):
-            return False
-        now = clock(COARSE_CLOCK)  # 5 ns
-        if now - self.noted > self.resolution:
-            self.noted = now
-            self.lane.note_time()
-        self.queue.append(message if type(message) is bytes else list(message))
-        self.allowance.count(1)
-        return True
-
-    def receive(self):
-        """See `Shortcuts.receive`."""
-        cdef list messages = []
-        if not self.may_receive():
-            return None
-        try:
-            self.transfer.receive(messages, 1, 1)
-        except zmq.ZMQError:
-            return None  # the slow path meets it again
-        finally:
-            self.recheck_if_awaited()
-        if not messages:
-            return False
-        self.allowance.count(1)
-        return messages[0]
-
-    def receive_frame(self):
-        """See `Shortcuts.receive_frame`."""
-        cdef zmq_msg_t part
-        cdef Py_ssize_t size = 0
-        if not self.may_receive():
-            return None
-        self.transfer.check_open()
-        msg_init(&part)
-        try:
-            if msg_recv(&part, self.transfer.handle, DONTWAIT) < 0:
-                return False if zmq_errno() == EAGAIN else None
-            frame = take(&part, &size)
-        finally:
-            msg_close(&part)
-            self.recheck_if_awaited()
-        self.allowance.count(1)
-        return frame
-
-    cdef int recheck_if_awaited(self) except -1:
-        if len(self.readers) or len(self.writers) or len(self.pollers):
-            self.recheck()
-        return 0
+    cdef Py_ssize_t send_prepared(self, zmq_msg_t *parts, Py_ssize_t count) except -1:
+        """Send all parts until libzmq answers ``EAGAIN``; return how many it took."""
+        cdef Py_ssize_t index = 0
+        cdef int code
+        while index < count:
+            if msg_send(
+                &parts[index], self.handle, DONTWAIT | SNDMORE if index < count - 1 else DONTWAIT
+            ) >= 0:
+                index += 1
+                continue
+            code = zmq_errno()
+            if code == EINTR and index > 0:
+                continue  # a signal handler that raises must not leave half a message behind
+            if code == EINTR:
+                try:
+                    PyErr_CheckSignals()
+                except BaseException:
+                    close_parts(parts, 0, count)
+                    raise
+                continue
+            close_parts(parts, index, count)
+            if code != EAGAIN:
+                raise_error(code)
+            break
+        return index
 
 
 cdef Py_ssize_t size_of(message) except -1:
@@ -407,12 +291,59 @@ cdef bytes take(zmq_msg_t *part, Py_ssize_t *size):
     return PyBytes_FromStringAndSize(msg_data(part), length)
 
 
+cdef int prepare(zmq_msg_t *parts, list frames, Py_ssize_t count) except -1:
+    """Make each frame a part. Large ones are lent: 1 MB over tcp is 1.8 times as fast."""
+    cdef Py_ssize_t done = 0
+    let_go_of_returned(NULL)
+    try:
+        while done < count:
+            prepare_part(&parts[done], frames[done])
+            done += 1
+    except BaseException:
+        close_parts(parts, 0, done)
+        raise
+    return 0
+
+
+cdef int prepare_part(zmq_msg_t *part, frame) except -1:
+    cdef Py_buffer view
+    if type(frame) is bytes and PyBytes_GET_SIZE(frame) < LARGE:
+        return copy_in(part, PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame))
+    PyObject_GetBuffer(frame, &view, PyBUF_ANY_CONTIGUOUS)
+    try:
+        if view.len < LARGE:
+            return copy_in(part, <const char *>view.buf, view.len)
+    finally:
+        PyBuffer_Release(&view)
+    return lend(msg_init_data, part, frame)
+
+
+cdef int copy_in(zmq_msg_t *part, const char *data, Py_ssize_t size) except -1:
+    if msg_init_size(part, size) < 0:
+        raise MemoryError
+    memcpy(msg_data(part), data, size)
+    return 0
+
+
+cdef void close_parts(zmq_msg_t *parts, Py_ssize_t index, Py_ssize_t count) noexcept:
+    while index < count:
+        msg_close(&parts[index])
+        index += 1
+
+
 cdef int raise_unless_interrupted() except -1:
     """Raise libzmq's error; after a signal, run its handlers and return, to repeat the call."""
     cdef int code = zmq_errno()
-    if code == ETERM:
-        raise zmq.ContextTerminated()
     if code != EINTR:
-        raise zmq.ZMQError(code)
+        raise_error(code)
     PyErr_CheckSignals()
     return 0
+
+
+cdef int raise_error(int code) except -1:
+    if code == ETERM:
+        raise zmq.ContextTerminated()
+    raise zmq.ZMQError(code)
+
+
+include "shortcuts.pxi"

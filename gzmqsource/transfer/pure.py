@@ -14,7 +14,7 @@ from gzmqsource.transfer.message import Message, as_frames
 
 _NOBLOCK = int(zmq.NOBLOCK)
 _NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
-_EVENTS = int(zmq.EVENTS)
+_EVENTS, _RCVMORE = int(zmq.EVENTS), int(zmq.RCVMORE)
 
 #: The types that spread messages over several pipes (libzmq's ``lb_t``). When a pipe dies inside
 #: a message they drop the frames that follow, until one without ``SNDMORE``.
@@ -63,13 +63,19 @@ class PureTransfer:
                 if error.errno in (zmq.EAGAIN, zmq.EFSM):
                     return True
                 raise
-            message = [frame.bytes if copy else frame]
-            size += len(frame)
-            while frame.more:
-                frame = recv(_NOBLOCK, False)
-                message.append(frame.bytes if copy else frame)
-                size += len(frame)
-            append(message)
+            message = [frame]
+            try:
+                while frame.more:
+                    frame = recv(_NOBLOCK, False)
+                    message.append(frame)
+                size += sum(len(frame) for frame in message)
+                append([frame.bytes for frame in message] if copy else message)
+            except BaseException:
+                # Out of memory, or a signal handler's exception: this message is lost, but the
+                # next receive must not begin in the middle of it.
+                while self.option(_RCVMORE):
+                    recv(_NOBLOCK, False)
+                raise
             self.received += 1
             if size >= max_bytes:
                 break
@@ -167,14 +173,14 @@ class PureShortcuts:
         self.may_pull = False
         self.handling: list[Any] | None = None
 
-    def send(self, message: object) -> bool:
+    def send(self, message: object, flags: int = 0) -> bool:
         """Decline; see `Shortcuts.send`."""
         return False
 
     def receive(self) -> None:
         """Decline; see `Shortcuts.receive`."""
 
-    def receive_frame(self) -> None:
+    def receive_frame(self, copy: bool = True, track: bool = False) -> None:
         """Decline; see `Shortcuts.receive_frame`."""
 
     def dispatch(self, messages: list[list[Any]], handle: Callable[[list[Any]], object]) -> None:

@@ -1,0 +1,168 @@
+"""Messages of the drop-in on their way into libzmq, whole and in order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gevent
+import zmq
+
+from gzmqsource._base.deadline import Deadline
+from gzmqsource._base.waiters import Waiters
+from gzmqsource._socket import HubSocket
+from gzmqsource.transfer.interface import Transfer
+
+#: One frame that can be sent: bytes, a `zmq.Frame`, or a contiguous buffer that may be lent.
+Part = Any
+
+_NOBLOCK, _SNDMORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
+
+#: The types on which ``POLLOUT`` does not say whether a first frame can be sent: they have states.
+_ALTERNATING = frozenset({zmq.REQ, zmq.REP})
+
+_PER_PEER = frozenset({zmq.ROUTER, zmq.STREAM})
+
+
+class Outgoing:
+    """The frames that greenlets have yet to complete, and the greenlets that wait to send.
+
+    libzmq cannot take back a message that was begun: the next sender would join it. So the frames
+    of a message are held for the greenlet that sends them, and go into libzmq together. A message
+    that is abandoned is never begun there.
+
+    Greenlets wait in FIFO order for each destination. The first of them, the head, is woken when
+    libzmq may take its message, and sends it itself. When it leaves, for whatever reason, the next
+    one becomes the head.
+
+    It is the `gzmqsource.transfer.interface.Backlog` of the shortcuts, which do not queue.
+
+    The socket is passed to each call, and not kept: it has this object.
+
+    Parameters
+    ----------
+    transfer : Transfer
+        The socket's transfer.
+    partial : dict
+        What is held, by greenlet.
+    """
+
+    lane = None
+    arrivals: tuple[()] = ()
+    least_frames = 1
+
+    def __init__(self, transfer: Transfer, partial: dict[Any, list[Part]]) -> None:
+        #: The greenlets that wait behind a head, by routing id where each peer has its own pipe.
+        self.lanes: dict[bytes | None, Waiters] = {}
+        self.partial = partial
+        kind = transfer.option(zmq.TYPE)
+        self._per_peer = kind in _PER_PEER
+        self._may_alternate = kind in _ALTERNATING
+        self._most_partial = 16
+
+    def send(self, socket: HubSocket, parts: list[Part], flags: int) -> None:
+        """Send a message, or its last frames with those held before; hold frames, with SNDMORE.
+
+        If it raises, nothing of the message was sent. If frames were held for the message, its
+        last frame alone tries it again, and anything else begins a new message.
+        """
+        greenlet = gevent.getcurrent()
+        begun = self.partial.get(greenlet)
+        if isinstance(begun, _Refused):
+            is_again = not flags & _SNDMORE and parts == begun[-1:]
+            begun = begun[:-1] if is_again else None
+            del self.partial[greenlet]
+        if flags & _SNDMORE:
+            if begun is None:
+                begun = self._begin(socket, greenlet, flags)
+            begun += parts
+            return
+        message = parts if begun is None else begun + parts
+        sent = False
+        try:
+            sent = self._send(socket, message, flags)
+            if not sent:
+                raise zmq.Again
+        finally:
+            if sent:
+                self.partial.pop(greenlet, None)
+            elif begun is not None:
+                self.partial[greenlet] = _Refused(message)
+
+    def forget(self, kept: int) -> None:
+        """Forget the current greenlet's frames beyond the first *kept*."""
+        greenlet = gevent.getcurrent()
+        begun = self.partial.get(greenlet, [])
+        if kept and not isinstance(begun, _Refused):
+            del begun[kept:]
+        else:
+            self.partial.pop(greenlet, None)
+
+    @property
+    def held(self) -> int:
+        """How many frames are held for the current greenlet."""
+        begun = self.partial.get(gevent.getcurrent(), ())
+        return 0 if isinstance(begun, _Refused) else len(begun)
+
+    def _begin(self, socket: HubSocket, greenlet: Any, flags: int) -> list[Part]:
+        """Begin a message; raise `zmq.Again` where libzmq would not take its first frame now."""
+        says_when = socket.readiness.pollout_is_exact and not self._may_alternate
+        if flags & _NOBLOCK and says_when and not socket.is_writable():
+            raise zmq.Again
+        if len(self.partial) >= self._most_partial:
+            for other in [other for other in self.partial if other.dead]:
+                del self.partial[other]
+            # The next time is after as many messages as were looked at.
+            self._most_partial = max(16, 2 * len(self.partial))
+        begun: list[Part] = []
+        self.partial[greenlet] = begun
+        return begun
+
+    def _send(self, socket: HubSocket, message: list[Part], flags: int) -> bool:
+        """Send a whole message; return False if libzmq has not taken it in time."""
+        if flags & _NOBLOCK:
+            return socket.send(message)
+        socket.spend()
+        lane = self._lane_of(message)
+        if lane not in self.lanes and socket.send(message):
+            return True
+        timeout = socket.transfer.option(zmq.SNDTIMEO)
+        return self._send_in_order(
+            socket, lane, message, Deadline(None if timeout < 0 else timeout / 1000)
+        )
+
+    def _send_in_order(
+        self, socket: HubSocket, lane: bytes | None, message: list[Part], deadline: Deadline
+    ) -> bool:
+        """Send behind the greenlets that wait for the same peer; return False at the deadline."""
+        readiness = socket.readiness
+        waiting = self.lanes.get(lane)
+        if waiting is None:
+            waiting = self.lanes[lane] = Waiters()
+        elif not waiting.wait(socket.hub, deadline.left(), look=readiness.recheck):
+            return False
+        try:
+            return readiness.write(lambda: socket.transfer.send_one(message), deadline.left())
+        finally:
+            socket.budget.restart()
+            if waiting and socket.hub.loop is not None:
+                socket.hub.loop.run_callback(self._pass_on, lane)
+            else:
+                self.lanes.pop(lane, None)
+
+    def _pass_on(self, lane: bytes | None) -> None:
+        """Make the greenlet that waits longest the head of its lane."""
+        waiting = self.lanes.get(lane)
+        if waiting:
+            waiting.wake(1)
+        else:
+            self.lanes.pop(lane, None)
+
+    def _lane_of(self, message: list[Part]) -> bytes | None:
+        if not self._per_peer:
+            return None
+        peer = message[0]
+        return peer.bytes if isinstance(peer, zmq.Frame) else bytes(peer)
+
+
+class _Refused(list[Part]):
+    """A message that a greenlet has sent frame by frame, and that was not sent."""
