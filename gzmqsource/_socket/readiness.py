@@ -274,7 +274,9 @@ class Readiness:
         if not (self.readers or self.writers):
             self._watcher.start(self._on_edge)
         try:
-            return queue.wait(self.hub, timeout, self._ref, self.recheck)
+            # One look is the last: each would make a writer try again, and wait again.
+            look = self.recheck if timeout else None
+            return queue.wait(self.hub, timeout, self._ref, look)
         finally:
             if not (self.readers or self.writers) and self._watcher is not None:
                 self._watcher.stop()

@@ -50,7 +50,7 @@ class Outgoing:
     arrivals: tuple[()] = ()
     least_frames = 1
 
-    def __init__(self, transfer: Transfer, partial: dict[Any, list[Part]]) -> None:
+    def __init__(self, transfer: Transfer, partial: dict[Any, Any]) -> None:
         #: The greenlets that wait behind a head, by routing id where each peer has its own pipe.
         self.lanes: dict[bytes | None, Waiters] = {}
         self.partial = partial
@@ -62,46 +62,44 @@ class Outgoing:
     def send(self, socket: HubSocket, parts: list[Part], flags: int) -> None:
         """Send a message, or its last frames with those held before; hold frames, with SNDMORE.
 
-        If it raises, nothing of the message was sent. If frames were held for the message, its
-        last frame alone tries it again, and anything else begins a new message.
+        If it raises, nothing of the message was sent. If frames were held for the message, the
+        same call again tries the whole message again, and any other begins a new one.
         """
         greenlet = gevent.getcurrent()
         begun = self.partial.get(greenlet)
         if isinstance(begun, _Refused):
-            is_again = not flags & _SNDMORE and parts == begun[-1:]
-            begun = begun[:-1] if is_again else None
+            is_again = not flags & _SNDMORE and parts == begun.last
+            begun = begun.first if is_again else None
             del self.partial[greenlet]
         if flags & _SNDMORE:
             if begun is None:
                 begun = self._begin(socket, greenlet, flags)
             begun += parts
             return
-        message = parts if begun is None else begun + parts
-        sent = False
         try:
-            sent = self._send(socket, message, flags)
-            if not sent:
+            if not self._send(socket, parts if begun is None else begun + parts, flags):
                 raise zmq.Again
-        finally:
-            if sent:
+        except BaseException as error:
+            if begun is not None and _may_try_again(error):
+                self.partial[greenlet] = _Refused(begun, parts)
+            else:
                 self.partial.pop(greenlet, None)
-            elif begun is not None:
-                self.partial[greenlet] = _Refused(message)
-
-    def forget(self, kept: int) -> None:
-        """Forget the current greenlet's frames beyond the first *kept*."""
-        greenlet = gevent.getcurrent()
-        begun = self.partial.get(greenlet, [])
-        if kept and not isinstance(begun, _Refused):
-            del begun[kept:]
-        else:
-            self.partial.pop(greenlet, None)
+            raise
+        self.partial.pop(greenlet, None)
 
     @property
     def held(self) -> int:
         """How many frames are held for the current greenlet."""
         begun = self.partial.get(gevent.getcurrent(), ())
         return 0 if isinstance(begun, _Refused) else len(begun)
+
+    def forget(self, kept: int) -> None:
+        """Forget the current greenlet's frames beyond the first *kept*."""
+        greenlet = gevent.getcurrent()
+        begun = self.partial.pop(greenlet, [])
+        if kept:
+            held = begun.first if isinstance(begun, _Refused) else begun
+            self.partial[greenlet] = held[:kept]
 
     def _begin(self, socket: HubSocket, greenlet: Any, flags: int) -> list[Part]:
         """Begin a message; raise `zmq.Again` where libzmq would not take its first frame now."""
@@ -164,5 +162,17 @@ class Outgoing:
         return peer.bytes if isinstance(peer, zmq.Frame) else bytes(peer)
 
 
-class _Refused(list[Part]):
-    """A message that a greenlet has sent frame by frame, and that was not sent."""
+def _may_try_again(error: BaseException) -> bool:
+    """Return whether a program may send the last frame again, rather than the whole message.
+
+    pyzmq would have raised libzmq's other errors at the first frame.
+    """
+    return isinstance(error, zmq.Again) or not isinstance(error, zmq.ZMQError)
+
+
+class _Refused:
+    """A message that was sent in several calls, the last of which was refused."""
+
+    def __init__(self, first: list[Part], last: list[Part]) -> None:
+        self.first = first
+        self.last = last

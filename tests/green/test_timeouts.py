@@ -1,0 +1,144 @@
+"""An exception out of a call means that it did nothing, and what is there beats the clock."""
+
+import random
+
+import gevent
+import pytest
+import zmq
+from green_under_test import fault, soon
+
+from gzmqsource.testing import all_blocked
+
+
+@fault("a send that raises a Timeout was not sent")
+@pytest.mark.parametrize("kind", ["PUSH", "ROUTER"])
+@pytest.mark.parametrize("form", ["send", "send_multipart", "by frame"])
+def test_a_send_that_is_killed_or_timed_out_sends_nothing(context, form, kind):
+    """Timeouts that are due in the same turn of the loop as the room for a message."""
+    receiver = context.socket(zmq.DEALER if kind == "ROUTER" else zmq.PULL)
+    sender = context.socket(getattr(zmq, kind))
+    receiver.rcvhwm = sender.sndhwm = 1
+    receiver.linger = sender.linger = 0
+    path = []
+    if kind == "ROUTER":
+        receiver.routing_id, sender.router_mandatory, path = b"peer", 1, [b"peer"]
+    sender.bind("tcp://127.0.0.1:*")
+    receiver.connect(sender.LAST_ENDPOINT.decode())
+    if kind == "ROUTER":
+        receiver.send(b"hello")
+        sender.recv_multipart()
+    dice = random.Random(7)
+    ballast = b"x" * 300_000
+    raised, heard = set(), []
+
+    def send(message):
+        if form == "send" and not path:
+            sender.send(b" ".join(message))
+        elif form == "by frame":
+            for frame in (*path, *message[:-1]):
+                sender.send(frame, zmq.SNDMORE)
+            sender.send(message[-1])
+        else:
+            sender.send_multipart([*path, *message])
+
+    def send_all(me):
+        number = 0
+        while len(raised) < 300:
+            number += 1
+            name = b"%d.%d" % (me, number)
+            try:
+                with gevent.Timeout(dice.uniform(0.0002, 0.003)):
+                    send([name, ballast])
+            except gevent.Timeout:
+                raised.add(name)
+
+    def receive_all():
+        while True:
+            heard.append(receiver.recv_multipart()[0][:20].split()[0])
+            gevent.sleep(dice.uniform(0, 0.002))
+
+    receiving = gevent.spawn(receive_all)
+    sending = [gevent.spawn(send_all, me) for me in range(3)]
+    try:
+        gevent.joinall(sending, raise_error=True, timeout=60)
+        assert len(raised) >= 300
+        soon(gevent.spawn(send, [b"last", b""]))
+        with gevent.Timeout(20):
+            while b"last" not in heard:
+                gevent.sleep(0.001)
+    finally:
+        gevent.killall([receiving, *sending])
+    assert not raised.intersection(heard)
+
+
+@pytest.mark.parametrize("waiting", [1, 3])
+@pytest.mark.parametrize("call", ["recv", "recv_multipart", "recv lent", "recv_into"])
+def test_a_message_that_is_there_beats_the_clock(pair, original_sleep, call, waiting):
+    receiver, sender = pair()
+    receiver.rcvtimeo = 20
+    calls = {
+        "recv": receiver.recv,
+        "recv_multipart": lambda: receiver.recv_multipart()[0],
+        "recv lent": lambda: receiver.recv(copy=False).bytes,
+        "recv_into": lambda: (buffer := bytearray(1), receiver.recv_into(buffer))[0],
+    }
+    receiving = [gevent.spawn(calls[call]) for _ in range(waiting)]
+    all_blocked()
+    for number in range(waiting):
+        sender.send(b"%d" % number)
+    while not receiver.poll(0):
+        original_sleep(0.001)  # it travels, and the hub is held up
+    original_sleep(0.03)
+    assert sorted(soon(one) for one in receiving) == [b"%d" % n for n in range(waiting)]
+
+
+def test_room_that_is_there_beats_the_clock(context, original_sleep):
+    receiver, sender = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+    receiver.rcvhwm = sender.sndhwm = 10
+    receiver.bind("inproc://room")
+    sender.connect("inproc://room")
+    count = 0
+    while sender.poll(0, zmq.POLLOUT):
+        sender.send(b"ballast", zmq.NOBLOCK)
+        count += 1
+    sender.sndtimeo = 20
+    sending = [gevent.spawn(sender.send, b"message") for _ in range(5)]
+    all_blocked()
+    for _ in range(count):
+        receiver.recv()
+    original_sleep(0.03)
+    for one in sending:
+        soon(one)
+    assert [receiver.recv() for _ in range(5)] == [b"message"] * 5
+
+
+@pytest.mark.parametrize("kind", ["ROUTER", "XPUB", "PUB"])
+def test_sndtimeo_ends_where_pollout_says_nothing(context, kind):
+    sender = context.socket(getattr(zmq, kind))
+    receiver = context.socket(zmq.DEALER if kind == "ROUTER" else zmq.SUB)
+    sender.sndhwm = receiver.rcvhwm = 1
+    message = [b"peer", b"message"]
+    if kind == "ROUTER":
+        receiver.routing_id, sender.router_mandatory = b"peer", 1
+    else:
+        sender.xpub_nodrop = 1
+        receiver.subscribe(b"")
+    sender.bind("inproc://full")
+    receiver.connect("inproc://full")
+    if kind == "ROUTER":
+        receiver.send(b"hello")
+        sender.recv_multipart()
+    elif kind == "XPUB":
+        sender.recv()
+    else:
+        sender.get(zmq.EVENTS)  # takes the subscription
+    with pytest.raises(zmq.Again):
+        for _ in range(100):
+            sender.send_multipart(message, zmq.NOBLOCK)
+    sender.sndtimeo = 20
+    sending = [gevent.spawn(sender.send_multipart, message) for _ in range(3)]
+    for one in sending:
+        with pytest.raises(zmq.Again):
+            soon(one)
+    assert receiver.recv_multipart()[-1:] == message[-1:]
+    soon(gevent.spawn(sender.send_multipart, message))
