@@ -23,7 +23,7 @@ BATCH = 200
 def overriding(plain: type[Any]) -> type[Any]:
     """Return a socket class that overrides what VOLTTRON's overrides."""
 
-    class Socket(plain):  # type: ignore[misc]
+    class Socket(plain):
         def send(self, data: Any, flags: int = 0, copy: bool = True, track: bool = False) -> Any:
             return super().send(data, flags, copy, track)
 

@@ -1,6 +1,8 @@
 """A message goes whole or not at all, by whichever call and beside whatever else sends."""
 
+import functools
 import gc
+from typing import Any
 
 import gevent
 import pytest
@@ -14,7 +16,7 @@ from gzmqsource.testing import all_blocked
 BIG = 70_000  # more than the size from which pyzmq lends a frame
 
 
-def overriding(plain):
+def overriding(plain: type[Any]) -> type[Any]:
     """A socket class that overrides what legacy programs override, and switches there."""
 
     class Socket(plain):
@@ -71,7 +73,7 @@ def test_greenlets_that_send_in_different_forms_tear_nothing(
         sender.connect(receiver.LAST_ENDPOINT.decode())
         frames = {form: [b"%d" % index * size] * 3 for index, form in enumerate(FORMS)}
         sending = [
-            gevent.spawn(lambda form=form: [form(sender, frames[form], copy=copy)] * 1)
+            gevent.spawn(functools.partial(form, sender, frames[form], copy=copy))
             for form in FORMS * 5
         ]
         got = [soon(gevent.spawn(receiver.recv_multipart)) for _ in sending]

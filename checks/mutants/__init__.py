@@ -1,0 +1,11 @@
+"""The lines that keep the invariants, and what each becomes when it is broken."""
+
+from mutants.green import GREEN
+from mutants.mutation import SIMULATION, Mutation
+from mutants.others import OTHERS
+from mutants.socket_floor import SOCKET
+from mutants.source_floor import SOURCE
+
+__all__ = ["MUTATIONS", "SIMULATION", "Mutation"]
+
+MUTATIONS = [*SOCKET, *SOURCE, *GREEN, *OTHERS]

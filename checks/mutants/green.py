@@ -1,0 +1,107 @@
+"""Lines of the drop-in that are broken."""
+
+from mutants.mutation import SIMULATION, Mutation
+
+GREEN = [
+    Mutation(
+        "the handle of a closed socket is still used",
+        "green/_poll.py",
+        "            if entry.socket._closed:\n                raise zmq.ZMQError(zmq.ENOTSOCK)\n",
+        "",
+        "green/test_pollers.py",
+    ),
+    Mutation(
+        "a green send waits for another's peer that is full",
+        "green/_outgoing.py",
+        "        return peer.bytes if isinstance",
+        "        return b'' if isinstance(peer, bytes) else peer.bytes if isinstance",
+        "green/test_sockets.py",
+    ),
+    Mutation(
+        "a greenlet that leaves a lane is followed by none",
+        "green/_outgoing.py",
+        "            waiting.wake(1)\n",
+        "            pass\n",
+        "green/test_faults.py",
+    ),
+    Mutation(
+        "a greenlet that is killed keeps its lane",
+        "green/_outgoing.py",
+        "            else:\n                self.lanes.pop(lane, None)\n\n    def _pass_on",
+        "\n    def _pass_on",
+        "green/test_timeouts.py green/test_faults.py",
+    ),
+    Mutation(
+        "a newcomer passes the greenlets that wait",
+        "green/_outgoing.py",
+        "        if lane not in self.lanes and socket.send(message):\n",
+        "        if socket.send(message):\n",
+        SIMULATION,
+        transfer="pure",
+    ),
+    Mutation(
+        "the frames of two greenlets are one message",
+        "green/_outgoing.py",
+        "        greenlet = gevent.getcurrent()\n        begun = self.partial.get(greenlet)\n",
+        "        greenlet = None\n        begun = self.partial.get(greenlet)\n",
+        "green/test_whole_messages.py",
+        transfer="pure",
+    ),
+    Mutation(
+        "a refused message is not tried again by its last frame",
+        "green/_outgoing.py",
+        "                self.partial[greenlet] = _Refused(begun, parts)\n",
+        "                del self.partial[greenlet]\n",
+        "green/test_whole_messages.py",
+    ),
+    Mutation(
+        "what an overriding send_multipart has begun stays",
+        "green/_outgoing.py",
+        "            self.partial[greenlet] = held[:kept]\n",
+        "            self.partial[greenlet] = held\n",
+        "green/test_whole_messages.py",
+    ),
+    Mutation(
+        "what dead greenlets have begun is kept",
+        "green/_outgoing.py",
+        "                del self.partial[other]\n",
+        "                pass\n",
+        "green/test_whole_messages.py",
+    ),
+    Mutation(
+        "a first frame is held though there is no room",
+        "green/_outgoing.py",
+        "            raise zmq.Again\n        if len(self.partial)",
+        "            pass\n        if len(self.partial)",
+        "green/test_whole_messages.py",
+    ),
+    Mutation(
+        "a socket that is handed on forgets what was begun",
+        "green/_shared.py",
+        "        partial = shared.outgoing.partial\n",
+        "",
+        "green/test_whole_messages.py",
+    ),
+    Mutation(
+        "who polls tells nobody that the context has ended",
+        "green/_poll.py",
+        "                readiness.wake_all()  # this has",
+        "                # this has",
+        SIMULATION,
+        transfer="pure",
+    ),
+    Mutation(
+        "an inherited green socket is polled",
+        "green/_socket.py",
+        "            socket._closed = True\n",
+        "            pass\n",
+        "test_fork.py",
+    ),
+    Mutation(
+        "a close in another thread waits for a hub that is held up",
+        "green/_shared.py",
+        "            closed.wait(self.patience)\n",
+        "            closed.wait(None)\n",
+        "green/test_release.py",
+    ),
+]

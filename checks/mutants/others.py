@@ -1,0 +1,61 @@
+"""Lines of the transfers, the workers and the tools that are broken."""
+
+from mutants.mutation import SIMULATION, Mutation
+
+OTHERS = [
+    Mutation(
+        "a message leaves the outbox before libzmq has taken it",
+        "transfer/pure.py",
+        "            if not send_one(message):\n                return False\n"
+        "            messages.popleft()\n",
+        "            messages.popleft()\n"
+        "            if not send_one(message):\n                return False\n",
+        "test_outbox.py test_send.py",
+        transfer="pure",
+    ),
+    Mutation(
+        "a message whose pipe died is not begun again",
+        "transfer/pure.py",
+        "            while 0 < sent < len(message):",
+        "            while False:",
+        "test_transfer.py test_send.py green/test_faults.py",
+        transfer="pure",
+    ),
+    Mutation(
+        "a message that libzmq drops is not ended first",
+        "transfer/pure.py",
+        "                if self._dropping and sent < len(message) - 1:\n",
+        "                if False:\n",
+        SIMULATION,
+        transfer="pure",
+    ),
+    Mutation(
+        "a shortcut joins the frames of two greenlets",
+        "transfer/shortcuts.pxi",
+        "        current = getcurrent()\n        begun = self.partial.get(current)\n",
+        "        current = None\n        begun = self.partial.get(current)\n",
+        "green/test_whole_messages.py",
+    ),
+    Mutation(
+        "a killed greenlet's request stays in the table",
+        "workers/requester.py",
+        "        except BaseException:\n            self._take(call.frames[0])\n            raise\n"
+        "        if isinstance(outcome",
+        "        except ZeroDivisionError:\n            raise\n        if isinstance(outcome",
+        "workers",
+    ),
+    Mutation(
+        "who was answered is told that the peer was lost",
+        "workers/requester.py",
+        "            self._hear_out()\n",
+        "",
+        "workers",
+    ),
+    Mutation(
+        "a rule that raises keeps the peer out for good",
+        "auth.py",
+        'self._reply(request, _Verdict(b"300", "Internal error"))',
+        'self._reply(request, _Verdict(b"400", "Internal error"))',
+        "test_auth.py",
+    ),
+]
