@@ -57,8 +57,8 @@ GREEN = [
     Mutation(
         "what an overriding send_multipart has begun stays",
         "green/_outgoing.py",
-        "            self.partial[greenlet] = held[:kept]\n",
-        "            self.partial[greenlet] = held\n",
+        "_Refused(begun.first[:kept], added[:1], len(added) > 1)",
+        "begun.first + begun.last",
         "green/test_whole_messages.py",
     ),
     Mutation(

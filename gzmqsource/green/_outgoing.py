@@ -68,9 +68,11 @@ class Outgoing:
         greenlet = gevent.getcurrent()
         begun = self.partial.get(greenlet)
         if isinstance(begun, _Refused):
-            is_again = not flags & _SNDMORE and parts == begun.last
-            begun = begun.first if is_again else None
+            is_again = parts == begun.last and bool(flags & _SNDMORE) == begun.more
             del self.partial[greenlet]
+            begun = begun.first if is_again else None
+            if begun is not None:
+                self.partial[greenlet] = begun
         if flags & _SNDMORE:
             if begun is None:
                 begun = self._begin(socket, greenlet, flags)
@@ -97,9 +99,13 @@ class Outgoing:
         """Forget the current greenlet's frames beyond the first *kept*."""
         greenlet = gevent.getcurrent()
         begun = self.partial.pop(greenlet, [])
-        if kept:
-            held = begun.first if isinstance(begun, _Refused) else begun
-            self.partial[greenlet] = held[:kept]
+        if not kept:
+            return
+        if isinstance(begun, _Refused):
+            added = begun.first[kept:] + begun.last
+            self.partial[greenlet] = _Refused(begun.first[:kept], added[:1], len(added) > 1)
+        else:
+            self.partial[greenlet] = begun[:kept]
 
     def _begin(self, socket: HubSocket, greenlet: Any, flags: int) -> list[Part]:
         """Begin a message; raise `zmq.Again` where libzmq would not take its first frame now."""
@@ -173,6 +179,7 @@ def _may_try_again(error: BaseException) -> bool:
 class _Refused:
     """A message that was sent in several calls, the last of which was refused."""
 
-    def __init__(self, first: list[Part], last: list[Part]) -> None:
+    def __init__(self, first: list[Part], last: list[Part], more: bool = False) -> None:
         self.first = first
         self.last = last
+        self.more = more

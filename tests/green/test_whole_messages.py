@@ -184,11 +184,11 @@ def test_anything_else_begins_anew(full, how, message):
     assert receiver.recv_multipart() == message
 
 
-def test_a_refused_overriding_send_multipart_leaves_what_was_begun_before(green, context):
-    with (
-        overriding(green.Socket)(context, zmq.PUSH) as sender,
-        green.Socket(context, zmq.PULL) as receiver,
-    ):
+@pytest.mark.parametrize("is_overridden", [False, True])
+@pytest.mark.parametrize("repeats", ["the call", "the message"])
+def test_a_refused_send_multipart_can_be_repeated(green, context, repeats, is_overridden):
+    make = overriding(green.Socket) if is_overridden else green.Socket
+    with make(context, zmq.PUSH) as sender, green.Socket(context, zmq.PULL) as receiver:
         sender.linger = 0
         sender.send(b"begun", zmq.SNDMORE)
         for _ in range(2):
@@ -196,6 +196,8 @@ def test_a_refused_overriding_send_multipart_leaves_what_was_begun_before(green,
                 sender.send_multipart([b"1", b"2"], zmq.NOBLOCK)
         receiver.bind("inproc://later")
         sender.connect("inproc://later")
+        if repeats == "the message":
+            sender.send(b"begun", zmq.SNDMORE)
         sender.send_multipart([b"1", b"2"], zmq.NOBLOCK)
         assert receiver.recv_multipart() == [b"begun", b"1", b"2"]
 
