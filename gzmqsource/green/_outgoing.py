@@ -68,9 +68,8 @@ class Outgoing:
         greenlet = gevent.getcurrent()
         begun = self.partial.get(greenlet)
         if isinstance(begun, _Refused):
-            is_again = parts == begun.last and bool(flags & _SNDMORE) == begun.more
             del self.partial[greenlet]
-            begun = begun.first if is_again else None
+            begun = begun.first if begun.is_repeated_by(parts, flags) else None
             if begun is not None:
                 self.partial[greenlet] = begun
         if flags & _SNDMORE:
@@ -89,11 +88,12 @@ class Outgoing:
             raise
         self.partial.pop(greenlet, None)
 
-    @property
-    def held(self) -> int:
-        """How many frames are held for the current greenlet."""
-        begun = self.partial.get(gevent.getcurrent(), ())
-        return 0 if isinstance(begun, _Refused) else len(begun)
+    def held(self, parts: list[Part], flags: int) -> int:
+        """Return how many frames go before *parts*, which the current greenlet is about to send."""
+        begun = self.partial.get(gevent.getcurrent(), [])
+        if isinstance(begun, _Refused):
+            begun = begun.first if begun.is_repeated_by(parts, flags) else []
+        return len(begun)
 
     def forget(self, kept: int) -> None:
         """Forget the current greenlet's frames beyond the first *kept*."""
@@ -177,9 +177,23 @@ def _may_try_again(error: BaseException) -> bool:
 
 
 class _Refused:
-    """A message that was sent in several calls, the last of which was refused."""
+    """A message that was sent in several calls, one of which was refused.
+
+    Parameters
+    ----------
+    first : list
+        The frames before that call.
+    last : list
+        Those of the call.
+    more : bool
+        Whether it had ``SNDMORE``.
+    """
 
     def __init__(self, first: list[Part], last: list[Part], more: bool = False) -> None:
         self.first = first
         self.last = last
         self.more = more
+
+    def is_repeated_by(self, parts: list[Part], flags: int) -> bool:
+        """Return whether the refused call is made again."""
+        return parts == self.last and bool(flags & _SNDMORE) == self.more

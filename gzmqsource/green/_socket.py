@@ -18,7 +18,7 @@ from gzmqsource.green._parts import as_part, check_parts, untracked
 from gzmqsource.green._poll import Poller
 from gzmqsource.green._shared import SharedSocket, known_socket, recheck, shared_socket
 
-_NOBLOCK = int(zmq.NOBLOCK)
+_NOBLOCK, _SNDMORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
 
 _ReturnT = TypeVar("_ReturnT", covariant=True)
 
@@ -210,7 +210,10 @@ class Socket(PlainSocket[_ReturnT]):
     def _send_each(self, parts: Sequence[Any], flags: int, copy: bool, track: bool) -> Any:
         """Send a message by the subclass's `send`; forget all of it if that raises."""
         shared = self._enter()
-        held = 0 if shared is None else shared.outgoing.held
+        held = 0
+        if shared is not None:
+            more = _SNDMORE if len(parts) > 1 else 0
+            held = shared.outgoing.held(list(parts[:1]), flags | more)
         try:
             return super().send_multipart(parts, flags, copy, track)
         except BaseException:
