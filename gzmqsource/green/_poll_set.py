@@ -51,8 +51,8 @@ class PollSet(Polling):
         self._made_in = fork.generation
         self._registrations: dict[Any, _Registration] = {}
         self._descriptors: dict[Any, Descriptor] = {}
-        #: Sockets that were closed when they came.
-        self._closed: dict[Any, None] = {}
+        #: The errors of sockets that were closed, or whose context had ended, when they came.
+        self._refused: dict[Any, int | None] = {}
         self._stale: dict[_Registration, None] = {}
         #: Plain sockets, whose calls are not rechecked.
         self._opaque: dict[_Registration, None] = {}
@@ -107,7 +107,7 @@ class PollSet(Polling):
 
     def remove(self, socket: Any) -> None:
         """Remove a socket or a descriptor, which may be closed at once."""
-        self._closed.pop(socket, None)
+        self._refused.pop(socket, None)
         removed = self._descriptors.pop(socket, None) or self._remove_socket(socket)
         if removed is not None:
             removed.stop()
@@ -174,8 +174,8 @@ class PollSet(Polling):
     def _put_socket(self, socket: PlainSocket[Any], mask: int) -> None:
         try:
             entry = _Registration(self, socket, mask, next(self._order))
-        except zmq.ZMQError:  # as with pyzmq, whoever polls it is told
-            self._closed[socket] = None
+        except zmq.ZMQError as error:  # for those who poll, as with pyzmq
+            self._refused[socket] = error.errno
             return
         self._registrations[socket] = entry
         entry.shared.readiness.pollers.append(entry)
@@ -201,8 +201,8 @@ class PollSet(Polling):
         return entry
 
     def _look(self) -> Events:
-        if self._closed:
-            raise zmq.ZMQError(zmq.ENOTSOCK)
+        for errno in self._refused.values():
+            raise zmq.ZMQError(errno)
         stale = self._stale
         ready: Events = []
         for entry in self._due():
