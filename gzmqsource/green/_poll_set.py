@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Any
 
 import zmq
@@ -240,12 +241,12 @@ class PollSet(Polling):
 
     def _in_order(self, sockets: Events, descriptors: Events) -> Events:
         """Merge what is ready in the order of registration, which is pyzmq's."""
-        order: dict[Any, int] = {}
-        for descriptor in self._descriptors.values():
-            order.setdefault(descriptor.fd, descriptor.order)
-        for socket, _ in sockets:
-            order[socket] = self._registrations[socket].order
-        return sorted(sockets + descriptors, key=lambda event: order.get(event[0], 0))
+        merged = [(self._registrations[event[0]].order, event) for event in sockets]
+        following = iter(self._descriptors.values())
+        for event in descriptors:
+            order = next((each.order for each in following if each.fd == event[0]), 0)
+            merged.append((order, event))
+        return [event for _, event in sorted(merged, key=itemgetter(0))]
 
     def _gather_edges(self) -> None:
         """Have an epoll set from now on if there are many sockets, and one can be had."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -109,9 +110,10 @@ class _HubTurns:
         budget.spend()
         return has_yielded
 
-    def __del__(self) -> None:
-        # In its thread, which ends or has another hub by now.
-        if self.hub.loop is not None:
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # In its thread, which ends or has another hub by now; with the interpreter, gevent's
+        # modules are empty.
+        if self.hub.loop is not None and not is_finalizing():
             self.budget.close()
 
 
