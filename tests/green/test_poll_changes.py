@@ -145,6 +145,21 @@ def test_greenlets_that_poll_hear_of_a_changed_mask(poller, ends, key):
 
 @counts
 @keys
+def test_what_a_descriptor_is_no_longer_polled_for_wakes_nobody(poller, ends, key):
+    polled = key(ends[0])
+    poller.register(polled, zmq.POLLIN)
+    polling = gevent.spawn(poller.poll)
+    all_blocked()
+    poller.modify(polled, zmq.POLLERR)
+    ends[1].send(b"x")
+    all_blocked(20)  # it would not return if it went on looking
+    assert not polling.ready()
+    poller.modify(polled, zmq.POLLIN)
+    assert polling.get(timeout=5) == [(ends[0].fileno(), zmq.POLLIN)]
+
+
+@counts
+@keys
 def test_a_descriptor_that_was_unregistered_wakes_nobody(poller, ends, key):
     polled = key(ends[0])
     poller.register(polled, zmq.POLLIN)

@@ -113,3 +113,21 @@ def test_a_thread_that_ends_right_after_a_poll_leaves_no_timer(green, pipe):
     for _ in range(20):
         assert in_thread(use) == [[(pipe[0], zmq.POLLIN)]] * 3
         all_blocked(1)
+
+
+def test_a_poll_that_is_refused_leaves_nothing_in_the_other_sockets(green, context):
+    mine, theirs = context.socket(zmq.PULL), context.socket(zmq.PULL)
+    mine.poll(0)
+    polling = gevent.spawn(theirs.poll)
+    all_blocked()
+
+    def refused():
+        poller = green.Poller()
+        poller.register(mine, zmq.POLLIN)
+        poller.register(theirs, zmq.POLLIN)
+        with pytest.raises(InvalidThreadUseError):
+            poller.poll(0)
+        return mine._shared.readiness.pollers
+
+    assert in_thread(refused) == []
+    polling.kill()
