@@ -22,12 +22,17 @@ WAITS = {
 }
 
 
-def active_watchers(readiness):
-    """The I/O watchers that may watch the descriptor of a socket."""
-    watchers = [readiness._watcher] if readiness._watcher is not None else []
+def watching(readiness):
+    """The active watchers of the descriptor of a socket, and the epoll sets that hold it."""
+    watchers = [each._watcher for each in (readiness, *readiness.pollers)]
+    found = [each for each in watchers if each is not None and each.active]
     for poller in readiness.pollers:
-        watchers += poller._poll_set._watchers
-    return [each for each in watchers if each.active]
+        edges = poller._poll_set._edges
+        if edges is not None:
+            with contextlib.suppress(FileNotFoundError):
+                edges._epoll.modify(poller.fd, zmq.POLLIN)
+                found.append(edges)
+    return found
 
 
 @pytest.mark.parametrize("wait", WAITS.values(), ids=list(WAITS))
@@ -41,16 +46,16 @@ def test_closing_stops_every_watcher_before_libzmq_closes_the_descriptor(
         waiting = gevent.spawn(wait, socket, others)
         all_blocked()
         readiness = socket._shared.readiness
-        assert active_watchers(readiness)
-        active = []
+        assert watching(readiness)
+        held = []
 
         def close(self, linger=None, _close=PlainSocket.close):
-            active.append(active_watchers(readiness))
+            held.append(watching(readiness))
             _close(self, linger)
 
         monkeypatch.setattr(PlainSocket, "close", close)
         socket.close()
-        assert active == [[]]
+        assert held == [[]]
         with pytest.raises(zmq.ZMQError) as raised:
             waiting.get(timeout=5)
         assert raised.value.errno == zmq.ENOTSOCK
