@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import gevent
 import zmq
+from gevent._hub_local import get_hub_if_exists
 from zmq.sugar.tracker import MessageTracker as PlainTracker
 
 from gzmqsource._base.deadline import Deadline
+
+_TrackerT = TypeVar("_TrackerT", bound="PlainTracker | None")
 
 
 class MessageTracker(PlainTracker):
@@ -33,9 +36,23 @@ class MessageTracker(PlainTracker):
         zmq.NotDone
             *timeout* ran out.
         """
-        deadline = Deadline(None if timeout is None or timeout < 0 else timeout)
+        forever = timeout is None or timeout is False or timeout < 0
+        if get_hub_if_exists() in (None, gevent.getcurrent()):
+            return super().wait(-1 if timeout is None else timeout)
+        deadline = Deadline(None if forever else timeout)
         while not self.done:
             left = deadline.left()
             if left == 0:
                 raise zmq.NotDone
             gevent.sleep(self.interval if left is None else min(left, self.interval))
+
+
+def cooperative(tracker: _TrackerT) -> _TrackerT:
+    """Give one of pyzmq's trackers the cooperative `MessageTracker.wait`, and return it.
+
+    It stays the same object, because a `zmq.Frame` has one tracker for all its sends. A subclass
+    keeps its own ``wait``, and one that is done for good needs none.
+    """
+    if type(tracker) is PlainTracker and tracker is not zmq._FINISHED_TRACKER:
+        tracker.__class__ = MessageTracker
+    return tracker
