@@ -46,22 +46,23 @@ class OneShot:
         """
         hub = get_hub_if_exists()
         if hub is None:
-            self._pause_thread(timeout)
+            self.block(timeout)
         else:
             self._pause_greenlet(hub, timeout)
+
+    def block(self, timeout: float | None) -> None:
+        """Wait as `wait` does, and hold up the whole thread."""
+        gate = allocate_lock()
+        gate.acquire()
+        if self._wake_with(gate.release):
+            gate.acquire(True, -1 if timeout is None else timeout)
+            self._wake_with(None)
 
     def _wake_with(self, wake: Callable[[], object] | None) -> bool:
         """Set the function that wakes the waiter; return False if the value is already there."""
         with self._lock:
             self._wake = wake
             return self.value is None
-
-    def _pause_thread(self, timeout: float | None) -> None:
-        gate = allocate_lock()
-        gate.acquire()
-        if self._wake_with(gate.release):
-            gate.acquire(True, -1 if timeout is None else timeout)
-            self._wake_with(None)
 
     def _pause_greenlet(self, hub: Any, timeout: float | None) -> None:
         """Pause the greenlet; the started async watcher keeps the hub's loop running.

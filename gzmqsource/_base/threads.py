@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
+import gevent
+from gevent._hub_local import get_hub_if_exists
 from gevent.monkey import get_original
 
+from gzmqsource._base import fork
 from gzmqsource._base.oneshot import OneShot, allocate_lock
 
 start_thread = get_original("_thread", "start_new_thread")
@@ -14,6 +18,8 @@ start_thread = get_original("_thread", "start_new_thread")
 
 class NativeThread:
     """As much of `threading.Thread` as a device needs; native even where threads are patched.
+
+    In a forked child it has ended, as any thread of the parent.
 
     Parameters
     ----------
@@ -32,26 +38,21 @@ class NativeThread:
         self._ended = False
         self._joiners: list[OneShot] = []
         self._lock = allocate_lock()
+        fork.abandon_in_child(self)
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread.
+
+        Raises
+        ------
+        RuntimeError
+            The interpreter is shutting down, and starts no more threads.
+        """
+        start_thread(self.run, ())
         self._started = True
-        start_thread(self._run, ())
 
-    def is_alive(self) -> bool:
-        """Return whether the thread was started and has not ended."""
-        return self._started and not self._ended
-
-    def join(self, timeout: float | None = None) -> None:
-        """Wait in the hub until the thread has ended, at most *timeout* seconds."""
-        joiner = OneShot()
-        with self._lock:
-            if self._ended:
-                return
-            self._joiners.append(joiner)
-        joiner.wait(timeout)
-
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Call the target on the current thread; what it raises is in `error`."""
         try:
             self.value = self._target()
         except BaseException as error:
@@ -59,5 +60,34 @@ class NativeThread:
         finally:
             with self._lock:
                 self._ended = True
-            for joiner in self._joiners:
+                joiners = list(self._joiners)
+            for joiner in joiners:
                 joiner.set(True)
+
+    def is_alive(self) -> bool:
+        """Return whether the thread was started and has not ended."""
+        return self._started and not self._ended
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the thread has ended, at most *timeout* seconds.
+
+        A greenlet lets its hub run. The hub itself, and a thread without one, block.
+        """
+        joiner = OneShot()
+        with self._lock:
+            if self._ended:
+                return
+            self._joiners.append(joiner)
+        try:
+            if gevent.getcurrent() is get_hub_if_exists():
+                joiner.block(timeout)
+            else:
+                joiner.wait(timeout)
+        finally:
+            with self._lock, contextlib.suppress(ValueError):
+                self._joiners.remove(joiner)
+
+    def abandon(self) -> None:
+        """End it for a forked child, which has none of the parent's threads."""
+        self._lock = allocate_lock()
+        self._ended = True

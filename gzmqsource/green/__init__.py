@@ -7,7 +7,16 @@ The classes and functions below replace pyzmq's; every other name is `zmq`'s own
 import zmq as _zmq
 
 from gzmqsource.green._context import Context as Context
-from gzmqsource.green._device import ThreadDevice, ThreadProxy, device, proxy, proxy_steerable
+from gzmqsource.green._device import (
+    ThreadDevice,
+    ThreadMonitoredQueue,
+    ThreadProxy,
+    ThreadProxySteerable,
+    device,
+    monitored_queue,
+    proxy,
+    proxy_steerable,
+)
 from gzmqsource.green._poll import Poller, select, zmq_poll
 from gzmqsource.green._socket import Socket
 from gzmqsource.green._tracker import MessageTracker
@@ -19,8 +28,11 @@ REPLACED = {
     "Poller": Poller,
     "Socket": Socket,
     "ThreadDevice": ThreadDevice,
+    "ThreadMonitoredQueue": ThreadMonitoredQueue,
     "ThreadProxy": ThreadProxy,
+    "ThreadProxySteerable": ThreadProxySteerable,
     "device": device,
+    "monitored_queue": monitored_queue,
     "proxy": proxy,
     "proxy_steerable": proxy_steerable,
     "select": select,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import gevent
 from gevent._hub_local import get_hub_if_exists
-from gevent.event import AsyncResult
 from zmq.sugar.context import Context as PlainContext
 
+from gzmqsource._base import fork
+from gzmqsource._base.threads import NativeThread
 from gzmqsource.green._socket import Socket
 
 _SocketT = TypeVar("_SocketT", bound=Socket[Any], covariant=True)
@@ -17,36 +18,67 @@ _SocketT = TypeVar("_SocketT", bound=Socket[Any], covariant=True)
 class Context(PlainContext[_SocketT]):
     """A `zmq.Context` that makes green sockets.
 
-    `term`, and so `destroy` and the end of a ``with`` block, wait in the hub's threadpool while
-    other greenlets run. A call that waits on a socket of this context raises
-    `zmq.ContextTerminated`, and the socket must then be closed. If the greenlet that called `term`
-    is killed, the termination continues.
+    `term`, and so `destroy` and the end of a ``with`` block, let other greenlets run until the
+    context has ended. Any number of greenlets may wait for that, in any threads. A call that waits
+    on a socket of this context raises `zmq.ContextTerminated`, and the socket must then be closed.
+    If a greenlet that waits is killed, the termination continues.
     """
 
     __module__ = "gzmqsource.green"
 
     _socket_class: Any = Socket
-    _repr_cls = "zmq.green.Context"
 
     #: Declared on the class, or `instance` would return a plain context if there is one.
     _instance: Any = None
 
     #: Declared on the class because pyzmq takes any other attribute for a context option.
-    _ending: AsyncResult[None] | None = None
+    _made_in: int | None = None
     _is_dropped = False
 
+    # Of pyzmq's, which make it a context of plain sockets.
+    @overload
+    def __init__(self: Context[Socket[bytes]], io_threads: int = 1) -> None: ...
+
+    @overload
+    def __init__(self: Context[Socket[bytes]], io_threads: PlainContext[Any], /) -> None: ...
+
+    @overload
+    def __init__(self: Context[Socket[bytes]], *, shadow: PlainContext[Any] | int) -> None: ...
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._made_in = fork.generation
+
     def term(self) -> None:
-        """Terminate the context; see `zmq.Context.term`."""
-        hub = get_hub_if_exists()
-        if self.closed:
+        """Terminate the context; see `zmq.Context.term`.
+
+        A native thread waits for libzmq. The hub itself, a thread without a hub, and an interpreter
+        that is shutting down, which starts no more threads, wait for it in place.
+        """
+        if self.closed or self._made_in != fork.generation:
+            super().term()  # which does not wait
             return
-        if hub is None or hub.loop is None or gevent.getcurrent() is hub or self._is_dropped:
+        # libzmq's own call may be made only once: a second caller waits for the first.
+        own = NativeThread(self._terminate)
+        ending: NativeThread = vars(self).setdefault("_ending", own)
+        if ending is own:
+            try:
+                start = own.start if self._may_switch() else own.run
+                start()
+            except RuntimeError:
+                own.run()
+        ending.join()
+        if ending.error is not None:
+            raise ending.error
+
+    def _terminate(self) -> None:
+        try:
             super().term()
-            return
-        if self._ending is None:
-            # libzmq's own call may be made only once: a second caller waits for the first.
-            self._ending = hub.threadpool.spawn(super().term)
-        self._ending.get()
+        finally:
+            del vars(self)["_ending"]
+
+    def _may_switch(self) -> bool:
+        return get_hub_if_exists() not in (None, gevent.getcurrent()) and not self._is_dropped
 
     def __del__(self) -> None:
         # The collector may run in any greenlet, so nothing may switch.

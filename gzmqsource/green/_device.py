@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,10 @@ from zmq import device as plain_device
 from zmq.backend import proxy as plain_proxy
 from zmq.backend import proxy_steerable as plain_proxy_steerable
 from zmq.devices import ThreadDevice as PlainThreadDevice
+from zmq.devices import ThreadMonitoredQueue as PlainThreadMonitoredQueue
 from zmq.devices import ThreadProxy as PlainThreadProxy
+from zmq.devices import ThreadProxySteerable as PlainThreadProxySteerable
+from zmq.devices import monitored_queue as plain_monitored_queue
 from zmq.sugar.context import Context as PlainContext
 
 from gzmqsource._base.threads import NativeThread
@@ -19,20 +23,22 @@ from gzmqsource._socket.loops import run_loop
 from gzmqsource.green._context import Context
 
 
-def _call(loop: Callable[..., Any], *sockets: Any) -> Any:
+def _call(loop: Callable[[], Any]) -> Any:
     """Run a loop of libzmq on a native thread, and wait for its end in the hub."""
-
-    def run() -> Any:
-        return run_loop(lambda: loop(*sockets), [each for each in sockets if each is not None])
-
+    thread = NativeThread(loop)
     if get_hub_if_exists() is None:
-        return run()
-    thread = NativeThread(run)
-    thread.start()
+        thread.run()
+    else:
+        thread.start()
     thread.join()
     if thread.error is not None:
         raise thread.error
     return thread.value
+
+
+def _call_proxy(loop: Callable[..., Any], *sockets: Any) -> Any:
+    given = [each for each in sockets if each is not None]
+    return _call(lambda: run_loop(lambda: loop(*sockets), given))
 
 
 def proxy(frontend: Any, backend: Any, capture: Any = None) -> Any:
@@ -55,7 +61,7 @@ def proxy(frontend: Any, backend: Any, capture: Any = None) -> Any:
     zmq.ZMQError
         What ended the proxy: ``ETERM`` if the context was terminated.
     """
-    return _call(plain_proxy, frontend, backend, capture)
+    return _call_proxy(plain_proxy, frontend, backend, capture)
 
 
 def proxy_steerable(frontend: Any, backend: Any, capture: Any = None, control: Any = None) -> Any:
@@ -77,7 +83,7 @@ def proxy_steerable(frontend: Any, backend: Any, capture: Any = None, control: A
     zmq.ZMQError
         As for `proxy`.
     """
-    return _call(plain_proxy_steerable, frontend, backend, capture, control)
+    return _call_proxy(plain_proxy_steerable, frontend, backend, capture, control)
 
 
 def device(device_type: int, frontend: Any, backend: Any = None) -> Any:
@@ -98,11 +104,56 @@ def device(device_type: int, frontend: Any, backend: Any = None) -> Any:
         As for `proxy`.
     """
     loop: Callable[..., Any] = functools.partial(plain_device, device_type)  # type: ignore[arg-type]
-    return _call(loop, frontend, backend or frontend)
+    return _call_proxy(loop, frontend, backend or frontend)
+
+
+def monitored_queue(
+    in_socket: Any,
+    out_socket: Any,
+    mon_socket: Any,
+    in_prefix: bytes = b"in",
+    out_prefix: bytes = b"out",
+) -> Any:
+    """Pass messages, and send a copy of each behind a prefix; see `zmq.devices.monitored_queue`.
+
+    Parameters
+    ----------
+    in_socket : zmq.Socket
+        One of the two sockets.
+    out_socket : zmq.Socket
+        The other one.
+    mon_socket : zmq.Socket
+        Is sent the copies.
+    in_prefix : bytes
+        The first frame of a copy from *in_socket*.
+    out_prefix : bytes
+        The first frame of a copy from *out_socket*.
+
+    Raises
+    ------
+    zmq.ZMQError
+        As for `proxy`.
+    """
+    return _call(
+        functools.partial(
+            plain_monitored_queue, in_socket, out_socket, mon_socket, in_prefix, out_prefix
+        )
+    )
 
 
 def _plain_instance() -> PlainContext[Any]:
     return PlainContext(shadow=Context.instance())
+
+
+class _DeviceThread(NativeThread):
+    """A thread that reports its error as `threading.Thread` does, for it need not be joined."""
+
+    def run(self) -> None:
+        """Run the device; see `NativeThread.run`."""
+        super().run()
+        if self.error is not None:
+            parts = (type(self.error), self.error, self.error.__traceback__, None)
+            threading.excepthook(threading.ExceptHookArgs(parts))
 
 
 class ThreadDevice(PlainThreadDevice):
@@ -110,16 +161,27 @@ class ThreadDevice(PlainThreadDevice):
 
     __module__ = "gzmqsource.green"
 
-    _launch_class: Any = NativeThread
+    _launch_class: Any = _DeviceThread
     #: Returns the context of the device's sockets: a plain view of `Context.instance`.
     context_factory: Any = staticmethod(_plain_instance)
 
 
-class ThreadProxy(PlainThreadProxy):
-    """A `zmq.devices.ThreadProxy` on a native thread, with plain sockets of the same context."""
+# As in pyzmq, each of them is a `ThreadDevice`, and the last two are a `ThreadProxy`.
+
+
+class ThreadProxy(PlainThreadProxy, ThreadDevice):
+    """A `zmq.devices.ThreadProxy` on a native thread; see `ThreadDevice`."""
 
     __module__ = "gzmqsource.green"
 
-    _launch_class: Any = NativeThread
-    #: Returns the context of the device's sockets: a plain view of `Context.instance`.
-    context_factory: Any = staticmethod(_plain_instance)
+
+class ThreadProxySteerable(PlainThreadProxySteerable, ThreadProxy):
+    """A `zmq.devices.ThreadProxySteerable` on a native thread; see `ThreadDevice`."""
+
+    __module__ = "gzmqsource.green"
+
+
+class ThreadMonitoredQueue(PlainThreadMonitoredQueue, ThreadProxy):
+    """A `zmq.devices.ThreadMonitoredQueue` on a native thread; see `ThreadDevice`."""
+
+    __module__ = "gzmqsource.green"

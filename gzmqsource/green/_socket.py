@@ -36,7 +36,6 @@ class Socket(PlainSocket[_ReturnT]):
     """
 
     __module__ = "gzmqsource.green"
-    _repr_cls = "zmq.green.Socket"
     _poller_class = Poller
 
     #: pyzmq's, which polls by `_poller_class`: the poller repairs the edge.

@@ -19,9 +19,13 @@ class MessageTracker(PlainTracker):
 
     __module__ = "gzmqsource.green"
 
-    #: Seconds between two looks: libzmq reports to a native thread of pyzmq's, which cannot wake a
-    #: greenlet.
+    #: Seconds between two looks at it. libzmq reports to a native thread of pyzmq's, which cannot
+    #: wake a greenlet.
     interval = 0.001
+
+    #: Seconds between any two looks, of all greenlets that wait: 1,000 of them take 7 % of the CPU,
+    #: and 99 % if each looks every millisecond.
+    shared_interval = 0.0001
 
     def wait(self, timeout: float | None = -1) -> Any:
         """Wait until libzmq is done with the message; see `zmq.MessageTracker.wait`.
@@ -40,11 +44,20 @@ class MessageTracker(PlainTracker):
         if get_hub_if_exists() in (None, gevent.getcurrent()):
             return super().wait(-1 if timeout is None else timeout)
         deadline = Deadline(None if forever else timeout)
-        while not self.done:
-            left = deadline.left()
-            if left == 0:
-                raise zmq.NotDone
-            gevent.sleep(self.interval if left is None else min(left, self.interval))
+        _waiting.add(deadline)
+        try:
+            while not self.done:
+                left = deadline.left()
+                if left == 0:
+                    raise zmq.NotDone
+                pause = max(self.interval, self.shared_interval * len(_waiting))
+                gevent.sleep(pause if left is None else min(left, pause))
+        finally:
+            _waiting.remove(deadline)
+
+
+#: The deadline of each call that waits, in all threads.
+_waiting: set[Deadline] = set()
 
 
 def cooperative(tracker: _TrackerT) -> _TrackerT:

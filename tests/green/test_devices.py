@@ -2,15 +2,18 @@
 
 import contextlib
 import errno
+import threading
 from typing import Any
 
 import gevent
 import pytest
 import zmq
+import zmq.devices
 from gevent.monkey import get_original
+from helpers import line_of, python_process
 from zmq.sugar.context import Context as PlainContext
 
-from gzmqsource.testing import all_blocked, wait_until
+from gzmqsource.testing import all_blocked, in_forked_child, wait_until
 
 start_thread = get_original("_thread", "start_new_thread")
 sleep = get_original("time", "sleep")
@@ -98,8 +101,47 @@ def test_an_error_of_a_proxy_reaches_its_caller(green, context):
     assert raised.value.errno == errno.EFAULT
 
 
-def test_a_thread_device_runs_on_a_native_thread(green):
-    device = green.ThreadDevice(zmq.QUEUE, zmq.ROUTER, zmq.DEALER)
+def test_a_monitored_queue_passes_messages_while_greenlets_run(green, context):
+    # Two ROUTERs, whose first two frames it swaps; libzmq's own proxy cannot.
+    front, back, monitor = (context.socket(kind) for kind in (zmq.ROUTER, zmq.ROUTER, zmq.PUSH))
+    asking, answering, watching = (
+        context.socket(kind) for kind in (zmq.DEALER, zmq.DEALER, zmq.PULL)
+    )
+    asking.identity, answering.identity = b"asking", b"answering"
+    peers = {"inproc://front": asking, "inproc://back": answering, "inproc://monitor": watching}
+    for socket, (address, peer) in zip((front, back, monitor), peers.items(), strict=True):
+        socket.linger = peer.linger = 0
+        socket.bind(address)
+        peer.connect(address)
+    running = gevent.spawn(green.monitored_queue, front, back, monitor, b"<", b">")
+    with gevent.Timeout(5):
+        asking.send_multipart([b"answering", b"?"])
+        assert answering.recv_multipart() == [b"asking", b"?"]
+        assert watching.recv_multipart() == [b"<", b"answering", b"asking", b"?"]
+        answering.send_multipart([b"asking", b"!"])
+        assert asking.recv_multipart() == [b"answering", b"!"]
+        assert watching.recv_multipart() == [b">", b"asking", b"answering", b"!"]
+    for peer in peers.values():
+        peer.close()
+    ending = gevent.spawn(context.term)
+    with pytest.raises(zmq.ContextTerminated):
+        running.get(timeout=5)
+    for socket in (front, back, monitor):
+        socket.close()
+    ending.get(timeout=5)
+
+
+THREAD_DEVICES = {
+    "ThreadDevice": lambda kind: kind(zmq.QUEUE, zmq.ROUTER, zmq.DEALER),
+    "ThreadProxy": lambda kind: kind(zmq.ROUTER, zmq.DEALER),
+    "ThreadProxySteerable": lambda kind: kind(zmq.ROUTER, zmq.DEALER, ctrl_type=zmq.PAIR),
+    "ThreadMonitoredQueue": lambda kind: kind(zmq.ROUTER, zmq.DEALER),
+}
+
+
+@pytest.mark.parametrize("name", THREAD_DEVICES)
+def test_a_device_runs_on_a_native_thread(green, name):
+    device = THREAD_DEVICES[name](getattr(green, name))
     device.bind_in("inproc://device-front")
     device.bind_out("inproc://device-back")
     device.setsockopt_in(zmq.LINGER, 0)
@@ -107,11 +149,40 @@ def test_a_thread_device_runs_on_a_native_thread(green):
     check_exchange(green, device)
 
 
-def test_a_thread_proxy_runs_on_a_native_thread(green):
-    proxy = green.ThreadProxy(zmq.ROUTER, zmq.DEALER)
-    proxy.bind_in("inproc://device-front")
-    proxy.bind_out("inproc://device-back")
-    check_exchange(green, proxy)
+def test_the_devices_are_related_as_pyzmqs_are(green):
+    for one in THREAD_DEVICES:
+        for other in THREAD_DEVICES:
+            assert issubclass(getattr(green, one), getattr(zmq.devices, one))
+            assert issubclass(getattr(green, one), getattr(green, other)) == issubclass(
+                getattr(zmq.devices, one), getattr(zmq.devices, other)
+            )
+
+
+def test_a_device_that_cannot_begin_says_so_as_a_thread_does(green, monkeypatch):
+    reported: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", reported.append)
+    device = green.ThreadProxy(zmq.ROUTER, zmq.DEALER)
+    device.bind_in("inproc://")
+    device.start()
+    device.join()
+    wait_until(lambda: reported)
+    assert isinstance(reported[0].exc_value, zmq.ZMQError)
+
+
+def test_a_forked_child_waits_for_no_device_of_its_parent(green):
+    device = green.ThreadProxy(zmq.ROUTER, zmq.DEALER)
+    device.bind_in("inproc://device-front")
+    device.start()
+
+    def join():
+        assert not device.launcher.is_alive()
+        device.join()
+
+    in_forked_child(join)
+    assert device.launcher.is_alive()
+    with gevent.Timeout(5):
+        green.Context.instance().term()
+        device.join()
 
 
 def check_exchange(green, device):
@@ -130,3 +201,45 @@ def check_exchange(green, device):
         context.term()
         device.join()
     assert not device.launcher.is_alive()
+
+
+PATCHED = """
+import gevent.monkey
+gevent.monkey.patch_all(zmq=True)
+import gevent
+import zmq
+import zmq.devices
+from zmq.devices import ThreadMonitoredQueue, monitored_queue
+from gzmqsource import green
+
+for name in set(dir(zmq.devices)) & set(green.REPLACED):
+    assert getattr(zmq.devices, name) is green.REPLACED[name], name
+assert zmq.devices.monitoredqueuedevice.monitored_queue is monitored_queue is green.monitored_queue
+
+device = ThreadMonitoredQueue(zmq.PULL, zmq.PUSH, zmq.PUSH)
+device.bind_in("inproc://in")
+device.bind_out("inproc://out")
+device.bind_mon("inproc://mon")
+device.start()
+context = zmq.Context.instance()
+sink, monitor = context.socket(zmq.PULL), context.socket(zmq.PULL)
+source = context.socket(zmq.PUSH)
+for socket, address in ((sink, "out"), (monitor, "mon"), (source, "in")):
+    socket.linger = 0
+    socket.connect("inproc://" + address)
+receiving = [gevent.spawn(each.recv_multipart) for each in (sink, monitor)]
+source.send(b"x")
+print([each.get(timeout=10) for each in receiving], flush=True)
+for socket in (sink, monitor, source):
+    socket.close()
+context.term()
+device.join()
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.limit(60)
+def test_a_patched_process_has_these_devices():
+    with python_process(PATCHED) as process:
+        assert line_of(process) == "[[b'x'], [b'in', b'x']]"
+        assert process.wait(20) == 0

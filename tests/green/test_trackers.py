@@ -1,0 +1,164 @@
+"""A tracker is one of pyzmq's, and a wait for it lets other greenlets run."""
+
+import itertools
+import threading
+import time
+from typing import Any
+
+import gevent
+import pytest
+import zmq
+from gevent._hub_local import get_hub_if_exists
+from gevent.hub import get_hub
+from helpers import in_thread
+
+from gzmqsource import green
+from gzmqsource._base.threads import start_thread
+from gzmqsource.green._tracker import cooperative
+from gzmqsource.testing import wait_until
+
+#: Of `zmq`, also where it is patched later.
+PlainTracker = zmq.MessageTracker
+
+
+@pytest.fixture
+def frame():
+    """A function that makes a frame, whose tracker is done when the frame is gone."""
+    return lambda: zmq.Frame(b"x" * 100, copy=False, track=True)
+
+
+def ticks_beside(*waiting):
+    """Return a condition: this greenlet has run three times while others were waiting."""
+    ticks = itertools.count()
+
+    def condition():
+        assert not any(each.dead for each in waiting)
+        return next(ticks) == 3
+
+    return condition
+
+
+def test_it_tracks_what_pyzmqs_tracks(frame):
+    frames = [frame(), frame(), frame()]
+    event = threading.Event()
+    trackers = [
+        green.MessageTracker(frames[0]),
+        green.MessageTracker(*frames),
+        green.MessageTracker(frames[0].tracker, event),
+        green.MessageTracker(green.MessageTracker(frames[1]), event),
+    ]
+    assert all(isinstance(each, PlainTracker) for each in trackers)
+    assert not any(each.done for each in trackers)
+    frames.clear()
+    trackers[0].wait(5)
+    trackers[1].wait(5)
+    for each in trackers[2:]:
+        with pytest.raises(zmq.NotDone):
+            each.wait(0)
+    event.set()
+    for each in trackers:
+        each.wait(5)
+        assert each.done
+    assert green.MessageTracker().wait() is None
+
+
+def test_it_refuses_what_pyzmqs_refuses():
+    untracked: Any = zmq.Frame(b"x")
+    for kind in (PlainTracker, green.MessageTracker):
+        with pytest.raises(ValueError, match="Not a tracked message"):
+            kind(untracked)
+        with pytest.raises(TypeError, match="Require Events or Message Frames"):
+            kind(b"x")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("timeout", [-1, None, False, 20], ids=str)
+def test_greenlets_run_while_one_waits(frame, timeout):
+    tracked = [frame()]
+    tracker = green.MessageTracker(tracked[0])
+    waiting = gevent.spawn(tracker.wait, timeout)
+    wait_until(ticks_beside(waiting))
+    tracked.clear()
+    assert waiting.get(timeout=5) is None
+
+
+def test_greenlets_of_another_threads_hub_can_wait(frame):
+    tracked = [frame()]
+    tracker = green.MessageTracker(tracked[0])
+    ticking: list[bool] = []
+    done: list[bool] = []
+
+    def wait():
+        hub = get_hub()
+        waiting = [gevent.spawn(tracker.wait) for _ in range(2)]
+        ticking.append(wait_until(ticks_beside(*waiting)))
+        gevent.joinall(waiting, raise_error=True)
+        done.append(tracker.done)
+        hub.destroy(destroy_loop=True)
+
+    start_thread(wait, ())
+    wait_until(lambda: ticking)
+    assert not done
+    tracked.clear()
+    wait_until(lambda: done)
+    assert done == [True]
+
+
+@pytest.mark.skipif(
+    threading.Event.__module__.startswith("gevent"), reason="a patched Event waits in a hub"
+)
+def test_a_thread_without_a_hub_gets_none_to_wait(frame):
+    tracked = [frame()]
+    tracker = green.MessageTracker(tracked[0])
+
+    def wait():
+        with pytest.raises(zmq.NotDone):
+            tracker.wait(0.01)
+        tracked.clear()
+        tracker.wait(5)
+        return get_hub_if_exists() is None
+
+    assert in_thread(wait) is True
+
+
+def test_pyzmqs_own_tracker_becomes_cooperative_and_stays_the_same(frame):
+    tracked = [frame()]
+    tracker = tracked[0].tracker
+    assert type(tracker) is PlainTracker
+    assert cooperative(tracker) is tracker
+    assert tracked[0].tracker is tracker
+    assert isinstance(tracker, green.MessageTracker)
+    waiting = gevent.spawn(tracker.wait)
+    wait_until(ticks_beside(waiting))
+    tracked.clear()
+    waiting.get(timeout=5)
+
+
+def test_a_tracker_that_is_not_pyzmqs_own_stays_as_it_is():
+    class Tracker(PlainTracker):
+        pass
+
+    own = Tracker()
+    assert type(cooperative(own)) is Tracker
+    assert cooperative(None) is None
+    assert type(cooperative(zmq._FINISHED_TRACKER)) is PlainTracker
+
+
+def test_a_thousand_waiting_greenlets_share_their_looks():
+    looks = []
+
+    class Counted(green.MessageTracker):
+        @property
+        def done(self):
+            looks.append(1)
+            return super().done
+
+    event = threading.Event()
+    waiting = [gevent.spawn(Counted(event).wait) for _ in range(1000)]
+    begin = time.monotonic()
+    gevent.sleep(0.2)
+    # Twice as many, for a loop's timers count from the time at which its turn began.
+    most = len(waiting) + 2 * (time.monotonic() - begin) / Counted.shared_interval
+    assert len(waiting) <= len(looks) <= most
+    event.set()
+    gevent.joinall(waiting, timeout=10, raise_error=True)
+    assert all(each.dead for each in waiting)
