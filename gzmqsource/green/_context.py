@@ -7,20 +7,23 @@ from typing import Any, TypeVar
 import gevent
 from gevent._hub_local import get_hub_if_exists
 from gevent.event import AsyncResult
-from zmq.sugar.context import Context as PlainContext
 
+from gzmqsource.green._shadow import ShadowedContext
 from gzmqsource.green._socket import Socket
 
 _SocketT = TypeVar("_SocketT", bound=Socket[Any], covariant=True)
 
 
-class Context(PlainContext[_SocketT]):
+class Context(ShadowedContext[_SocketT]):
     """A `zmq.Context` that makes green sockets.
 
     `term`, and so `destroy` and the end of a ``with`` block, wait in the hub's threadpool while
     other greenlets run. A call that waits on a socket of this context raises
     `zmq.ContextTerminated`, and the socket must then be closed. If the greenlet that called `term`
     is killed, the termination continues.
+
+    A shadow, also one of an address, keeps the original context alive. The two are terminated
+    together.
     """
 
     __module__ = "gzmqsource.green"
@@ -39,6 +42,9 @@ class Context(PlainContext[_SocketT]):
         """Terminate the context; see `zmq.Context.term`."""
         hub = get_hub_if_exists()
         if self.closed:
+            return
+        if self._original is not None:
+            self._original.term()
             return
         if hub is None or hub.loop is None or gevent.getcurrent() is hub or self._is_dropped:
             super().term()
