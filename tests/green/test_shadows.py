@@ -68,6 +68,8 @@ def test_a_shadow_keeps_the_original_alive_and_neither_outlives_the_other(shadow
 
 
 def test_a_socket_of_a_dropped_shadow_goes_on(shadow_of):
+    original: green.Context[Any]
+    sender: green.Socket[Any]
     with green.Context() as original:
         socket = shadow_of(original).socket(zmq.PULL)
         gc.collect()
