@@ -1,8 +1,8 @@
-"""A patched process says so, to those who may look: ``gzmqsource doctor --pid``.
+"""A patched process says so, to those who may look at it: ``gzmqsource doctor --pid``.
 
 Each patch leaves a file in memory, which has a name in ``/proc/PID/fd`` and ends with the process.
-It needs no thread, no signal, and nothing of a hub, which may be blocked. A forked child, which is
-patched, too, inherits it; a new program does not.
+That takes no thread, no signal and no hub, which may be blocked. A forked child, which is patched
+as its parent is, inherits the file; another program does not.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from pathlib import Path
 
 _PREFIX = "gzmqsource-patch-"
 
+#: Where the extensions of a package lie, by the name of the package.
+_EXTENSIONS = {"gevent": "/gevent/", "pyzmq": "/zmq/backend/"}
+
 
 def publish(module: str, left: list[str]) -> None:
     """Leave word that a module is patched, and what was left as it was."""
@@ -24,7 +27,7 @@ def publish(module: str, left: list[str]) -> None:
         os.write(descriptor, json.dumps(left).encode())
 
 
-def patches(pid: int) -> dict[str, list[str]]:
+def patches_of(pid: int) -> dict[str, list[str]]:
     """Return which modules are patched in a process, each with what was left as it was.
 
     Raises
@@ -41,7 +44,7 @@ def patches(pid: int) -> dict[str, list[str]]:
     return found
 
 
-def has_pyzmq(pid: int) -> bool:
-    """Return whether a process has loaded pyzmq; raise as `patches`."""
+def packages_of(pid: int) -> list[str]:
+    """Return which of gevent and pyzmq a process has loaded; raise as `patches_of`."""
     maps = Path(f"/proc/{pid}/maps").read_text()
-    return "/zmq/backend/" in maps
+    return [package for package, place in _EXTENSIONS.items() if place in maps]
