@@ -2,44 +2,12 @@
 
 import subprocess
 import sys
-import textwrap
 
 import pytest
 from optional import needs
+from patching import EXCHANGE, run
 
 pytestmark = [pytest.mark.processes, pytest.mark.limit(90)]
-
-
-def run(program):
-    """Run a program to its end; what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error::RuntimeWarning", "-c", textwrap.dedent(program)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
-
-
-EXCHANGE = """
-def exchange():
-    import gevent, zmq
-    with zmq.Context() as context, context.socket(zmq.PULL) as a, context.socket(zmq.PUSH) as b:
-        a.rcvtimeo = 10_000
-        a.bind("inproc://x")
-        b.connect("inproc://x")
-        def tick_and_send():
-            for _ in range(20):
-                gevent.sleep(0.001)
-            b.send(b"cooperative")
-        gevent.spawn(tick_and_send)
-        try:
-            print(a.recv().decode())
-        except zmq.Again:
-            print("blocking")
-"""
 
 
 def test_patched_early_every_socket_is_cooperative():
@@ -91,15 +59,15 @@ def test_a_closed_context_is_no_reason_to_warn():
 def test_patching_twice_does_nothing_and_the_originals_stay_known():
     program = """
         import zmq
-        plain = zmq.Socket
+        kept = [zmq.Socket]  # in a container, where the patch does not look
         from gzmqsource.monkey import get_original, is_patched, patch_zmq
-        assert not is_patched() and get_original("Socket") is plain
+        assert not is_patched() and get_original("Socket") is kept[0]
         patch_zmq()
         green = zmq.Socket
-        assert green is not plain
+        assert green is not kept[0]
         patch_zmq()
         assert zmq.Socket is green and is_patched()
-        assert get_original("Socket") is plain and get_original("PULL") is zmq.PULL
+        assert get_original("Socket") is kept[0] and get_original("PULL") is zmq.PULL
         try:
             get_original("Nothing")
         except AttributeError as error:
@@ -257,3 +225,77 @@ def test_the_thread_authenticator_and_the_log_handler_work(thread):
         context.destroy(0)
         """
     assert run(program) == ["authenticated", "logged"]
+
+
+@pytest.mark.parametrize("thread", THREADS)
+def test_the_thread_authenticator_leaves_asyncio_to_others(thread):
+    program = f"""
+        from gevent import monkey; monkey.patch_all({thread})
+        from gzmqsource.monkey import patch_zmq; patch_zmq()
+        import asyncio, threading, zmq
+        from zmq.auth.thread import ThreadAuthenticator
+
+        async def callback(domain, key):
+            await asyncio.sleep(0.001)
+            return key == client_public
+
+        class Provider:
+            def callback(self, domain, key):
+                return asyncio.ensure_future(callback(domain, key))
+
+        def run(name):
+            print(asyncio.run(asyncio.sleep(0.001, name)))
+
+        server_public, server_secret = zmq.curve_keypair()
+        client_public, client_secret = zmq.curve_keypair()
+        for turn in range(2):
+            with zmq.Context() as context:
+                authenticator = ThreadAuthenticator(context)
+                authenticator.start()
+                authenticator.configure_curve_callback(credentials_provider=Provider())
+                thread = threading.Thread(target=run, args=["thread"])
+                thread.start()
+                thread.join()
+                run("main")
+                with context.socket(zmq.PULL) as a, context.socket(zmq.PUSH) as b:
+                    a.curve_server, a.curve_secretkey = True, server_secret
+                    b.curve_serverkey = server_public
+                    b.curve_publickey, b.curve_secretkey = client_public, client_secret
+                    a.rcvtimeo = 5000
+                    a.bind("tcp://127.0.0.1:*")
+                    b.connect(a.LAST_ENDPOINT.decode())
+                    b.send(b"authenticated")
+                    print(a.recv().decode())
+                assert authenticator.is_alive()
+                authenticator.stop()
+                assert not authenticator.is_alive()
+        """
+    assert run(program) == ["thread", "main", "authenticated"] * 2
+
+
+def test_an_error_in_the_authenticators_thread_is_reported_as_a_threads():
+    program = """
+        from gevent import monkey; monkey.patch_all()
+        from gzmqsource.monkey import patch_zmq; patch_zmq()
+        import threading, zmq
+        from zmq.auth.thread import ThreadAuthenticator
+        context = zmq.Context()
+        authenticator = ThreadAuthenticator(context)
+        reported = []
+        threading.excepthook = reported.append
+        authenticator.handle_zap_message = None
+        authenticator.start()
+        with context.socket(zmq.PULL) as a, context.socket(zmq.PUSH) as b:
+            a.plain_server = True
+            b.plain_username = b.plain_password = b"x"
+            a.bind("tcp://127.0.0.1:*")
+            b.connect(a.LAST_ENDPOINT.decode())
+            authenticator.thread.join(10)
+            print(reported[0].exc_type.__name__, not authenticator.is_alive())
+            b.linger = 0
+        authenticator.pipe.close(0)
+        authenticator.pipe = None
+        authenticator.stop()
+        context.term()
+        """
+    assert run(program) == ["TypeError", "True"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -15,9 +15,11 @@ import zmq
 import zmq.auth
 from gevent.monkey import is_module_patched
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from gzmqsource import transfer
+from gzmqsource.monkey._status import packages_of, patches_of
 
 #: Descriptors that a busy server may need, three for each socket and one for each peer.
 _ENOUGH_DESCRIPTORS = 4096
@@ -60,21 +62,38 @@ def keygen(directory: Path, name: str) -> None:
 
 
 @click.command()
-def doctor() -> None:
+@click.option("--pid", type=click.IntRange(min=1), help="Report on a running process (Linux).")
+def doctor(pid: int | None) -> None:
     """Report what is installed, what is in use, and known problems.
 
+    With --pid, report whether a running process is patched, and what the patch did not reach. The
+    process is not disturbed, and may be blocked.
+
     \b
-    Example:
+    Examples:
       gzmqsource doctor
+      gzmqsource doctor --pid 4242
     """
+    if pid is None:
+        _report(_facts(), list(_warnings()))
+        return
+    try:
+        packages, patches = packages_of(pid), patches_of(pid)
+    except FileNotFoundError as error:
+        raise click.ClickException(f"there is no process {pid}, or no /proc") from error
+    except PermissionError as error:
+        raise click.ClickException(f"process {pid} is another user's") from error
+    _report(_facts_of(packages, patches), list(_warnings_of(packages, patches)))
+
+
+def _report(facts: Iterable[tuple[str, str]], warnings: list[str]) -> None:
     console = Console()
     table = Table(show_header=False, box=None)
-    for name, value in _facts():
+    for name, value in facts:
         table.add_row(name, value)
     console.print(table)
-    warnings = list(_warnings())
     for warning in warnings:
-        console.print(f"[bold]![/bold] {warning}")
+        console.print(f"[bold]![/bold] {escape(warning)}")
     if not warnings:
         console.print("no known problems")
 
@@ -106,3 +125,16 @@ def _warnings() -> Iterator[str]:
         yield f"{soft} file descriptors are few for a server: ulimit -n {_ENOUGH_DESCRIPTORS}"
     if "libuv" in type(gevent.get_hub().loop).__module__:
         yield "over libuv ref=False of a source has no effect"
+
+
+def _facts_of(packages: list[str], patches: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
+    yield "loaded", ", ".join(packages) or "neither gevent nor pyzmq"
+    yield "zmq", "patched" if "zmq" in patches else "not patched"
+    yield "zmq.green", "the drop-in" if patches else "not patched"
+
+
+def _warnings_of(packages: list[str], patches: dict[str, list[str]]) -> Iterator[str]:
+    if "zmq" not in patches and packages == ["gevent", "pyzmq"]:
+        yield "a call that waits on a socket of zmq blocks the whole hub"
+    for left in patches.values():
+        yield from left

@@ -10,18 +10,22 @@ from zmq.sugar.context import Context as PlainContext
 
 from gzmqsource._base import fork
 from gzmqsource._base.threads import NativeThread
+from gzmqsource.green._shadow import ShadowedContext
 from gzmqsource.green._socket import Socket
 
 _SocketT = TypeVar("_SocketT", bound=Socket[Any], covariant=True)
 
 
-class Context(PlainContext[_SocketT]):
+class Context(ShadowedContext[_SocketT]):
     """A `zmq.Context` that makes green sockets.
 
     `term`, and so `destroy` and the end of a ``with`` block, let other greenlets run until the
     context has ended. Any number of greenlets may wait for that, in any threads. A call that waits
     on a socket of this context raises `zmq.ContextTerminated`, and the socket must then be closed.
     If a greenlet that waits is killed, the termination continues.
+
+    A shadow, also one of an address, keeps the original context alive. The two are terminated
+    together.
     """
 
     __module__ = "gzmqsource.green"
@@ -57,6 +61,9 @@ class Context(PlainContext[_SocketT]):
         """
         if self.closed or self._made_in != fork.generation:
             super().term()  # which does not wait
+            return
+        if self._original is not None:
+            self._original.term()
             return
         # libzmq's own call may be made only once: a second caller waits for the first.
         own = NativeThread(self._terminate)

@@ -1,90 +1,120 @@
 """``patch_zmq()`` makes a program that imports zmq cooperative, as gevent does for sockets.
 
-It replaces pyzmq's classes and functions by those of `gzmqsource.green`, in `zmq` and in the
-submodules that re-export them. Call it where `gevent.monkey.patch_all` is called: before the rest
-of the program is imported. It is also a gevent plugin, ``gevent.monkey.patch_all(zmq=True)``, and
-``python -m gzmqsource.monkey script.py`` runs a program patched without changing it.
+It replaces pyzmq's classes and functions by those of `gzmqsource.green`, in `zmq` and wherever they
+have been imported by name. Call it where `gevent.monkey.patch_all` is called: before the rest of
+the program is imported. It is also a gevent plugin, ``gevent.monkey.patch_all(zmq=True)``, and
+``python -m gzmqsource.monkey script.py`` runs a program patched without changing it. For a program
+that patches itself, the plugin follows the environment: ``GZMQSOURCE_PATCH=1``.
+
+`patch_zmq_green` replaces only the classes of `zmq.green`. Its other names are
+``patch_all(zmq="green")`` and ``GZMQSOURCE_PATCH=green``.
 
 `zmq.asyncio`, ``ZMQStream`` and pyzmq's own internals keep the plain classes.
 """
 
 from __future__ import annotations
 
-import gc
 import importlib
+import os
 import sys
 import types
 import warnings
 from typing import Any
 
-__all__ = ["get_original", "is_patched", "patch_zmq"]
+from gzmqsource.monkey._live import made_before
+from gzmqsource.monkey._names import PLAIN, Replacements, let_see
+from gzmqsource.monkey._status import publish
 
-#: Modules that keep the plain classes: they define them, or serve other event loops.
-_PLAIN = (
-    *("zmq._future", "zmq.asyncio", "zmq.eventloop", "zmq.auth.asyncio", "zmq.auth.ioloop"),
-    *("zmq.backend", "zmq.sugar.context", "zmq.sugar.frame", "zmq.sugar.poll"),
-    *("zmq.sugar.socket", "zmq.sugar.tracker"),
-)
+__all__ = ["get_original", "is_patched", "patch_zmq", "patch_zmq_green"]
 
 #: Imported before patching, because they derive their classes from those in `zmq`.
 _DERIVING = (
     *("zmq.asyncio", "zmq.eventloop.future", "zmq.eventloop.zmqstream", "zmq.auth.asyncio"),
-    *("zmq.green", "zmq.devices"),
+    *("zmq.auth.thread", "zmq.devices"),
 )
 
 _originals: dict[str, Any] = {}
+_patched: set[str] = set()
 
 
 def patch_zmq() -> None:
     """Put green classes and functions in place of pyzmq's; a second call does nothing.
 
+    They are put into `zmq`, into `zmq.green`, and wherever the program has named them before: in a
+    global of a module (``from zmq import Context``), as the base or an attribute of a class, and as
+    the default of a parameter.
+
     Warns
     -----
     RuntimeWarning
-        A context was made before: its sockets still block the whole hub.
+        A context was made before: its sockets still block the whole hub. Or a class cannot be given
+        its new base; the warning has its module and name.
     """
-    if _originals:
+    if "zmq" in _patched:
         return
     import zmq
 
     from gzmqsource import green
+    from gzmqsource.monkey._green import replace_green_modules
 
     for name in _DERIVING:
         try:
             importlib.import_module(name)
         except ImportError:
             continue  # what it needs (tornado, asyncio) is not installed, so it is not used
-    _warn_of_contexts(green.Context)
     plain = types.ModuleType("zmq")
     vars(plain).update(vars(zmq))
+    devices = importlib.import_module("zmq.devices")
     for name in green.REPLACED:
-        original = getattr(zmq, name, None)
-        if original is None:
-            original = getattr(sys.modules["zmq.devices"], name)
-        _originals[name] = original
-    green_ones = sys.modules["zmq.green"]
-    replacements = {id(_originals[name]): new for name, new in green.REPLACED.items()}
-    for name, new in green.REPLACED.items():
-        replacements[id(getattr(green_ones, name, new))] = new
+        _originals[name] = getattr(zmq, name, None) or getattr(devices, name)
+    pairs = [(_originals[name], new) for name, new in green.REPLACED.items()]
+    _patch("zmq", pairs + replace_green_modules())
     for name, module in list(sys.modules.items()):
-        if name != "zmq" and not name.startswith("zmq."):
-            continue
-        if name.startswith(_PLAIN):
-            _keep_plain(module, zmq, plain)
-        else:
-            _replace(module, replacements)
-    if not _threads_are_patched():
+        if name.startswith(PLAIN):
+            let_see(module, zmq, plain)
+    if _threads_are_patched():
+        from gzmqsource.monkey import _authenticator
+
+        _authenticator.run_natively(zmq, plain)
+    else:
         # Then pyzmq's collector of zero-copy frames is a native thread.
-        _keep_plain(importlib.import_module("zmq.utils.garbage"), zmq, plain)
+        let_see(importlib.import_module("zmq.utils.garbage"), zmq, plain)
 
 
-def is_patched() -> bool:
-    """Return whether `patch_zmq` was called."""
-    return bool(_originals)
+def patch_zmq_green() -> None:
+    """Put the drop-in in place of `zmq.green` and ``eventlet.green.zmq``; leave `zmq` as it is.
+
+    Names that the program has imported before are replaced as by `patch_zmq`. A second call does
+    nothing, and neither does one after `patch_zmq`, which includes it.
+
+    Warns
+    -----
+    RuntimeWarning
+        A context of `zmq.green` was made before: it keeps the sockets of `zmq.green`. Or a class
+        cannot be given its new base; the warning has its module and name.
+    """
+    if "zmq.green" in _patched:
+        return
+    from gzmqsource.monkey._green import replace_green_modules
+
+    _patch("zmq.green", replace_green_modules())
+
+
+def is_patched(module: str = "zmq") -> bool:
+    """Return whether a module was patched.
+
+    Parameters
+    ----------
+    module : str
+        ``"zmq"``, for `patch_zmq`, or ``"zmq.green"``, for `patch_zmq` or `patch_zmq_green`.
+    """
+    return module in _patched
 
 
 def get_original(name: str) -> Any:
     """Return pyzmq's own class or function of a name, such as ``get_original("Socket")``.
+
+    Call it after the patch, which also replaces what was returned before.
 
     Parameters
     ----------
@@ -101,18 +131,19 @@ def get_original(name: str) -> Any:
     return _originals[name] if name in _originals else getattr(zmq, name)
 
 
-def _replace(module: types.ModuleType, replacements: dict[int, Any]) -> None:
-    for name, value in list(vars(module).items()):
-        new = replacements.get(id(value))
-        if new is not None:
-            setattr(module, name, new)
-
-
-def _keep_plain(module: types.ModuleType, zmq: types.ModuleType, plain: types.ModuleType) -> None:
-    """Make a module see the plain classes, under whatever name it imports `zmq`."""
-    for name, value in list(vars(module).items()):
-        if value is zmq:
-            setattr(module, name, plain)
+def _patch(module: str, pairs: list[tuple[Any, Any]]) -> None:
+    """Replace names, and say what is left as it was: in warnings, and to who asks the process."""
+    kept = Replacements(pairs).put_everywhere()
+    left = [f"{name} keeps its base, which cannot be replaced" for name in kept]
+    left += made_before(module)
+    _patched.update({module, "zmq.green"})
+    publish(module, left)
+    for text in left:
+        warnings.warn(
+            f"{module} is patched, but {text}. Patch before they are made.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def _threads_are_patched() -> bool:
@@ -121,27 +152,20 @@ def _threads_are_patched() -> bool:
     return bool(is_module_patched("threading"))
 
 
-def _warn_of_contexts(green: type) -> None:
-    from zmq.asyncio import Context as AsyncContext
-    from zmq.sugar.context import Context
-
-    made = [
-        found
-        for found in gc.get_objects()
-        if isinstance(found, Context)
-        and not isinstance(found, (green, AsyncContext))
-        and not found.closed
-    ]
-    if made:
-        warnings.warn(
-            f"patch_zmq: {len(made)} zmq.Context made before still block the whole hub, "
-            f"and so do their sockets: {made[:3]}. Patch before they are made.",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+def _wanted_by_environment() -> bool | str:
+    """Return what ``GZMQSOURCE_PATCH`` says: True, False or "green"."""
+    value = os.environ.get("GZMQSOURCE_PATCH", "")
+    if value not in ("", "0", "1", "green"):
+        raise ValueError(f"GZMQSOURCE_PATCH={value!r}: use 1, green, or 0 for no patch")
+    return value if value == "green" else value == "1"
 
 
 def _patch_with_gevent(event: Any) -> None:
     """Patch on ``gevent.monkey.patch_all(zmq=True)``; gevent calls this after each patch_all."""
-    if event.patch_all_kwargs.get("zmq"):
+    wanted = event.patch_all_kwargs.get("zmq")
+    if wanted is None:
+        wanted = _wanted_by_environment()
+    if wanted == "green":
+        patch_zmq_green()
+    elif wanted:
         patch_zmq()

@@ -4,6 +4,7 @@ import os
 
 import pytest
 from command_under_test import run
+from helpers import line_of, python_process
 from optional import needs
 
 pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
@@ -26,3 +27,107 @@ def test_the_doctor_tells_what_is_in_use():
     text = finished.stdout.decode()
     assert "pure: GZMQSOURCE_TRANSFER=pure" in text
     assert "! the transfer in Python is slower" in text
+
+
+def report_on(pid):
+    """Return what the doctor says of a process: the facts, and the warnings."""
+    finished = run("doctor", "--pid", pid, env=os.environ | {"COLUMNS": "200"})
+    assert finished.returncode == 0, finished.stderr
+    lines = [line.rstrip() for line in finished.stdout.decode().splitlines()]
+    facts = dict(line.split(maxsplit=1) for line in lines if line.startswith((" loaded", " zmq")))
+    return facts, [line.removeprefix("! ") for line in lines if line.startswith("!")]
+
+
+WAIT = """
+print(os.getpid(), flush=True)
+sys.stdin.read()
+"""
+
+BLOCKS = "a call that waits on a socket of zmq blocks the whole hub"
+
+PROGRAMS = {
+    "patched": (
+        "import gevent.monkey; gevent.monkey.patch_all(zmq=True)",
+        {"loaded": "gevent, pyzmq", "zmq": "patched", "zmq.green": "the drop-in"},
+        [],
+    ),
+    "switched": (
+        "from gzmqsource.monkey import patch_zmq_green; patch_zmq_green()",
+        {"loaded": "gevent, pyzmq", "zmq": "not patched", "zmq.green": "the drop-in"},
+        [BLOCKS],
+    ),
+    "not patched": (
+        "import gevent.monkey; gevent.monkey.patch_all(); import zmq",
+        {"loaded": "gevent, pyzmq", "zmq": "not patched", "zmq.green": "not patched"},
+        [BLOCKS],
+    ),
+    "without gevent": (
+        "import zmq",
+        {"loaded": "pyzmq", "zmq": "not patched", "zmq.green": "not patched"},
+        [],
+    ),
+    "without pyzmq": (
+        "",
+        {"loaded": "neither gevent nor pyzmq", "zmq": "not patched", "zmq.green": "not patched"},
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize(("program", "facts", "warnings"), PROGRAMS.values(), ids=list(PROGRAMS))
+def test_the_doctor_knows_of_a_running_process_whether_it_is_patched(program, facts, warnings):
+    with python_process(f"import os, sys\n{program}\n{WAIT}") as process:
+        assert report_on(line_of(process)) == (facts, warnings)
+
+
+def test_the_doctor_knows_what_the_patch_did_not_reach():
+    program = "import os, sys, warnings, zmq; warnings.simplefilter('ignore'); c = zmq.Context()"
+    program += "\nfrom gzmqsource.monkey import patch_zmq; patch_zmq()"
+    with python_process(program + WAIT) as process:
+        facts, (warning,) = report_on(line_of(process))
+    assert facts["zmq"] == "patched"
+    assert "1 zmq.Context made before still block the whole hub" in warning
+
+
+def test_a_forked_child_is_patched_and_a_new_program_is_not():
+    program = """
+import os, subprocess, sys
+from gzmqsource.monkey import patch_zmq; patch_zmq()
+child = os.fork()
+if child:
+    other = subprocess.Popen(
+        [sys.executable, "-c", "import sys, zmq; print(1, flush=True); sys.stdin.read()"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, close_fds=False,
+    )
+    other.stdout.readline()
+    print(child, other.pid, flush=True)
+    sys.stdin.read()
+    other.communicate()
+    os.waitpid(child, 0)
+else:
+    sys.stdin.read()
+"""
+    with python_process(program) as process:
+        child, other = line_of(process).split()
+        assert report_on(child)[0]["zmq"] == "patched"
+        assert report_on(other)[0]["zmq"] == "not patched"
+
+
+def test_a_blocked_process_answers_too():
+    program = "import os, sys, time, zmq\nfrom gzmqsource.monkey import *; patch_zmq()\n"
+    program += "s = get_original('Context')().socket(zmq.PULL)\nprint(os.getpid(), flush=True)\n"
+    with python_process(program + "s.recv()") as process:
+        assert report_on(line_of(process))[0]["zmq"] == "patched"
+
+
+def test_no_such_process_is_an_error():
+    finished = run("doctor", "--pid", 2**22 + 1)
+    assert finished.returncode == 1
+    assert "there is no process 4194305" in finished.stderr.decode()
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may look at every process")
+def test_the_process_of_another_user_is_an_error():
+    finished = run("doctor", "--pid", 1)
+    assert finished.returncode == 1
+    assert "process 1 is another user's" in finished.stderr.decode()

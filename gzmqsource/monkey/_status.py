@@ -1,0 +1,50 @@
+"""A patched process says so, to those who may look at it: ``gzmqsource doctor --pid``.
+
+Each patch leaves a file in memory, which has a name in ``/proc/PID/fd`` and ends with the process.
+That takes no thread, no signal and no hub, which may be blocked. A forked child, which is patched
+as its parent is, inherits the file; another program does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+_PREFIX = "gzmqsource-patch-"
+
+#: Where the extensions of a package lie, by the name of the package.
+_EXTENSIONS = {"gevent": "/gevent/", "pyzmq": "/zmq/backend/"}
+
+
+def publish(module: str, left: list[str]) -> None:
+    """Leave word that a module is patched, and what was left as it was."""
+    if not hasattr(os, "memfd_create"):
+        return
+    with contextlib.suppress(OSError):  # no descriptor is left, or a sandbox forbids the call
+        descriptor = os.memfd_create(f"{_PREFIX}{module}")
+        os.write(descriptor, json.dumps(left).encode())
+
+
+def patches_of(pid: int) -> dict[str, list[str]]:
+    """Return which modules are patched in a process, each with what was left as it was.
+
+    Raises
+    ------
+    OSError
+        There is no such process, or it is another user's.
+    """
+    found = {}
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            name = os.readlink(descriptor).removeprefix("/memfd:").removesuffix(" (deleted)")
+            if name.startswith(_PREFIX):
+                found[name.removeprefix(_PREFIX)] = json.loads(descriptor.read_text())
+    return found
+
+
+def packages_of(pid: int) -> list[str]:
+    """Return which of gevent and pyzmq a process has loaded; raise as `patches_of`."""
+    maps = Path(f"/proc/{pid}/maps").read_text()
+    return [package for package, place in _EXTENSIONS.items() if place in maps]
