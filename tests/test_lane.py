@@ -10,7 +10,7 @@ from gevent.threadpool import ThreadPool
 from gzmqsource import SourceClosed
 from gzmqsource._source.lane import Lane
 from gzmqsource._source.outbox import Outbox
-from gzmqsource._source.putter import Putter
+from gzmqsource._source.putter import ForeignPutter
 from gzmqsource.testing import all_blocked
 
 
@@ -19,6 +19,29 @@ def full_lane(*messages):
     for message in messages:
         lane.put_nowait(message)
     return lane
+
+
+def no_look():
+    """There is no libzmq that could make room."""
+
+
+def put(outbox, message, block=True, timeout=None):
+    outbox.put(message, block, timeout, no_look)
+
+
+def full_outbox(*messages, per_peer=False):
+    outbox = Outbox(1 if per_peer else len(messages), "block", per_peer)
+    for message in messages:
+        put(outbox, message)
+    return outbox
+
+
+def queued(outbox):
+    return [message for lane in outbox.lanes.values() for message in lane.queue]
+
+
+def waiting(outbox):
+    return sum(len(lane.waiting) for lane in outbox.lanes.values())
 
 
 def test_a_lane_is_a_gevent_queue():
@@ -34,67 +57,125 @@ def test_a_lane_is_a_gevent_queue():
         lane.get_nowait()
 
 
-def overtaken(queue):
-    """What is in a full queue of one after a get and a put, while a putter waits."""
-    queue.put_nowait(b"first")
-    putting = gevent.spawn(queue.put, b"waited")
-    all_blocked()
-    assert queue.get_nowait() == b"first"
-    with contextlib.suppress(Full):
-        queue.put_nowait(b"newcomer")
-    inside = list(queue.queue)
-    putting.kill()
-    return inside
-
-
 def test_no_newcomer_overtakes_a_putter():
-    assert overtaken(Lane(1)) == [b"waited"]
+    outbox = full_outbox(b"first")
+    putting = gevent.spawn(put, outbox, b"waited")
+    all_blocked()
+    assert outbox.withdraw(b"first")
+    with pytest.raises(Full):
+        put(outbox, b"newcomer", block=False)
+    late = gevent.spawn(put, outbox, b"late")
+    putting.get(timeout=5)
+    assert queued(outbox) == [b"waited"]
+    late.kill()
 
 
 def test_gevents_own_queue_lets_one_overtake():
     # The reason for putters of our own. If this fails, they may not be needed any more.
-    assert overtaken(Queue(1)) == [b"newcomer"]
+    queue: Queue[bytes] = Queue(1)
+    queue.put_nowait(b"first")
+    putting = gevent.spawn(queue.put, b"waited")
+    all_blocked()
+    assert queue.get_nowait() == b"first"
+    queue.put_nowait(b"newcomer")
+    assert list(queue.queue) == [b"newcomer"]
+    putting.kill()
 
 
 def test_putters_follow_in_the_order_they_came():
-    lane = full_lane(b"0")
-    putting = [gevent.spawn(lane.put, b"%d" % number) for number in range(1, 6)]
-    all_blocked()
-    assert [lane.get_nowait() for _ in range(6)] == [b"%d" % number for number in range(6)]
+    outbox = full_outbox(b"0")
+    order = []
+
+    def work(number):
+        for turn in range(3):
+            put(outbox, b"%d" % (10 * turn + number))
+
+    putting = [gevent.spawn(work, number) for number in range(1, 6)]
+    while any(not each.dead for each in putting):
+        all_blocked()
+        for message in queued(outbox):
+            order.append(int(message))
+            outbox.withdraw(message)
     gevent.joinall(putting, timeout=5, raise_error=True)
-    assert not lane.waiting
+    order += map(int, queued(outbox))
+    assert order == [0, *range(1, 6), *range(11, 16), *range(21, 26)]
+    assert not waiting(outbox)
 
 
 def test_a_putter_may_be_a_native_thread():
-    lane = full_lane(b"first")
+    outbox = full_outbox(b"first")
     pool = ThreadPool(1)
-    putter = Putter(b"second", awaited=True)
-    waiting = pool.spawn(putter.wait, 5)
-    lane.admit(putter)
-    assert lane.waiting == [putter]
-    assert lane.get_nowait() == b"first"
-    assert list(lane.queue) == [b"second"]
-    waiting.get(timeout=5)
+    posting = pool.spawn(outbox.post, b"second", True, 5, no_look)
+    while not outbox.arrivals:
+        all_blocked()
+    outbox.accept_arrivals()
+    assert (queued(outbox), waiting(outbox)) == ([b"first"], 1)
+    assert outbox.withdraw(b"first")
+    assert queued(outbox) == [b"second"]
+    posting.get(timeout=5)
     pool.kill()
 
 
 @pytest.mark.parametrize("end", ["kill", "timeout"])
 def test_a_putter_that_gives_up_leaves_its_place_to_the_next(end):
-    lane = full_lane(b"first")
-    timeout = None if end == "kill" else 0.001
-    leaving = gevent.spawn(lane.put, b"second", timeout=timeout)
-    all_blocked()
-    staying = gevent.spawn(lane.put, b"third")
+    outbox = full_outbox(b"first")
+    leaving = gevent.spawn(put, outbox, b"second", timeout=None if end == "kill" else 0.001)
+    all_blocked(1)
+    staying = gevent.spawn(put, outbox, b"third")
     if end == "kill":
         leaving.kill()
     else:
         with pytest.raises(Full):
             leaving.get(timeout=5)
     all_blocked()
-    assert len(lane.waiting) == 1
-    assert lane.get_nowait() == b"first"
+    assert waiting(outbox) == 1
+    assert outbox.withdraw(b"first")
     staying.get(timeout=5)
-    assert list(lane.queue) == [b"third"]
+    assert queued(outbox) == [b"third"]
+
+
+@pytest.mark.parametrize("per_peer", [False, True])
+def test_a_putter_that_is_killed_in_the_step_that_makes_room_passes_it_on(per_peer):
+    messages = [[b"peer", b"%d" % number] for number in range(3)]
+    outbox = full_outbox(messages[0], per_peer=per_peer)
+    killed, next_one = (gevent.spawn(put, outbox, message) for message in messages[1:])
+    all_blocked()
+    killed.kill(block=False)
+    assert outbox.withdraw(messages[0])
+    next_one.get(timeout=5)
+    assert queued(outbox) == [messages[2]]
+
+
+@pytest.mark.parametrize("per_peer", [False, True])
+def test_a_lane_lives_as_long_as_its_putters(per_peer):
+    first, second = [b"peer", b"first"], [b"peer", b"second"]
+    outbox = full_outbox(first, per_peer=per_peer)
+    putting = gevent.spawn(put, outbox, second)
+    all_blocked()
+    flushing = gevent.spawn(outbox.wait_until_empty, None, no_look)
+    outbox.withdraw(first)
+    assert outbox.lanes
+    all_blocked()
+    assert not flushing.dead
+    outbox.withdraw(second)
+    assert flushing.get(timeout=5)
+    assert not outbox.lanes
+    putting.get(timeout=5)
+
+
+@pytest.mark.parametrize("per_peer", [False, True])
+def test_the_last_putter_of_an_empty_lane_ends_it(per_peer):
+    first, second = [b"peer", b"first"], [b"peer", b"second"]
+    outbox = full_outbox(first, per_peer=per_peer)
+    putting = gevent.spawn(put, outbox, second)
+    flushing = gevent.spawn(outbox.wait_until_empty, None, no_look)
+    all_blocked()
+    putting.kill(block=False)
+    outbox.withdraw(first)
+    assert flushing.get(timeout=5)
+    assert not outbox.lanes
+    with contextlib.suppress(gevent.GreenletExit):
+        putting.get(timeout=5)
 
 
 def test_the_age_is_that_of_the_oldest_message(monkeypatch):
@@ -112,13 +193,24 @@ def test_the_age_is_that_of_the_oldest_message(monkeypatch):
     assert lane.age() == 0.0
 
 
+def test_many_messages_of_one_moment_take_one_note_of_the_time(monkeypatch):
+    monkeypatch.setattr("time.monotonic", lambda: 100.0)
+    lane = full_lane(*[b"x"] * 1000)
+    assert len(lane._marks) == 1
+
+
 def test_closing_an_outbox_refuses_the_putters_of_each_lane():
-    outbox = Outbox(1, "block", per_peer=True)
-    for peer in (b"a", b"b"):
-        outbox.put([peer, b"first"], True, None)
-    putting = [gevent.spawn(outbox.put, [peer, b"second"], True, None) for peer in (b"a", b"b")]
+    outbox = full_outbox([b"a", b"first"], [b"b", b"first"], per_peer=True)
+    putting = [gevent.spawn(put, outbox, [peer, b"second"]) for peer in (b"a", b"b")]
     all_blocked()
     assert outbox.close() == [[b"a", b"first"], [b"b", b"first"]]
     for each in putting:
         with pytest.raises(SourceClosed):
             each.get(timeout=5)
+
+
+def test_a_message_that_had_room_when_it_was_posted_is_returned_if_the_outbox_closes():
+    outbox = full_outbox(b"first")
+    outbox.lanes[None].waiting[ForeignPutter(b"second", False, no_look)] = None
+    outbox.arrivals.append(ForeignPutter(b"third", False, no_look))
+    assert outbox.close() == [[b"first"], [b"second"], [b"third"]]

@@ -14,7 +14,7 @@ allocate_lock = get_original("_thread", "allocate_lock")
 
 
 class OneShot:
-    """A value that is set once, by whichever thread comes first.
+    """A value that is set once, or replaced, by whichever thread comes first.
 
     The lock decides between the hub that sets an outcome and the waiter whose timeout ends at the
     same moment: exactly one of them wins.
@@ -30,10 +30,14 @@ class OneShot:
 
     def set(self, value: object) -> bool:
         """Set the value and wake the waiter; return False if a value was set before."""
+        return self.replace(None, value)
+
+    def replace(self, old: object, new: object) -> bool:
+        """Replace one value by another and wake the waiter; return False if it is not *old*."""
         with self._lock:
-            if self.value is not None:
+            if self.value is not old:
                 return False
-            self.value = value
+            self.value = new
             # Under the lock, because the waiter may be about to close what wakes it.
             if self._wake is not None:
                 self._wake()
@@ -78,7 +82,8 @@ class OneShot:
                     timer = hub.loop.timer(timeout)
                     # The loop's clock stands still while a greenlet holds up the hub.
                     timer.start(waiter.switch, None, update=True)
-                if self._wake_with(woken.send):
+                # Another thread must not touch the loop of a hub that has ended.
+                if self._wake_with(lambda: hub.loop is not None and woken.send()):
                     waiter.get()
             finally:
                 self._wake_with(None)

@@ -273,6 +273,5 @@ class BaseSource(Limits):
         if receiver is not None and not receiver.finish(deadline):
             core.count_dropped("killed", receiver.kill())
         if not core.closed:
-            core.accept()
-            core.outbox.empty.wait(deadline.left())
+            core.wait_until_flushed(deadline.left())
         return [] if core.closed else core.close_lingering(deadline.left())

@@ -206,23 +206,33 @@ class Core:
                 raise SendError(error, as_frames(checked)) from None
         self.flush_soon()  # this may wait below, and a flusher may have died for lack of memory
         try:
-            self.outbox.put(checked, block, timeout)
+            self.outbox.put(checked, block, timeout, self.flush_at_last)
         except SourceClosed:
             raise self.closed_error() from self.cause
-        self.flush_soon()
+        finally:
+            self.flush_soon()
 
     def accept(self) -> None:
         """Take over what other threads have posted; call this in the owner's hub."""
         if not self.closed:
             self.outbox.accept_arrivals()
-            self.outbox.forget_withdrawn()
             self.flush_soon()
 
     def flush_soon(self) -> None:
         """Ensure that what is queued is sent, even while the flusher waits for other lanes."""
         outbox, socket = self.outbox, self.socket
-        if outbox.lanes and not socket.flush_with(self._make_flusher) and outbox.has_new_lane:
+        if outbox.has_queued and not socket.flush_with(self._make_flusher) and outbox.has_new_lane:
             socket.readiness.wake_writers()
+
+    def flush_at_last(self) -> None:
+        """Have libzmq tried once more, before a greenlet gives up waiting for it."""
+        self.flush_soon()
+        self.socket.readiness.recheck()
+
+    def wait_until_flushed(self, timeout: float | None) -> bool:
+        """Wait until libzmq has taken what is queued; return False if *timeout* ran out."""
+        self.accept()
+        return self.outbox.wait_until_empty(timeout, self.flush_at_last)
 
     def serve(self) -> None:
         """Let a handler take the messages, once it is started; the source is no longer pulled."""
@@ -273,6 +283,15 @@ class Core:
         """Close everything now."""
         self._close(None, self._close_raw)
 
+    def close_elsewhere(self, close: Callable[[], object]) -> None:
+        """Close in another thread, which leaves to the hub what belongs to it, or after its end."""
+        registry.closing(self)
+        self.enter_state(State.CLOSED)
+        del self.raw.close
+        self.socket.release(close)
+        if self.hub.loop:
+            self.hub.loop.run_callback_threadsafe(self._refuse_putters)
+
     def close_lingering(self, timeout: float | None) -> list[list[Any]]:
         """Close, and wait while libzmq sends what it holds; return what it has not taken."""
 
@@ -296,7 +315,7 @@ class Core:
                 if get_hub_if_exists() is self.hub:
                     self.close()
                 else:
-                    self._close_elsewhere()
+                    self.close_elsewhere(self._close_raw)
 
     def abandon(self) -> None:
         """Leave the socket, and what was prefetched, to the parent process."""
@@ -360,15 +379,6 @@ class Core:
     def _close_raw(self) -> None:
         self.raw.close()
 
-    def _close_elsewhere(self) -> None:
-        """Close in another thread, which leaves to the hub what belongs to it."""
-        registry.closing(self)
-        self.enter_state(State.CLOSED)
-        del self.raw.close
-        self.socket.release(self._close_raw)
-        if self.hub.loop:
-            self.hub.loop.run_callback_threadsafe(self._refuse_putters)
-
     def _refuse_putters(self) -> None:
         self.count_dropped("unsent", len(self.outbox.close()))
         self.done.set()
@@ -400,11 +410,13 @@ def _closing(owner: weakref.ref[Core], socket: zmq.Socket[Any]) -> Callable[[int
 
     def close(linger: int | None = None) -> None:
         core = owner()
-        if core is not None and get_hub_if_exists() is not core.hub:
+        if core is not None and get_hub_if_exists() is core.hub:
+            core.socket_closed()
+        elif core is not None and core.hub.loop is not None:
             core.hub.loop.run_callback_threadsafe(socket.close, linger)
             return
-        if core is not None:
-            core.socket_closed()
+        elif core is not None:
+            core.close_elsewhere(lambda: None)
         type(socket).close(socket, linger)
 
     return close

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import gevent
 import zmq
 
 from gzmqsource._socket import HubSocket
@@ -53,13 +54,13 @@ class OutboxFlusher(Flusher):
     @property
     def has_more(self) -> bool:
         """Whether messages are queued."""
-        return bool(self._outbox.lanes)
+        return self._outbox.has_queued
 
     def attempt(self) -> bool:
-        """Try each lane once; return True if a message left the outbox, or it is empty."""
+        """Try each lane once; return True if a message left the outbox, or nothing is queued."""
         progress = False
         self._outbox.has_new_lane = False
-        lanes = list(self._outbox.lanes.items())
+        lanes = [item for item in self._outbox.lanes.items() if item[1].queue]
         budget = self.socket.budget
         left = budget.left if budget.left > 0 else budget.max_messages
         most = max(1, min(self.max_messages, left) // max(1, len(lanes)))
@@ -67,7 +68,9 @@ class OutboxFlusher(Flusher):
             # A report may switch, and meanwhile the lane may end.
             if self._outbox.lanes.get(key) is lane:
                 progress |= self._send(key, lane, most)
-        return progress or not self._outbox.lanes
+        if self._outbox.lanes and not self.has_more:
+            gevent.sleep(0)  # the putters that were let in come now; with them it goes on
+        return progress or not self.has_more
 
     def report(self, error: MemoryError) -> None:
         """Report that an attempt found no memory; another one follows."""

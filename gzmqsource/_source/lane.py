@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
+from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from gevent.queue import Full, Queue
+from gevent.queue import Queue
 
-from gzmqsource._base.deadline import Deadline
-from gzmqsource._source.putter import Putter
+from gzmqsource._source.putter import ForeignPutter, Putter
 from gzmqsource.transfer.message import Message
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ class Lane(MessageQueue):
     The deque (``queue``), ``maxsize``, ``qsize``, ``full`` and ``get_nowait`` are gevent's. Its
     putters are not: with one waiting on a full queue, ``get_nowait()`` and then ``put_nowait()``
     admit the newcomer first, and a native thread cannot be a putter. So a message that finds no
-    room waits here, in `waiting`, and follows in the step in which room is made.
+    room waits here, in `waiting`, and `admit` lets it follow.
 
     Parameters
     ----------
@@ -36,60 +38,66 @@ class Lane(MessageQueue):
     #: Seconds between two notes of the time, so that not every message costs one.
     resolution = 0.001
 
+    #: The most greenlets of other hubs that are invited at a time.
+    invitations = 64
+
     def __init__(self, maxsize: int) -> None:
         super().__init__(maxsize)
-        #: The putters, in FIFO order; there are some only while the lane is full. A list because
-        #: an empty deque takes 600 bytes more, and there are few putters.
-        self.waiting: list[Putter] = []
+        #: The putters, in FIFO order; each can leave without a search.
+        self.waiting: OrderedDict[Putter | ForeignPutter, None] = OrderedDict()
         #: When a message was queued, after how many others.
         self._marks: list[tuple[int, float]] = []
         self._left = 0
 
-    def put(self, item: Message, block: bool = True, timeout: float | None = None) -> None:
-        """Queue a message, or wait for room behind the other putters.
+    @property
+    def has_room(self) -> bool:
+        """Whether a newcomer may queue a message at once."""
+        return not self.waiting and not self.full()
 
-        Raises
-        ------
-        gevent.queue.Full
-            The lane is full, and *block* is False or *timeout*, in seconds, ran out.
-        SourceClosed
-            The outbox was closed while it waited.
+    def wait_for_room(self, timeout: float | None, look: Callable[[], object]) -> None:
+        """Wait behind the other putters; the message must follow in the same step.
+
+        The errors are those of `Putter.wait`.
         """
-        if not self.full():
-            self._put(item)
-            return
-        if not block:
-            raise Full
-        putter = Putter(item, awaited=True)
-        self.waiting.append(putter)
+        putter = Putter(self.hub)
+        self.waiting[putter] = None
         try:
-            putter.wait(Deadline(timeout).left())
+            putter.wait(timeout, look)
         finally:
-            self.forget(putter)
+            self.waiting.pop(putter, None)
 
-    def admit(self, putter: Putter) -> None:
-        """Queue the message of a putter, or have the putter wait for room behind the others."""
-        if self.full():
-            self.waiting.append(putter)
-        elif putter.take():
-            self._put(putter.message)
+    def admit(self) -> Putter | ForeignPutter | None:
+        """Let the putters follow, in order, while there is room.
 
-    def forget(self, putter: Putter) -> None:
-        """Remove a putter that waits no longer, if it is still there."""
-        if putter in self.waiting:
-            self.waiting.remove(putter)
+        Returns
+        -------
+        Putter, ForeignPutter or None
+            The one whose turn it is, and who has to act: to be woken, or to accept. None if there
+            is no room, or no putter.
+        """
+        while self.waiting and not self.full():
+            first = next(iter(self.waiting))
+            if isinstance(first, Putter):
+                return first
+            if first.take():
+                self._put(first.message)
+            elif not first.withdrawn:
+                self._invite()
+                return first
+            del self.waiting[first]
+        return None
 
     def settle(self, left: int) -> None:
-        """Note that the *left* oldest messages have left the deque, and let putters follow."""
+        """Note that the *left* oldest messages have left the deque."""
         self._left += left
         self._forget_marks()
-        while self.waiting and not self.full():
-            self.admit(self.waiting.pop(0))
 
     def note_time(self) -> None:
         """Note that a message is about to be queued; not needed again within `resolution`."""
-        self._marks.append((self._left + len(self.queue), time.monotonic()))
-        self._forget_marks()
+        now = time.monotonic()
+        if not self._marks or now - self._marks[-1][1] >= self.resolution:
+            self._marks.append((self._left + len(self.queue), now))
+            self._forget_marks()
 
     def age(self) -> float:
         """Return the age in seconds of the oldest message, to the `resolution`."""
@@ -107,3 +115,10 @@ class Lane(MessageQueue):
     def _forget_marks(self) -> None:
         while len(self._marks) > 1 and self._marks[1][0] <= self._left:
             self._marks.pop(0)
+
+    def _invite(self) -> None:
+        """Invite the greenlets of other hubs for which there is room."""
+        room = (self.maxsize or 0) - len(self.queue)
+        for putter in islice(self.waiting, min(room, self.invitations)):
+            if isinstance(putter, ForeignPutter):
+                putter.invite()

@@ -7,24 +7,32 @@ every other type has one lane. A message leaves its lane after libzmq has taken 
 A message that finds its lane full is treated by the overflow policy. Under ``"block"`` its sender
 waits as a *putter*, and no other message overtakes it. A putter may be a greenlet of this hub, a
 greenlet of another thread's hub, or a native thread. Other threads never touch a lane: they leave
-their putters in ``arrivals``, from where the owner's hub takes them.
+their putters, and later their answers, in ``arrivals``, from where the owner's hub takes them.
+
+A lane lives while something is queued in it, or a putter waits.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, Literal, get_args
 
+from gevent.hub import get_hub
+from gevent.monkey import get_original
 from gevent.queue import Full
 
-from gzmqsource._base.deadline import Deadline
-from gzmqsource._base.event import Event
-from gzmqsource._base.oneshot import allocate_lock
+from gzmqsource._base.waiters import Waiters
 from gzmqsource._source.lane import Lane
-from gzmqsource._source.putter import Putter
+from gzmqsource._source.putter import ForeignPutter, Putter
 from gzmqsource.errors import SourceClosed
 from gzmqsource.transfer.message import AnyMessage, Message, as_frames, as_message
+
+# With a generator, `any` takes three times as long.
+_queue_of = attrgetter("queue")
+
+allocate_rlock = get_original("_thread", "RLock")
 
 #: What happens to a message that finds its lane full.
 Overflow = Literal["block", "raise", "drop_newest", "drop_oldest"]
@@ -43,12 +51,17 @@ class Outbox:
         Whether a message's first frame names its lane.
     """
 
+    #: Seconds that the putters behind a greenlet of another hub wait until it has accepted. Then
+    #: it waits behind them: no hub can hold up the others.
+    patience = 0.1
+
     def __init__(self, maxsize: int, overflow: Overflow, per_peer: bool) -> None:
         if not isinstance(maxsize, int) or maxsize < 1:
             raise ValueError(f"outbox={maxsize!r}: the bound is an int of at least 1 message")
         if overflow not in get_args(Overflow):
             raise ValueError(f"overflow={overflow!r}: use one of {', '.join(get_args(Overflow))}")
-        #: The lanes in which something is queued.
+        self._hub = get_hub()
+        #: The lanes that live.
         self.lanes: dict[Any, Lane] = {}
         #: Whether there is a lane that was not tried yet; it must not wait for the others.
         self.has_new_lane = False
@@ -62,16 +75,16 @@ class Outbox:
         self._peak = 0
         #: How many messages were dropped, by reason.
         self.dropped: Counter[str] = Counter()
-        #: Set while nothing is queued.
-        self.empty = Event()
-        self.empty.set()
+        #: The greenlets that wait until no lane lives.
+        self._flushing = Waiters()
         #: The most messages that a lane holds.
         self.maxsize = maxsize
         self._overflow = overflow
         self._per_peer = per_peer
         #: What other threads have left; emptied by `accept_arrivals`.
-        self.arrivals: list[Putter] = []
-        self._arrivals_lock = allocate_lock()
+        self.arrivals: deque[ForeignPutter] = deque()
+        # Reentrant, for the garbage collector may close a source in the midst of this.
+        self._arrivals_lock = allocate_rlock()
         self._closed = False
 
     def checked(self, message: AnyMessage) -> Message:
@@ -98,20 +111,49 @@ class Outbox:
             return False
         return not self.lanes or (self._per_peer and self._key(message) not in self.lanes)
 
-    def put(self, message: Message, block: bool, timeout: float | None) -> None:
+    @property
+    def has_queued(self) -> bool:
+        """Whether libzmq may be tried: a lane that lives may have putters only."""
+        return any(map(_queue_of, self.lanes.values()))
+
+    def put(
+        self,
+        message: Message,
+        block: bool,
+        timeout: float | None,
+        look: Callable[[], object],
+    ) -> None:
         """Queue a message, from a greenlet of the hub that owns the source.
+
+        Parameters
+        ----------
+        look : callable
+            Makes the hub try libzmq once more when *timeout*, in seconds, is over.
 
         Raises
         ------
         gevent.queue.Full
-            The lane is full, and *block* is False or *timeout*, in seconds, ran out.
+            The lane is full, and *block* is False or the time ran out.
         SourceClosed
             The outbox was closed while it waited.
         """
         self.accept_arrivals()
-        lane = self._lane_for(message)
-        if lane is not None:
-            lane.put(message, block and self._overflow == "block", timeout)
+        key = self._key(message)
+        lane = self._lane_for(key)
+        if lane is None:
+            return
+        if block and self._overflow == "block" and not lane.has_room:
+            try:
+                lane.wait_for_room(timeout, look)
+            except BaseException:
+                self._follow(key, lane)
+                raise
+        elif not lane.has_room:
+            raise Full
+        # After a wait this is the step of the hub that has woken the greenlet, and there is no
+        # switch until `send` returns: nothing can be thrown between the two.
+        self.has_new_lane |= not lane.queue
+        lane.put_nowait(message)
 
     def post(
         self, message: Message, block: bool, timeout: float | None, notify: Callable[[], object]
@@ -136,37 +178,37 @@ class Outbox:
                     self.dropped["newest"] += 1
                     return
                 if self._overflow == "drop_oldest" and self.arrivals:
-                    self.arrivals.pop(0)
+                    self.arrivals.popleft()
                     self.dropped["oldest"] += 1
                 elif self._overflow == "raise" or not block:
                     raise Full
-            putter = Putter(message, awaited=not has_room and self._overflow == "block")
-            first = not self.arrivals
-            self.arrivals.append(putter)
-        if first:
-            notify()
-        if putter.awaited:
+            awaited = not has_room and self._overflow == "block"
+            putter = ForeignPutter(message, awaited, notify)
+            self._arrive(putter)
+        if awaited:
             try:
-                putter.wait(Deadline(timeout).left())
+                putter.wait(timeout)
             finally:
-                if putter.withdrawn:
-                    notify()
+                if putter.is_answered:
+                    self._arrive(putter)
 
     def accept_arrivals(self) -> None:
         """Take over what other threads have posted; call this in the owner's hub."""
         while self.arrivals:
             with self._arrivals_lock:
-                putter = self.arrivals.pop(0)
-            lane = self._lane_for(putter.message)
+                putter = self.arrivals.popleft()
+            key = self._key(putter.message)
+            if putter.is_new:
+                lane = self._lane_for(key)
+                if lane is not None:
+                    lane.waiting[putter] = None
+            else:
+                putter.stop_timer()
+                lane = self.lanes.get(key)
+                if lane is not None and putter.withdrawn:
+                    lane.waiting.pop(putter, None)
             if lane is not None:
-                lane.admit(putter)
-                self.settle(self._key(putter.message), 0)  # the putter may have withdrawn
-
-    def forget_withdrawn(self) -> None:
-        """Remove the putters that have withdrawn."""
-        for lane in list(self.lanes.values()):
-            for putter in [putter for putter in lane.waiting if putter.withdrawn]:
-                lane.forget(putter)
+                self._follow(key, lane)
 
     def withdraw(self, message: Message) -> bool:
         """Remove a message; return False if it is not queued."""
@@ -183,10 +225,17 @@ class Outbox:
         lane = self.lanes[key]
         self._peak = max(self._peak, len(lane.queue) + left)
         lane.settle(left)
-        if not lane.queue:
-            del self.lanes[key]
-            if not self.lanes:
-                self.empty.set()
+        self._follow(key, lane)
+
+    def wait_until_empty(self, timeout: float | None, look: Callable[[], object]) -> bool:
+        """Wait until nothing is queued and no putter waits; return False if *timeout* ran out.
+
+        Parameters
+        ----------
+        look : callable
+            Makes the hub try libzmq once more when *timeout*, in seconds, is over.
+        """
+        return not self.lanes or self._flushing.wait(self._hub, timeout, look=look)
 
     @property
     def depth(self) -> int:
@@ -210,20 +259,25 @@ class Outbox:
             self.arrivals.clear()
         self._peak = self.peak
         unsent = [as_frames(m) for lane in self.lanes.values() for m in lane.queue]
-        putters = [putter for lane in self.lanes.values() for putter in lane.waiting] + arrivals
+        foreign: list[ForeignPutter] = []
+        for lane in self.lanes.values():
+            for putter in lane.waiting:
+                if isinstance(putter, Putter):
+                    putter.refuse()
+                else:
+                    foreign.append(putter)
+            lane.waiting.clear()
+        foreign += [putter for putter in arrivals if putter.is_new]  # the others were in the lanes
+        unsent += [as_frames(putter.message) for putter in foreign if not putter.refuse()]
         self.lanes.clear()
-        self.empty.set()
-        for putter in putters:
-            if putter.refuse() and not putter.awaited:  # no sender would report it
-                unsent.append(as_frames(putter.message))
+        self._flushed()
         return unsent
 
     def _key(self, message: Message) -> Any:
         return bytes(message[0]) if self._per_peer else None  # type: ignore[arg-type]
 
-    def _lane_for(self, message: Message) -> Lane | None:
-        """Return the lane of a message, after applying the policy; None if it is dropped."""
-        key = self._key(message)
+    def _lane_for(self, key: Any) -> Lane | None:
+        """Return the lane for a message, after applying the policy; None if it is dropped."""
         lane = self.lanes.get(key)
         if lane is None:
             lane = self.lane or Lane(self.maxsize)
@@ -231,7 +285,6 @@ class Outbox:
                 self.lane = lane
             self.lanes[key] = lane
             self.has_new_lane = True
-            self.empty.clear()
         elif lane.full():
             if self._overflow == "drop_newest":
                 self.dropped["newest"] += 1
@@ -240,3 +293,47 @@ class Outbox:
                 lane.get_nowait()
                 self.dropped["oldest"] += 1
         return lane
+
+    def _arrive(self, putter: ForeignPutter) -> None:
+        """Have the owner's hub look at a putter, for the first time or again."""
+        with self._arrivals_lock:
+            first = not self.arrivals
+            self.arrivals.append(putter)
+            if first:
+                putter.notify()
+
+    def _follow(self, key: Any, lane: Lane) -> None:
+        """Let the putters of a lane follow, and end the lane if there is nothing left in it."""
+        if self.lanes.get(key) is not lane:
+            return
+        was_empty = not lane.queue
+        first = lane.admit()
+        self.has_new_lane |= was_empty and bool(lane.queue)
+        if isinstance(first, Putter):
+            self._hub.loop.run_callback(self._wake_putters, key, lane)
+        elif first is not None:
+            if first.timer is None:
+                first.timer = self._hub.loop.timer(self.patience)
+                first.timer.start(self._lapse, lane, first)
+        elif not lane.queue:
+            del self.lanes[key]
+            if not self.lanes:
+                self._flushed()
+
+    def _wake_putters(self, key: Any, lane: Lane) -> None:
+        """Switch into the greenlets for which there is room, in their order; called in the hub."""
+        while isinstance(first := lane.admit(), Putter):
+            del lane.waiting[first]
+            first.wake()
+        self._follow(key, lane)
+
+    def _lapse(self, lane: Lane, putter: ForeignPutter) -> None:
+        """Let the others pass a greenlet whose hub has not answered in time."""
+        putter.stop_timer()
+        if putter.uninvite():
+            del lane.waiting[putter]
+            self._arrive(putter)
+
+    def _flushed(self) -> None:
+        if self._flushing:
+            self._hub.loop.run_callback(self._flushing.wake, len(self._flushing))

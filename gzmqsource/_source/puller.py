@@ -27,6 +27,7 @@ class Puller:
 
     def wait(self) -> list[Any]:
         """Wait for one message, after a shortcut has found none."""
+        self._core.enter()  # the shortcut knows the thread, which may have another hub by now
         self._core.socket.wait_readable()
         message = self._receive_one()
         # The woken greenlet is first in line, even if others wait by now.

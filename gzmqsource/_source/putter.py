@@ -1,35 +1,102 @@
-"""A message that waits for room, with a sender that may be a greenlet or a native thread."""
+"""Senders that wait for room in a lane: greenlets of its hub, of other hubs, and native threads.
+
+A message that raised out of its ``send`` must not be sent. But a notice ("it was queued for you")
+reaches a greenlet later than it is given, and a `gevent.Timeout` or a kill may come between. So a
+greenlet queues its message itself, when it is switched into: a `Putter` in the lane, a
+`ForeignPutter` of another hub by accepting an invitation. A native thread meets nothing on its
+way but its own timeout, and the lock of a `OneShot` decides between that and the hub.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from gevent._hub_local import get_hub_if_exists
 from gevent.queue import Full
 
+from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.oneshot import OneShot
+from gzmqsource._base.waiters import Waiters
 from gzmqsource.errors import SourceClosed
 from gzmqsource.transfer.message import Message
 
+_INVITED, _ACCEPTED, _TAKEN = "invited", "accepted", "taken"
+_WITHDRAWN, _REFUSED = "withdrawn", "refused"
 
-class Putter(OneShot):
-    """One message on its way into a lane, and the sender that may be waiting with it."""
 
-    __slots__ = ("awaited", "message")
+class Putter:
+    """A greenlet of the lane's hub, which queues its message in the step in which it is woken.
 
-    def __init__(self, message: Message, awaited: bool) -> None:
+    Parameters
+    ----------
+    hub : gevent.hub.Hub
+        The hub of the lane.
+    """
+
+    __slots__ = ("_hub", "_refused", "_waiting")
+
+    def __init__(self, hub: Any) -> None:
+        self._hub = hub
+        self._waiting = Waiters()
+        self._refused = False
+
+    def wait(self, timeout: float | None, look: Callable[[], object]) -> None:
+        """Wait for room, behind the putters that came before.
+
+        Raises
+        ------
+        gevent.queue.Full
+            *timeout*, in seconds, ran out, and *look* has made no room; see `Waiters.wait`.
+        SourceClosed
+            The outbox was closed first.
+        """
+        has_room = self._waiting.wait(self._hub, timeout, look=look)
+        if self._refused:
+            raise _closed()
+        if not has_room:
+            raise Full
+
+    def wake(self) -> None:
+        """Switch into the greenlet, which has left the lane's line; call this in the hub."""
+        self._waiting.wake(1)
+
+    def refuse(self) -> None:
+        """Have the greenlet raise, because the outbox closes."""
+        self._refused = True
+        self._hub.loop.run_callback(self.wake)
+
+
+class ForeignPutter(OneShot):
+    """A message of another thread, and the sender that may be waiting with it.
+
+    The message of a native thread is *taken* by the owner's hub. A greenlet is *invited*, and has
+    *accepted* when its own hub has switched into it.
+
+    Parameters
+    ----------
+    message
+        The message, checked.
+    awaited : bool
+        Whether its sender waits for room.
+    notify : callable
+        Makes the owner's hub look at the arrivals.
+    """
+
+    __slots__ = ("_hub", "awaited", "message", "notify", "timer")
+
+    def __init__(self, message: Message, awaited: bool, notify: Callable[[], object]) -> None:
         super().__init__()
         self.message = message
-        #: Whether a sender waits for the outcome.
         self.awaited = awaited
-
-    def take(self) -> bool:
-        """Accept the message; return False if its sender has withdrawn it."""
-        return self.set("taken")
-
-    def refuse(self) -> bool:
-        """Refuse the message because the outbox closes; return False if it was withdrawn."""
-        return self.set("refused")
+        self.notify = notify
+        #: Ends the patience with a greenlet that does not answer.
+        self.timer: Any = None
+        self._hub: Any = get_hub_if_exists() if awaited else None
 
     def wait(self, timeout: float | None) -> None:
-        """Wait until the message is taken.
+        """Wait until the message is taken or accepted; call this in the sender's thread.
 
         Raises
         ------
@@ -38,16 +105,67 @@ class Putter(OneShot):
         SourceClosed
             The outbox was closed first.
         """
+        deadline = Deadline(timeout)
         try:
-            super().wait(timeout)
-        finally:
-            timed_out = self.set("withdrawn")
-        if timed_out:
-            raise Full
-        if self.value == "refused":
-            raise SourceClosed("the source was closed while this message waited for room")
+            while True:
+                super().wait(deadline.left())
+                if self.replace(_INVITED, _ACCEPTED) or self.value == _TAKEN:
+                    return
+                if self.value == _REFUSED:
+                    raise _closed()
+                if deadline.left() == 0 and self.set(_WITHDRAWN):
+                    raise Full
+        except BaseException:
+            self._end(_WITHDRAWN)
+            raise
+
+    def take(self) -> bool:
+        """Take the message, or ask its sender to hand it over; return whether it is taken."""
+        if self._hub is None:
+            return self.set(_TAKEN)
+        return bool(self.value == _ACCEPTED)
+
+    def invite(self) -> None:
+        """Make the greenlet of another hub accept, soon; a native thread is not asked."""
+        if self._hub is not None:
+            self.replace(None, _INVITED)
+
+    def uninvite(self) -> bool:
+        """Take the invitation back, for good if its hub has ended; return False if it is late."""
+        hub_can_run = self._hub.loop is not None and self._hub.thread_ident in sys._current_frames()
+        return self.replace(_INVITED, None if hub_can_run else _WITHDRAWN)
+
+    def refuse(self) -> bool:
+        """Refuse the message because the outbox closes; return whether its sender raises."""
+        self.stop_timer()
+        self._end(_REFUSED)
+        return self.value == _WITHDRAWN or (self.value == _REFUSED and self.awaited)
+
+    def stop_timer(self) -> None:
+        """Stop the patience, if it runs."""
+        if self.timer is not None:
+            self.timer.close()
+            self.timer = None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it is yet to be invited, taken or withdrawn."""
+        return self.value is None
 
     @property
     def withdrawn(self) -> bool:
         """Whether the sender has given up."""
-        return bool(self.value == "withdrawn")
+        return bool(self.value == _WITHDRAWN)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the sender has accepted, or given up."""
+        return self.value in (_ACCEPTED, _WITHDRAWN)
+
+    def _end(self, value: str) -> None:
+        if not self.set(value):
+            self.replace(_INVITED, value)
+
+
+def _closed() -> SourceClosed:
+    return SourceClosed("the source was closed while this message waited for room")

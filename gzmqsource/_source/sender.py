@@ -60,6 +60,8 @@ class Sender:
         check_timeout(timeout)
         if get_hub_if_exists() is core.hub:
             core.send(message, block, timeout)
+        elif core.hub.loop is None:
+            raise SourceClosed(f"the hub of {core.name} was destroyed")
         else:
             core.outbox.post(core.outbox.checked(message), block, timeout, self._notify)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from gzmqsource._base.deadline import Deadline, check_timeout
+from gzmqsource._base.deadline import check_timeout
 from gzmqsource._socket.view import SourceSocket
 from gzmqsource._source.base import BaseSource
 from gzmqsource._source.flusher import Report
@@ -364,12 +364,11 @@ class Source(BaseSource):
             The source belongs to the hub of another thread.
         """
         self._core.enter()
-        deadline = Deadline(timeout)
-        self._core.accept()
-        flushed = self._core.outbox.empty.wait(deadline.left())
+        check_timeout(timeout)
+        flushed = self._core.wait_until_flushed(timeout)
         if self._core.closed:
             raise self._core.closed_error()
-        return bool(flushed)
+        return flushed
 
     def sender(self) -> Sender:
         """Return a handle that sends from any greenlet, any hub, and any native thread.

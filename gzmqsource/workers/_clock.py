@@ -30,13 +30,17 @@ class Clock:
     ----------
     expire : callable
         ``expire(call)`` is called at the deadline; it must not raise.
+    look : callable
+        Called before that, once for all calls that are due; it may wait. The deadlines that it
+        cancels do not count: after a hub that was held up, what is there comes before the clock.
     """
 
     #: How many cancelled deadlines may stay in the heap, however small it is.
     slack = 100
 
-    def __init__(self, expire: Callable[[Any], object]) -> None:
+    def __init__(self, expire: Callable[[Any], object], look: Callable[[], object]) -> None:
         self._expire = expire
+        self._look = look
         self._heap: list[tuple[float, int, Any]] = []
         self._taken_back = 0
         self._serial = itertools.count()
@@ -71,15 +75,26 @@ class Clock:
         """Wait for deadlines, until there are none left."""
         while self._heap:
             deadline, _, call = self._heap[0]
-            left = deadline - time.monotonic()
-            if left > 0:
-                self._sooner.clear()
-                self._sooner.wait(max(left, 0.001))
+            if call.deadline != deadline:
+                self._next()
                 continue
-            heapq.heappop(self._heap)
-            if call.deadline == deadline:
-                call.deadline = None
-                self._expire(call)
-            else:
-                self._taken_back -= 1
+            now = time.monotonic()
+            if deadline > now:
+                self._sooner.clear()
+                self._sooner.wait(max(deadline - now, 0.001))
+                continue
+            self._look()
+            while self._heap and self._heap[0][0] <= now:
+                call = self._next()
+                if call is not None:
+                    call.deadline = None
+                    self._expire(call)
         self._greenlet = None
+
+    def _next(self) -> Any:
+        """Take the first call off the heap; return None if its deadline was cancelled."""
+        deadline, _, call = heapq.heappop(self._heap)
+        if call.deadline == deadline:
+            return call
+        self._taken_back -= 1
+        return None

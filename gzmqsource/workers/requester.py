@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import os
@@ -70,8 +71,8 @@ class Requester:
     #: The most seconds that `stop` takes if no timeout is passed.
     stop_timeout = 1.0
 
-    #: When a connection is lost, the most turns of the loop for replies that are there already. A
-    #: turn takes up to 5000; the replies of other peers must not delay the report forever.
+    #: When a connection is lost or a timeout ends, the most turns of the loop for replies that are
+    #: there already. A turn takes up to 5000; other replies must not delay the report forever.
     max_turns = 100
 
     def __init__(self, source: Source, *, lost: Lost = "wait") -> None:
@@ -88,7 +89,7 @@ class Requester:
         self._numbers = itertools.count()
         self._pending: dict[bytes, AnyCall] = {}
         self._idle = Event()
-        self._clock = Clock(self._expire)
+        self._clock = Clock(self._expire, self._hear_out)
         self._ending = False
         self._requests = self._retries = self._timeouts = self._given_up = self._late = 0
         self._unknown = LimitedWarning(_log, "a reply that answers nothing was dropped: %s")
@@ -143,7 +144,7 @@ class Requester:
     ) -> list[Any]:
         """Send a request, and wait for its reply; from any greenlet, hub or native thread.
 
-        If the greenlet is killed while it waits, the request is forgotten, and its reply dropped.
+        If the greenlet is killed, the request is withdrawn if it is queued, or its reply dropped.
 
         Parameters
         ----------
@@ -182,7 +183,8 @@ class Requester:
             self._begin(call)
             outcome: list[Any] | Exception = call.get()
         except BaseException:
-            self._take(call.frames[0])
+            if self._take(call.frames[0]) is not None and not self._source.closed:
+                self._source.withdraw(call.frames)
             raise
         if isinstance(outcome, Exception):
             raise outcome
@@ -254,6 +256,7 @@ class Requester:
         while self._pending and not self._source.closed:
             self._idle.clear()
             if not self._idle.wait(deadline.left()):
+                self._hear_out()
                 break
         unanswered = len(self._pending)
         self._stop_watching()
@@ -372,6 +375,7 @@ class Requester:
     ) -> list[Any]:
         """Send a request from another thread, which does its timing; the owner's hub receives."""
         frames = self._frames(message, timeout, retries)
+        again_after = (RequestTimeout, PeerLost) if self._lost == "retry" else RequestTimeout
         for left in range(retries, -1, -1):
             call = ForeignCall(frames)
             self._pending[frames[0]] = call
@@ -387,16 +391,12 @@ class Requester:
             call.set(RequestTimeout(f"{type(self).__name__}: no reply within {timeout} s"))
             if isinstance(call.value, list):
                 return call.value
-            if not left or not self._retries_after(call.value):
+            if not left or not isinstance(call.value, again_after):
                 break
             self._retries += 1
         self._timeouts += isinstance(call.value, RequestTimeout)
         self._given_up += isinstance(call.value, PeerLost)
         raise call.value
-
-    def _retries_after(self, error: Exception) -> bool:
-        kinds = (RequestTimeout, PeerLost) if self._lost == "retry" else RequestTimeout
-        return isinstance(error, kinds)
 
     def _answered(self, message: list[Any]) -> None:
         """Pass a reply to its request."""
@@ -425,15 +425,15 @@ class Requester:
                     self._given_up += was_pending and not isinstance(call, ForeignCall)
 
     def _hear_out(self) -> None:
-        """Take the replies that came before a connection was lost; the event may overtake them."""
+        """Take the replies that are there; a lost connection or the clock may overtake them."""
         source = self._source
-        for _ in range(self.max_turns):
-            if source.closed:
-                return
-            events = int(source.socket.get(zmq.EVENTS))
-            if not events & zmq.POLLIN and not source.stats().in_hand:
-                return
-            yield_to_io(self._hub)
+        with contextlib.suppress(zmq.ZMQError):  # the context has ended, and so will the source
+            for _ in range(self.max_turns):
+                if source.closed:
+                    return
+                if not (int(source.socket.get(zmq.EVENTS)) & zmq.POLLIN or source.stats().in_hand):
+                    return
+                yield_to_io(self._hub)
 
     def _stop_watching(self) -> None:
         if self._monitor is not None:

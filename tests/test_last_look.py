@@ -1,0 +1,189 @@
+"""What is there beats the clock: each timeout ends with one more attempt.
+
+The hub is held up until the timeout is over. What was waited for came before that.
+"""
+
+import contextlib
+
+import gevent
+import pytest
+import zmq
+from gevent.hub import get_hub
+from helpers import _sleep, closing, in_thread, unique_inproc
+from outboxes import numbered
+
+from gzmqsource import InvalidThreadUseError, Source
+from gzmqsource.testing import all_blocked, fill
+from gzmqsource.workers import Requester
+
+TIMEOUT = 0.02
+
+
+def hold_up():
+    """Hold up this hub until the timeout is over."""
+    _sleep(2 * TIMEOUT)
+
+
+@pytest.fixture(params=["PUSH", "ROUTER"])
+def full(request, context):
+    """A source with a full outbox and a full peer, a plain socket; and what it sends."""
+    address = unique_inproc()
+    options = {"context": context, "outbox": 1, "sndhwm": 1, "linger": 0}
+    if request.param == "PUSH":
+        peer = context.socket(zmq.PULL)
+        peer.rcvhwm = 1
+        peer.bind(address)
+        source = Source.open(zmq.PUSH, connect=address, **options)
+        message = numbered(1)
+    else:
+        source = Source.open(zmq.ROUTER, bind=address, router_mandatory=1, **options)
+        peer = context.socket(zmq.DEALER)
+        peer.rcvhwm, peer.routing_id = 1, b"peer"
+        peer.connect(address)
+        peer.send(b"here")
+        source.recv(timeout=5)
+        message = [b"peer", *numbered(1)]
+    fill(source, message)
+    source.send(message, timeout=0)
+    with closing(source):
+        yield source, peer, message
+    peer.close(0)
+
+
+def read_all(peer):
+    count = 0
+    while peer.poll(50):
+        peer.recv_multipart()
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize("how", ["source", "sender"])
+def test_a_send_finds_room_that_came_while_the_hub_was_held_up(full, how):
+    source, peer, message = full
+    send = source.send if how == "source" else source.sender().send
+    sending = [gevent.spawn(send, message, timeout=TIMEOUT) for _ in range(2)]
+    all_blocked(1)
+    assert read_all(peer) >= 1
+    hold_up()
+    gevent.joinall(sending, timeout=5, raise_error=True)
+
+
+def test_a_flush_finds_room_that_came_while_the_hub_was_held_up(full):
+    source, peer, _ = full
+    flushing = gevent.spawn(source.flush, TIMEOUT)
+    all_blocked(1)
+    assert read_all(peer) >= 1
+    hold_up()
+    assert flushing.get(timeout=5) is True
+
+
+def test_a_stop_finds_room_that_came_while_the_hub_was_held_up(full):
+    source, peer, _ = full
+    stopping = gevent.spawn(source.stop, TIMEOUT)
+    all_blocked(1)
+    assert read_all(peer) >= 1
+    hold_up()
+    assert stopping.get(timeout=5) == []
+
+
+def recv_many(source, timeout):
+    return source.recv_many(5, timeout=timeout)
+
+
+@pytest.mark.parametrize("call", [Source.recv, recv_many])
+def test_a_receive_finds_what_came_while_the_hub_was_held_up(context, call):
+    address = unique_inproc()
+    with closing(Source.open(zmq.PULL, bind=address, context=context)) as (source,):
+        peer = context.socket(zmq.PUSH)
+        peer.connect(address)
+        receiving = gevent.spawn(call, source, timeout=TIMEOUT)
+        all_blocked(1)
+        peer.send(b"x")
+        hold_up()
+        assert receiving.get(timeout=5) in ([b"x"], [[b"x"]])
+        peer.close(0)
+
+
+@pytest.fixture
+def asked(context):
+    """A requester, and its server, a plain socket."""
+    server = context.socket(zmq.ROUTER)
+    address = unique_inproc()
+    server.bind(address)
+    with Requester.open(address, context=context, linger=0) as requester:
+        yield requester, server
+    server.close(0)
+
+
+def reply(server, count):
+    for _ in range(count):
+        server.send_multipart(server.recv_multipart())
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_request_finds_the_reply_that_came_while_the_hub_was_held_up(asked, retries):
+    requester, server = asked
+    asking = [gevent.spawn(requester.request, b"x", TIMEOUT, retries) for _ in range(3)]
+    asking += [requester.submit(b"x", TIMEOUT, retries) for _ in range(3)]
+    all_blocked(1)
+    reply(server, 6)
+    hold_up()
+    assert [each.get(timeout=5) for each in asking] == [[b"x"]] * 6
+    assert requester.stats().retries == 0
+
+
+def test_a_requester_that_stops_takes_the_replies_that_are_there(asked):
+    requester, server = asked
+    submitted = requester.submit(b"x")
+    stopping = gevent.spawn(requester.stop, TIMEOUT)
+    all_blocked(1)
+    reply(server, 1)
+    hold_up()
+    assert stopping.get(timeout=5) == 0
+    assert submitted.get(timeout=5) == [b"x"]
+
+
+def test_a_request_that_is_killed_while_it_is_queued_is_not_sent(context):
+    address = unique_inproc()
+    with Requester.open(bind=address, context=context, linger=0) as requester:
+        killed, kept = (gevent.spawn(requester.request, each) for each in (b"killed", b"kept"))
+        all_blocked(1)
+        killed.kill()
+        server = context.socket(zmq.ROUTER)
+        server.connect(address)
+        all_blocked()
+        assert server.recv_multipart()[-1] == b"kept"
+        assert not server.poll(50)
+        kept.kill()
+        server.close(0)
+
+
+def test_a_source_whose_hub_was_destroyed_turns_the_next_hub_of_its_thread_away(context):
+    calls = {
+        "recv": lambda source: source.recv(),
+        "iteration": lambda source: next(iter(source)),
+        "recv in time": lambda source: source.recv(timeout=0.1),
+        "recv_many": lambda source: source.recv_many(3),
+        "flush": lambda source: source.flush(),
+        "stop": lambda source: source.stop(),
+        "send": lambda source: source.send(b"x", timeout=0.1),
+    }
+
+    def use():
+        source = Source.open(zmq.DEALER, connect=unique_inproc(), context=context, linger=0)
+        get_hub().destroy()
+        get_hub()
+        outcomes = {}
+        for name, call in calls.items():
+            with contextlib.suppress(gevent.Timeout), gevent.Timeout(1):
+                try:
+                    call(source)
+                except InvalidThreadUseError:
+                    outcomes[name] = "turned away"
+        source._core.raw.close(0)
+        assert source.closed
+        get_hub().destroy()
+        return outcomes
+
+    assert in_thread(use) == dict.fromkeys(calls, "turned away")
