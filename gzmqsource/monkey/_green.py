@@ -23,7 +23,8 @@ class _EventletFinder:
         return None
 
     def exec_module(self, module: types.ModuleType) -> None:
-        vars(module).update({name: getattr(green, name) for name in green.__all__})
+        names = (name for name in vars(green) if not name.startswith("__"))
+        vars(module).update({name: vars(green)[name] for name in names})
 
 
 _finder = _EventletFinder()
