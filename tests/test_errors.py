@@ -9,7 +9,7 @@ from handlers import INPROC, fed
 from helpers import closing, endpoint_of
 
 from gzmqsource import Source
-from gzmqsource._source.flusher import OutboxFlusher
+from gzmqsource._source.flusher import Flusher
 from gzmqsource.testing import all_blocked, wait_until
 
 SPAWNS = {
@@ -261,8 +261,8 @@ def test_a_want_of_memory_ends_neither_the_intake_nor_the_flushing(context, monk
     sender = Source.open(zmq.PUSH, context=context, linger=0, on_error=receiver.report)
     with closing(receiver, sender):
         monkeypatch.setattr(receiver._core, "receive", failing_once(receiver._core.receive))
-        monkeypatch.setattr(OutboxFlusher, "attempt", failing_once(OutboxFlusher.attempt))
-        monkeypatch.setattr(OutboxFlusher, "pause", 0.001)
+        monkeypatch.setattr(Flusher, "attempt", failing_once(Flusher.attempt))
+        monkeypatch.setattr(Flusher, "pause", 0.001)
         receiver.start()
         sender.send(b"x")
         sender.socket.connect("inproc://memory")
@@ -275,7 +275,7 @@ def test_a_flusher_that_could_not_begin_has_a_successor(context):
     sender = Source.open(zmq.PUSH, context=context, linger=0, outbox=1)
     with closing(receiver, sender):
         sender.send(b"x")
-        flusher = sender._core.socket.flusher
+        flusher = sender._core.flusher
         assert flusher is not None
         flusher.kill()  # before it has run, as a want of memory does
         all_blocked()

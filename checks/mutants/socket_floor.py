@@ -177,7 +177,7 @@ SOCKET = [
     ),
     Mutation(
         "a flusher never yields",
-        "_socket/flusher.py",
+        "_source/flusher.py",
         "                    socket.yield_to_io()\n",
         "                    pass\n",
         "test_stats.py test_fairness.py test_outbox.py",

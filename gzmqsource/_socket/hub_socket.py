@@ -53,8 +53,6 @@ class HubSocket:
         self.readiness = Readiness(socket, self.transfer.events, ref)
         self.budget = Budget(self.hub, max_messages, max_seconds)
         self.shortcuts: Shortcuts = PureShortcuts(self.budget)
-        #: The greenlet that sends waiting messages; None while there is none to send.
-        self.flusher: gevent.Greenlet[[], None] | None = None
         abandon_in_child(self)
 
     def allow_shortcuts(self, backlog: Backlog) -> None:
@@ -140,26 +138,6 @@ class HubSocket:
         self.budget.stops += 1
         yield_to_io(self.hub)
         self.budget.exhausted()
-
-    def flush_with(self, make_flusher: Callable[[], gevent.Greenlet[[], None]]) -> bool:
-        """Ensure that a greenlet sends the waiting messages.
-
-        Parameters
-        ----------
-        make_flusher : callable
-            Makes a `gzmqsource._socket.flusher.Flusher`; called if none is running.
-
-        Returns
-        -------
-        bool
-            Whether one was made: a new flusher attempts every message, but a running one may be
-            waiting.
-        """
-        if self.flusher is not None and not self.flusher.dead:
-            return False
-        self.flusher = make_flusher()
-        self.flusher.start()
-        return True
 
     def release(self, close: Callable[[], object]) -> None:
         """Release in order: stop the watcher, wake the waiting greenlets, close the socket.

@@ -20,7 +20,7 @@ from gzmqsource._socket import HubSocket
 from gzmqsource._socket.linger import close_and_wait
 from gzmqsource._socket.view import SourceSocket, check_is_free
 from gzmqsource._source import registry
-from gzmqsource._source.flusher import OutboxFlusher, Report
+from gzmqsource._source.flusher import Flusher, Report
 from gzmqsource._source.outbox import Outbox, Overflow
 from gzmqsource.errors import (
     InvalidThreadUseError,
@@ -97,6 +97,8 @@ class Core:
         )
         self.socket.allow_shortcuts(self.outbox)
         self.hub = self.socket.hub
+        #: The greenlet that sends what is queued, once there was one.
+        self.flusher: Flusher | None = None
         #: Set while it is not paused.
         self.resumed = Event()
         self.resumed.set()
@@ -220,9 +222,14 @@ class Core:
 
     def flush_soon(self) -> None:
         """Ensure that what is queued is sent, even while the flusher waits for other lanes."""
-        outbox, socket = self.outbox, self.socket
-        if outbox.has_queued and not socket.flush_with(self._make_flusher) and outbox.has_new_lane:
-            socket.readiness.wake_writers()
+        outbox, flusher = self.outbox, self.flusher
+        if not outbox.has_queued:
+            return
+        if flusher is None or flusher.is_over or flusher.dead:
+            self.flusher = Flusher(self.socket, outbox, self.report, self.fail)
+            self.flusher.start()
+        elif outbox.has_new_lane:
+            self.socket.readiness.wake_writers()
 
     def flush_at_last(self) -> None:
         """Have libzmq tried once more, before a greenlet gives up waiting for it."""
@@ -365,9 +372,6 @@ class Core:
             raise ValueError(
                 f"{self.name} with a handler: a {self.kind.name} socket receives nothing"
             )
-
-    def _make_flusher(self) -> OutboxFlusher:
-        return OutboxFlusher(self.socket, self.outbox, self.report, self.fail)
 
     def _close(self, cause: zmq.ZMQError | None, close: Callable[[], None]) -> None:
         """Release everything; report the cause unless the source is pulled, which raises it."""

@@ -9,7 +9,6 @@ import gevent
 import zmq
 
 from gzmqsource._socket import HubSocket
-from gzmqsource._socket.flusher import Flusher
 from gzmqsource._source.lane import Lane
 from gzmqsource._source.outbox import Outbox
 from gzmqsource.errors import SendError, Severity, severity
@@ -18,8 +17,8 @@ from gzmqsource.transfer.message import as_frames
 Report = Callable[[BaseException, "list[Any] | None"], None]
 
 
-class OutboxFlusher(Flusher):
-    """Sends from the lanes of an outbox.
+class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
+    """Sends from the lanes of an outbox, and ends when nothing is queued.
 
     Parameters
     ----------
@@ -32,6 +31,9 @@ class OutboxFlusher(Flusher):
     fail : callable
         ``fail(error)`` is called if the socket is gone for good.
     """
+
+    #: Seconds before the next attempt after one that found no memory.
+    pause = 0.1
 
     #: The most messages of one attempt: they take about 50 us.
     max_messages = 256
@@ -46,46 +48,35 @@ class OutboxFlusher(Flusher):
         report: Report,
         fail: Callable[[zmq.ZMQError], None],
     ) -> None:
-        super().__init__(socket)
+        super().__init__()
+        #: Whether it attempts nothing any more.
+        self.is_over = False
+        self._socket = socket
         self._outbox = outbox
         self._report = report
         self._fail = fail
-
-    @property
-    def has_more(self) -> bool:
-        """Whether messages are queued."""
-        return self._outbox.has_queued
 
     def attempt(self) -> bool:
         """Try each lane once; return True if a message left the outbox, or nothing is queued."""
         progress = False
         self._outbox.has_new_lane = False
         lanes = [item for item in self._outbox.lanes.items() if item[1].queue]
-        budget = self.socket.budget
+        budget = self._socket.budget
         left = budget.left if budget.left > 0 else budget.max_messages
         most = max(1, min(self.max_messages, left) // max(1, len(lanes)))
         for key, lane in lanes:
             # A report may switch, and meanwhile the lane may end.
             if self._outbox.lanes.get(key) is lane:
                 progress |= self._send(key, lane, most)
-        if self._outbox.lanes and not self.has_more:
+        if self._outbox.lanes and not self._outbox.has_queued:
             gevent.sleep(0)  # the putters that were let in come now; with them it goes on
-        return progress or not self.has_more
-
-    def report(self, error: MemoryError) -> None:
-        """Report that an attempt found no memory; another one follows."""
-        self._report(error, None)
-
-    def finish(self, error: zmq.ZMQError | None) -> None:
-        """Have the source close if its socket is gone."""
-        if error is not None:
-            self._fail(error)
+        return progress or not self._outbox.has_queued
 
     def _send(self, key: Any, lane: Lane, most: int) -> bool:
         queued = len(lane.queue)
         refused: SendError | None = None
         try:
-            self.socket.transfer.send(lane.queue, most, self.max_bytes)
+            self._socket.transfer.send(lane.queue, most, self.max_bytes)
         except zmq.ZMQError as error:
             if severity(error) is Severity.FATAL:
                 raise
@@ -95,8 +86,27 @@ class OutboxFlusher(Flusher):
             lane.queue.popleft()
             self._outbox.dropped["refused"] += 1
             left += 1
-        self.socket.budget.spend(left)
+        self._socket.budget.spend(left)
         self._outbox.settle(key, left)
         if refused is not None:
             self._report(refused, refused.message)
         return left > 0
+
+    def _run(self) -> None:
+        socket, outbox = self._socket, self._outbox
+        gone: zmq.ZMQError | None = None
+        try:
+            while outbox.has_queued and not socket.readiness.closed:
+                try:
+                    socket.readiness.write(self.attempt)
+                except MemoryError as error:
+                    self._report(error, None)
+                    gevent.sleep(self.pause)
+                if outbox.has_queued and socket.budget.left <= 0 and socket.budget.exhausted():
+                    socket.yield_to_io()
+        except zmq.ZMQError as error:
+            gone = error
+        finally:
+            self.is_over = True
+        if gone is not None:
+            self._fail(gone)
