@@ -44,3 +44,8 @@ for _name in dir(_zmq):
         globals().setdefault(_name, getattr(_zmq, _name))
 
 __all__ = [*_zmq.__all__, *(name for name in REPLACED if name not in _zmq.__all__)]
+
+
+def __getattr__(name: str) -> object:
+    """Return a name that `zmq` has got since, such as a submodule."""
+    return getattr(_zmq, name)

@@ -11,6 +11,7 @@ import zmq
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import get_hub
 from helpers import in_thread
+from patching import run
 
 from gzmqsource import green
 from gzmqsource._base.threads import start_thread
@@ -162,3 +163,25 @@ def test_a_thousand_waiting_greenlets_share_their_looks():
     event.set()
     gevent.joinall(waiting, timeout=10, raise_error=True)
     assert all(each.dead for each in waiting)
+
+
+@pytest.mark.processes
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("patches", ["", "zmq=True"])
+def test_frames_that_are_freed_at_once_do_not_stop_a_patched_process(patches):
+    """More of them than the sockets of pyzmq's collector hold, which runs in the same thread."""
+    program = f"""
+        from gevent import monkey; monkey.patch_all({patches})
+        import gzmqsource.green as zmq
+        with zmq.Context() as context:
+            with context.socket(zmq.PUSH) as sender, context.socket(zmq.PULL) as receiver:
+                sender.set_hwm(0); receiver.set_hwm(0)
+                receiver.bind("inproc://x"); sender.connect("inproc://x")
+                data = bytes(70_000)
+                sent = [sender.send(data, copy=False, track=True) for _ in range(5000)]
+                got = [receiver.recv(copy=False) for _ in sent]
+                del got
+                for tracker in sent: tracker.wait(60)
+        print(len(sent))
+        """
+    assert run(program) == ["5000"]
