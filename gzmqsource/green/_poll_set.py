@@ -117,7 +117,8 @@ class PollSet(Polling):
     def wait(self, timeout: float | None) -> None:
         """Wait until a look is worthwhile, or *timeout*, in seconds, runs out; `rest` follows."""
         io = self._hub.loop.io
-        self._gather_edges()
+        if len(self._by_fd) > self.few:
+            self._gather_edges()
         unwatched = self._unwatched if self._is_watching else self._watched()
         self._is_watching = True
         for watched in unwatched:
@@ -230,7 +231,8 @@ class PollSet(Polling):
 
     def _due(self) -> Iterable[_Registration]:
         """Return the sockets to look at, in their order."""
-        self._gather_edges()
+        if len(self._by_fd) > self.few:
+            self._gather_edges()
         if self._edges is None:
             return list(self._registrations.values())
         stale = self._stale
@@ -249,8 +251,8 @@ class PollSet(Polling):
         return [event for _, event in sorted(merged, key=itemgetter(0))]
 
     def _gather_edges(self) -> None:
-        """Have an epoll set from now on if there are many sockets, and one can be had."""
-        if self._edges is None and self._may_have_edges and len(self._by_fd) > self.few:
+        """Have an epoll set from now on, if one can be had: there are many sockets."""
+        if self._edges is None and self._may_have_edges:
             try:
                 self._edges = Edges(self._by_fd)
             except OSError:  # the process, or the system, is at its limit of descriptors

@@ -378,3 +378,15 @@ print("polled", flush=True)
 """
     with python_process(program) as process:
         assert line_of(process) == "polled"
+
+
+@counts
+def test_all_who_poll_hear_of_a_close_also_if_one_polls_at_once(poller, polling, context):
+    closed, _ = pair_of(context)
+    poller.register(closed, zmq.POLLIN)
+    all_blocked()
+    closed.close()
+    with pytest.raises(zmq.ZMQError):
+        poller.poll(0)
+    gevent.joinall(polling, timeout=5)
+    assert [getattr(each.exception, "errno", None) for each in polling] == [zmq.ENOTSOCK] * 2

@@ -94,6 +94,9 @@ for _ in range(3):
     os.write(writing, b"x")
     assert polling.get(timeout=5) == poller.poll() == [(reading, zmq.POLLIN)]
     os.read(reading, 1)
+    if "libuv" not in type(gevent.get_hub().loop).__module__:  # it would not be destroyed
+        left_behind = gevent.spawn(poller.poll)
+        all_blocked()
     gevent.get_hub().destroy(destroy_loop=True)
 print("followed", flush=True)
 os._exit(0)
