@@ -43,6 +43,9 @@ NOT_CODE = {"text", "ini"}
 
 #: What these scripts run.
 SERVERS = {
+    "docs/guides/celery.rst-1": ["celery"],
+    "docs/guides/flask-socketio.rst-1": ["flask_socketio", "eventlet", "requests"],
+    "docs/guides/uwsgi.rst-1": ["pyuwsgi"],
     "docs/guides/patched.rst-2": ["locust"],
     "docs/guides/wsgi.rst-1": ["flask", "gunicorn"],
     "docs/guides/from-zmqstream.rst-1": ["tornado"],
@@ -54,6 +57,9 @@ PRINTED = {
     "README.rst": "hello\tdear\tworld\n",
     "docs/quickstart.rst": "1000 answers, one is HELLO 0\n",
     "docs/guides/wsgi.rst": "42\n",
+    "docs/guides/celery.rst": "WORD 49 in less than 25 s\nzmq        patched\n",
+    "docs/guides/flask-socketio.rst": "both hear\n",
+    "docs/guides/uwsgi.rst": "2450\n",
     "docs/guides/from-zmqstream.rst": "is anybody there?\nis anybody there?\n",
     "docs/guides/from-zerorpc.rst": "cool, man!\nKeyError: 'no_such'\ncool, man!\n",
     "docs/security.rst": "keys/server.key\nkeys/server.key_secret\n"
