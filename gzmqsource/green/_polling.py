@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -41,11 +40,8 @@ class Polling:
                     if left != 0:
                         self.wait(left)
                         continue
-                turns = _hub_turns()
-                if turns is None or has_yielded:
-                    return events
-                if deadline is not None:  # the hub has polled
-                    turns.budget.restart()
+                turns = None if has_yielded or deadline is not None else _hub_turns()
+                if turns is None:  # the hub has polled, or there is none
                     return events
                 if turns.budget.left > 0:
                     turns.budget.spend()
@@ -109,12 +105,6 @@ class _HubTurns:
             has_yielded = True
         budget.spend()
         return has_yielded
-
-    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        # In its thread, which ends or has another hub by now; with the interpreter, gevent's
-        # modules are empty.
-        if self.hub.loop is not None and not is_finalizing():
-            self.budget.close()
 
 
 class _Here(get_original("_thread", "_local")):  # type: ignore[misc]

@@ -132,3 +132,11 @@ def test_a_bad_entry_is_the_error_that_it_is_with_pyzmq(green, ends, bad, timeou
         with pytest.raises(plain.type) as raised:
             green.zmq_poll(entries, timeout)
         assert str(raised.value) == str(plain.value)
+
+
+def test_a_reader_gets_the_message_whose_edge_zmq_poll_has_eaten(green, ends):
+    reading = gevent.spawn(ends.pull.recv)
+    all_blocked()
+    ends.send()
+    assert green.zmq_poll([(ends.pull, zmq.POLLIN)], 0)
+    assert reading.get(timeout=5) == b"x"

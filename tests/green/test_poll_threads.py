@@ -1,6 +1,7 @@
 """A Poller that is used in another thread or hub than before."""
 
 import os
+import subprocess
 
 import gevent
 import pytest
@@ -105,8 +106,8 @@ os._exit(0)
         assert line_of(process) == "followed"
 
 
-def test_a_thread_that_ends_right_after_a_poll_leaves_no_timer(green, pipe):
-    """The budget of its hub has one that is still active; libuv would crash later."""
+def test_a_thread_may_end_right_after_a_poll(green, pipe):
+    """The budget of its hub has a timer that is still active."""
     os.write(pipe[1], b"x")
 
     def use():
@@ -134,3 +135,16 @@ def test_a_poll_that_is_refused_leaves_nothing_in_the_other_sockets(green, conte
 
     assert in_thread(refused) == []
     polling.kill()
+
+
+def test_a_process_may_end_right_after_a_poll(green):
+    program = f"""
+import os, gevent, {green.__name__} as zmq
+gevent.sleep(0)
+reading, writing = os.pipe()
+os.write(writing, b"x")
+print(zmq.zmq_poll([(reading, zmq.POLLIN)]) == [(reading, zmq.POLLIN)])
+"""
+    with python_process(program, stderr=subprocess.STDOUT) as process:
+        assert process.stdout.read() == "True\n"
+        assert process.wait() == 0
