@@ -216,7 +216,8 @@ class PollSet(Polling):
             except zmq.ZMQError:
                 readiness.wake_all()  # this has eaten the edge that the others wait for
                 raise
-            if readiness.readers or readiness.writers or len(readiness.pollers) > 1:
+            others = readiness.readers or readiness.writers or len(readiness.pollers) > 1
+            if others or self._waiters:  # this has eaten their edge
                 readiness.notify(events)
             if events & entry.mask:
                 ready.append((entry.socket, events & entry.mask))
