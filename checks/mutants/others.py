@@ -39,16 +39,16 @@ OTHERS = [
     Mutation(
         "a killed greenlet's request stays in the table",
         "workers/requester.py",
-        "        except BaseException:\n            self._take(call.frames[0])\n            raise\n"
-        "        if isinstance(outcome",
-        "        except ZeroDivisionError:\n            raise\n        if isinstance(outcome",
+        "            if self._take(call.frames[0]) is not None and not self._source.closed:\n"
+        "                self._source.withdraw(call.frames)\n",
+        "            pass\n",
         "workers",
     ),
     Mutation(
         "who was answered is told that the peer was lost",
         "workers/requester.py",
-        "            self._hear_out()\n",
-        "",
+        "            self._hear_out()\n            for call in asked:\n",
+        "            for call in asked:\n",
         "workers",
     ),
     Mutation(

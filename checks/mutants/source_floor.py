@@ -27,7 +27,7 @@ SOURCE = [
     Mutation(
         "a thread's message waits for a peer that is full",
         "_source/core.py",
-        "            socket.readiness.wake_writers()\n",
+        "            self.socket.readiness.wake_writers()\n",
         "            pass\n",
         "test_sender.py",
     ),
