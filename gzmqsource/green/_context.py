@@ -59,7 +59,8 @@ class Context(ShadowedContext[_SocketT]):
         """Terminate the context; see `zmq.Context.term`.
 
         A native thread waits for libzmq. The hub itself, a thread without a hub, and an interpreter
-        that is shutting down, which starts no more threads, wait for it in place.
+        that is shutting down and starts no more threads (3.12 does not), wait for it in place, and
+        no greenlet of theirs runs: close the sockets first.
         """
         if self.closed or self._made_in != fork.generation:
             super().term()  # which does not wait

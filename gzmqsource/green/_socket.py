@@ -21,6 +21,12 @@ from gzmqsource.green._shared import SharedSocket, known_socket, recheck, shared
 _NOBLOCK, _SNDMORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
 
 _ReturnT = TypeVar("_ReturnT", covariant=True)
+_CallT = TypeVar("_CallT")
+
+
+def _typed_as(plain: _CallT) -> Callable[[Callable[..., Any]], _CallT]:
+    """Decorate a method to have the type of pyzmq's, whose ``copy`` decides what it returns."""
+    return lambda method: method  # type: ignore[return-value]
 
 
 class Socket(PlainSocket[_ReturnT]):
@@ -51,6 +57,7 @@ class Socket(PlainSocket[_ReturnT]):
         self._made_in = fork.generation
         _live.sockets.add(self)
 
+    @_typed_as(PlainSocket.recv)
     def recv(self, flags: int = 0, copy: bool = True, track: bool = False) -> Any:
         """Receive one frame; see `zmq.Socket.recv`."""
         shared = self._shared
@@ -60,6 +67,7 @@ class Socket(PlainSocket[_ReturnT]):
                 return frame
         return self._receive(functools.partial(BackendSocket.recv, self), flags, copy, track)
 
+    @_typed_as(PlainSocket.recv_multipart)
     def recv_multipart(self, flags: int = 0, copy: bool = True, track: bool = False) -> Any:
         """Receive one message, as a list of its frames; see `zmq.Socket.recv_multipart`."""
         shared = self._shared
@@ -73,6 +81,7 @@ class Socket(PlainSocket[_ReturnT]):
             message.append(self.recv(flags, copy=copy, track=track))
         return message
 
+    @_typed_as(PlainSocket.recv_into)
     def recv_into(self, buffer: Any, /, *, nbytes: int = 0, flags: int = 0) -> int:
         """Receive one frame into a buffer; see `zmq.Socket.recv_into`."""
 
@@ -82,7 +91,8 @@ class Socket(PlainSocket[_ReturnT]):
         received: int = self._receive(receive, flags)
         return received
 
-    def send(
+    @_typed_as(PlainSocket.send)
+    def send(  # type: ignore[override]
         self,
         data: Any,
         flags: int = 0,
@@ -116,6 +126,7 @@ class Socket(PlainSocket[_ReturnT]):
         shared.outgoing.send(shared, [part], flags)
         return tracker
 
+    @_typed_as(PlainSocket.send_multipart)
     def send_multipart(
         self,
         msg_parts: Sequence[Any],

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import types
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import gevent
 import zmq
 from gevent._hub_local import get_hub_if_exists
+from gevent.monkey import get_original
 from zmq.sugar.tracker import MessageTracker as PlainTracker
 
 from gzmqsource._base.deadline import Deadline
+from gzmqsource._base.oneshot import OneShot
+
+NativeEvent = get_original("threading", "Event")
 
 _TrackerT = TypeVar("_TrackerT", bound="PlainTracker | None")
 
@@ -19,15 +27,7 @@ class MessageTracker(PlainTracker):
 
     __module__ = "gzmqsource.green"
 
-    #: Seconds between two looks at it. libzmq reports to a native thread of pyzmq's, which cannot
-    #: wake a greenlet.
-    interval = 0.001
-
-    #: Seconds between any two looks, of all greenlets that wait: 1,000 of them take 7 % of the CPU,
-    #: and 99 % if each looks every millisecond.
-    shared_interval = 0.0001
-
-    def wait(self, timeout: float | None = -1) -> Any:
+    def wait(self, timeout: float | None = -1) -> None:
         """Wait until libzmq is done with the message; see `zmq.MessageTracker.wait`.
 
         Parameters
@@ -42,22 +42,66 @@ class MessageTracker(PlainTracker):
         """
         forever = timeout is None or timeout is False or timeout < 0
         if get_hub_if_exists() in (None, gevent.getcurrent()):
-            return super().wait(-1 if timeout is None else timeout)
+            super().wait(-1 if timeout is None else timeout)
+            return
         deadline = Deadline(None if forever else timeout)
-        _waiting.add(deadline)
-        try:
-            while not self.done:
-                left = deadline.left()
-                if left == 0:
-                    raise zmq.NotDone
-                pause = max(self.interval, self.shared_interval * len(_waiting))
-                gevent.sleep(pause if left is None else min(left, pause))
-        finally:
-            _waiting.remove(deadline)
+        for event in _events_of(self):
+            if not _wait_for(event, deadline.left()):
+                raise zmq.NotDone
 
 
-#: The deadline of each call that waits, in all threads.
-_waiting: set[Deadline] = set()
+def _events_of(tracker: PlainTracker) -> Iterator[Any]:
+    yield from tracker.events
+    for peer in tracker.peers:
+        yield from _events_of(peer)
+
+
+def _wait_for(event: Any, timeout: float | None) -> bool:
+    """Wait in the hub until an event is set, by any thread; return whether it is."""
+    told = OneShot()
+    wake = functools.partial(told.set, True)
+    if not event.is_set() and timeout != 0:
+        link = _native_link if isinstance(event, NativeEvent) else _gevent_link
+        with link(event, wake):
+            told.wait(timeout)
+    return bool(event.is_set())
+
+
+@contextlib.contextmanager
+def _native_link(event: Any, wake: Callable[[], object]) -> Iterator[None]:
+    """Have a `threading.Event` call *wake*, which takes the place of a waiting thread's lock.
+
+    pyzmq sets it in a native thread, and has no callback for that. To look at it every millisecond
+    took 3 % of the CPU, and all of it for a thousand greenlets.
+    """
+    waiter = types.SimpleNamespace(release=wake)
+    condition = event._cond
+    with condition:
+        condition._waiters.append(waiter)
+        if event.is_set():
+            wake()
+    try:
+        yield
+    finally:
+        with condition, contextlib.suppress(ValueError):
+            condition._waiters.remove(waiter)
+
+
+@contextlib.contextmanager
+def _gevent_link(event: Any, wake: Callable[[], object]) -> Iterator[None]:
+    """Have gevent's event call *wake*; pyzmq has gevent's where threads are patched.
+
+    Its own ``wait`` does not keep the loop of another thread's hub running.
+    """
+
+    def link(_: object) -> None:
+        wake()
+
+    event.rawlink(link)
+    try:
+        yield
+    finally:
+        event.unlink(link)
 
 
 def cooperative(tracker: _TrackerT) -> _TrackerT:

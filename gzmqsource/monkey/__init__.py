@@ -69,6 +69,8 @@ def patch_zmq() -> None:
         _originals[name] = getattr(zmq, name, None) or getattr(devices, name)
     pairs = [(_originals[name], new) for name, new in green.REPLACED.items()]
     _patch("zmq", pairs + replace_green_modules())
+    # Bound to the plain class. The devices that are replaced have a factory of their own.
+    devices.Device.context_factory = green.Context.instance
     for name, module in list(sys.modules.items()):
         if name.startswith(PLAIN):
             let_see(module, zmq, plain)

@@ -1,6 +1,5 @@
 """A tracker is one of pyzmq's, and a wait for it lets other greenlets run."""
 
-import itertools
 import threading
 import time
 from typing import Any
@@ -16,7 +15,7 @@ from patching import run
 from gzmqsource import green
 from gzmqsource._base.threads import start_thread
 from gzmqsource.green._tracker import cooperative
-from gzmqsource.testing import wait_until
+from gzmqsource.testing import all_blocked, wait_until
 
 #: Of `zmq`, also where it is patched later.
 PlainTracker = zmq.MessageTracker
@@ -26,17 +25,6 @@ PlainTracker = zmq.MessageTracker
 def frame():
     """A function that makes a frame, whose tracker is done when the frame is gone."""
     return lambda: zmq.Frame(b"x" * 100, copy=False, track=True)
-
-
-def ticks_beside(*waiting):
-    """Return a condition: this greenlet has run three times while others were waiting."""
-    ticks = itertools.count()
-
-    def condition():
-        assert not any(each.dead for each in waiting)
-        return next(ticks) == 3
-
-    return condition
 
 
 def test_it_tracks_what_pyzmqs_tracks(frame):
@@ -60,7 +48,7 @@ def test_it_tracks_what_pyzmqs_tracks(frame):
     for each in trackers:
         each.wait(5)
         assert each.done
-    assert green.MessageTracker().wait() is None
+    green.MessageTracker().wait()
 
 
 def test_it_refuses_what_pyzmqs_refuses():
@@ -77,7 +65,8 @@ def test_greenlets_run_while_one_waits(frame, timeout):
     tracked = [frame()]
     tracker = green.MessageTracker(tracked[0])
     waiting = gevent.spawn(tracker.wait, timeout)
-    wait_until(ticks_beside(waiting))
+    all_blocked()
+    assert not waiting.dead
     tracked.clear()
     assert waiting.get(timeout=5) is None
 
@@ -85,19 +74,21 @@ def test_greenlets_run_while_one_waits(frame, timeout):
 def test_greenlets_of_another_threads_hub_can_wait(frame):
     tracked = [frame()]
     tracker = green.MessageTracker(tracked[0])
-    ticking: list[bool] = []
+    blocked: list[bool] = []
     done: list[bool] = []
 
     def wait():
         hub = get_hub()
         waiting = [gevent.spawn(tracker.wait) for _ in range(2)]
-        ticking.append(wait_until(ticks_beside(*waiting)))
+        all_blocked()
+        blocked.append(not any(each.dead for each in waiting))
         gevent.joinall(waiting, raise_error=True)
         done.append(tracker.done)
         hub.destroy(destroy_loop=True)
 
     start_thread(wait, ())
-    wait_until(lambda: ticking)
+    wait_until(lambda: blocked)
+    assert blocked == [True]
     assert not done
     tracked.clear()
     wait_until(lambda: done)
@@ -129,7 +120,8 @@ def test_pyzmqs_own_tracker_becomes_cooperative_and_stays_the_same(frame):
     assert tracked[0].tracker is tracker
     assert isinstance(tracker, green.MessageTracker)
     waiting = gevent.spawn(tracker.wait)
-    wait_until(ticks_beside(waiting))
+    all_blocked()
+    assert not waiting.dead
     tracked.clear()
     waiting.get(timeout=5)
 
@@ -144,25 +136,45 @@ def test_a_tracker_that_is_not_pyzmqs_own_stays_as_it_is():
     assert type(cooperative(zmq._FINISHED_TRACKER)) is PlainTracker
 
 
-def test_a_thousand_waiting_greenlets_share_their_looks():
-    looks = []
-
-    class Counted(green.MessageTracker):
-        @property
-        def done(self):
-            looks.append(1)
-            return super().done
-
+def test_a_thousand_waiting_greenlets_take_no_cpu():
     event = threading.Event()
-    waiting = [gevent.spawn(Counted(event).wait) for _ in range(1000)]
-    begin = time.monotonic()
-    gevent.sleep(0.2)
-    # Twice as many, for a loop's timers count from the time at which its turn began.
-    most = len(waiting) + 2 * (time.monotonic() - begin) / Counted.shared_interval
-    assert len(waiting) <= len(looks) <= most
+    waiting = [gevent.spawn(green.MessageTracker(event).wait) for _ in range(1000)]
+    all_blocked()
+    begin, cpu = time.monotonic(), time.process_time()
+    gevent.sleep(0.3)
+    assert time.process_time() - cpu < (time.monotonic() - begin) / 4
     event.set()
     gevent.joinall(waiting, timeout=10, raise_error=True)
     assert all(each.dead for each in waiting)
+
+
+def test_an_event_that_is_set_when_a_wait_begins_ends_it():
+    class SetMeanwhile(threading.Event):
+        def is_set(self):
+            if super().is_set():
+                return True
+            self.set()
+            return False
+
+    waiting = gevent.spawn(green.MessageTracker(SetMeanwhile()).wait)
+    waiting.get(timeout=5)
+
+
+def waiters_of(event: Any):
+    """How many wait for an event: a native one, or gevent's where threads are patched."""
+    return event.linkcount() if "linkcount" in dir(event) else len(event._cond._waiters)
+
+
+def test_a_wait_that_timed_out_or_was_killed_leaves_nothing_behind():
+    event = threading.Event()
+    tracker = green.MessageTracker(event)
+    killed = gevent.spawn(tracker.wait)
+    all_blocked()
+    assert waiters_of(event) == 1
+    killed.kill()
+    with pytest.raises(zmq.NotDone):
+        gevent.spawn(tracker.wait, 0.001).get(timeout=5)
+    assert waiters_of(event) == 0
 
 
 @pytest.mark.processes
