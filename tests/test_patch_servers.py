@@ -215,7 +215,7 @@ def test_flask_socketio_servers_hear_each_other_over_zmq(tmp_path, queue, value)
     environment = os.environ | {"GZMQSOURCE_PATCH": value, "QUEUE": url}
     chat = {"command": [sys.executable, "chat.py"], "cwd": tmp_path, "env": environment}
     with running(**chat) as first, running(**chat) as second:
-        ports = [match(each, r"port (\d+) <zmq\.green")[1] for each in (first, second)]
+        ports = [match(each, r"port (\d+) <gzmqsource\.green")[1] for each in (first, second)]
         with gevent.Timeout(30):
             assert [publisher.recv(), publisher.recv()] == [b"\1", b"\1"]  # both have subscribed
         done = subprocess.run(

@@ -70,9 +70,8 @@ def doctor(pid: int | None) -> None:
     process is not disturbed, and may be blocked.
 
     \b
-    Examples:
-      gzmqsource doctor
-      gzmqsource doctor --pid 4242
+    Example:
+        gzmqsource doctor --pid 4242
     """
     if pid is None:
         _report(_facts(), list(_warnings()))

@@ -80,6 +80,8 @@ cdef extern from *:
     int let_go_of_returned(void *unused) noexcept
 
 cdef extern from "Python.h":
+    ctypedef struct PyObject:
+        pass
     ctypedef struct PyThreadState:
         pass
     PyThreadState *PyThreadState_Get()
@@ -92,6 +94,7 @@ cdef struct zmq_msg_t:
     void *opaque[8]
 
 ctypedef int (*msg_function)(zmq_msg_t *) noexcept nogil
+ctypedef int (*msg_copy_function)(zmq_msg_t *, zmq_msg_t *) noexcept nogil
 ctypedef int (*msg_init_size_function)(zmq_msg_t *, size_t) noexcept nogil
 ctypedef int (*msg_transfer_function)(zmq_msg_t *, void *, int) noexcept nogil
 ctypedef char *(*msg_data_function)(zmq_msg_t *) noexcept nogil
@@ -112,6 +115,7 @@ cdef msg_function msg_close = <msg_function>address_of("zmq_msg_close")
 cdef msg_function msg_more = <msg_function>address_of("zmq_msg_more")
 cdef msg_transfer_function msg_recv = <msg_transfer_function>address_of("zmq_msg_recv")
 cdef msg_transfer_function msg_send = <msg_transfer_function>address_of("zmq_msg_send")
+cdef msg_copy_function msg_copy = <msg_copy_function>address_of("zmq_msg_copy")
 cdef msg_init_size_function msg_init_size = (
     <msg_init_size_function>address_of("zmq_msg_init_size")
 )
@@ -121,3 +125,23 @@ cdef msg_size_function msg_size = <msg_size_function>address_of("zmq_msg_size")
 cdef send_function zmq_send = <send_function>address_of("zmq_send")
 cdef getsockopt_function zmq_getsockopt = <getsockopt_function>address_of("zmq_getsockopt")
 cdef errno_function zmq_errno = <errno_function>address_of("zmq_errno")
+
+
+cdef Py_ssize_t find_message_in_frame() except -1:
+    """Return where a `zmq.Frame` has its ``zmq_msg_t``: a short message is in there itself."""
+    cdef zmq_msg_t part
+    cdef Py_buffer view
+    cdef Py_ssize_t offset
+    frame = Frame(b"x")
+    if msg_init_size(&part, 1) < 0:
+        raise MemoryError
+    PyObject_GetBuffer(frame, &view, PyBUF_ANY_CONTIGUOUS)
+    offset = (<char *>view.buf - <char *><void *>frame) - (msg_data(&part) - <char *>&part)
+    PyBuffer_Release(&view)
+    msg_close(&part)
+    if not <Py_ssize_t>sizeof(PyObject) <= offset <= <Py_ssize_t>(Frame.__basicsize__ - sizeof(zmq_msg_t)):
+        raise ImportError("a zmq.Frame has no zmq_msg_t that can be found")
+    return offset
+
+
+cdef Py_ssize_t message_in_frame = find_message_in_frame()

@@ -17,9 +17,10 @@ import errno
 
 import zmq
 from greenlet import getcurrent
+from zmq.backend import Frame
 from zmq.backend import Socket as BackendSocket
 
-from gzmqsource.transfer.pure import DROPPING_TYPES, PureTransfer
+from gzmqsource.transfer.pure import DROPPING_TYPES
 from gzmqsource.transfer.pure import LONGEST_STRIDE as _LONGEST_STRIDE
 
 include "libzmq.pxi"
@@ -87,21 +88,16 @@ cdef class NativeAllowance:
 
 
 cdef class NativeTransfer:
-    """A `gzmqsource.transfer.interface.Transfer` in C; pyzmq's on libzmq's draft types."""
+    """A `gzmqsource.transfer.interface.Transfer` in C."""
 
     cdef readonly Py_ssize_t received
     cdef readonly Py_ssize_t sent
     cdef object socket
-    cdef object pure
     cdef void *handle
     cdef bint dropping
-    cdef bint is_draft
 
     def __init__(self, socket):
         self.socket = socket
-        self.pure = PureTransfer(socket)
-        # Their frames have properties that only pyzmq can read.
-        self.is_draft = socket.get(zmq.TYPE) > zmq.STREAM
         self.handle = <void *><size_t>socket.underlying
         self.dropping = socket.get(zmq.TYPE) in DROPPING_TYPES
 
@@ -191,9 +187,7 @@ cdef class NativeTransfer:
         """See `Transfer.send_one`."""
         cdef bint taken
         self.check_open()
-        if self.is_draft:
-            taken = self.pure.send_one(message)
-        elif type(message) is list:
+        if type(message) is list:
             taken = self.send_parts(<list>message)
         elif PyBytes_GET_SIZE(message) < LARGE:
             taken = self.send_small(<bytes>message)
@@ -309,6 +303,11 @@ cdef int prepare_part(zmq_msg_t *part, frame) except -1:
     cdef Py_buffer view
     if type(frame) is bytes and PyBytes_GET_SIZE(frame) < LARGE:
         return copy_in(part, PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame))
+    if isinstance(frame, Frame):
+        # It shares the message's content, and has its routing id and group.
+        msg_init(part)
+        msg_copy(part, <zmq_msg_t *>(<char *><void *>frame + message_in_frame))
+        return 0
     PyObject_GetBuffer(frame, &view, PyBUF_ANY_CONTIGUOUS)
     try:
         if view.len < LARGE:
