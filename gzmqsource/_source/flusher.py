@@ -68,9 +68,11 @@ class OutboxFlusher(Flusher):
             # A report may switch, and meanwhile the lane may end.
             if self._outbox.lanes.get(key) is lane:
                 progress |= self._send(key, lane, most)
+        if not progress:
+            return not self.has_more
         if self._outbox.lanes and not self.has_more:
-            gevent.sleep(0)  # the putters that were let in come now; with them it goes on
-        return progress or not self.has_more
+            gevent.sleep(0)  # the putters for which there is room come now, and it goes on
+        return True
 
     def report(self, error: MemoryError) -> None:
         """Report that an attempt found no memory; another one follows."""
