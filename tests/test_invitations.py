@@ -9,11 +9,13 @@ import zmq
 from gevent.hub import get_hub
 from gevent.monkey import get_original
 from gevent.queue import Full
-from helpers import _sleep, in_thread
+from helpers import _sleep, closing, in_thread, until_nothing_moves
 from outboxes import blocked_pair, number_of, numbered, pull, pull_all
 
 from gzmqsource import Source, SourceClosed
-from gzmqsource.testing import all_blocked, wait_until
+from gzmqsource._socket.readiness import Readiness
+from gzmqsource._source.outbox import Outbox
+from gzmqsource.testing import all_blocked, fill, wait_until
 
 _start_thread = get_original("_thread", "start_new_thread")
 _allocate_lock = get_original("_thread", "allocate_lock")
@@ -25,6 +27,9 @@ class OtherHub:
     def __init__(self):
         self.outcomes = []
         self._over = self._destroys = False
+        self._greenlets = []
+        #: Whether the greenlets are killed in the hub's next step.
+        self.kills = False
         self._work = []
         self._gate = _allocate_lock()
         self._is_at_gate = False
@@ -36,11 +41,13 @@ class OtherHub:
         while not self._over:
             for function in self._work[:]:
                 self._work.remove(function)
-                gevent.spawn(self._call, function)
+                self._greenlets.append(gevent.spawn(self._call, function))
             gevent.sleep(0.001)
             self._is_at_gate = True
             with self._gate:
                 self._is_at_gate = False
+            if self.kills:
+                gevent.killall(self._greenlets, block=False)
         try:
             if self._destroys:
                 get_hub().destroy(destroy_loop=True)
@@ -159,15 +166,80 @@ def test_closing_refuses_a_greenlet_that_was_invited(context, other):
         wait_until(lambda: other.outcomes == [SourceClosed])
 
 
-def test_what_was_accepted_is_returned_if_the_source_closes_before_it_has_room(context, other):
+def accepted_elsewhere(other, source):
+    """Have a greenlet of the other hub accept, without a turn of this one."""
+    source.send(numbered(0))
+    wait_in(other, source, 1, count=1)
+    source.withdraw(numbered(0))
+    (putter,) = putters_of(source)
+    while not source._core.outbox.arrivals:
+        _sleep(0.001)
+    assert putter.is_answered
+
+
+def test_what_was_accepted_is_returned_if_the_source_stops_before_it_is_queued(context, other):
     with blocked_pair(context, outbox=1) as (source, _receiver, _release):
-        source.send(numbered(0))
-        wait_in(other, source, 1, count=1)
-        source.withdraw(numbered(0))
-        (putter,) = putters_of(source)
-        while not putter.is_answered:  # without a turn of this hub, which would queue it
-            _sleep(0.001)
+        accepted_elsewhere(other, source)
         assert [number_of(message) for message in source.stop(0)] == [1]
+
+
+def test_what_was_accepted_is_counted_if_the_source_closes_before_it_is_queued(context, other):
+    with blocked_pair(context, outbox=1) as (source, _receiver, _release):
+        accepted_elsewhere(other, source)
+        source.close()
+        assert source.stats().dropped == {"unsent": 1}
+
+
+def test_who_gives_up_passes_the_turn_on_to_a_native_thread(context, other, monkeypatch):
+    monkeypatch.setattr(Outbox, "patience", 60)
+    with blocked_pair(context, outbox=1) as (source, receiver, release):
+        source.send(numbered(0))
+        sender = source.sender()
+        wait_in(other, source, 1, count=1)
+        killed = gevent.spawn(source.send, numbered(2))
+        all_blocked()
+        _start_thread(sender.send, (numbered(3),))
+        wait_until_putters(source, 3)
+        with other.held_up():
+            release()
+            assert pull(receiver, 1) == [0]
+            all_blocked()
+            other.kills = True
+        while not source._core.outbox.arrivals:
+            _sleep(0.001)
+        killed.kill(block=False)
+        assert pull(receiver, 1) == [3]
+        wait_until(lambda: other.outcomes == [gevent.GreenletExit])
+
+
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_a_peer_gets_what_waited_for_room_while_another_is_full(context, other, where, monkeypatch):
+    monkeypatch.setattr(Outbox, "patience", 60)
+    monkeypatch.setattr(Readiness, "confirm_after", 60 if where == "here" else 0.001)
+    options = {"context": context, "sndhwm": 1, "rcvhwm": 1, "linger": 0}
+    router = Source.open(
+        zmq.ROUTER, bind="inproc://router", router_mandatory=1, outbox=1, **options
+    )
+    full, free = (
+        Source.open(zmq.DEALER, connect="inproc://router", routing_id=name, **options)
+        for name in (b"full", b"free")
+    )
+    with closing(router, full, free):
+        for name in (b"full", b"free"):
+            fill(router, [name, b"x"])
+        for name in (b"full", b"free"):
+            router.send([name, b"queued"])
+        sender = router.sender()
+        if where == "here":
+            gevent.spawn(router.send, [b"free", b"last"])
+        else:
+            other.spawn(lambda: sender.send([b"free", b"last"]))
+        wait_until_putters(router, 1)
+        with other.held_up():
+            while free.recv(timeout=5) != [b"queued"]:
+                pass
+            until_nothing_moves(router)
+        assert free.recv(timeout=5) == [b"last"]
 
 
 @pytest.mark.parametrize("room", [True, False])

@@ -9,6 +9,7 @@ import gevent
 import pytest
 import zmq
 from gevent.hub import get_hub
+from gevent.queue import Empty
 from helpers import _sleep, closing, in_thread, unique_inproc
 from outboxes import numbered
 
@@ -135,13 +136,14 @@ def test_a_request_finds_the_reply_that_came_while_the_hub_was_held_up(asked, re
 
 def test_a_requester_that_stops_takes_the_replies_that_are_there(asked):
     requester, server = asked
-    submitted = requester.submit(b"x")
+    requester._source._core.socket.budget.max_messages = 2  # they take more than one turn
+    submitted = [requester.submit(b"x") for _ in range(50)]
     stopping = gevent.spawn(requester.stop, TIMEOUT)
     all_blocked(1)
-    reply(server, 1)
+    reply(server, 50)
     hold_up()
     assert stopping.get(timeout=5) == 0
-    assert submitted.get(timeout=5) == [b"x"]
+    assert [each.get(timeout=5) for each in submitted] == [[b"x"]] * 50
 
 
 def test_a_request_that_is_killed_while_it_is_queued_is_not_sent(context):
@@ -172,6 +174,8 @@ def test_a_source_whose_hub_was_destroyed_turns_the_next_hub_of_its_thread_away(
 
     def use():
         source = Source.open(zmq.DEALER, connect=unique_inproc(), context=context, linger=0)
+        with pytest.raises(Empty):
+            source.recv(timeout=0.001)  # from now on the short cuts have a budget
         get_hub().destroy()
         get_hub()
         outcomes = {}

@@ -68,9 +68,11 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
             # A report may switch, and meanwhile the lane may end.
             if self._outbox.lanes.get(key) is lane:
                 progress |= self._send(key, lane, most)
+        if not progress:
+            return not self._outbox.has_queued
         if self._outbox.lanes and not self._outbox.has_queued:
-            gevent.sleep(0)  # the putters that were let in come now; with them it goes on
-        return progress or not self._outbox.has_queued
+            gevent.sleep(0)  # the putters for which there is room come now, and it goes on
+        return True
 
     def _send(self, key: Any, lane: Lane, most: int) -> bool:
         queued = len(lane.queue)

@@ -225,7 +225,8 @@ class Outbox:
         lane = self.lanes[key]
         self._peak = max(self._peak, len(lane.queue) + left)
         lane.settle(left)
-        self._follow(key, lane)
+        if lane.waiting or not lane.queue:
+            self._follow(key, lane)
 
     def wait_until_empty(self, timeout: float | None, look: Callable[[], object]) -> bool:
         """Wait until nothing is queued and no putter waits; return False if *timeout* ran out.

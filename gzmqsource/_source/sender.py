@@ -29,8 +29,10 @@ class Sender:
     def send(self, message: AnyMessage, block: bool = True, timeout: float | None = None) -> None:
         """Queue one message for sending.
 
-        A native thread releases the GIL while it waits, and a greenlet lets its hub run. If the
-        greenlet is killed while it waits, the message is withdrawn.
+        A native thread releases the GIL while it waits, and a greenlet lets its hub run. An
+        exception means that the message is not sent, now or later; also a kill or a
+        `gevent.Timeout` while the greenlet waits for room. What a signal handler raises in a main
+        thread without a hub is the exception: the message may have been queued.
 
         Parameters
         ----------

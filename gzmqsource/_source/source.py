@@ -269,8 +269,8 @@ class Source(BaseSource):
         """Send one message.
 
         If nothing is queued and libzmq takes the message, it goes out at once, without a switch.
-        Otherwise it is queued, and goes out when libzmq can take it. If the greenlet is killed
-        while it waits for room, the message is withdrawn.
+        Otherwise it is queued, and goes out when libzmq can take it. An exception means that it is
+        not sent, now or later; also a kill or a `gevent.Timeout` while the greenlet waits for room.
 
         A greenlet that sends all the time yields to other I/O after `max_messages`.
 
