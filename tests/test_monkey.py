@@ -273,6 +273,25 @@ def test_the_thread_authenticator_leaves_asyncio_to_others(thread):
     assert run(program) == ["thread", "main", "authenticated"] * 2
 
 
+def test_the_thread_authenticator_leaves_nothing_and_has_the_instance_for_its_context():
+    program = """
+        from gevent import monkey; monkey.patch_all()
+        from gzmqsource.monkey import patch_zmq; patch_zmq()
+        import os, zmq
+        from zmq.auth.thread import ThreadAuthenticator
+        descriptors = []
+        for turn in range(3):
+            authenticator = ThreadAuthenticator()
+            assert authenticator.context is zmq.Context.instance()
+            authenticator.start()
+            authenticator.stop()
+            authenticator.context.term()
+            descriptors.append(len(os.listdir("/proc/self/fd")))
+        print(descriptors[2] - descriptors[0])
+        """
+    assert run(program) == ["0"]
+
+
 def test_an_error_in_the_authenticators_thread_is_reported_as_a_threads():
     program = """
         from gevent import monkey; monkey.patch_all()

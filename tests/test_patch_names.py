@@ -124,6 +124,28 @@ with library.Deeper() as context, context.socket(zmq.PUSH) as socket:
     assert run_with_library(program) == ["cooperative"] * 6
 
 
+def test_objects_of_derived_classes_are_cooperative_from_the_patch_on(run_with_library):
+    program = """
+        import gevent, zmq
+        context, poller = library.Deeper(), library.OwnPoller()
+        a, b = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+        a.bind("inproc://x")
+        b.connect("inproc://x")
+        b.send(b"before")
+        poller.register(a, zmq.POLLIN)
+        from gzmqsource.monkey import patch_zmq; patch_zmq()
+        print(a.recv().decode())
+        gevent.spawn_later(0.01, b.send, b"polled")
+        assert poller.poll(5000) == [(a, zmq.POLLIN)]
+        print(a.recv().decode())
+        gevent.spawn_later(0.01, b.send, b"received")
+        a.rcvtimeo = 5000
+        print(a.recv().decode(), a.received)
+        context.destroy()
+        """
+    assert run_with_library(program) == ["before", "polled", "received", "3"]
+
+
 def test_asyncio_keeps_the_plain_classes_and_so_do_those_derived_from_its(run_with_library):
     program = """
         import zmq.asyncio

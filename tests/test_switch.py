@@ -25,7 +25,7 @@ import zmq, zmq.green
 plain = [zmq.Context, zmq.Socket, zmq.Poller, zmq.proxy, zmq.select, zmq.zmq_poll]
 before = zmq.green
 {SWITCH}
-import zmq.green.core, zmq.green.poll, zmq.green.eventloop
+import zmq.green.core, zmq.green.poll
 from zmq.green.device import device
 from gzmqsource import green, monkey
 assert plain == [zmq.Context, zmq.Socket, zmq.Poller, zmq.proxy, zmq.select, zmq.zmq_poll]

@@ -116,10 +116,13 @@ def test_a_plain_original_is_closed_by_the_end_of_its_green_shadow():
 def test_the_address_of_a_closed_context_may_be_a_plain_ones_later():
     closed: green.Context[Any] = green.Context()
     closed.term()
-    with PlainContext() as plain:
-        _originals[plain.underlying] = closed  # as if libzmq had given its address again
-        shadow = of_address(plain)
-        exchange(shadow, shadow)
+    plain: PlainContext[Any] = PlainContext()
+    _originals[plain.underlying] = closed  # as if libzmq had given its address again
+    shadow = of_address(plain)
+    exchange(shadow, shadow)
+    shadow.term()
+    assert shadow.closed
+    plain.closed = True  # it is, and pyzmq does not know it
 
 
 @pytest.mark.parametrize("make", [PlainContext, green.Context], ids=["plain", "green"])
