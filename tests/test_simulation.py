@@ -109,6 +109,9 @@ PAIRINGS = {
     "pair": (zmq.PAIR, zmq.PAIR, {}),
     "req": (zmq.REQ, zmq.REP, {}),
     "rep": (zmq.REP, zmq.REQ, {}),
+    "pub": (zmq.PUB, zmq.SUB, {}),
+    "xpub": (zmq.XPUB, zmq.SUB, {}),
+    "xpub without drops": (zmq.XPUB, zmq.SUB, {zmq.XPUB_NODROP: 1}),
 }
 
 who = st.integers(0, PEERS)
@@ -143,6 +146,8 @@ class Trace:
             socket.set(zmq.SNDHWM, marks)
             socket.set(zmq.RCVHWM, 1)
             socket.set(zmq.ROUTING_ID, f"peer {index}".encode())
+            if socket is not self.sockets[0] and peers == zmq.SUB:
+                socket.set(zmq.SUBSCRIBE, b"")
         for option, value in options.items():
             self.sockets[0].set(option, value)
         self.is_bound = False

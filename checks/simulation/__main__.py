@@ -16,23 +16,30 @@ import zmq  # before its backend is used elsewhere
 from simulation import found
 from simulation.green_world import GreenWorld
 from simulation.machine import search
+from simulation.poll_world import PollWorld
 from simulation.schedule import Schedule
 from simulation.source_world import SourceWorld
 from simulation.workers_world import WorkersWorld
 from simulation.world import World
 
-WORLDS = [SourceWorld, GreenWorld, WorkersWorld]
+WORLDS = [SourceWorld, GreenWorld, PollWorld, WorkersWorld]
 
 #: The real clock, for `time.monotonic` is the simulation's.
 clock = time.perf_counter
 
 
-def explore(seed, first, stride, most, seconds):
+def explore(options):
     """Carry out schedules until the time is over; give how many, and the first that went wrong."""
-    began, done = clock(), 0
-    for index in range(first, most, stride):
-        if clock() - began > seconds:
+    began, done, seed = clock(), 0, options.seed
+    told = began
+    for index in range(options.job, options.schedules, options.jobs):
+        now = clock()
+        if now - began > options.seconds:
             break
+        if now - told > options.progress:
+            told = now
+            rate = done / (now - began)
+            print(f"job {options.job}: {done} schedules, {rate:.0f}/s", flush=True)
         if not done % 100:
             World.forget_sockets()
         schedule = Schedule.draw(WORLDS[index % len(WORLDS)], f"{seed} {index}")
@@ -54,6 +61,7 @@ def main():
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--schedules", type=int, default=1 << 40, help="how many at most")
     parser.add_argument("--seconds", type=float, default=1e9, help="for how long at most")
+    parser.add_argument("--progress", type=float, default=60.0, help="seconds between two lines")
     parser.add_argument("--examples", type=int, default=0, help="how many hypothesis tries, too")
     parser.add_argument("--world", help="only the one of this name")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
@@ -61,9 +69,7 @@ def main():
     options = parser.parse_args()
     WORLDS[:] = [each for each in WORLDS if options.world in (None, each.__name__)]
     if options.job is not None:
-        done, broken = explore(
-            options.seed, options.job, options.jobs, options.schedules, options.seconds
-        )
+        done, broken = explore(options)
         if broken is not None:
             report(broken)
         else:

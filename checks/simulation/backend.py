@@ -1,12 +1,17 @@
 """The simulated libzmq as a backend of pyzmq: ``PYZMQ_BACKEND=simulation.backend``."""
 
 import os
+import select
 from typing import Any
 
 import zmq
 from zmq.error import ZMQError
 
 from simulation import libzmq
+from simulation.pipes import Epoll, mailboxes
+
+# Before the package looks for it: no kernel knows the descriptors of the simulation.
+select.epoll = Epoll  # type: ignore[assignment,misc]
 
 PYZMQ_DRAFT_API = False
 IPC_PATH_MAX_LEN = 107
@@ -132,8 +137,14 @@ def forget_sockets():
 
 def zmq_poll(sockets, timeout=-1):
     assert timeout == 0, "a call that would block the hub"
-    events = [(socket, socket.get(zmq.EVENTS) & mask) for socket, mask in sockets]
+    events = [(socket, _events_of(socket) & mask) for socket, mask in sockets]
     return [(socket, ready) for socket, ready in events if ready]
+
+
+def _events_of(socket):
+    if isinstance(socket, Socket):
+        return socket.get(zmq.EVENTS)
+    return mailboxes[socket if isinstance(socket, int) else socket.fileno()].events()
 
 
 def strerror(number):

@@ -3,6 +3,7 @@
 import zmq
 
 from simulation.green_world import GreenWorld
+from simulation.poll_world import PollWorld
 from simulation.source_world import SourceWorld
 
 
@@ -123,6 +124,49 @@ def test_room_is_found_that_a_send_to_another_peer_has_eaten():
         world.attach(peer=2)
         world.settle()
         world.finish()
+
+
+def test_sndtimeo_ends_where_pollout_says_nothing():
+    """The last look woke the writer, whose next wait of no time began with a last look."""
+    world = GreenWorld(kind="PUB", marks=1, mandatory=True, timeout=1000, delay=0, attached=1)
+    for _ in range(4):
+        world.send(frames=1, peer=0)
+    world.advance(seconds=1.5)
+    world.finish()
+
+
+def test_what_an_overridden_send_was_refused_can_be_sent_anew():
+    """The frame before the refused call was still held, and the message began with it twice."""
+    world = GreenWorld(
+        kind="DEALER", marks=1, mandatory=True, timeout=1000, delay=0, overridden=True
+    )
+    world.send_frames(
+        frames=3, peer=1, flags=0, pause="none", limit=None, again="whole", joined=True
+    )
+    world.advance(seconds=1.5)
+    world.attach(peer=0)
+    world.finish()
+
+
+def test_a_poll_that_gives_up_has_looked_again():
+    """The clock won over the message that was there."""
+    world = GreenWorld(kind="DEALER", marks=1, mandatory=True, timeout=-1, delay=0, attached=3)
+    world.poll(timeout=1000, mask=zmq.POLLIN)
+    world.step(things=5)
+    world.peer_sends(peer=2, frames=1)
+    world.hold_up(seconds=1.5)
+    world.finish()
+
+
+def test_a_poller_hears_of_what_a_second_greenlet_has_found_on_it():
+    """The look of one that polled ate the edge of another that waited on the same poller."""
+    world = PollWorld(kinds=("DEALER", "PAIR", "plain"), delay=1, steady=True)
+    world.poll(poller=1, timeout=None)
+    world.zmq_poll(one=9, other=2, masks=3, timeout=1000, limit=0.0)
+    world.ambush(calls=5, which=7, what="connects")
+    world.poll(poller=1, timeout=None, limit=0.0)
+    world.register(poller=1, which=7, mask=3)
+    world.finish()
 
 
 TESTS = [test for name, test in list(globals().items()) if name.startswith("test_")]

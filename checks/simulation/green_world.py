@@ -4,34 +4,56 @@ import contextlib
 from typing import Any, ClassVar
 
 import zmq
+from greenlet import getcurrent
 
 from gzmqsource import green
-from simulation.peers import KINDS, ONE_AT_A_TIME, PEERS, PeeredWorld
-from simulation.world import action, check, loop
+from simulation.peers import KINDS, ONE_AT_A_TIME
+from simulation.senders import LIMITS, Overridden, SendingWorld
+from simulation.world import action, check, given_up_after, loop
+
+_MASKS = tuple(int(mask) for mask in (zmq.POLLIN, zmq.POLLIN | zmq.POLLOUT, zmq.POLLOUT))
 
 
-class GreenWorld(PeeredWorld):
+class GreenWorld(SendingWorld):
     """All that can be done with one socket of the drop-in."""
 
     options: ClassVar = {
-        "kind": list(KINDS),
+        "kind": [*KINDS, "ROUTER", "ROUTER", "DEALER", "PUSH"],
         "marks": [1, 2],
         "mandatory": [True, True, False],
-        "timeout": [-1, -1, 1000],
+        "timeout": [-1, 1000],
         "delay": range(3),
+        "overridden": [False, False, True],
+        "attached": range(4),
+        "steady": [False, True],
     }
 
-    def __init__(self, kind, marks, mandatory, timeout, delay):
-        super().__init__(kind, marks, mandatory, delay)
-        self.socket: green.Socket[bytes] = green.Socket(self.context, getattr(zmq, kind))
+    def __init__(
+        self,
+        kind,
+        marks,
+        mandatory,
+        timeout,
+        delay,
+        overridden=False,
+        attached=0,
+        steady=False,
+    ):
+        super().__init__(kind, marks, mandatory, timeout, delay)
+        socket_class: Any = Overridden if overridden else green.Socket
+        self.socket = socket_class(self.context, getattr(zmq, kind))
         self.prepare(self.socket)
         self.socket.set(zmq.RCVTIMEO, timeout)
         self.socket.set(zmq.SNDTIMEO, timeout)
         self.socket.bind("inproc://middle")
-        self.is_timed = timeout >= 0
-        self.receiving, self.polling = [], []
-        #: The greenlets that send, with their messages.
-        self.sending = {}
+        #: The greenlets that are in a call that may wait; those that poll with their masks.
+        self.receiving: dict[Any, float] = {}
+        self.polling: dict[Any, int] = {}
+        #: Where the greenlet that received last stood in the order of those that waited.
+        self.last_place = -1
+        self.is_steady = steady
+        for peer in range(attached):
+            self.attach(peer)
 
     @property
     def is_open(self):
@@ -42,46 +64,29 @@ class GreenWorld(PeeredWorld):
 
     # The socket.
 
-    @action(weight=5)
-    def recv(self):
-        self.receiving.append(self.spawn(self._receive, 0))
+    @action(weight=5, limit=LIMITS)
+    def recv(self, limit=None):
+        self.spawn(self._receive, 0, limit)
 
     @action(weight=2)
     def recv_nowait(self):
         self._receive(zmq.NOBLOCK)
 
-    @action(weight=5, frames=range(1, 4), peer=PEERS)
-    def send(self, frames, peer):
-        number, message = self.new_message(frames, peer)
-        self.sending[self.spawn(self._send, number, message, 0)] = message
-
-    @action(weight=4, frames=range(1, 4), peer=PEERS)
-    def send_nowait(self, frames, peer):
-        number, message = self.new_message(frames, peer)
-        self._send(number, message, zmq.NOBLOCK)
-
-    @action(weight=2, frames=range(2, 4), peer=PEERS)
-    def send_in_parts(self, frames, peer):
-        """Send a message frame by frame, without waiting; nobody else may be sending."""
-        if not any(not each.dead for each in self.sending):
-            number, message = self.new_message(frames, peer)
-            self._send(number, message, zmq.NOBLOCK, self._send_parts)
-
-    @action(weight=2, timeout=(None, 1000), mask=(zmq.POLLIN, zmq.POLLIN | zmq.POLLOUT))
-    def poll(self, timeout, mask):
-        self.polling.append((self.spawn(self._poll, timeout, mask), mask))
+    @action(weight=2, timeout=(None, 0, 1000), mask=_MASKS, limit=LIMITS)
+    def poll(self, timeout, mask, limit=None):
+        self.spawn(self._poll, timeout, mask, limit)
 
     @action(weight=2)
     def look(self):
         """Read ``ZMQ_EVENTS``, which eats the edge."""
         with contextlib.suppress(zmq.ZMQError):
-            self._call(self.socket.get, zmq.EVENTS)
+            self.call(self.socket.get, zmq.EVENTS)
 
-    @action()
+    @action(weight=0.5)
     def close(self):
         self.socket.close()
 
-    @action()
+    @action(weight=0.1)  # half a schedule's time
     def fork(self):
         self.in_forked_child(self._check_child)
 
@@ -89,21 +94,27 @@ class GreenWorld(PeeredWorld):
 
     def check_rest(self):
         super().check_rest()
-        self.receiving = [each for each in self.receiving if not each.dead]
-        self.polling = [(each, mask) for each, mask in self.polling if not each.dead]
-        self.sending = {each: message for each, message in self.sending.items() if not each.dead}
-        waiting = [*self.receiving, *self.sending, *(each for each, _ in self.polling)]
+        waiting = [*self.receiving, *self.sending, *self.polling]
         if not self.is_open:
             check(not waiting, f"{waiting} wait for a socket that is gone")
             return
-        if self.libzmq.has_message():
+        if self.has_in():
             check(not self.receiving, "a greenlet waits, and there is a message")
-            check(not self.polling, "a greenlet polls, and there is a message")
-        for message in self.sending.values():
-            could_go = self.libzmq.pattern.would_take(message)
-            # A REQ waits, in pyzmq too, as one that has asked; only its state tells.
-            check(not could_go, f"{message} waits, and could be sent")
+        for mask in self.polling.values():
+            check(not mask & self._ready(), "a greenlet polls, and the socket is ready")
         check(bool(loop.ios) == bool(waiting), "the watcher runs without need, or not at all")
+        if all(each.dead for each in self.greenlets):
+            check(not loop.callbacks, f"{loop.callbacks} are left")
+            check(not loop.timers, f"{loop.timers} are left")
+
+    def has_in(self):
+        """Whether there is a message, whatever the socket has noticed."""
+        return self.libzmq.has_message() or (self.kind == "XPUB" and self.libzmq.pattern.has_in())
+
+    def _ready(self):
+        """Give what the socket is ready for, whatever it has noticed."""
+        out = self.libzmq.pattern.will_have_out()
+        return (zmq.POLLIN if self.has_in() else 0) | (zmq.POLLOUT if out else 0)
 
     def finish(self):
         """Let everything out that is there, close, and count."""
@@ -118,13 +129,15 @@ class GreenWorld(PeeredWorld):
         taken, lost = self.check_taken()
         missing = self.accepted - taken - lost
         check(not missing, f"{missing} were accepted, and not sent")
+        if not self.is_slow:
+            self.check_order()
 
     def _drain(self):
         """Receive all that peers have sent; nothing of it may be missing."""
-        for greenlet in self.receiving:
+        for greenlet in list(self.receiving):
             greenlet.kill(block=False)
         self.settle()
-        if self.kind == "PUSH":
+        if self.kind in ("PUSH", "PUB", "XPUB"):
             return
         held = None
         while held != len(self.got):
@@ -145,53 +158,57 @@ class GreenWorld(PeeredWorld):
 
     # Calls.
 
-    def _call(self, function, *arguments):
-        """Make a call that may fail only as the state of the socket allows."""
+    def _receive(self, flags, limit=None):
+        began = loop.time
+        if not flags:
+            self.receiving[getcurrent()] = began
+        place = next(self.numbers)
         try:
-            return function(*arguments)
-        except zmq.ZMQError as error:
-            allowed: dict[int | None, Any] = {
-                zmq.ENOTSOCK: self.socket._closed,
-                zmq.ETERM: self.is_ended,
-            }
-            allowed[zmq.EFSM] = self.kind in ONE_AT_A_TIME
-            allowed[zmq.EHOSTUNREACH] = self.kind == "ROUTER"
-            allowed[zmq.ENOTSUP] = self.kind in ("PUSH", "PULL") or self.socket._closed
-            check(
-                error.errno == zmq.EAGAIN or allowed.get(error.errno, False),
-                f"{error!r} from {function.__name__}",
-            )
-            raise
-
-    def _receive(self, flags):
-        try:
-            message = self._call(self.socket.recv_multipart, flags)
+            with given_up_after(limit):
+                self.take(self.call(self.socket.recv_multipart, flags))
+                self.note_turn()
+                if not flags and not self.is_slow:
+                    check(place > self.last_place, "a greenlet received before one that waited")
+                    self.last_place = place
         except zmq.Again:
-            check(flags or self.is_timed, "EAGAIN from a call that waits")
+            self._check_nothing_came(flags, began)
         except zmq.ZMQError:
             pass
-        else:
-            self.take(message)
+        finally:
+            self.receiving.pop(getcurrent(), None)
 
-    def _send(self, number, message, flags, send=None):
-        try:
-            self._call(send or self.socket.send_multipart, message, flags)
-        except zmq.Again:
-            check(flags or self.is_timed, "EAGAIN from a call that waits")
-            self.refused.add(number)
-        except zmq.ZMQError:
-            self.refused.add(number)
-        else:
-            self.accepted.add(number)
-
-    def _send_parts(self, message, flags):
-        for part in message[:-1]:
-            self.socket.send(part, flags | zmq.SNDMORE)
-        self.socket.send(message[-1], flags)
-
-    def _poll(self, timeout, mask):
-        try:
-            events = self._call(self.socket.poll, timeout, mask)
-        except zmq.ZMQError:
+    def _check_nothing_came(self, flags, began):
+        if flags:
             return
-        check(events or timeout is not None, "a poll without timeout has given up")
+        check(self.timeout is not None, "EAGAIN from a call that waits")
+        deadline = began + self.timeout
+        check(loop.time >= deadline, f"EAGAIN at {loop.time}, before {deadline}")
+        others = self.receiving.keys() - {getcurrent()}
+        if self.calm_since < deadline and self.is_open and not others:
+            check(not self.has_in(), "EAGAIN, and there was a message before the deadline")
+
+    def _poll(self, timeout, mask, limit):
+        began = loop.time
+        if timeout != 0:
+            self.polling[getcurrent()] = mask
+        try:
+            with given_up_after(limit):
+                events = self.call(self.socket.poll, timeout, mask)
+                self._check_events(timeout, mask, events, began)
+        except zmq.ZMQError:
+            pass
+        finally:
+            self.polling.pop(getcurrent(), None)
+
+    def _check_events(self, timeout, mask, events, began):
+        ready = self._ready() & mask
+        if events:
+            # Who has used up the turn lets others go first.
+            is_true = not events & ~ready or self.is_slow or self.has_accident
+            check(is_true, f"a poll for {mask} tells {events}, and {ready} is true")
+            return
+        check(timeout is not None, "a poll without timeout has given up")
+        deadline = began + timeout / 1000
+        check(loop.time >= deadline, f"a poll gave up at {loop.time}, before {deadline}")
+        if self.calm_since < deadline and self.is_open:
+            check(not ready, f"a poll for {mask} gave up, and {ready} was true before")

@@ -14,8 +14,17 @@ import types
 
 import zmq
 
-from simulation.patterns import PATTERNS
+from simulation import patterns, publishing
 from simulation.pipes import DROPPED, TAKEN, Mailbox, Pipe, Stream
+
+#: By the name of the type: this module is loaded before pyzmq has its constants.
+_PATTERNS: dict[str, type[patterns.Pattern]] = {
+    each.__name__.upper(): each
+    for each in (
+        *(patterns.Push, patterns.Pull, patterns.Dealer, patterns.Router, patterns.Pair),
+        *(patterns.Req, patterns.Rep, publishing.Pub, publishing.Xpub, publishing.Sub),
+    )
+}
 
 #: Receives between two looks into the mailbox, while there are messages.
 _INBOUND_POLL_RATE = 100
@@ -66,7 +75,7 @@ class Socket:
         self.context = context
         self.kind = kind
         self.mailbox = Mailbox()
-        self.pattern = PATTERNS[zmq.SocketType(kind).name](self)
+        self.pattern = _PATTERNS[zmq.SocketType(kind).name](self)
         self.pipes = []
         self.is_closed = False
         #: The messages that it took, and those of them that it dropped without a word.
@@ -220,7 +229,7 @@ class Socket:
 
     def set(self, option, value):
         self._enter()
-        if option == zmq.ROUTER_MANDATORY:
+        if option in (zmq.ROUTER_MANDATORY, zmq.XPUB_NODROP):
             self.pattern.mandatory = bool(value)
         else:
             self.options[option] = value

@@ -18,9 +18,10 @@ class Spinning(AssertionError):
 class Loop:
     """What a gevent hub asks of its loop.
 
-    As in libev, an iteration runs callbacks, then what is ready for I/O, then the timers that are
-    due. The greenlet that makes it drives it; while that greenlet itself waits, the clock goes on
-    by leaps to the next timer.
+    As in libev, an iteration runs callbacks and then what it found when it polled, by priority:
+    of the same priority, the timers that are due come before what is ready for I/O. The greenlet
+    that makes it drives it; while that greenlet itself waits, the clock goes on by leaps to the
+    next timer.
     """
 
     MAXPRI = 2
@@ -97,11 +98,10 @@ class Loop:
     run_callback_threadsafe = run_callback
 
     def timer(self, after, repeat=0.0, ref=True, priority=None):
-        return Timer(self, after)
+        return Timer(self, after, ref, priority or 0)
 
     def io(self, fd, events, ref=True, priority=None):
-        assert events == 1, "a ZMQ_FD is only ever readable"
-        return Io(self, fd)
+        return Io(self, fd, events)
 
     def async_(self, ref=True, priority=None):
         return Async(self)
@@ -128,25 +128,26 @@ class Loop:
                     scheduled.args = None
                     ran = True
                     yield False
-            for io in [each for each in self.ios if mailboxes[each.fd].signalled]:
-                if io in self.ios:
-                    self._call(io.callback, io.args)
-                    ran = True
-                    yield False
-            for watcher in list(self.asyncs):
-                if watcher in self.asyncs and watcher.is_sent:
-                    watcher.is_sent = False
-                    self._call(watcher.callback, watcher.args)
-                    ran = True
-                    yield False
-            for timer in sorted(self.timers):
-                if timer in self.timers and timer.due <= self.time:
-                    self.timers.remove(timer)
-                    self._call(timer.callback, timer.args)
+            for watcher in self._poll():
+                if watcher.active:
+                    function, arguments = watcher.callback, watcher.args
+                    watcher.fired()
+                    self._call(function, arguments)
                     ran = True
                     yield False
             if not ran:
                 yield True
+
+    def _poll(self):
+        """Give the watchers whose events are there, in their order."""
+        if not (self.timers or self.ios or self.asyncs):
+            return []
+        due = [each for each in self.timers if each.due <= self.time]
+        due.sort()
+        ready = [each for each in self.ios if each.is_ready]
+        told = [each for each in self.asyncs if each.is_sent]
+        early = [each for each in due if each.priority >= 0]
+        return [*early, *ready, *told, *due[len(early) :]]
 
     def _call(self, function, arguments):
         try:
@@ -178,6 +179,9 @@ class Watcher:
         if self not in self._among:
             self._among.append(self)
 
+    def fired(self):
+        """Take note that the callback is about to be called."""
+
     def stop(self):
         self.callback = self.args = None
         if self in self._among:
@@ -193,8 +197,10 @@ class Watcher:
 
 
 class Timer(Watcher):
-    def __init__(self, loop, after):
+    def __init__(self, loop, after, ref, priority):
         super().__init__(loop, loop.timers)
+        self.ref = ref
+        self.priority = priority
         self._after = after
         self.due = 0.0
         self._order = loop.serial()
@@ -203,8 +209,11 @@ class Timer(Watcher):
         self.due = self._loop.time + self._after
         super().start(function, *arguments)
 
+    def fired(self):
+        self._among.remove(self)
+
     def __lt__(self, other):
-        return (self.due, self._order) < (other.due, other._order)
+        return (-self.priority, self.due, self._order) < (-other.priority, other.due, other._order)
 
 
 class Async(Watcher):
@@ -215,8 +224,19 @@ class Async(Watcher):
     def send(self):
         self.is_sent = True
 
+    def fired(self):
+        self.is_sent = False
+
 
 class Io(Watcher):
-    def __init__(self, loop, fd):
+    def __init__(self, loop, fd, events):
         super().__init__(loop, loop.ios)
         self.fd = fd
+        self._watched = mailboxes[fd]
+        self._events = events
+        assert events == 1 or self._watched.is_plain, "a ZMQ_FD is only ever readable"
+
+    @property
+    def is_ready(self):
+        watched = self._watched
+        return watched.signalled or (watched.is_plain and self._events & watched.events())

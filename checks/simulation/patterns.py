@@ -16,7 +16,7 @@ class Pattern:
 
     receives_routing_ids = False
 
-    #: ``ZMQ_ROUTER_MANDATORY``, which only a ROUTER looks at.
+    #: ``ZMQ_ROUTER_MANDATORY`` of a ROUTER, ``ZMQ_XPUB_NODROP`` of a PUB.
     mandatory = False
 
     def __init__(self, socket):
@@ -56,6 +56,15 @@ class Pattern:
 
     def would_take(self, frames):
         """Whether a send of a message succeeds or fails for good, once the mailbox is read."""
+        return any(pipe.is_writable() for pipe in self.socket.all_pipes() if self.uses(pipe))
+
+    def room_for(self, frames):
+        """How many messages like this one can be sent, at least, once the mailbox is read."""
+        pipes = [pipe for pipe in self.socket.all_pipes() if self.uses(pipe)]
+        return sum(pipe.room() for pipe in pipes if pipe.is_writable())
+
+    def will_have_out(self):
+        """Whether ``POLLOUT`` is there once the mailbox is read."""
         return any(pipe.is_writable() for pipe in self.socket.all_pipes() if self.uses(pipe))
 
 
@@ -112,6 +121,9 @@ class Pull(Pattern):
 
     receive = Dealer.receive
     has_in = Dealer.has_in
+
+    def will_have_out(self):
+        return False
 
 
 class Push(Pattern):
@@ -280,6 +292,16 @@ class Router(Pattern):
             return True
         return any(pipe.has_room() for pipe in self._by_id.values())
 
+    def room_for(self, frames):
+        pipe = self._by_id.get(frames[0])
+        return pipe.room() if pipe is not None and self.mandatory else int(self.would_take(frames))
+
+    def will_have_out(self):
+        if not self.mandatory:
+            return True
+        known = self._by_id.values()
+        return any(pipe.will_have_room() and not pipe.will_be_gone() for pipe in known)
+
     def uses(self, pipe):
         if pipe in self.ignored:
             return False
@@ -369,6 +391,12 @@ class Req(Dealer):
     def has_out(self):
         return not self._is_waiting and super().has_out()
 
+    def room_for(self, frames):
+        return int(self.would_take(frames))
+
+    def will_have_out(self):
+        return not self._is_waiting and super().will_have_out()
+
     def may_receive(self):
         return self._is_waiting
 
@@ -421,11 +449,11 @@ class Rep(Router):
     def has_out(self):
         return self._is_replying
 
+    def room_for(self, frames):
+        return int(self._is_replying)
+
+    def will_have_out(self):
+        return self._is_replying
+
     def may_receive(self):
         return not self._is_replying
-
-
-#: By the name of the type: this module is loaded before pyzmq has its constants.
-PATTERNS: dict[str, type[Pattern]] = {
-    each.__name__.upper(): each for each in (Push, Pull, Dealer, Router, Pair, Req, Rep)
-}

@@ -13,12 +13,14 @@ TAKEN, DROPPED = 0, -1
 
 _descriptors = itertools.count(1 << 20)
 
-#: The mailboxes by their descriptors.
-mailboxes: dict[int, "Mailbox"] = {}
+#: What a loop can watch, by their descriptors.
+mailboxes: dict[int, Any] = {}
 
 
 class Mailbox:
     """Commands for one socket, and the descriptor that tells of them."""
+
+    is_plain = False
 
     def __init__(self):
         self.commands: deque[tuple[Any, ...]] = deque()
@@ -44,6 +46,60 @@ class Mailbox:
             self._is_awake = False
             return None
         return self.commands.popleft()
+
+
+class Descriptor:
+    """A descriptor that is no socket of libzmq: a pipe, say."""
+
+    is_plain = True
+    signalled = False
+
+    def __init__(self):
+        self.is_readable = self.is_writable = False
+        self.descriptor = next(_descriptors)
+        mailboxes[self.descriptor] = self
+
+    def events(self):
+        return self.is_readable | self.is_writable << 1
+
+    def fileno(self):
+        return self.descriptor
+
+
+class Epoll:
+    """An epoll set of descriptors, each of which is polled for reading."""
+
+    is_plain = False
+
+    def __init__(self):
+        self._fds = set()
+        self.descriptor = next(_descriptors)
+        mailboxes[self.descriptor] = self
+
+    @property
+    def signalled(self):
+        return any(mailboxes[fd].signalled for fd in self._fds)
+
+    def register(self, fd, events):
+        assert events == 1, "a ZMQ_FD is only ever readable"
+        if fd in self._fds:
+            raise FileExistsError(fd)
+        self._fds.add(fd)
+
+    def unregister(self, fd):
+        if fd not in self._fds:
+            raise FileNotFoundError(fd)
+        self._fds.remove(fd)
+
+    def poll(self, timeout=-1, maxevents=-1):
+        assert timeout == 0, "a call that would block the hub"
+        return [(fd, 1) for fd in sorted(self._fds) if mailboxes[fd].signalled]
+
+    def fileno(self):
+        return self.descriptor
+
+    def close(self):
+        self._fds.clear()
 
 
 class Stream:
@@ -220,9 +276,13 @@ class Pipe:
         return self.state == "active" and not will_end and self.will_have_room()
 
     def will_have_room(self):
+        return self.room() > 0
+
+    def room(self):
+        """Give how many messages there will be room for."""
         reads = [read for (read,) in self._pending(Pipe.process_activate_write)]
         read = reads[-1] if reads else self._peers_read
-        return not self.hwm or self._written - read < self.hwm
+        return self.hwm - (self._written - read) if self.hwm else 1 << 30
 
     def will_be_gone(self):
         return any(True for _ in self._pending(Pipe.process_pipe_term_ack))

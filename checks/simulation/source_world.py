@@ -14,14 +14,14 @@ from gzmqsource import Source, SourceClosed, SourceForked
 from gzmqsource._source.core import State
 from gzmqsource.errors import SendError
 from simulation.peers import KINDS, ONE_AT_A_TIME, PEERS, PeeredWorld
-from simulation.world import STALLS, action, check, loop
+from simulation.world import action, check, loop
 
 
 class SourceWorld(PeeredWorld):
     """All that can be done with one source."""
 
     options: ClassVar = {
-        "kind": list(KINDS),
+        "kind": [kind for kind in KINDS if kind not in ("PUB", "XPUB")],
         "overflow": ["block", "block", "raise", "drop_newest", "drop_oldest"],
         "outbox": [1, 2, 4],
         "marks": [1, 2],
@@ -65,11 +65,6 @@ class SourceWorld(PeeredWorld):
 
     def connect(self, address):
         self.source.socket.connect(address)
-
-    @action(weight=2, calls=range(1, 9), seconds=STALLS)
-    def stall(self, calls, seconds):
-        super().stall(calls, seconds)
-        self.is_slow = True  # a turn may end, and who is about to send lets others go first
 
     # The source.
 
@@ -138,7 +133,7 @@ class SourceWorld(PeeredWorld):
     def close(self):
         self._call(self.source.close)
 
-    @action()
+    @action(weight=0.1)
     def fork(self):
         self.in_forked_child(self._check_child)
 

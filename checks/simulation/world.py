@@ -1,5 +1,6 @@
 """A simulated hub and a simulated libzmq, in which a schedule of calls is carried out."""
 
+import contextlib
 import inspect
 import itertools
 import logging
@@ -24,6 +25,9 @@ logging.disable()  # of what peers do wrong, which is the purpose here
 CALL = 1e-6
 
 
+#: Calls on the sockets of one world that count as a loop without end.
+PATIENCE = 20_000
+
 #: For how many seconds the process may be stopped: less and more than any of libzmq's limits.
 STALLS = (0.0003, 0.0008, 0.002, 0.02)
 
@@ -35,6 +39,19 @@ class Broken(AssertionError):
 def check(holds, text):
     if not holds:
         raise Broken(text)
+
+
+@contextlib.contextmanager
+def given_up_after(seconds):
+    """Let a ``gevent.Timeout`` end the block; with None, nothing does."""
+    timeout = gevent.Timeout.start_new(seconds)
+    try:
+        yield
+    except gevent.Timeout as raised:
+        if raised is not timeout:
+            raise
+    finally:
+        timeout.close()
 
 
 def action(weight=1, **arguments):
@@ -69,7 +86,15 @@ class World:
         self.numbers = itertools.count()
         self.failures: list[str] = []
         self._accidents = []
+        self._last_accident = -1.0
+        self._calls = 0
         self._watched = None
+        #: Since when nothing has happened but by the loop, in its time.
+        self.calm_since = loop.time
+        #: Whether the process was ever stopped: a turn may end, and others go first.
+        self.is_slow = False
+        #: Whether it never is, whatever the schedule says.
+        self.is_steady = False
         loop.hub.handle_error = self._note_failure
         sys.unraisablehook = lambda raised: self.failures.append(repr(raised.exc_value))
 
@@ -111,11 +136,19 @@ class World:
         """Let the time pass."""
         loop.advance(seconds)
 
-    @action(which=range(8))
+    @action(weight=2, seconds=(0.002, 0.02, 1.5))
+    def hold_up(self, seconds):
+        """Let the time pass while a greenlet keeps the hub from running."""
+        if not self.is_steady:
+            self.is_slow = True
+            loop.time += seconds
+
+    @action(weight=2, which=range(8))
     def kill(self, which):
         """Kill a greenlet, wherever it is."""
         alive = [each for each in self.greenlets if not each.dead]
         if alive:
+            self.disturb()
             alive[which % len(alive)].kill(block=False)
 
     @action(weight=2)
@@ -130,7 +163,20 @@ class World:
         def pass_by():
             loop.time += seconds
 
+        if self.is_steady:
+            return
+        self.is_slow = True
+
         self._accidents.append([calls, pass_by])
+
+    def disturb(self):
+        """Note that something happens now that is not the loop's doing."""
+        self.calm_since = loop.time
+
+    @property
+    def has_accident(self):
+        """Whether an accident happened just now, among the last calls."""
+        return loop.time - self._last_accident < 100 * CALL
 
     def happen_later(self, calls, accident):
         """Let something happen just before one of the next calls on the socket."""
@@ -158,9 +204,12 @@ class World:
         check(not loop.asyncs, f"async watchers that nobody stopped: {loop.asyncs}")
         check(not loop.timers, f"timers that nobody stopped: {loop.timers}")
 
-    @staticmethod
-    def abandon():
-        """Forget a world in which something went wrong."""
+    def abandon(self):
+        """Forget a world in which something went wrong; nothing of it may reach the next one."""
+        self._accidents.clear()
+        with contextlib.suppress(Exception):
+            gevent.killall(self.greenlets, block=False)
+            loop.step()
         loop.callbacks.clear()
         loop.timers.clear()
         loop.ios.clear()
@@ -194,6 +243,8 @@ class World:
 
     def _before_call(self, socket):
         loop.time += CALL
+        self._calls += 1
+        check(self._calls < PATIENCE, f"{PATIENCE} calls, and there is no end")
         if socket is not self._watched:
             return
         for accident in list(self._accidents):
@@ -201,6 +252,7 @@ class World:
             if accident[0] <= 0 and accident in self._accidents:
                 self._accidents.remove(accident)
                 accident[1]()
+                self._last_accident = self.calm_since = loop.time
 
     def _note_failure(self, context, kind, error, traceback):
         if not issubclass(kind, GreenletExit):
