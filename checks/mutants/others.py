@@ -58,4 +58,11 @@ OTHERS = [
         'self._reply(request, _Verdict(b"400", "Internal error"))',
         "test_auth.py",
     ),
+    Mutation(
+        "a request expires although its reply is there",
+        "workers/_clock.py",
+        "            self._look()\n",
+        "            pass\n",
+        "workers/test_clock.py test_last_look.py",
+    ),
 ]
