@@ -204,7 +204,10 @@ class _Entries(Polling):
                 key = entry if isinstance(entry, (PlainSocket, int)) else int(entry.fileno())
                 masks[key] = masks.get(key, 0) | mask
             self._set = PollSet(masks.items())
-        self._set.wait(timeout)
+        # A socket in two entries was read twice, and the second time may have eaten what the first
+        # did not see. The set reads it once, for both.
+        if not self._set._look():
+            self._set.wait(timeout)
 
     def rest(self) -> None:
         """Stop what `wait` has started."""
