@@ -150,7 +150,7 @@ GREEN = [
     Mutation(
         "a poll that has yielded answers what was true before",
         "green/_polling.py",
-        "                events = self._look_again(events)\n",
+        "                events = self.look_again(events)\n",
         "",
         "green/test_poll_turns.py",
     ),

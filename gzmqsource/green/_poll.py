@@ -206,7 +206,7 @@ class _Entries(Polling):
             self._set = PollSet(masks.items())
         # A socket in two entries was read twice, and the second time may have eaten what the first
         # did not see. The set reads it once, for both.
-        if not self._set._look():
+        if not self._set.look():
             self._set.wait(timeout)
 
     def rest(self) -> None:
@@ -214,7 +214,8 @@ class _Entries(Polling):
         if self._set is not None:
             self._set.close()
 
-    def _look(self) -> Events:
+    def look(self) -> Events:
+        """See `Polling.look`."""
         sockets = []
         for socket, _ in self._entries:
             if isinstance(socket, PlainSocket):
@@ -228,8 +229,9 @@ class _Entries(Polling):
                 recheck(socket)
         return events
 
-    def _look_again(self, events: Events) -> Events:
-        return _Entries(events)._look()
+    def look_again(self, events: Events) -> Events:
+        """See `Polling.look_again`."""
+        return _Entries(events).look()
 
     @property
     def _is_empty(self) -> bool:

@@ -202,7 +202,8 @@ class PollSet(Polling):
                 del self._by_fd[entry.fd]
         return entry
 
-    def _look(self) -> Events:
+    def look(self) -> Events:
+        """See `Polling.look`."""
         for errno in self._refused.values():
             raise zmq.ZMQError(errno)
         stale = self._stale

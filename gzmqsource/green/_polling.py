@@ -32,7 +32,7 @@ class Polling:
         has_yielded = False
         try:
             while True:
-                events = self._look()
+                events = self.look()
                 if not events and milliseconds and (deadline is not None or not self._is_empty):
                     if deadline is None:
                         deadline = Deadline(None if milliseconds < 0 else milliseconds / 1000)
@@ -49,7 +49,7 @@ class Polling:
                 if not turns.spend(functools.partial(_are_between_messages, events)):
                     return events
                 has_yielded = True
-                events = self._look_again(events)
+                events = self.look_again(events)
                 if events:
                     return events
         finally:
@@ -64,12 +64,13 @@ class Polling:
         """Stop what `wait` has started."""
         raise NotImplementedError
 
-    def _look(self) -> Events:
+    def look(self) -> Events:
+        """Return what is ready now."""
         raise NotImplementedError
 
-    def _look_again(self, events: Events) -> Events:
+    def look_again(self, events: Events) -> Events:
         """Return what is ready after other greenlets have run since *events* were."""
-        return self._look()
+        return self.look()
 
     @property
     def _is_empty(self) -> bool:
