@@ -169,4 +169,13 @@ def test_a_poller_hears_of_what_a_second_greenlet_has_found_on_it():
     world.finish()
 
 
+def test_zmq_poll_hears_of_a_socket_that_is_named_twice():
+    """It was read for each entry, and the second reading ate what the first had been there for."""
+    world = PollWorld(kinds=("PULL", "DEALER"), delay=2, steady=False)
+    world.ambush(calls=2, which=4, what="sends")
+    world.ambush(calls=1, which=4, what="connects")
+    world.zmq_poll(one=8, other=0, masks=3, timeout=None)
+    world.finish()
+
+
 TESTS = [test for name, test in list(globals().items()) if name.startswith("test_")]

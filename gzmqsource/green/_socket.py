@@ -81,7 +81,6 @@ class Socket(PlainSocket[_ReturnT]):
             message.append(self.recv(flags, copy=copy, track=track))
         return message
 
-    @_typed_as(PlainSocket.recv_into)
     def recv_into(self, buffer: Any, /, *, nbytes: int = 0, flags: int = 0) -> int:
         """Receive one frame into a buffer; see `zmq.Socket.recv_into`."""
 
