@@ -8,8 +8,6 @@ import pytest
 import zmq
 from green_under_test import fault, soon
 
-from gzmqsource.testing import all_blocked
-
 
 @fault("a send that raises a Timeout was not sent")
 @pytest.mark.parametrize("kind", ["PUSH", "ROUTER"])
@@ -85,11 +83,11 @@ def test_a_message_that_is_there_beats_the_clock(pair, original_sleep, call, wai
         "recv_into": lambda: (buffer := bytearray(1), receiver.recv_into(buffer))[0],
     }
     receiving = [gevent.spawn(calls[call]) for _ in range(waiting)]
-    all_blocked()
+    gevent.sleep(0)  # they wait, and from now on the hub is held up
     for number in range(waiting):
-        sender.send(b"%d" % number)
-    while not receiver.poll(0):
-        original_sleep(0.001)  # it travels, and the hub is held up
+        sender.send(b"%d" % number, zmq.NOBLOCK)
+    while not receiver.get(zmq.EVENTS) & zmq.POLLIN:
+        original_sleep(0.001)  # it travels
     original_sleep(0.03)
     assert sorted(soon(one) for one in receiving) == [b"%d" % n for n in range(waiting)]
 
@@ -105,9 +103,9 @@ def test_room_that_is_there_beats_the_clock(context, original_sleep):
         count += 1
     sender.sndtimeo = 20
     sending = [gevent.spawn(sender.send, b"message") for _ in range(5)]
-    all_blocked()
+    gevent.sleep(0)  # they wait, and from now on the hub is held up
     for _ in range(count):
-        receiver.recv()
+        receiver.recv(zmq.NOBLOCK)
     original_sleep(0.03)
     for one in sending:
         soon(one)
