@@ -146,13 +146,12 @@ class Socket(PlainSocket[_ReturnT]):
         parts = list(msg_parts)
         check_parts(parts)
         shared = self._enter()
-        if shared is None:
+        if shared is None or not parts:
             return PlainSocket.send_multipart(self, parts, flags | _NOBLOCK)
         tracker = None
         for index, part in enumerate(parts):
             parts[index], tracker = as_part(part, copy, track, self.copy_threshold)
-        if parts:
-            shared.outgoing.send(shared, parts, flags)
+        shared.outgoing.send(shared, parts, flags)
         return tracker
 
     def close(self, linger: int | None = None) -> None:

@@ -11,6 +11,7 @@ BAD = {
     "send_multipart str": lambda s: s.send_multipart(["text"]),
     "send_multipart mixed": lambda s: s.send_multipart([b"a", 1]),
     "send_multipart int": lambda s: s.send_multipart(7),
+    "send_multipart nothing": lambda s: s.send_multipart([]),
     "send_string bytes": lambda s: s.send_string(b"x"),
     "recv flags": lambda s: s.recv("flags"),
     "recv nothing": lambda s: s.recv(zmq.NOBLOCK),
