@@ -26,15 +26,15 @@ FORMS = {"drop-in": [sys.executable, "-c", DROP_IN], "patched": PATCHED}
 
 @pytest.fixture
 def complete(tmp_path):
-    """Run a server and a client of it, which must come to its end."""
+    """Run a server and a client of it, with the same arguments; the client must complete."""
 
     def run(form, server, client, *arguments):
         for name, program in (("server", server), ("client", client)):
             (tmp_path / f"{name}.py").write_text(program)
         command = FORMS[form]
-        with running([*command, str(tmp_path / "server.py")], cwd=tmp_path) as serving:
+        with running([*command, "server.py", *arguments], cwd=tmp_path) as serving:
             addresses = match(serving, r"^ready (.*)")[1].replace("\0", "").split()
-            asking = [*command, str(tmp_path / "client.py"), *addresses, *arguments]
+            asking = [*command, "client.py", *addresses, *arguments]
             with running(asking, cwd=tmp_path) as client_process:
                 match(client_process, "complete")
                 with gevent.Timeout(30):
@@ -267,19 +267,29 @@ def test_pyleco_routes_between_components_in_threads(complete):
 # bluesky
 
 BLUESKY_SERVER = """
-from bluesky.callbacks.zmq import Proxy
+import pathlib, sys
+import zmq.auth
+from bluesky.callbacks.zmq import Proxy, ServerCurve
 
-proxy = Proxy("127.0.0.1", "127.0.0.1")
+curve = None
+if sys.argv[1:] == ["curve"]:
+    for name in ("proxy", "publisher"):
+        zmq.auth.create_certificates(".", name)
+    curve = ServerCurve(pathlib.Path("proxy.key_secret"), None, {"127.0.0.1"})
+proxy = Proxy("127.0.0.1", "127.0.0.1", in_curve=curve)
 addresses = (address.removeprefix("tcp://") for address in (proxy.in_port, proxy.out_port))
 print("ready", *addresses, flush=True)
 proxy.start()
 """
 
 BLUESKY_CLIENT = """
-import asyncio, sys, threading
-from bluesky.callbacks.zmq import Publisher, RemoteDispatcher
+import asyncio, pathlib, sys, threading
+from bluesky.callbacks.zmq import ClientCurve, Publisher, RemoteDispatcher
 
-to_proxy, from_proxy = sys.argv[1:]
+to_proxy, from_proxy, *secured = sys.argv[1:]
+curve = None
+if secured == ["curve"]:
+    curve = ClientCurve(pathlib.Path("publisher.key_secret"), pathlib.Path("proxy.key"))
 TOTAL = 500  # below the high-water mark, at which a PUB socket drops
 numbers, subscribed, done = [], threading.Event(), threading.Event()
 
@@ -301,7 +311,7 @@ dispatcher = RemoteDispatcher(from_proxy)
 dispatcher.subscribe(take)
 dispatching = threading.Thread(target=dispatch)
 dispatching.start()
-publisher = Publisher(to_proxy)
+publisher = Publisher(to_proxy, curve_config=curve)
 assert type(publisher._socket).__module__ == "gzmqsource.green"
 while not subscribed.wait(0.1):
     publisher("start", {"uid": "run", "time": 1})
@@ -317,5 +327,6 @@ print("complete", flush=True)
 
 
 @needs("bluesky", extra="servers")
-def test_bluesky_dispatches_every_document_in_order(complete):
-    complete("patched", BLUESKY_SERVER, BLUESKY_CLIENT)
+@pytest.mark.parametrize("secured", [[], ["curve"]], ids=["null", "curve"])
+def test_bluesky_dispatches_every_document_in_order(complete, secured):
+    complete("patched", BLUESKY_SERVER, BLUESKY_CLIENT, *secured)
