@@ -13,7 +13,7 @@ RUNS ?= 20
 SIMULATE ?= --seconds 22 --examples 100
 QUESTIONS := throughput roundtrip green forms idle fairness pressure busy startup workers proxy
 
-.PHONY: help demo test idle one faults mutations simulate chaos soak fuzz packages docs lint style types \
+.PHONY: help demo test idle one faults mutations simulate chaos soak fuzz pyzmq volttron packages docs lint style types \
     floors bench bench-plots quick sanitize clean
 # Two installs at a time would get into each other's way, and so would tests beside anything.
 .NOTPARALLEL:
@@ -89,6 +89,12 @@ soak: $(LIGHT)  ## Mixed traffic for MINUTES: nothing may grow
 
 fuzz: .venv/fuzz .venv/native  ## Bytes from a peer that atheris makes up, SECONDS for each target
 	$(CHECK) checks/fuzz.py --seconds $(SECONDS)
+
+pyzmq: $(FULL)  ## pyzmq's own tests, over the drop-in and over the patch; PYZMQ=--short takes 2 minutes
+	$(BIN)/python checks/pyzmq_suites.py $(PYZMQ)
+
+volttron: $(LIGHT)  ## VOLTTRON's router and agents, in an environment of their own
+	$(BIN)/python checks/volttron.py
 
 packages: .venv/installed  ## Build the sdist and the wheel, and use them in empty environments
 	$(BIN)/python checks/packages.py

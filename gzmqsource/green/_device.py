@@ -16,7 +16,7 @@ from zmq.devices import ThreadMonitoredQueue as PlainThreadMonitoredQueue
 from zmq.devices import ThreadProxy as PlainThreadProxy
 from zmq.devices import ThreadProxySteerable as PlainThreadProxySteerable
 from zmq.devices import monitored_queue as plain_monitored_queue
-from zmq.sugar.context import Context as PlainContext
+from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base.threads import NativeThread
 from gzmqsource._socket.loops import run_loop
@@ -141,8 +141,14 @@ def monitored_queue(
     )
 
 
-def _plain_instance() -> PlainContext[Any]:
-    return PlainContext(shadow=Context.instance())
+class _DeviceContext(Context[Any]):
+    """A context whose sockets are plain, and whose end lets other greenlets run."""
+
+    _socket_class = PlainSocket
+
+
+def _plain_instance() -> _DeviceContext:
+    return _DeviceContext(shadow=Context.instance())
 
 
 class _DeviceThread(NativeThread):

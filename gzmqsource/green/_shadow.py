@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import Any, TypeVar
 
+import zmq
 from zmq.sugar.context import Context as PlainContext
 from zmq.sugar.socket import Socket as PlainSocket
 
@@ -35,6 +36,12 @@ class ShadowedContext(PlainContext[_SocketT]):
         if original is not None and not original.closed and original._shadows is not None:
             self._original = original
             original._shadows.add(self)
+
+    def socket(self, *args: Any, **kwargs: Any) -> Any:
+        """Make a socket; see `zmq.Context.socket`."""
+        if self._original is not None and self._original.closed:
+            raise zmq.ZMQError(zmq.EFAULT)  # as libzmq does, which would look into freed memory
+        return super().socket(*args, **kwargs)
 
     def term(self) -> None:
         """Terminate the libzmq context, and close all that stand for it."""

@@ -11,6 +11,7 @@ import zmq
 import zmq.devices
 from gevent.monkey import get_original
 from helpers import line_of, python_process
+from patching import run
 from zmq.sugar.context import Context as PlainContext
 
 from gzmqsource.testing import all_blocked, in_forked_child, wait_until
@@ -243,3 +244,26 @@ def test_a_patched_process_has_these_devices():
     with python_process(PATCHED) as process:
         assert line_of(process) == "[[b'x'], [b'in', b'x']]"
         assert process.wait(20) == 0
+
+
+@pytest.mark.processes
+@pytest.mark.limit(60)
+@pytest.mark.parametrize("patches", ["", "zmq=True"])
+def test_the_context_of_a_device_can_be_ended_beside_the_hub(patches):
+    program = f"""
+        from gevent import monkey; monkey.patch_all({patches})
+        import threading
+        import gzmqsource.green as zmq
+        device = zmq.ThreadMonitoredQueue(zmq.PAIR, zmq.PAIR, zmq.PUB, b"in", b"out")
+        ends = [zmq.Context.instance().socket(kind) for kind in (zmq.PAIR, zmq.PAIR, zmq.SUB)]
+        for end, connect in zip(ends, (device.connect_in, device.connect_out, device.connect_mon)):
+            connect(f"tcp://127.0.0.1:{{end.bind_to_random_port('tcp://127.0.0.1')}}")
+        device.start()
+        ending = threading.Thread(target=device._context.term)
+        ending.start()
+        for end in ends: end.close(0)
+        ending.join()
+        device.join()
+        print("ended")
+        """
+    assert run(program) == ["ended"]

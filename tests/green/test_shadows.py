@@ -95,6 +95,15 @@ def test_the_end_of_one_is_the_end_of_all(shadow_of, end, first):
             context.socket(zmq.PULL)
 
 
+def test_a_shadow_of_what_has_ended_makes_no_socket(shadow_of):
+    original = green.Context()
+    shadow = shadow_of(original)
+    original.term()
+    with pytest.raises(zmq.ZMQError) as raised:
+        shadow.socket(zmq.PUB)
+    assert raised.value.errno == zmq.EFAULT
+
+
 def test_several_may_be_terminated_at_once_and_all_wait_for_the_sockets():
     original: green.Context[Any] = green.Context()
     socket = original.socket(zmq.PULL)
