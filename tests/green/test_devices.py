@@ -252,13 +252,14 @@ def test_a_patched_process_has_these_devices():
 def test_the_context_of_a_device_can_be_ended_beside_the_hub(patches):
     program = f"""
         from gevent import monkey; monkey.patch_all({patches})
-        import threading
+        import threading, time
         import gzmqsource.green as zmq
         device = zmq.ThreadMonitoredQueue(zmq.PAIR, zmq.PAIR, zmq.PUB, b"in", b"out")
         ends = [zmq.Context.instance().socket(kind) for kind in (zmq.PAIR, zmq.PAIR, zmq.SUB)]
         for end, connect in zip(ends, (device.connect_in, device.connect_out, device.connect_mon)):
             connect(f"tcp://127.0.0.1:{{end.bind_to_random_port('tcp://127.0.0.1')}}")
         device.start()
+        while not hasattr(device, "_context"): time.sleep(0.001)  # its thread sets it
         ending = threading.Thread(target=device._context.term)
         ending.start()
         for end in ends: end.close(0)
