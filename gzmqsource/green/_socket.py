@@ -62,7 +62,12 @@ class Socket(PlainSocket[_ReturnT]):
         """Receive one frame; see `zmq.Socket.recv`."""
         shared = self._shared
         if shared is not None and not flags:
-            frame = self._pull(shared, shared.shortcuts.receive_frame, copy, track)
+            receive: Callable[[], Any] = shared.shortcuts.receive_frame
+            if not copy:
+                receive = functools.partial(shared.shortcuts.receive_uncopied, track)
+            frame = receive()
+            if frame is False:
+                frame = self._wait_for(shared, receive)
             if frame is not None:
                 return frame
         return self._receive(functools.partial(BackendSocket.recv, self), flags, copy, track)
@@ -72,7 +77,9 @@ class Socket(PlainSocket[_ReturnT]):
         """Receive one message, as a list of its frames; see `zmq.Socket.recv_multipart`."""
         shared = self._shared
         if shared is not None and copy and not flags and type(self).recv is Socket.recv:
-            message = self._pull(shared, shared.shortcuts.receive)
+            message = shared.shortcuts.receive()
+            if message is False:
+                message = self._wait_for(shared, shared.shortcuts.receive)
             if message is not None:
                 return message
         message = [self.recv(flags, copy=copy, track=track)]
@@ -113,7 +120,9 @@ class Socket(PlainSocket[_ReturnT]):
             and not track
             and routing_id is None
             and group is None
-            and shared.shortcuts.send(data, flags)
+            and (
+                shared.shortcuts.send_frames(data, flags) if flags else shared.shortcuts.send(data)
+            )
         ):
             return None if copy else untracked(data, copy, self.copy_threshold)
         shared = self._enter()
@@ -141,7 +150,15 @@ class Socket(PlainSocket[_ReturnT]):
         if type(self).send is not Socket.send:
             return self._send_each(msg_parts, flags, copy, track)
         shared = self._shared
-        if shared is not None and not track and shared.shortcuts.send(msg_parts, flags):
+        if (
+            shared is not None
+            and not track
+            and (
+                shared.shortcuts.send_frames(msg_parts, flags)
+                if flags
+                else shared.shortcuts.send(msg_parts)
+            )
+        ):
             return None if copy else untracked(msg_parts[-1], copy, self.copy_threshold)
         parts = list(msg_parts)
         check_parts(parts)
@@ -178,17 +195,16 @@ class Socket(PlainSocket[_ReturnT]):
             shared = shared_socket(self)
         return shared
 
-    def _pull(self, shared: SharedSocket, receive: Callable[..., Any], *arguments: bool) -> Any:
-        """Receive by a shortcut, after a wait if there is nothing; return None if it declines."""
-        found = receive(*arguments)
-        if found is False:
-            deadline = shared.deadline()
-            while found is False:
-                if not shared.is_here:
-                    return None
-                if not shared.wait_readable(deadline.left()):
-                    raise zmq.Again
-                found = receive(*arguments)
+    def _wait_for(self, shared: SharedSocket, receive: Callable[[], Any]) -> Any:
+        """Wait until a shortcut has received something; return None if it declines."""
+        deadline = shared.deadline()
+        found: Any = False
+        while found is False:
+            if not shared.is_here:
+                return None
+            if not shared.wait_readable(deadline.left()):
+                raise zmq.Again
+            found = receive()
         return found
 
     def _receive(self, receive: Callable[..., Any], flags: int, *arguments: Any) -> Any:

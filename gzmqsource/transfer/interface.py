@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Sized
 from typing import Any, Literal, Protocol
 
+import zmq
+
 from gzmqsource.transfer.message import AnyMessage, Message
 
 
@@ -125,21 +127,28 @@ class Shortcuts(Protocol):
     #: The message that the handler was called with last, if it raised.
     handling: list[Any] | None
 
-    def send(self, message: AnyMessage, flags: int = 0) -> bool:
+    def send(self, message: AnyMessage) -> bool:
         """Send a message, or queue it behind others; return False if it takes the slow path.
 
         It does if this is not the owner's thread, if senders wait to queue theirs, if libzmq does
         not take the message or refuses it, if it is not of the simplest form, or if nothing is
         left of the allowance.
+        """
 
-        With ``SNDMORE``, the frames are held in `Backlog.partial`, and go with the last one.
+    def send_frames(self, frames: AnyMessage, flags: int) -> bool:
+        """Send the last frames of a message, as `send` sends all; or, with ``SNDMORE``, hold some.
+
+        They are held in `Backlog.partial`, and go with the last ones.
         """
 
     def receive(self) -> list[Any] | Literal[False] | None:
         """Receive one message; return None to take the slow path, False if there is none."""
 
-    def receive_frame(self, copy: bool = True, track: bool = False) -> Any:
+    def receive_frame(self) -> bytes | Literal[False] | None:
         """Receive one frame, as `receive` receives a message."""
+
+    def receive_uncopied(self, track: bool) -> zmq.Frame | Literal[False] | None:
+        """Receive one frame that keeps libzmq's memory."""
 
     def dispatch(self, messages: list[list[Any]], handle: Callable[[list[Any]], object]) -> None:
         """Call *handle* with each message, from the right, while the allowance lasts.

@@ -36,6 +36,8 @@ cdef extern from *:
     static lent_frame *returned_frames = NULL;
 
     static int let_go_of_returned(void *unused) {
+        if (!__atomic_load_n(&returned_frames, __ATOMIC_RELAXED))
+            return 0;
         lent_frame *lent = __atomic_exchange_n(&returned_frames, NULL, __ATOMIC_ACQUIRE);
         while (lent) {
             lent_frame *next = lent->next;

@@ -28,9 +28,11 @@ include "libzmq.pxi"
 #: The size in bytes from which a frame is lent to libzmq and not copied.
 cdef Py_ssize_t LARGE = 1 << 16
 
-#: How many parts of a message are prepared without allocating memory for them.
 cdef enum:
+    #: How many parts of a message are prepared without allocating memory for them.
     FEW = 8
+    #: The bytes that fit into a ``zmq_msg_t`` itself, so that no memory is needed for them.
+    SHORT = 33
 
 cdef Py_ssize_t LONGEST_STRIDE = _LONGEST_STRIDE
 
@@ -187,7 +189,7 @@ cdef class NativeTransfer:
         """See `Transfer.send_one`."""
         cdef bint taken
         self.check_open()
-        if type(message) is list:
+        if type(message) is not bytes:
             taken = self.send_parts(<list>message)
         elif PyBytes_GET_SIZE(message) < LARGE:
             taken = self.send_small(<bytes>message)
@@ -212,30 +214,54 @@ cdef class NativeTransfer:
         earlier parts, and a type that spreads messages over pipes drops those that follow, up to
         the last one. So this sends a last part, and then the whole message again.
         """
+        cdef Py_ssize_t count = len(frames)
+        cdef Py_ssize_t sent
+        cdef bint short_ones = are_short(frames)
+        while True:
+            sent = self.send_short(frames) if short_ones else self.send_prepared(frames)
+            if sent == count:
+                return True
+            if sent == 0:
+                return False
+            if self.dropping and sent < count - 1:
+                zmq_send(self.handle, NULL, 0, DONTWAIT)
+
+    cdef Py_ssize_t send_short(self, list frames) except -1:
+        """Send frames that need neither Python nor memory; return how many libzmq took."""
+        cdef Py_ssize_t last = len(frames) - 1
+        cdef Py_ssize_t index = 0
+        while index <= last:
+            frame = frames[index]
+            if zmq_send(
+                self.handle,
+                PyBytes_AS_STRING(frame),
+                PyBytes_GET_SIZE(frame),
+                DONTWAIT | SNDMORE if index < last else DONTWAIT,
+            ) >= 0:
+                index += 1
+            elif zmq_errno() == EAGAIN:
+                break
+            elif index == 0 or zmq_errno() != EINTR:
+                raise_unless_interrupted()
+        return index
+
+    cdef Py_ssize_t send_prepared(self, list frames) except -1:
+        """Make each frame a part, and send the parts; return how many libzmq took."""
         cdef zmq_msg_t few[FEW]
         cdef zmq_msg_t *parts = few
         cdef Py_ssize_t count = len(frames)
-        cdef Py_ssize_t sent
         if count > FEW:
             parts = <zmq_msg_t *>PyMem_Malloc(count * sizeof(zmq_msg_t))
             if parts == NULL:
                 raise MemoryError
         try:
-            while True:
-                prepare(parts, frames, count)
-                sent = self.send_prepared(parts, count)
-                if sent == count:
-                    return True
-                if sent == 0:
-                    return False
-                if self.dropping and sent < count - 1:
-                    zmq_send(self.handle, NULL, 0, DONTWAIT)
+            prepare(parts, frames, count)
+            return self.send_all(parts, count)
         finally:
             if parts != few:
                 PyMem_Free(parts)
 
-    cdef Py_ssize_t send_prepared(self, zmq_msg_t *parts, Py_ssize_t count) except -1:
-        """Send all parts until libzmq answers ``EAGAIN``; return how many it took."""
+    cdef Py_ssize_t send_all(self, zmq_msg_t *parts, Py_ssize_t count) except -1:
         cdef Py_ssize_t index = 0
         cdef int code
         while index < count:
@@ -283,6 +309,13 @@ cdef bytes take(zmq_msg_t *part, Py_ssize_t *size):
     cdef Py_ssize_t length = <Py_ssize_t>msg_size(part)
     size[0] += length
     return PyBytes_FromStringAndSize(msg_data(part), length)
+
+
+cdef bint are_short(list frames):
+    for frame in frames:
+        if type(frame) is not bytes or PyBytes_GET_SIZE(frame) > SHORT:
+            return False
+    return True
 
 
 cdef int prepare(zmq_msg_t *parts, list frames, Py_ssize_t count) except -1:

@@ -173,15 +173,22 @@ class PureShortcuts:
         self.may_pull = False
         self.handling: list[Any] | None = None
 
-    def send(self, message: object, flags: int = 0) -> bool:
+    def send(self, message: object) -> bool:
         """Decline; see `Shortcuts.send`."""
+        return False
+
+    def send_frames(self, frames: object, flags: int) -> bool:
+        """Decline; see `Shortcuts.send_frames`."""
         return False
 
     def receive(self) -> None:
         """Decline; see `Shortcuts.receive`."""
 
-    def receive_frame(self, copy: bool = True, track: bool = False) -> None:
+    def receive_frame(self) -> None:
         """Decline; see `Shortcuts.receive_frame`."""
+
+    def receive_uncopied(self, track: bool) -> None:
+        """Decline; see `Shortcuts.receive_uncopied`."""
 
     def dispatch(self, messages: list[list[Any]], handle: Callable[[list[Any]], object]) -> None:
         """See `Shortcuts.dispatch`."""

@@ -18,7 +18,7 @@ cdef class NativeShortcuts:
     cdef bint is_open
     cdef unsigned long long thread
     cdef dict partial
-    cdef object receive_uncopied
+    cdef object receive_by_pyzmq
     # The lane, once it was needed, and its attributes.
     cdef object lane
     cdef object queue
@@ -39,14 +39,14 @@ cdef class NativeShortcuts:
         self.writers = waiting.writers
         self.pollers = waiting.pollers
         self.recheck = waiting.recheck
-        self.receive_uncopied = BackendSocket.recv.__get__(transfer.socket)
+        self.receive_by_pyzmq = BackendSocket.recv.__get__(transfer.socket)
         self.thread = PyThreadState_GetID(PyThreadState_Get())
         self.is_open = True
 
     def close(self):
         """See `Shortcuts.close`."""
         self.is_open = self.may_pull = False
-        self.recheck = self.backlog = self.receive_uncopied = None
+        self.recheck = self.backlog = self.receive_by_pyzmq = None
 
     cdef bint may_pass(self):
         """Return whether this thread may use the socket, and something of the allowance is left."""
@@ -66,8 +66,15 @@ cdef class NativeShortcuts:
             handle(self.handling)
         self.handling = None
 
-    def send(self, message, int flags=0):
+    def send(self, message):
         """See `Shortcuts.send`."""
+        return self.send_or_hold(message, 0)
+
+    def send_frames(self, message, int flags):
+        """See `Shortcuts.send_frames`."""
+        return self.send_or_hold(message, flags)
+
+    cdef bint send_or_hold(self, message, int flags) except -1:
         cdef object begun = None
         if not self.may_pass() or len(self.arrivals):
             return False
@@ -156,15 +163,13 @@ cdef class NativeShortcuts:
         self.allowance.count(1)
         return messages[0]
 
-    def receive_frame(self, bint copy=True, bint track=False):
+    def receive_frame(self):
         """See `Shortcuts.receive_frame`."""
         cdef zmq_msg_t part
         cdef Py_ssize_t size = 0
         if not self.may_receive():
             return None
         self.transfer.check_open()
-        if not copy:
-            return self.receive_object(track)
         msg_init(&part)
         try:
             if msg_recv(&part, self.transfer.handle, DONTWAIT) < 0:
@@ -176,9 +181,12 @@ cdef class NativeShortcuts:
         self.allowance.count(1)
         return frame
 
-    cdef object receive_object(self, bint track):
+    def receive_uncopied(self, bint track):
+        """See `Shortcuts.receive_uncopied`."""
+        if not self.may_receive():
+            return None
         try:
-            frame = self.receive_uncopied(DONTWAIT, False, track)
+            frame = self.receive_by_pyzmq(DONTWAIT, False, track)
         except zmq.ZMQError as error:
             return False if error.errno == EAGAIN else None
         finally:
