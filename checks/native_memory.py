@@ -24,6 +24,26 @@ def exchange(sender, receiver, message):
     assert received == [frames] * MESSAGES
 
 
+def send_every_kind(sender, receiver):
+    """Send frames of each kind and size in one message, and messages of which a frame is none."""
+    for size in (0, 1, 33, 34, 1000, 70_000):
+        data = b"x" * size
+        kinds = [data, bytearray(data), memoryview(data), zmq.Frame(data)]
+        for count in (1, 2, 5):
+            assert sender.send_one(kinds * count)
+            received: list[list[bytes]] = []
+            while not received:
+                receiver.receive(received, 1, 1)
+            assert received == [[data] * 4 * count]
+            for bad in ("text", memoryview(b"x" * 2 * size)[::2] if size > 1 else None):
+                try:
+                    sender.send_one([*kinds * count, bad])
+                except (TypeError, BufferError):
+                    continue
+                raise AssertionError(f"{bad!r:.40} was sent")
+        assert errno_of(lambda: receiver.receive([], 1, 1)) is None
+
+
 def errno_of(call):
     try:
         call()
@@ -57,6 +77,8 @@ def main(folder):
             exchange(sender, receiver, frame)
             exchange(sender, receiver, [frame] * 3)
         exchange(sender, receiver, [b"x"] * 10_000)
+        exchange(sender, receiver, [b"x" * 34] * 10_000)
+        send_every_kind(sender, receiver)
         # Until the peer is full. Of one frame: libzmq 4.3.5 may abort (session_base.cpp:233) when a
         # socket is closed without lingering while its peer has read a part of a message.
         while sender.send_one(b"x" * 70_000):
