@@ -7,6 +7,7 @@
 import ctypes
 
 import zmq.backend.cython._zmq as _pyzmq
+from zmq.backend.cython._zmq import Frame
 
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
@@ -134,6 +135,7 @@ cdef Py_ssize_t find_message_in_frame() except -1:
     cdef zmq_msg_t part
     cdef Py_buffer view
     cdef Py_ssize_t offset
+    cdef Py_ssize_t last = Frame.__basicsize__ - sizeof(zmq_msg_t)
     frame = Frame(b"x")
     if msg_init_size(&part, 1) < 0:
         raise MemoryError
@@ -141,7 +143,7 @@ cdef Py_ssize_t find_message_in_frame() except -1:
     offset = (<char *>view.buf - <char *><void *>frame) - (msg_data(&part) - <char *>&part)
     PyBuffer_Release(&view)
     msg_close(&part)
-    if not <Py_ssize_t>sizeof(PyObject) <= offset <= <Py_ssize_t>(Frame.__basicsize__ - sizeof(zmq_msg_t)):
+    if not <Py_ssize_t>sizeof(PyObject) <= offset <= last:
         raise ImportError("a zmq.Frame has no zmq_msg_t that can be found")
     return offset
 

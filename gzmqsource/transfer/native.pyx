@@ -17,7 +17,6 @@ import errno
 
 import zmq
 from greenlet import getcurrent
-from zmq.backend import Frame
 from zmq.backend import Socket as BackendSocket
 
 from gzmqsource.transfer.pure import DROPPING_TYPES
