@@ -7,6 +7,7 @@ import gevent
 import pytest
 import zmq
 from green_under_test import fault, soon
+from zmq.sugar.socket import Socket as PlainSocket
 
 
 @fault("a send that raises a Timeout was not sent")
@@ -75,6 +76,8 @@ def test_a_send_that_is_killed_or_timed_out_sends_nothing(context, form, kind):
 @pytest.mark.parametrize("call", ["recv", "recv_multipart", "recv lent", "recv_into"])
 def test_a_message_that_is_there_beats_the_clock(pair, original_sleep, call, waiting):
     receiver, sender = pair()
+    if call == "recv_into" and not hasattr(PlainSocket, "recv_into"):
+        pytest.skip("pyzmq before 26.4")
     receiver.rcvtimeo = 20
     calls = {
         "recv": receiver.recv,
