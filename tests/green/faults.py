@@ -11,11 +11,12 @@ ROOT = HERE.parent.parent
 RESULTS = ROOT / "build" / "faults"
 NAMES = ("zmq.green", "gzmqsource.green")
 
-HEAD = """What the drop-in mends
+HEAD = """\
+What the drop-in mends
 ======================
 
-Each line is a test, or several, in ``tests/green``, which ``make faults`` has run over both. A fault that
-depends on timing may pass by luck.
+Each line is a test, or several, in ``tests/green``, which ``make faults`` has run over both. A
+fault that depends on timing may pass by luck.
 
 .. list-table::
    :header-rows: 1
