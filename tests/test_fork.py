@@ -349,6 +349,9 @@ def child():
             lambda: green.zmq_poll([(socket, zmq.POLLIN)]),
             lambda: socket.get(zmq.EVENTS),
             lambda: socket.bind("inproc://child"),
+            lambda: green.proxy(socket, unused),
+            lambda: green.device(zmq.QUEUE, socket, unused),
+            lambda: green.monitored_queue(socket, unused, unused),
         ):
             try:
                 call()

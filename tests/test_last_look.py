@@ -70,6 +70,24 @@ def test_a_send_finds_room_that_came_while_the_hub_was_held_up(full, how):
     gevent.joinall(sending, timeout=5, raise_error=True)
 
 
+@pytest.mark.parametrize("how", ["source", "sender"])
+def test_the_clock_waits_for_all_putters_in_front(context, how):
+    """Each needs turns of its own: the flusher sends, and the next putter follows."""
+    with closing(
+        Source.open(zmq.PULL, bind="inproc://many", context=context, rcvhwm=300),
+        Source.open(zmq.PUSH, connect="inproc://many", context=context, outbox=1, sndhwm=300),
+    ) as (receiver, source):
+        while source.stats().outbox_depth == 0:
+            source.send(b"ballast")
+        send = source.send if how == "source" else source.sender().send
+        sending = [gevent.spawn(send, b"message", timeout=TIMEOUT) for _ in range(200)]
+        gevent.sleep(0)
+        for _ in range(300):
+            receiver.recv(block=False)
+        hold_up()
+        gevent.joinall(sending, timeout=20, raise_error=True)
+
+
 def test_a_flush_finds_room_that_came_while_the_hub_was_held_up(full):
     source, peer, _ = full
     flushing = gevent.spawn(source.flush, TIMEOUT)

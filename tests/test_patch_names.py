@@ -52,6 +52,8 @@ class OwnAsync(zmq.asyncio.Context):
 
 class Config:
     context_class = zmq.Context
+    make_context = staticmethod(zmq.Context)
+    poll = classmethod(zmq.zmq_poll)
 
 def make(context_class=zmq.Context, *, socket_class=zmq.Socket):
     return context_class, socket_class
@@ -92,6 +94,9 @@ def test_names_imported_before_are_replaced_wherever_they_can_be_seen(run_with_l
         assert library.green_module.Poller is green.Poller
         assert library.ThreadDevice is green.ThreadDevice
         assert library.Config.context_class is green.Context
+        assert library.Config.make_context is green.Context
+        assert library.Config.poll.__func__ is green.zmq_poll
+        assert library.poll_later.func is green.zmq_poll and library.poll_later.args == ([],)
         assert library.make() == (green.Context, green.Socket)
         assert library.make.__kwdefaults__ == {"socket_class": green.Socket}
         """

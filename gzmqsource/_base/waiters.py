@@ -20,7 +20,11 @@ class Waiters(list[Any]):
     thing.
     """
 
-    __slots__ = ()
+    __slots__ = ("_late",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._late: _Late | None = None
 
     def wait(
         self,
@@ -36,40 +40,85 @@ class Waiters(list[Any]):
         ref : bool
             Whether the timer of *timeout* keeps the hub's loop running.
         look : callable, optional
-            Called in the hub when *timeout* is over. The greenlets that it makes the hub wake, in
-            their order and this one among them, are woken before this one gives up: after a hub
-            that was held up, what is there counts for more than the clock.
+            Called in the hub when *timeout* is over. After a hub that was held up, what is there
+            counts for more than the clock, and those in front have their turn first: the greenlet
+            gives up when none of the queue was woken between two looks, and the second has
+            returned what the first had.
         """
         waiter: Waiter[object] = Waiter(hub)
-        timers: list[Any] = []
+        timer = None if timeout is None else hub.loop.timer(timeout, ref=ref)
         self.append(waiter)
         try:
-            if timeout is not None:
-                timers.append(hub.loop.timer(timeout, ref=ref))
+            if timer is not None:
                 # The loop's clock stands still while a greenlet holds up the hub.
                 if look is None:
-                    timers[0].start(waiter.switch, _TIMED_OUT, update=True)
+                    timer.start(waiter.switch, _TIMED_OUT, update=True)
                 else:
-                    timers[0].start(_look_last, hub, look, waiter, timers, update=True)
+                    timer.start(self._be_late, waiter, look, update=True)
             return waiter.get() is not _TIMED_OUT
         finally:
-            for timer in timers:
+            if timer is not None:
                 timer.close()
+            if self._late is not None:
+                self._late.waiters.pop(waiter, None)
             if waiter in self:
                 self.remove(waiter)
 
     def wake(self, most: int) -> None:
         """Switch into up to *most* of the greenlets that wait now; call this in the hub."""
+        if self._late is not None:
+            self._late.has_woken = True
         for _ in range(min(most, len(self))):
             if self:
                 self.pop(0).switch(None)
 
+    def _be_late(self, waiter: Waiter[object], look: Callable[[], object]) -> None:
+        if self._late is None:
+            self._late = _Late(self, waiter.hub, look)
+        self._late.waiters[waiter] = None
 
-def _look_last(
-    hub: Any, look: Callable[[], object], waiter: Waiter[object], timers: list[Any]
-) -> None:
-    """Look, and time out once the hub has polled, and has run the callbacks that follow."""
-    look()
-    # At the lowest priority: libev runs timers of the same priority before the I/O it has found.
-    timers.append(hub.loop.timer(0, ref=timers[0].ref, priority=-2))
-    timers[1].start(waiter.switch, _TIMED_OUT)
+    def give_up(self) -> None:
+        """Time out those that are late, in their order; call this in the hub."""
+        late, self._late = self._late, None
+        if late is not None:
+            late.close()
+            for waiter in list(late.waiters):
+                # One that is switched into may kill another.
+                if waiter in late.waiters:
+                    del late.waiters[waiter]
+                    waiter.switch(_TIMED_OUT)
+
+
+class _Late:
+    """The waiters of a queue whose time is over, and the looks before they give up."""
+
+    __slots__ = ("_look", "_loop", "_queue", "_seen", "_timer", "has_woken", "waiters")
+
+    def __init__(self, queue: Waiters, hub: Any, look: Callable[[], object]) -> None:
+        self.waiters: dict[Waiter[object], None] = {}
+        #: Whether one of the queue was woken since the last look.
+        self.has_woken = False
+        self._queue = queue
+        self._look = look
+        self._loop = hub.loop
+        # At the lowest priority: libev runs timers of the same priority before the I/O that it has
+        # found.
+        self._timer = hub.loop.timer(0, priority=-2)
+        self._seen = look()
+        self._loop.run_callback(self._poll)
+
+    def close(self) -> None:
+        """Look no more."""
+        self._timer.close()
+
+    def _poll(self) -> None:
+        """Go on once the hub has polled; the callbacks of the look have run before this one."""
+        self._timer.start(self._look_again)
+
+    def _look_again(self) -> None:
+        seen, self._seen = self._seen, self._look()
+        if self.waiters and (self.has_woken or self._seen != seen):
+            self.has_woken = False
+            self._loop.run_callback(self._poll)
+        else:
+            self._queue.give_up()

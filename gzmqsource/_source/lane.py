@@ -62,7 +62,8 @@ class Lane(MessageQueue):
         putter = Putter(self.hub)
         self.waiting[putter] = None
         try:
-            putter.wait(timeout, look)
+            # It goes on waiting while messages enter and leave the lane, for its turn will come.
+            putter.wait(timeout, lambda: (look(), self._left, len(self.queue)))
         finally:
             self.waiting.pop(putter, None)
 

@@ -10,7 +10,7 @@ from zmq.sugar.context import Context as PlainContext
 
 from gzmqsource._base import fork
 from gzmqsource._base.threads import NativeThread
-from gzmqsource.green._collector import collector
+from gzmqsource.green._collector import make_native
 from gzmqsource.green._shadow import ShadowedContext
 from gzmqsource.green._socket import Socket
 
@@ -53,7 +53,7 @@ class Context(ShadowedContext[_SocketT]):
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._made_in = fork.generation
-        collector.unbind(Context)
+        make_native()
 
     def term(self) -> None:
         """Terminate the context; see `zmq.Context.term`.

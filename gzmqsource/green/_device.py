@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import zmq
 from gevent._hub_local import get_hub_if_exists
 from zmq import device as plain_device
 from zmq.backend import proxy as plain_proxy
@@ -23,8 +24,11 @@ from gzmqsource._socket.loops import run_loop
 from gzmqsource.green._context import Context
 
 
-def _call(loop: Callable[[], Any]) -> Any:
+def _call(loop: Callable[[], Any], sockets: Iterable[Any]) -> Any:
     """Run a loop of libzmq on a native thread, and wait for its end in the hub."""
+    if any(each._closed and each.underlying for each in sockets):
+        # Inherited by a forked child, where libzmq would interrupt the loop for ever.
+        raise zmq.ZMQError(zmq.ENOTSOCK)
     thread = NativeThread(loop)
     if get_hub_if_exists() is None:
         thread.run()
@@ -38,7 +42,7 @@ def _call(loop: Callable[[], Any]) -> Any:
 
 def _call_proxy(loop: Callable[..., Any], *sockets: Any) -> Any:
     given = [each for each in sockets if each is not None]
-    return _call(lambda: run_loop(lambda: loop(*sockets), given))
+    return _call(lambda: run_loop(lambda: loop(*sockets), given), given)
 
 
 def proxy(frontend: Any, backend: Any, capture: Any = None) -> Any:
@@ -137,7 +141,8 @@ def monitored_queue(
     return _call(
         functools.partial(
             plain_monitored_queue, in_socket, out_socket, mon_socket, in_prefix, out_prefix
-        )
+        ),
+        (in_socket, out_socket, mon_socket),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import zmq
@@ -55,7 +56,7 @@ def untracked(last: Any, copy: bool, copy_threshold: int) -> zmq.MessageTracker 
     return None if copy or len(last) >= copy_threshold else zmq._FINISHED_TRACKER
 
 
-def check_parts(parts: list[Any]) -> None:
+def check_parts(parts: Iterable[Any]) -> None:
     """Raise pyzmq's `TypeError` if one of several frames is not a buffer."""
     for index, part in enumerate(parts):
         if not isinstance(part, (zmq.Frame, bytes, memoryview)):

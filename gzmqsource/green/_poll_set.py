@@ -47,6 +47,10 @@ class PollSet(Polling):
     #: The most sockets that have watchers of their own.
     few = 4
 
+    #: Seconds after which plain sockets are looked at again: their calls are not rechecked, and
+    #: each of them may eat the edge.
+    interval = 0.1
+
     def __init__(self, sockets: Iterable[tuple[Any, int]]) -> None:
         self._hub = get_hub()
         self._made_in = fork.generation
@@ -124,6 +128,8 @@ class PollSet(Polling):
         for watched in unwatched:
             watched.start(io, self._wake)
         self._unwatched.clear()
+        if self._opaque:
+            timeout = self.interval if timeout is None else min(timeout, self.interval)
         self._waiters.wait(self._hub, timeout)
 
     def rest(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ from zmq.sugar.context import Context as PlainContext
 from zmq.sugar.socket import Socket as PlainSocket
 
 _SocketT = TypeVar("_SocketT", bound=PlainSocket[Any], covariant=True)
+_ContextT = TypeVar("_ContextT", bound="ShadowedContext[Any]")
 
 
 class ShadowedContext(PlainContext[_SocketT]):
@@ -36,21 +38,50 @@ class ShadowedContext(PlainContext[_SocketT]):
         if original is not None and not original.closed and original._shadows is not None:
             self._original = original
             original._shadows.add(self)
+        elif isinstance(self._shadow_obj, int):
+            # As pyzmq keeps the original of a shadow that was made of an object.
+            self._shadow_obj = _find_plain(address)
+
+    @classmethod
+    def instance(cls: type[_ContextT], io_threads: int = 1) -> _ContextT:
+        """Return the global context; see `zmq.Context.instance`."""
+        made = cls._instance
+        if isinstance(made, ShadowedContext) and made._has_ended:
+            made.closed = True
+        return super().instance(io_threads)
 
     def socket(self, *args: Any, **kwargs: Any) -> Any:
         """Make a socket; see `zmq.Context.socket`."""
-        if self._original is not None and self._original.closed:
+        if self._has_ended:
             raise zmq.ZMQError(zmq.EFAULT)  # as libzmq does, which would look into freed memory
         return super().socket(*args, **kwargs)
 
     def term(self) -> None:
         """Terminate the libzmq context, and close all that stand for it."""
+        if self._has_ended:
+            self.closed = True  # libzmq's context is freed memory
         super().term()
         # pyzmq would have libzmq terminate it again, in memory that is free by then.
         for shadow in list(self._shadows or ()):
             shadow.closed = True
         if isinstance(self._shadow_obj, PlainContext):
             self._shadow_obj.closed = True
+
+    @property
+    def _has_ended(self) -> bool:
+        """Whether this is the shadow of a context that was terminated."""
+        held = self._original or self._shadow_obj
+        return isinstance(held, PlainContext) and bool(held.closed)
+
+
+def _find_plain(address: int) -> PlainContext[Any] | None:
+    """Return the plain context that has made a libzmq context; programs make few such shadows."""
+    for found in gc.get_objects():
+        if issubclass(type(found), PlainContext) and not found._shadow and not found.closed:
+            plain: PlainContext[Any] = found
+            if plain.underlying == address:
+                return plain
+    return None
 
 
 #: The contexts that have made a libzmq context, by its address.

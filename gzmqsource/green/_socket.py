@@ -152,6 +152,7 @@ class Socket(PlainSocket[_ReturnT]):
         shared = self._shared
         if (
             shared is not None
+            and type(msg_parts) is list
             and not track
             and (
                 shared.shortcuts.send_frames(msg_parts, flags)
@@ -160,10 +161,10 @@ class Socket(PlainSocket[_ReturnT]):
             )
         ):
             return None if copy else untracked(msg_parts[-1], copy, self.copy_threshold)
-        parts = list(msg_parts)
-        check_parts(parts)
+        check_parts(msg_parts)
+        parts = [*msg_parts[:-1], msg_parts[-1]]  # with the errors of pyzmq
         shared = self._enter()
-        if shared is None or not parts:
+        if shared is None:
             return PlainSocket.send_multipart(self, parts, flags | _NOBLOCK)
         tracker = None
         for index, part in enumerate(parts):
@@ -181,6 +182,13 @@ class Socket(PlainSocket[_ReturnT]):
             super().close(linger)
         else:
             shared.release(functools.partial(super().close, linger))
+
+    def disable_monitor(self) -> None:
+        """Stop the monitor; see `zmq.Socket.disable_monitor`."""
+        # libzmq reports the stop to the monitor's peer, and would wait forever if it were gone.
+        peer = self._monitor_socket
+        super().disable_monitor()
+        del peer
 
     def _enter(self) -> SharedSocket | None:
         """Return the shared socket in the current hub; None if this socket is closed."""

@@ -2,11 +2,13 @@
 
 A program names a class by a global of a module (``from zmq import Context``), as the base of its
 own class, by an attribute of its class, or as the default of a parameter. All of these can be
-replaced. What a closure, an instance, a container or a `functools.partial` holds is not found.
+replaced, also within a ``staticmethod``, a ``classmethod`` or a `functools.partial` there. What a
+closure, an instance or a container holds is not found.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
 import types
@@ -27,6 +29,10 @@ _namespace_of_class = type.__dict__["__dict__"].__get__
 _set_bases = type.__dict__["__bases__"].__set__
 _set_in_class = type.__setattr__
 _subclasses = type.__subclasses__
+
+
+_WRAPPERS = frozenset({staticmethod, classmethod, functools.partial})
+_NOTHING = (None, None)
 
 
 class Replacements:
@@ -58,14 +64,25 @@ class Replacements:
 
     def _changed(self, namespace: Mapping[Any, Any]) -> dict[Any, Any]:
         """Return the new values of the names that have an old one."""
+        values = namespace.values()
         # Nearly always, and in C.
-        if self._pairs.keys().isdisjoint(map(id, namespace.values())):
+        if self._pairs.keys().isdisjoint(map(id, values)) and _WRAPPERS.isdisjoint(
+            map(type, values)
+        ):
             return {}
-        return {
-            name: self._pairs[id(value)][1]
-            for name, value in list(namespace.items())
-            if id(value) in self._pairs
-        }
+        changed = {name: self._new(value) for name, value in list(namespace.items())}
+        return {name: new for name, new in changed.items() if new is not None}
+
+    def _new(self, value: Any) -> Any:
+        """Return what takes the place of a value; None if it stays."""
+        kind = type(value)
+        if kind is functools.partial:
+            new = self._new(value.func)
+            return None if new is None else functools.partial(new, *value.args, **value.keywords)
+        if kind is staticmethod or kind is classmethod:
+            new = self._new(value.__func__)
+            return None if new is None else kind(new)
+        return self._pairs.get(id(value), _NOTHING)[1]
 
     def _put_into_module(self, module: Any) -> None:
         try:

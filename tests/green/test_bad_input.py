@@ -11,6 +11,9 @@ BAD = {
     "send_multipart str": lambda s: s.send_multipart(["text"]),
     "send_multipart mixed": lambda s: s.send_multipart([b"a", 1]),
     "send_multipart int": lambda s: s.send_multipart(7),
+    "send_multipart bytes": lambda s: s.send_multipart(b"abc"),
+    "send_multipart generator": lambda s: s.send_multipart(each for each in [b"a"]),
+    "send_multipart tuple": lambda s: s.send_multipart(()),
     "send_multipart nothing": lambda s: s.send_multipart([]),
     "send_string bytes": lambda s: s.send_string(b"x"),
     "recv flags": lambda s: s.recv("flags"),
@@ -80,3 +83,22 @@ def test_a_router_that_must_know_its_peer_says_if_it_does_not(context):
     with pytest.raises(zmq.ZMQError) as raised:
         router.send_multipart([b"nobody", b"x"])
     assert raised.value.errno == zmq.EHOSTUNREACH
+
+
+def test_bytes_are_never_a_message_of_several_frames(pair):
+    """Also right after another message, when a short cut may serve the socket."""
+    receiver, sender = pair()
+    for _ in range(10):
+        sender.send(b"x")
+        assert receiver.recv() == b"x"
+        with pytest.raises(TypeError):
+            sender.send_multipart(b"abc")
+
+
+def test_monitors_can_be_disabled_again_and_again(context):
+    """libzmq tells the monitor's peer of the end, and waits for a peer that is gone."""
+    for _ in range(100):
+        socket = context.socket(zmq.SUB)
+        socket.get_monitor_socket()
+        socket.disable_monitor()
+        socket.close()

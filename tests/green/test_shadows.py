@@ -95,6 +95,29 @@ def test_the_end_of_one_is_the_end_of_all(shadow_of, end, first):
             context.socket(zmq.PULL)
 
 
+def test_a_shadow_of_an_address_keeps_a_plain_original_alive():
+    plain = PlainContext()
+    shadow = of_address(plain)
+    socket = shadow.socket(zmq.PULL)
+    del plain
+    gc.collect()  # the end of the original would wait for the socket
+    socket.close()
+    shadow.term()
+
+
+@pytest.mark.parametrize("end", ["term", "destroy"])
+def test_an_instance_whose_plain_original_has_ended_is_replaced(monkeypatch, end):
+    plain = PlainContext()
+    shadow = of_address(plain)
+    monkeypatch.setattr(green.Context, "_instance", shadow)
+    monkeypatch.setattr(green.Context, "_instance_pid", os.getpid())
+    assert green.Context.instance() is shadow
+    getattr(plain, end)()
+    successor: Any = green.Context.instance()
+    assert successor is not shadow
+    successor.term()
+
+
 def test_a_shadow_of_what_has_ended_makes_no_socket(shadow_of):
     original = green.Context()
     shadow = shadow_of(original)

@@ -116,6 +116,39 @@ def test_room_that_is_there_beats_the_clock(context, original_sleep):
     assert [receiver.recv() for _ in range(5)] == [b"message"] * 5
 
 
+@pytest.mark.parametrize("count", [100, 1500])
+@pytest.mark.parametrize("call", ["recv", "send"])
+def test_the_clock_waits_for_all_in_front(context, original_sleep, call, count):
+    """Longer than gevent runs callbacks in a row, 5 ms, and than one look wakes."""
+    receiver, sender = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+    receiver.rcvhwm = sender.sndhwm = count
+    receiver.bind("inproc://many")
+    sender.connect("inproc://many")
+    if call == "send":
+        while sender.get(zmq.EVENTS) & zmq.POLLOUT:
+            sender.send(b"ballast", zmq.NOBLOCK)
+    waiting, done = [], []
+
+    def wait():
+        waiting.append(1)
+        receiver.recv() if call == "recv" else sender.send(b"message")
+        original_sleep(0.05 / count)  # what a greenlet does then
+        done.append(1)
+
+    receiver.rcvtimeo = sender.sndtimeo = 200
+    greenlets = [gevent.spawn(wait) for _ in range(count)]
+    while len(waiting) < count:
+        gevent.sleep(0)
+    for _ in range(count):
+        if call == "recv":
+            sender.send(b"message", zmq.NOBLOCK)
+        else:
+            receiver.recv(zmq.NOBLOCK)
+    original_sleep(0.3)
+    gevent.joinall(greenlets, timeout=20)
+    assert len(done) == count
+
+
 @pytest.mark.parametrize("kind", ["ROUTER", "XPUB", "PUB"])
 def test_sndtimeo_ends_where_pollout_says_nothing(context, kind):
     sender = context.socket(getattr(zmq, kind))

@@ -197,3 +197,28 @@ def test_frames_that_are_freed_at_once_do_not_stop_a_patched_process(patches):
         print(len(sent))
         """
     assert run(program) == ["5000"]
+
+
+@pytest.mark.processes
+def test_a_kill_amid_tracked_sends_leaves_what_libzmq_has_been_lent():
+    program = """
+        from gevent import monkey; monkey.patch_all()
+        import gevent, gzmqsource.green as zmq
+        with zmq.Context() as context:
+            with context.socket(zmq.PUSH) as sender, context.socket(zmq.PULL) as receiver:
+                receiver.bind("inproc://x"); sender.connect("inproc://x")
+                def send(letter):
+                    return sender.send(letter * 100_000, copy=False, track=True)
+                trackers = [send(b"a"), send(b"b")]
+                sending = gevent.spawn(send, b"c")
+                gevent.sleep(0)
+                sending.kill()
+                trackers.append(send(b"d"))
+                junk = [b"?" * 100_000 for _ in range(100)]
+                got = []
+                while not got or got[-1][:1] != b"d": got.append(receiver.recv())
+                assert all(each == each[:1] * 100_000 and each[:1] in b"abcd" for each in got)
+                for tracker in trackers: tracker.wait(20)
+        print("whole")
+        """
+    assert run(program) == ["whole"]

@@ -175,6 +175,21 @@ def test_the_last_frame_alone_tries_a_refused_message_again(full, how):
     assert receiver.recv_multipart() == [b"1", b"2", b"3"]
 
 
+@pytest.mark.parametrize("options", [{}, {"copy": False}, {"copy": False, "track": True}])
+@pytest.mark.parametrize("kind", [bytes, bytearray, zmq.Frame, memoryview])
+@pytest.mark.parametrize("size", [1, BIG], ids=["small", "big"])
+def test_a_last_frame_of_any_kind_is_known_again(full, size, kind, options):
+    receiver, sender, drain = full
+    if kind is zmq.Frame:
+        options = {"copy": False}
+    sender.send(b"1", zmq.SNDMORE)
+    with pytest.raises(zmq.Again):
+        sender.send(kind(b"2" * size), zmq.NOBLOCK, **options)
+    drain()
+    sender.send(kind(b"2" * size), **options)
+    assert receiver.recv_multipart() == [b"1", b"2" * size]
+
+
 @pytest.mark.parametrize("how", ["timeout", "SNDTIMEO", "NOBLOCK"])
 @pytest.mark.parametrize("message", [[b"other"], [b"1", b"2", b"3"], [b"3", b"3"]])
 def test_anything_else_begins_anew(full, how, message):
