@@ -106,9 +106,23 @@ SOCKET = [
     Mutation(
         "a last look does not wait for its callbacks",
         "_base/waiters.py",
-        "    look()\n    # At",
-        "    look()\n    waiter.switch(_TIMED_OUT)\n    return\n    # At",
+        "        self._timer.start(self._look_again)\n",
+        "        self._queue.give_up()\n",
         "green/test_timeouts.py",
+    ),
+    Mutation(
+        "the clock does not wait for the greenlets in front",
+        "_base/waiters.py",
+        "        if self.waiters and (self.has_woken or self._seen != seen):\n",
+        "        if False:\n",
+        "green/test_timeouts.py",
+    ),
+    Mutation(
+        "the clock does not wait while the putters in front follow",
+        "_base/waiters.py",
+        "(self.has_woken or self._seen != seen)",
+        "self.has_woken",
+        "test_last_look.py",
     ),
     Mutation(
         "who waits for an event that is set is forgotten with the others",
@@ -149,8 +163,8 @@ SOCKET = [
     Mutation(
         "a timeout counts from the last turn of the loop",
         "_base/waiters.py",
-        "_TIMED_OUT, update=True)",
-        "_TIMED_OUT)",
+        "timer.start(self._be_late, waiter, look, update=True)",
+        "timer.start(self._be_late, waiter, look)",
         "test_readiness.py",
     ),
     Mutation(
@@ -188,5 +202,13 @@ SOCKET = [
         "        elif self.readiness.waiting and",
         "        elif False and",
         "green/test_release.py",
+    ),
+    Mutation(
+        "a reader that was woken for nothing loses its place",
+        "_base/waiters.py",
+        "        self.insert(0 if first else len(self), waiter)\n",
+        "        self.append(waiter)\n",
+        SIMULATION,
+        transfer="pure",
     ),
 ]

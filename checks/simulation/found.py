@@ -178,4 +178,26 @@ def test_zmq_poll_hears_of_a_socket_that_is_named_twice():
     world.finish()
 
 
+def test_a_reader_that_was_woken_for_nothing_keeps_its_place():
+    """Two notices of one message woke two readers, and the second waited behind the third."""
+    world = GreenWorld(
+        kind="PAIR", marks=1, mandatory=True, timeout=1000, delay=1, attached=2, steady=True
+    )
+    world.recv_nowait()
+    world.recv(limit=None)
+    world.send_frames(
+        frames=2, peer=1, flags=0, pause="short", limit=0.02, again="frame", joined=True
+    )
+    world.recv(limit=None)
+    world.recv(limit=None)
+    world.ambush(calls=5, peer=0, what=3, stall=0.0)
+    world.send_frames(
+        frames=1, peer=0, flags=0, pause="long", limit=0.002, again="no", joined=False
+    )
+    world.settle()
+    world.peer_sends(peer=0, frames=3)
+    world.peer_sends(peer=0, frames=1)
+    world.finish()
+
+
 TESTS = [test for name, test in list(globals().items()) if name.startswith("test_")]

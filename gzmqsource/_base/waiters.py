@@ -32,8 +32,9 @@ class Waiters(list[Any]):
         timeout: float | None,
         ref: bool = True,
         look: Callable[[], object] | None = None,
+        first: bool = False,
     ) -> bool:
-        """Wait at the end of the queue; return False if *timeout*, in seconds, ran out.
+        """Wait in the queue; return False if *timeout*, in seconds, ran out.
 
         Parameters
         ----------
@@ -44,10 +45,12 @@ class Waiters(list[Any]):
             counts for more than the clock, and those in front have their turn first: the greenlet
             gives up when none of the queue was woken between two looks, and the second has
             returned what the first had.
+        first : bool
+            Whether to wait at the front: the greenlet was woken, and has found nothing.
         """
         waiter: Waiter[object] = Waiter(hub)
         timer = None if timeout is None else hub.loop.timer(timeout, ref=ref)
-        self.append(waiter)
+        self.insert(0 if first else len(self), waiter)
         try:
             if timer is not None:
                 # The loop's clock stands still while a greenlet holds up the hub.

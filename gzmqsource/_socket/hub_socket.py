@@ -69,9 +69,9 @@ class HubSocket:
         """Whether the hub was not destroyed, and its thread has not ended."""
         return self.hub.loop is not None and self.hub.thread_ident in sys._current_frames()
 
-    def wait_readable(self, timeout: float | None = None) -> bool:
+    def wait_readable(self, timeout: float | None = None, again: bool = False) -> bool:
         """Wait until a receive should be tried; see `Readiness.wait_readable`."""
-        is_readable = self.readiness.wait_readable(timeout)
+        is_readable = self.readiness.wait_readable(timeout, again)
         self.budget.restart()
         return is_readable
 

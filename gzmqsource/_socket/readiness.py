@@ -144,19 +144,26 @@ class Readiness:
             self._look_scheduled = True
             self.hub.loop.run_callback(self._look)
 
-    def wait_readable(self, timeout: float | None = None) -> bool:
+    def wait_readable(self, timeout: float | None = None, again: bool = False) -> bool:
         """Wait until a receive should be tried; call this after one that failed with ``EAGAIN``.
 
         That receive has processed all commands, so if other greenlets wait, too, call `recheck`
         first.
 
+        Parameters
+        ----------
+        timeout : float or None
+            Seconds to wait at most; None waits forever.
+        again : bool
+            Whether the greenlet was woken and has found nothing. It keeps its place.
+
         Returns
         -------
         bool
-            False if *timeout*, in seconds, ran out. True means *retry* and nothing more:
-            closing wakes every greenlet, too.
+            False if *timeout* ran out. True means *retry* and nothing more: closing wakes every
+            greenlet, too.
         """
-        return self._wait(self.readers, timeout)
+        return self._wait(self.readers, timeout, again)
 
     def write(self, attempt: Callable[[], bool], timeout: float | None = None) -> bool:
         """Call *attempt* until it returns True; in between, wait for the edges.
@@ -266,7 +273,7 @@ class Readiness:
             self.hub.loop.run_callback(self._look)
         return self._wait(self.writers, timeout)
 
-    def _wait(self, queue: Waiters, timeout: float | None) -> bool:
+    def _wait(self, queue: Waiters, timeout: float | None, again: bool = False) -> bool:
         if self.closed:
             return True
         if self._watcher is None:
@@ -276,7 +283,7 @@ class Readiness:
         try:
             # One look is the last: each would make a writer try again, and wait again.
             look = self.recheck if timeout else None
-            return queue.wait(self.hub, timeout, self._ref, look)
+            return queue.wait(self.hub, timeout, self._ref, look, again)
         finally:
             if not (self.readers or self.writers) and self._watcher is not None:
                 self._watcher.stop()

@@ -31,7 +31,7 @@ class Puller:
         self._core.socket.wait_readable()
         message = self._receive_one()
         # The woken greenlet is first in line, even if others wait by now.
-        return message or self._receive(1, Deadline(None))[0]
+        return message or self._receive(1, Deadline(None), has_waited=True)[0]
 
     def receive(self, limit: int, block: bool, timeout: float | None) -> list[list[Any]]:
         """Receive from 1 to *limit* messages; see `gzmqsource.Source.recv_many`."""
@@ -40,12 +40,14 @@ class Puller:
         if core.serves:
             raise TypeError(f"{core!r} has a handler, which receives all messages")
         deadline = Deadline(timeout if block else 0)
+        has_waited = False
         if block:
             core.spend()
+            has_waited = bool(core.socket.readiness.readers)
             core.socket.wait_behind_readers(deadline.left())
-        return self._receive(limit, deadline)
+        return self._receive(limit, deadline, has_waited)
 
-    def _receive(self, limit: int, deadline: Deadline) -> list[list[Any]]:
+    def _receive(self, limit: int, deadline: Deadline, has_waited: bool) -> list[list[Any]]:
         core = self._core
         messages: list[list[Any]] = []
         while core.started:
@@ -58,5 +60,6 @@ class Puller:
                 return messages
             if deadline.left() == 0:
                 raise Empty
-            core.socket.wait_readable(deadline.left())
+            core.socket.wait_readable(deadline.left(), again=has_waited)
+            has_waited = True
         raise core.closed_error()

@@ -1,7 +1,7 @@
 """``import gzmqsource.green as zmq``: all of `zmq`, with calls that wait in gevent's hub.
 
-The classes and functions below replace pyzmq's; every other name is `zmq`'s own. Every name of
-`zmq.green` is here, too.
+The classes and functions below replace pyzmq's; every other name is `zmq`'s own. Every public name
+of `zmq.green` is here, too. Its submodules (``core``, ``poll``, ``device``) are not.
 """
 
 import zmq as _zmq

@@ -207,11 +207,13 @@ class Socket(PlainSocket[_ReturnT]):
         """Wait until a shortcut has received something; return None if it declines."""
         deadline = shared.deadline()
         found: Any = False
+        has_waited = False
         while found is False:
             if not shared.is_here:
                 return None
-            if not shared.wait_readable(deadline.left()):
+            if not shared.wait_readable(deadline.left(), again=has_waited):
                 raise zmq.Again
+            has_waited = True
             found = receive()
         return found
 
@@ -221,12 +223,14 @@ class Socket(PlainSocket[_ReturnT]):
         if shared is None:
             return receive(flags | _NOBLOCK, *arguments)
         deadline: Deadline | None = None
+        has_waited = False
         if not flags & _NOBLOCK:
             shared.spend(shared.is_between_messages)
             if shared.readiness.readers and shared.is_between_messages():
                 deadline = shared.deadline()
                 if not shared.wait_behind_readers(deadline.left()):
                     raise zmq.Again
+                has_waited = True
         while True:
             try:
                 return receive(flags | _NOBLOCK, *arguments)
@@ -236,8 +240,9 @@ class Socket(PlainSocket[_ReturnT]):
             finally:
                 shared.readiness.recheck()
             deadline = deadline or shared.deadline()
-            if not shared.wait_readable(deadline.left()):
+            if not shared.wait_readable(deadline.left(), again=has_waited):
                 raise zmq.Again
+            has_waited = True
 
     def _send_each(self, parts: Sequence[Any], flags: int, copy: bool, track: bool) -> Any:
         """Send a message by the subclass's `send`; forget all of it if that raises."""
