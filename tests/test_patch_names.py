@@ -5,7 +5,7 @@ import textwrap
 import pytest
 from patching import EXCHANGE, run
 
-pytestmark = [pytest.mark.processes, pytest.mark.limit(90)]
+pytestmark = [pytest.mark.once, pytest.mark.limit(90)]
 
 #: A library, imported before the patch.
 LIBRARY = """

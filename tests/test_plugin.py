@@ -7,7 +7,7 @@ import sys
 import pytest
 from patching import EXCHANGE, run
 
-pytestmark = [pytest.mark.processes, pytest.mark.limit(90)]
+pytestmark = [pytest.mark.once, pytest.mark.limit(90)]
 
 #: A program that patches itself and knows nothing of gzmqsource.
 PROGRAM = f"""

@@ -7,7 +7,7 @@ import pytest
 from optional import needs
 from patching import EXCHANGE, run
 
-pytestmark = [pytest.mark.processes, pytest.mark.limit(90)]
+pytestmark = [pytest.mark.once, pytest.mark.limit(90)]
 
 SWITCH = "from gzmqsource.monkey import patch_zmq_green; patch_zmq_green()"
 
