@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import gevent
+import zmq
 from gevent._hub_local import get_hub_if_exists
 from zmq.sugar.context import Context as PlainContext
 
@@ -15,6 +16,7 @@ from gzmqsource.green._shadow import ShadowedContext
 from gzmqsource.green._socket import Socket
 
 _SocketT = TypeVar("_SocketT", bound=Socket[Any], covariant=True)
+_ContextT = TypeVar("_ContextT", bound="Context[Any]")
 
 
 class Context(ShadowedContext[_SocketT]):
@@ -54,6 +56,22 @@ class Context(ShadowedContext[_SocketT]):
         super().__init__(*args, **kwargs)
         self._made_in = fork.generation
         make_native()
+
+    @classmethod
+    def instance(cls: type[_ContextT], io_threads: int = 1) -> _ContextT:
+        """Return the global context; see `zmq.Context.instance`."""
+        made = cls._instance
+        if isinstance(made, Context) and made._has_ended:
+            made.closed = True
+        return super().instance(io_threads)
+
+    if not TYPE_CHECKING:  # pyzmq's has the types
+
+        def socket(self, *args: Any, **kwargs: Any) -> Any:
+            """Make a socket; see `zmq.Context.socket`."""
+            if self._has_ended:
+                raise zmq.ZMQError(zmq.EFAULT)  # libzmq does so, but would look into freed memory
+            return super().socket(*args, **kwargs)
 
     def term(self) -> None:
         """Terminate the context; see `zmq.Context.term`.

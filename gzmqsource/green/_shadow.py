@@ -6,12 +6,10 @@ import gc
 import weakref
 from typing import Any, TypeVar
 
-import zmq
 from zmq.sugar.context import Context as PlainContext
 from zmq.sugar.socket import Socket as PlainSocket
 
 _SocketT = TypeVar("_SocketT", bound=PlainSocket[Any], covariant=True)
-_ContextT = TypeVar("_ContextT", bound="ShadowedContext[Any]")
 
 
 class ShadowedContext(PlainContext[_SocketT]):
@@ -41,20 +39,6 @@ class ShadowedContext(PlainContext[_SocketT]):
         elif isinstance(self._shadow_obj, int):
             # As pyzmq keeps the original of a shadow that was made of an object.
             self._shadow_obj = _find_plain(address)
-
-    @classmethod
-    def instance(cls: type[_ContextT], io_threads: int = 1) -> _ContextT:
-        """Return the global context; see `zmq.Context.instance`."""
-        made = cls._instance
-        if isinstance(made, ShadowedContext) and made._has_ended:
-            made.closed = True
-        return super().instance(io_threads)
-
-    def socket(self, *args: Any, **kwargs: Any) -> Any:
-        """Make a socket; see `zmq.Context.socket`."""
-        if self._has_ended:
-            raise zmq.ZMQError(zmq.EFAULT)  # as libzmq does, which would look into freed memory
-        return super().socket(*args, **kwargs)
 
     def term(self) -> None:
         """Terminate the libzmq context, and close all that stand for it."""
