@@ -13,7 +13,7 @@ RUNS ?= 20
 SIMULATE ?= --seconds 22 --examples 100
 QUESTIONS := throughput roundtrip green forms idle fairness pressure busy startup workers proxy
 
-.PHONY: help demo test native pure patched idle one faults mutations simulate chaos soak fuzz pyzmq volttron packages docs lint style types \
+.PHONY: help demo test idle one faults mutations simulate chaos soak fuzz pyzmq volttron packages docs lint style types \
     floors bench bench-plots quick sanitize clean
 # Two installs at a time would get into each other's way.
 .NOTPARALLEL:
@@ -61,22 +61,8 @@ FULL := .venv/installed .venv/native
 demo: .venv/demo  ## A tour of the command: a server under load, a killed client, new code, a stop
 	$(BIN)/python examples/demo.py
 
-# Each pass uses one core, so two of them share the second. What they print comes at the end.
 test: $(FULL)  ## The whole suite: native and pure, libev and libuv, patched and not
-	@mkdir -p build
-	@echo "Three passes, two at a time; the second and the third are in build/passes.log meanwhile"
-	@$(MAKE) --no-print-directory pure patched > build/passes.log 2>&1 & others=$$!; \
-	$(MAKE) --no-print-directory native; status=$$?; \
-	wait $$others || status=1; cat build/passes.log; exit $$status
-
-native: $(FULL)
-	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle" $(PYTEST_ARGS)
-
-pure: $(FULL)
-	GEVENT_LOOP=libuv GZMQSOURCE_TRANSFER=pure $(PYTEST) -m "not idle and not once" $(PYTEST_ARGS)
-
-patched: $(FULL)
-	GEVENT_LOOP=libev-cext GZMQSOURCE_TEST_PATCHED=1 $(PYTEST) -m "not idle and not once and not processes" $(PYTEST_ARGS)
+	$(MAKE) --no-print-directory -j 2 -O line -f checks/passes.mk PYTEST="$(PYTEST)" PYTEST_ARGS='$(PYTEST_ARGS)'
 
 idle: $(FULL)  ## The few tests that only a machine without other work can pass
 	GEVENT_LOOP=libev-cext $(PYTEST) -m idle $(PYTEST_ARGS)
