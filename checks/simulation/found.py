@@ -126,6 +126,33 @@ def test_room_is_found_that_a_send_to_another_peer_has_eaten():
         world.finish()
 
 
+def test_room_is_found_that_comes_as_libzmq_looks_for_commands_again():
+    """In the second half of a round that is no confirmed one, a send may eat another's edge."""
+    for calls in range(1, 13):
+        world = SourceWorld(
+            kind="ROUTER",
+            overflow="raise",
+            outbox=4,
+            marks=1,
+            handler="none",
+            mandatory=True,
+            slow=False,
+            delay=1,
+        )
+        for peer in range(2):
+            world.attach(peer=peer)
+            world.settle()
+            world.fill(peer=peer)
+        world.settle()
+        world.attach(peer=2)
+        world.step(things=12)
+        world.advance(seconds=0.0009)
+        world.ambush(calls=calls, peer=0, what=1, stall=0.0002)
+        world.peer_sends(peer=2, frames=2)
+        world.settle()
+        world.finish()
+
+
 def test_sndtimeo_ends_where_pollout_says_nothing():
     """The last look woke the writer, whose next wait of no time began with a last look."""
     world = GreenWorld(kind="PUB", marks=1, mandatory=True, timeout=1000, delay=0, attached=1)
