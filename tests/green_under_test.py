@@ -6,6 +6,7 @@ import warnings
 
 import gevent
 import pytest
+import zmq
 
 NAME = os.environ.get("GZMQSOURCE_TEST_GREEN", "gzmqsource.green")
 
@@ -23,6 +24,15 @@ def soon(greenlet):
             return greenlet.get()
     finally:
         greenlet.kill(block=False)
+
+
+def fill(sender):
+    """Send until there is no room, and return how often that was."""
+    count = 0
+    while sender.get(zmq.EVENTS) & zmq.POLLOUT:
+        sender.send(b"ballast", zmq.NOBLOCK)
+        count += 1
+    return count
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import zmq
 from gevent import socket, subprocess
 from helpers import endpoint_of, free_ports
 from optional import needs
-from test_servers import match, running
+from test_servers import bound_router, match, running
 
 from gzmqsource import green
 
@@ -64,10 +64,7 @@ if __name__ == "__main__":
 @pytest.fixture
 def backend():
     """A ROUTER that answers as many requests at once as there are greenlets."""
-    context: green.Context[green.Socket[bytes]] = green.Context()
-    router = context.socket(zmq.ROUTER)
-    router.linger = 0
-    router.bind("tcp://127.0.0.1:*")
+    context, router = bound_router()
 
     def serve():
         while True:

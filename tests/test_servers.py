@@ -210,13 +210,19 @@ server.serve_forever()
 """
 
 
-@pytest.fixture
-def backend():
-    """A ROUTER that answers each request with its double, 10 ms later."""
+def bound_router():
+    """Return a context and a bound ROUTER of its."""
     context: green.Context[green.Socket[bytes]] = green.Context()
     router = context.socket(zmq.ROUTER)
     router.linger = 0
     router.bind("tcp://127.0.0.1:*")
+    return context, router
+
+
+@pytest.fixture
+def backend():
+    """A ROUTER that answers each request with its double, 10 ms later."""
+    context, router = bound_router()
 
     def answer(envelope, number):
         gevent.sleep(0.01)

@@ -43,8 +43,8 @@ GREEN = [
     Mutation(
         "the frames of two greenlets are one message",
         "green/_outgoing.py",
-        "        greenlet = gevent.getcurrent()\n        begun = self.partial.get(greenlet)\n",
-        "        greenlet = None\n        begun = self.partial.get(greenlet)\n",
+        "        greenlet = gevent.getcurrent()\n        begun = self._before",
+        "        greenlet = None\n        begun = self._before",
         "green/test_whole_messages.py",
         transfer="pure",
     ),
@@ -108,7 +108,7 @@ GREEN = [
     Mutation(
         "pyzmq's collector is a greenlet where threads are patched",
         "green/_context.py",
-        "        make_native()\n",
+        "            _collector.make_native()\n",
         "",
         "green/test_trackers.py",
     ),
@@ -143,7 +143,7 @@ GREEN = [
     Mutation(
         "a loop of polls starves the others",
         "green/_polling.py",
-        "if turns is None:  # the hub",
+        "if budget is None:  # the hub",
         "if True:  # the hub",
         "green/test_poll_turns.py",
     ),
@@ -156,9 +156,9 @@ GREEN = [
     ),
     Mutation(
         "a poll within a message lets others take the rest",
-        "green/_polling.py",
-        "or not may_yield()",
-        "or False",
+        "_socket/budget.py",
+        "may_yield is not None and not may_yield()",
+        "False",
         "green/test_poll_turns.py",
     ),
     Mutation(
@@ -171,7 +171,7 @@ GREEN = [
     Mutation(
         "greenlets of a dead hub keep a poller",
         "green/_poll_set.py",
-        "            and not self._hub.dead\n",
+        " and can_run(self._hub)",
         "",
         "green/test_poll_threads.py",
     ),

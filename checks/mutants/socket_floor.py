@@ -6,7 +6,7 @@ SOCKET = [
     Mutation(
         "a call that eats the edge is not repaired",
         "_socket/readiness.py",
-        "            self.hub.loop.run_callback(self._look)\n\n    def wait_readable",
+        "            self._look_soon()\n\n    def wait_readable",
         "            pass\n\n    def wait_readable",
         "test_edge.py",
     ),
@@ -192,7 +192,7 @@ SOCKET = [
     Mutation(
         "a flusher never yields",
         "_source/flusher.py",
-        "                    socket.yield_to_io()\n",
+        "                    socket.budget.yield_to_io()\n",
         "                    pass\n",
         "test_stats.py test_fairness.py test_outbox.py",
     ),

@@ -102,24 +102,29 @@ def test_a_call_after_the_end_of_the_context_leaves_nothing_half_made():
     world.finish()
 
 
+def with_two_full_peers():
+    world = SourceWorld(
+        kind="ROUTER",
+        overflow="raise",
+        outbox=4,
+        marks=1,
+        handler="none",
+        mandatory=True,
+        slow=False,
+        delay=1,
+    )
+    for peer in range(2):
+        world.attach(peer=peer)
+        world.settle()
+        world.fill(peer=peer)
+    world.settle()
+    return world
+
+
 def test_room_is_found_that_a_send_to_another_peer_has_eaten():
     """The confirming retry of `Readiness.write` finds it, whichever call is late."""
     for calls in range(1, 9):
-        world = SourceWorld(
-            kind="ROUTER",
-            overflow="raise",
-            outbox=4,
-            marks=1,
-            handler="none",
-            mandatory=True,
-            slow=False,
-            delay=1,
-        )
-        for peer in range(2):
-            world.attach(peer=peer)
-            world.settle()
-            world.fill(peer=peer)
-        world.settle()
+        world = with_two_full_peers()
         world.ambush(calls=calls, peer=0, what=1, stall=0.002)
         world.attach(peer=2)
         world.settle()
@@ -129,21 +134,7 @@ def test_room_is_found_that_a_send_to_another_peer_has_eaten():
 def test_room_is_found_that_comes_as_libzmq_looks_for_commands_again():
     """In the second half of a round that is no confirmed one, a send may eat another's edge."""
     for calls in range(1, 13):
-        world = SourceWorld(
-            kind="ROUTER",
-            overflow="raise",
-            outbox=4,
-            marks=1,
-            handler="none",
-            mandatory=True,
-            slow=False,
-            delay=1,
-        )
-        for peer in range(2):
-            world.attach(peer=peer)
-            world.settle()
-            world.fill(peer=peer)
-        world.settle()
+        world = with_two_full_peers()
         world.attach(peer=2)
         world.step(things=12)
         world.advance(seconds=0.0009)

@@ -30,7 +30,7 @@ INEXACT = ("ROUTER", "PUB", "XPUB")
 
 def begin_turns():
     """Forget what the polls of earlier worlds have used of the hub's turn: each world is alone."""
-    _polling._here.turns = None
+    _polling._here.budget = None
 
 
 class Overridden(green.Socket[bytes]):

@@ -28,7 +28,7 @@ class OneShot:
         self._lock = allocate_lock()
         self._wake: Callable[[], object] | None = None
 
-    def set(self, value: object) -> bool:
+    def set(self, value: object = True) -> bool:
         """Set the value and wake the waiter; return False if a value was set before."""
         return self.replace(None, value)
 
@@ -43,8 +43,8 @@ class OneShot:
                 self._wake()
         return True
 
-    def wait(self, timeout: float | None) -> None:
-        """Wait until the value is set, at most *timeout* seconds.
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the value is set, at most *timeout* seconds; return whether it is.
 
         A native thread releases the GIL while it waits, and a greenlet lets its hub run.
         """
@@ -53,8 +53,9 @@ class OneShot:
             self.block(timeout)
         else:
             self._pause_greenlet(hub, timeout)
+        return self.value is not None
 
-    def block(self, timeout: float | None) -> None:
+    def block(self, timeout: float | None = None) -> None:
         """Wait as `wait` does, and hold up the whole thread."""
         gate = allocate_lock()
         gate.acquire()

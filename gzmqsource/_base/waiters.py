@@ -75,11 +75,6 @@ class Waiters(list[Any]):
             if self:
                 self.pop(0).switch(None)
 
-    def _be_late(self, waiter: Waiter[object], look: Callable[[], object]) -> None:
-        if self._late is None:
-            self._late = _Late(self, waiter.hub, look)
-        self._late.waiters[waiter] = None
-
     def give_up(self) -> None:
         """Time out those that are late, in their order; call this in the hub."""
         late, self._late = self._late, None
@@ -90,6 +85,11 @@ class Waiters(list[Any]):
                 if waiter in late.waiters:
                     del late.waiters[waiter]
                     waiter.switch(_TIMED_OUT)
+
+    def _be_late(self, waiter: Waiter[object], look: Callable[[], object]) -> None:
+        if self._late is None:
+            self._late = _Late(self, waiter.hub, look)
+        self._late.waiters[waiter] = None
 
 
 class _Late:

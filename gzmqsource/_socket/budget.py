@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import gevent
 
 from gzmqsource.transfer import Allowance
 
@@ -37,7 +40,7 @@ class Budget(Allowance):
         Its longest time in seconds.
     """
 
-    __slots__ = ("_closed", "_hub", "_max_seconds", "_timer", "max_messages", "stops")
+    __slots__ = ("_closed", "_max_seconds", "_timer", "hub", "max_messages", "stops")
 
     #: How many messages pass after a wait before the budget asks whether the hub has polled.
     after_wait = 32
@@ -48,7 +51,8 @@ class Budget(Allowance):
         self.max_messages = max_messages
         #: How many slices were spent with more to do.
         self.stops = 0
-        self._hub = hub
+        #: The hub whose I/O has its turns.
+        self.hub = hub
         self._max_seconds = max_seconds
         self._timer: Any = None
         self._closed = False
@@ -63,11 +67,40 @@ class Budget(Allowance):
             self.refill(self.after_wait, self._max_seconds)
             return False
         if self._timer is None:
-            self._timer = self._hub.loop.timer(0, ref=False)
+            self._timer = self.hub.loop.timer(0, ref=False)
         if not self._timer.active:
             self._timer.start(_do_nothing)
             self.refill(self.max_messages, self._max_seconds)
         return self.left <= 0
+
+    def take(self, may_yield: Callable[[], bool] | None = None) -> bool:
+        """Count one message of a greenlet that need not wait; yield to I/O when it is time.
+
+        Parameters
+        ----------
+        may_yield : callable, optional
+            Called before the greenlet yields. If it returns False, the greenlet does not yield,
+            and the message is not counted.
+
+        Returns
+        -------
+        bool
+            Whether it has yielded: what was true before may no longer be.
+        """
+        has_yielded = False
+        if self.left <= 0 and self.exhausted():
+            if gevent.getcurrent() is self.hub or (may_yield is not None and not may_yield()):
+                return False
+            self.yield_to_io()
+            has_yielded = True
+        self.spend()
+        return has_yielded
+
+    def yield_to_io(self) -> None:
+        """Yield to other I/O because this is exhausted, and begin the next slice."""
+        self.stops += 1
+        yield_to_io(self.hub)
+        self.exhausted()
 
     def restart(self) -> None:
         """Begin a short slice without a timer, right after a wait: the hub has just polled.

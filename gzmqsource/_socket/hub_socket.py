@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
-import gevent
 import zmq
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import get_hub
 
+from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.fork import abandon_in_child
-from gzmqsource._socket.budget import Budget, yield_to_io
+from gzmqsource._base.threads import can_run
+from gzmqsource._socket.budget import Budget
 from gzmqsource._socket.readiness import Readiness
 from gzmqsource.transfer import shortcuts_for, transfer_for
 from gzmqsource.transfer.interface import Backlog, Shortcuts
 from gzmqsource.transfer.message import Message
 from gzmqsource.transfer.pure import PureShortcuts
+
+_NEVER = Deadline(None)
 
 
 class HubSocket:
@@ -64,11 +66,6 @@ class HubSocket:
         """Whether this is the hub of the current thread, and the socket not released."""
         return get_hub_if_exists() is self.hub and not self.readiness.closed
 
-    @property
-    def hub_can_run(self) -> bool:
-        """Whether the hub was not destroyed, and its thread has not ended."""
-        return self.hub.loop is not None and self.hub.thread_ident in sys._current_frames()
-
     def wait_readable(self, timeout: float | None = None, again: bool = False) -> bool:
         """Wait until a receive should be tried; see `Readiness.wait_readable`."""
         is_readable = self.readiness.wait_readable(timeout, again)
@@ -109,35 +106,10 @@ class HubSocket:
         finally:
             self.readiness.recheck()
 
-    def spend(self, may_yield: Callable[[], bool] | None = None) -> bool:
-        """Count one message of a greenlet that need not wait; yield to I/O when it is time.
-
-        Parameters
-        ----------
-        may_yield : callable, optional
-            Called before the greenlet yields. If it returns False, the greenlet does not yield,
-            and the message is not counted.
-
-        Returns
-        -------
-        bool
-            Whether it has yielded: what was true before may no longer be.
-        """
-        has_yielded = False
-        budget = self.budget
-        if budget.left <= 0 and budget.exhausted():
-            if gevent.getcurrent() is self.hub or (may_yield is not None and not may_yield()):
-                return False
-            self.yield_to_io()
-            has_yielded = True
-        budget.spend()
-        return has_yielded
-
-    def yield_to_io(self) -> None:
-        """Yield to other I/O because the budget is exhausted, and begin the next slice."""
-        self.budget.stops += 1
-        yield_to_io(self.hub)
-        self.budget.exhausted()
+    def deadline(self, option: int) -> Deadline:
+        """Return the deadline that ``RCVTIMEO`` or ``SNDTIMEO`` sets for a call that begins now."""
+        timeout = self.transfer.option(option)
+        return _NEVER if timeout < 0 else Deadline(timeout / 1000)
 
     def release(self, close: Callable[[], object]) -> None:
         """Release in order: stop the watcher, wake the waiting greenlets, close the socket.
@@ -154,7 +126,7 @@ class HubSocket:
         self.shortcuts.close()
         if get_hub_if_exists() is self.hub:
             self._stop_and(close)
-        elif self.readiness.waiting and self.hub_can_run:
+        elif self.readiness.waiting and can_run(self.hub):
             self.hub.loop.run_callback_threadsafe(self._stop_and, close)
         else:
             try:

@@ -139,10 +139,8 @@ class Readiness:
         """
         for poller in self.pollers:
             poller.mark_stale()
-        # A hub that was destroyed has no loop, and its greenlets wait forever.
-        if not self._look_scheduled and self.waiting and self.hub.loop is not None:
-            self._look_scheduled = True
-            self.hub.loop.run_callback(self._look)
+        if not self._look_scheduled and self.waiting:
+            self._look_soon()
 
     def wait_readable(self, timeout: float | None = None, again: bool = False) -> bool:
         """Wait until a receive should be tried; call this after one that failed with ``EAGAIN``.
@@ -269,8 +267,7 @@ class Readiness:
             if events & _POLLOUT:
                 return True
         elif not self._in_round and not self._look_scheduled:
-            self._look_scheduled = True
-            self.hub.loop.run_callback(self._look)
+            self._look_soon()
         return self._wait(self.writers, timeout)
 
     def _wait(self, queue: Waiters, timeout: float | None, again: bool = False) -> bool:
@@ -300,6 +297,12 @@ class Readiness:
             self.readers.pop().switch(None)
         else:
             self._look()
+
+    def _look_soon(self) -> None:
+        # A hub that was destroyed has no loop, and its greenlets wait forever.
+        if self.hub.loop is not None:
+            self._look_scheduled = True
+            self.hub.loop.run_callback(self._look)
 
     def _look(self) -> None:
         """Wake, in the hub, the greenlets that can proceed: the first reader, and the writers."""

@@ -31,12 +31,11 @@ from gzmqsource.errors import (
     SourceForked,
     severity,
 )
-from gzmqsource.transfer.message import AnyMessage, as_frames
+from gzmqsource.transfer.message import PER_PEER, AnyMessage, as_frames
 
 if TYPE_CHECKING:
     from gzmqsource._source.stats import Stats
 
-_PER_PEER = frozenset({zmq.ROUTER, zmq.STREAM})
 _RECEIVES_NOTHING = frozenset({zmq.PUSH, zmq.PUB})
 
 
@@ -91,7 +90,7 @@ class Core:
         self.name = name
         if serves:
             self._check_receives()
-        self.outbox = Outbox(outbox, overflow, per_peer=self.kind in _PER_PEER)
+        self.outbox = Outbox(outbox, overflow, per_peer=self.kind in PER_PEER)
         self.socket = HubSocket(
             socket, copy=copy, ref=ref, max_messages=max_messages, max_seconds=max_seconds
         )
@@ -191,7 +190,7 @@ class Core:
 
     def spend(self) -> None:
         """Count one message of a greenlet that need not wait; yield to I/O when it is time."""
-        if self.socket.spend():
+        if self.socket.budget.take():
             self.enter()
 
     def send(self, message: AnyMessage, block: bool, timeout: float | None) -> None:

@@ -105,7 +105,7 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
                     self._report(error, None)
                     gevent.sleep(self.pause)
                 if outbox.has_queued and socket.budget.left <= 0 and socket.budget.exhausted():
-                    socket.yield_to_io()
+                    socket.budget.yield_to_io()
         except zmq.ZMQError as error:
             gone = error
         finally:

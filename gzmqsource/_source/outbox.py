@@ -187,7 +187,7 @@ class Outbox:
             self._arrive(putter)
         if awaited:
             try:
-                putter.wait(timeout)
+                putter.wait_until_taken(timeout)
             finally:
                 if putter.is_answered:
                     self._arrive(putter)

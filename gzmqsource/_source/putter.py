@@ -9,7 +9,6 @@ way but its own timeout, and the lock of a `OneShot` decides between that and th
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from gevent.queue import Full
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.oneshot import OneShot
+from gzmqsource._base.threads import can_run
 from gzmqsource._base.waiters import Waiters
 from gzmqsource.errors import SourceClosed
 from gzmqsource.transfer.message import Message
@@ -95,7 +95,7 @@ class ForeignPutter(OneShot):
         self.timer: Any = None
         self._hub: Any = get_hub_if_exists() if awaited else None
 
-    def wait(self, timeout: float | None) -> None:
+    def wait_until_taken(self, timeout: float | None) -> None:
         """Wait until the message is taken or accepted; call this in the sender's thread.
 
         Raises
@@ -108,7 +108,7 @@ class ForeignPutter(OneShot):
         deadline = Deadline(timeout)
         try:
             while True:
-                super().wait(deadline.left())
+                self.wait(deadline.left())
                 if self.replace(_INVITED, _ACCEPTED) or self.value == _TAKEN:
                     return
                 if self.value == _REFUSED:
@@ -132,8 +132,7 @@ class ForeignPutter(OneShot):
 
     def uninvite(self) -> bool:
         """Take the invitation back, for good if its hub has ended; return False if it is late."""
-        hub_can_run = self._hub.loop is not None and self._hub.thread_ident in sys._current_frames()
-        return self.replace(_INVITED, None if hub_can_run else _WITHDRAWN)
+        return self.replace(_INVITED, None if can_run(self._hub) else _WITHDRAWN)
 
     def refuse(self) -> bool:
         """Refuse the message because the outbox closes; return whether its sender raises."""

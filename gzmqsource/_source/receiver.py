@@ -119,7 +119,7 @@ class Receiver:
         socket = self._core.socket
         while self._core.prefetched or not self._is_ending:
             if self._dispatch_all():
-                socket.yield_to_io()
+                socket.budget.yield_to_io()
             elif not self._is_ending:
                 socket.wait_readable()
 

@@ -1,90 +1,69 @@
-"""pyzmq's collector of the frames that it has lent to libzmq, where threads are patched."""
+"""pyzmq's collector of the frames that it has lent to libzmq, where threads are patched.
+
+For each frame that libzmq is done with, it receives a message. Where threads are patched its
+thread is a greenlet. A kill or timeout that strikes while pyzmq asks whether that is alive makes it
+start another collector, which forgets the buffers that libzmq still reads. And if more frames are
+freed without a switch than its sockets hold, 2,000, the main thread waits for itself. So it runs on
+a native thread.
+
+Import this once threads are patched: pyzmq's module takes its thread and its locks from there.
+"""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
-from gevent.monkey import is_module_patched
 from zmq.sugar.context import Context as PlainContext
+from zmq.utils.garbage import GarbageCollector, GarbageCollectorThread, gc
 
-from gzmqsource._base.oneshot import allocate_lock
+from gzmqsource._base.oneshot import OneShot
 from gzmqsource._base.threads import NativeThread
 
 
-def make_native() -> None:
-    """Have the collector run on a native thread, if it would not; call this before it is used.
+class Collector(GarbageCollector):
+    """A collector on a native thread, with plain sockets that have no bound."""
 
-    For each frame that libzmq is done with, it receives a message. Where threads are patched its
-    thread is a greenlet. A kill or timeout that strikes while pyzmq asks whether that is alive
-    makes it start another collector, which forgets the buffers that libzmq still reads. And if more
-    frames are freed without a switch than its sockets hold, 2,000, the main thread waits for
-    itself.
-    """
-    if not is_module_patched("threading"):
-        return
-    from zmq.utils import garbage
+    refs: dict[int, Any]
+    thread: Any
+    pid: int | None
+    _context: Any
 
-    if type(garbage.gc) is garbage.GarbageCollector and garbage.gc.thread is None:
-        garbage.gc.__class__ = _native_collector(garbage.GarbageCollector)
+    @property
+    def context(self) -> Any:
+        """The context of its sockets."""
+        if self._context is None:
+            self._context = PlainContext()
+            self._context.sndhwm = self._context.rcvhwm = 0
+        return self._context
 
+    @context.setter
+    def context(self, context: Any) -> None:
+        GarbageCollector.context.fset(self, context)  # type: ignore[attr-defined]
 
-def _native_collector(plain: type[Any]) -> type[Any]:
-    class Collector(plain):  # type: ignore[misc]
-        refs: dict[int, Any]
-        thread: Any
-        pid: int | None
-        _context: Any
-
-        @property
-        def context(self) -> PlainContext[Any]:
-            if self._context is None:
-                self._context = PlainContext()
-                self._context.sndhwm = self._context.rcvhwm = 0
-            made: PlainContext[Any] = self._context
-            return made
-
-        @context.setter
-        def context(self, context: PlainContext[Any] | None) -> None:
-            plain.context.fset(self, context)
-
-        def start(self) -> None:
-            if self.thread is not None and self.pid != os.getpid():
-                self._clear()  # of the parent process
-            self.pid = os.getpid()
-            self.refs = {}
-            self.thread = _CollectorThread(self)
-            self.thread.start()
-            self.thread.ready.wait()
-
-    return Collector
+    def start(self) -> None:
+        """Start the thread."""
+        if self.thread is not None and self.pid != os.getpid():
+            self._clear()  # of the parent process
+        self.pid = os.getpid()
+        self.refs = {}
+        self.thread = _CollectorThread(self)
+        self.thread.start()
+        self.thread.ready.block()  # without a switch, in which a kill could strike
 
 
 class _CollectorThread(NativeThread):
     """What `zmq.utils.garbage.GarbageCollectorThread` is, on a native thread."""
 
-    def __init__(self, collector: Any) -> None:
-        super().__init__(self._collect)
+    def __init__(self, collector: Collector) -> None:
+        # Without a hub there: then gevent's events call their links in place, and not by a loop.
+        super().__init__(lambda: GarbageCollectorThread.run(self))  # type: ignore[arg-type]
         self.gc = collector
         self.pid = os.getpid()
-        self.ready = _Ready()
-
-    def _collect(self) -> None:
-        from zmq.utils.garbage import GarbageCollectorThread
-
-        # Without a hub: then gevent's events call their links in place, and not by a loop.
-        GarbageCollectorThread.run(self)  # type: ignore[arg-type]
+        self.ready = OneShot()
 
 
-class _Ready:
-    """A `threading.Event` for one waiting thread, which does not switch."""
-
-    def __init__(self) -> None:
-        self._lock = allocate_lock()
-        self._lock.acquire()
-
-    def set(self) -> None:
-        self._lock.release()
-
-    def wait(self) -> None:
-        self._lock.acquire()
+def make_native() -> None:
+    """Have the collector run on a native thread, unless it was used before."""
+    if type(gc) is GarbageCollector and gc.thread is None:
+        gc.__class__ = Collector

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import gevent
 import zmq
 from gevent._hub_local import get_hub_if_exists
+from gevent.monkey import is_module_patched
 from zmq.sugar.context import Context as PlainContext
 
 from gzmqsource._base import fork
 from gzmqsource._base.threads import NativeThread
-from gzmqsource.green._collector import make_native
 from gzmqsource.green._shadow import ShadowedContext
 from gzmqsource.green._socket import Socket
 
@@ -55,7 +55,10 @@ class Context(ShadowedContext[_SocketT]):
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._made_in = fork.generation
-        make_native()
+        if is_module_patched("threading"):
+            from gzmqsource.green import _collector
+
+            _collector.make_native()
 
     @classmethod
     def instance(cls: type[_ContextT], io_threads: int = 1) -> _ContextT:

@@ -12,6 +12,7 @@ from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.waiters import Waiters
 from gzmqsource._socket import HubSocket
 from gzmqsource.transfer.interface import Transfer
+from gzmqsource.transfer.message import PER_PEER
 
 #: One frame that can be sent: bytes, a `zmq.Frame`, or a contiguous buffer that may be lent.
 Part = Any
@@ -20,8 +21,6 @@ _NOBLOCK, _SNDMORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
 
 #: The types on which ``POLLOUT`` does not say whether a first frame can be sent: they have states.
 _ALTERNATING = frozenset({zmq.REQ, zmq.REP})
-
-_PER_PEER = frozenset({zmq.ROUTER, zmq.STREAM})
 
 
 class Outgoing:
@@ -56,7 +55,7 @@ class Outgoing:
         self.lanes: dict[bytes | None, Waiters] = {}
         self.partial = partial
         kind = transfer.option(zmq.TYPE)
-        self._per_peer = kind in _PER_PEER
+        self._per_peer = kind in PER_PEER
         self._may_alternate = kind in _ALTERNATING
         self._most_partial = 16
 
@@ -67,12 +66,11 @@ class Outgoing:
         same call again tries the whole message again, and any other begins a new one.
         """
         greenlet = gevent.getcurrent()
-        begun = self.partial.get(greenlet)
-        if isinstance(begun, _Refused):
-            del self.partial[greenlet]
-            begun = begun.first if begun.is_repeated_by(parts, flags) else None
-            if begun is not None:
-                self.partial[greenlet] = begun
+        begun = self._before(greenlet, parts, flags)
+        if begun is None:
+            self.partial.pop(greenlet, None)
+        else:
+            self.partial[greenlet] = begun
         if flags & _SNDMORE:
             if begun is None:
                 begun = self._begin(socket, greenlet, flags)
@@ -91,10 +89,7 @@ class Outgoing:
 
     def held(self, parts: list[Part], flags: int) -> int:
         """Return how many frames go before *parts*, which the current greenlet is about to send."""
-        begun = self.partial.get(gevent.getcurrent(), [])
-        if isinstance(begun, _Refused):
-            begun = begun.first if begun.is_repeated_by(parts, flags) else []
-        return len(begun)
+        return len(self._before(gevent.getcurrent(), parts, flags) or ())
 
     def forget(self, kept: int) -> None:
         """Forget the current greenlet's frames beyond the first *kept*."""
@@ -107,6 +102,13 @@ class Outgoing:
             self.partial[greenlet] = _Refused(begun.first[:kept], added[:1], len(added) > 1)
         else:
             self.partial[greenlet] = begun[:kept]
+
+    def _before(self, greenlet: Any, parts: list[Part], flags: int) -> list[Part] | None:
+        """Return the frames that go before *parts*; None if these begin a message."""
+        begun: list[Part] | _Refused | None = self.partial.get(greenlet)
+        if isinstance(begun, _Refused):
+            return begun.first if begun.is_repeated_by(parts, flags) else None
+        return begun
 
     def _begin(self, socket: HubSocket, greenlet: Any, flags: int) -> list[Part]:
         """Begin a message; raise `zmq.Again` where libzmq would not take its first frame now."""
@@ -126,14 +128,11 @@ class Outgoing:
         """Send a whole message; return False if libzmq has not taken it in time."""
         if flags & _NOBLOCK:
             return socket.send(message)
-        socket.spend()
+        socket.budget.take()
         lane = self._lane_of(message)
         if lane not in self.lanes and socket.send(message):
             return True
-        timeout = socket.transfer.option(zmq.SNDTIMEO)
-        return self._send_in_order(
-            socket, lane, message, Deadline(None if timeout < 0 else timeout / 1000)
-        )
+        return self._send_in_order(socket, lane, message, socket.deadline(zmq.SNDTIMEO))
 
     def _send_in_order(
         self, socket: HubSocket, lane: bytes | None, message: list[Part], deadline: Deadline

@@ -15,6 +15,7 @@ from zmq.backend import zmq_poll as plain_poll
 from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base import fork
+from gzmqsource._base.threads import can_run
 from gzmqsource._base.waiters import Waiters
 from gzmqsource.green._polling import Events, Polling
 from gzmqsource.green._shared import known_socket, rechecks_itself, shared_socket
@@ -92,12 +93,7 @@ class PollSet(Polling):
     @property
     def is_waiting(self) -> bool:
         """Whether a greenlet waits, and its hub and thread can still wake it."""
-        return (
-            bool(self._waiters)
-            and self._made_in == fork.generation
-            and self._hub.loop is not None
-            and not self._hub.dead
-        )
+        return bool(self._waiters) and self._made_in == fork.generation and can_run(self._hub)
 
     def put(self, socket: Any, mask: int) -> None:
         """Add a socket or a descriptor, or replace what it is polled for."""

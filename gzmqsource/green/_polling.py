@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
-import gevent
 import zmq
 from gevent._hub_local import get_hub_if_exists
 from gevent.monkey import get_original
 from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base.deadline import Deadline
-from gzmqsource._socket.budget import Budget, yield_to_io
+from gzmqsource._socket.budget import Budget
 
 Events = list[tuple[Any, int]]
 
@@ -40,13 +38,10 @@ class Polling:
                     if left != 0:
                         self.wait(left)
                         continue
-                turns = None if has_yielded or deadline is not None else _hub_turns()
-                if turns is None:  # the hub has polled, or there is none
+                budget = None if has_yielded or deadline is not None else _hub_budget()
+                if budget is None:  # the hub has polled, or there is none
                     return events
-                if turns.budget.left > 0:
-                    turns.budget.spend()
-                    return events
-                if not turns.spend(functools.partial(_are_between_messages, events)):
+                if not budget.take(functools.partial(_are_between_messages, events)):
                     return events
                 has_yielded = True
                 events = self.look_again(events)
@@ -86,41 +81,19 @@ def _are_between_messages(events: Events) -> bool:
     )
 
 
-class _HubTurns:
-    """The budget of all polls of one hub, whatever they find."""
-
-    def __init__(self, hub: Any) -> None:
-        self.hub = hub
-        self.budget = Budget(hub, 5000, 0.001)
-
-    def spend(self, may_yield: Callable[[], bool]) -> bool:
-        """Count a poll, and yield to I/O when it is time; see `HubSocket.spend`."""
-        has_yielded = False
-        budget = self.budget
-        if budget.left <= 0 and budget.exhausted():
-            if gevent.getcurrent() is self.hub or not may_yield():
-                return False
-            budget.stops += 1
-            yield_to_io(self.hub)
-            budget.exhausted()
-            has_yielded = True
-        budget.spend()
-        return has_yielded
-
-
 class _Here(get_original("_thread", "_local")):  # type: ignore[misc]
     """What this thread has."""
 
-    turns: _HubTurns | None = None
+    budget: Budget | None = None
 
 
 _here = _Here()
 
 
-def _hub_turns() -> _HubTurns | None:
-    """Return what polls in this thread count for; None without a hub, which no greenlet needs."""
+def _hub_budget() -> Budget | None:
+    """Return the budget of all polls in this thread; None without a hub: no greenlet needs one."""
     hub = get_hub_if_exists()
-    turns = _here.turns
-    if hub is not None and (turns is None or turns.hub is not hub):
-        turns = _here.turns = _HubTurns(hub)
-    return None if hub is None else turns
+    budget = _here.budget
+    if hub is not None and (budget is None or budget.hub is not hub):
+        budget = _here.budget = Budget(hub, 5000, 0.001)
+    return None if hub is None else budget

@@ -12,13 +12,11 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.hub import get_hub
 from zmq.sugar.socket import Socket as PlainSocket
 
-from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.oneshot import OneShot
+from gzmqsource._base.threads import can_run
 from gzmqsource._socket import HubSocket
 from gzmqsource.errors import InvalidThreadUseError
 from gzmqsource.green._outgoing import Outgoing
-
-_NEVER = Deadline(None)
 
 
 class SharedSocket(HubSocket):
@@ -52,11 +50,6 @@ class SharedSocket(HubSocket):
         """Whether the socket is known to be closed: its address may be in use again."""
         socket = self._socket()
         return self.readiness.closed or (socket is not None and bool(socket._closed))
-
-    def deadline(self) -> Deadline:
-        """Return the deadline that ``RCVTIMEO`` sets for a call that begins now."""
-        timeout = self.transfer.option(zmq.RCVTIMEO)
-        return _NEVER if timeout < 0 else Deadline(timeout / 1000)
 
     def is_between_messages(self) -> bool:
         """Return whether the frame received last, if any, ended its message."""
@@ -123,7 +116,7 @@ def shared_socket(socket: PlainSocket[Any]) -> SharedSocket:
         if shared.hub is get_hub():
             _hold(socket, shared)
             return shared
-        if shared.readiness.waiting and shared.hub_can_run:
+        if shared.readiness.waiting and can_run(shared.hub):
             raise InvalidThreadUseError(
                 f"{socket!r} is waited for in the hub of another thread: "
                 "a socket is used by one thread at a time"

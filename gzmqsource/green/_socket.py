@@ -114,6 +114,7 @@ class Socket(PlainSocket[_ReturnT]):
         sent; the greenlet can repeat the last frame, or the whole message.
         """
         shared = self._shared
+        # In place, here and in `send_multipart`: as a call this takes 0.07 us of a send's 0.5.
         if (
             shared is not None
             and type(data) is bytes
@@ -205,7 +206,7 @@ class Socket(PlainSocket[_ReturnT]):
 
     def _wait_for(self, shared: SharedSocket, receive: Callable[[], Any]) -> Any:
         """Wait until a shortcut has received something; return None if it declines."""
-        deadline = shared.deadline()
+        deadline = shared.deadline(zmq.RCVTIMEO)
         found: Any = False
         has_waited = False
         while found is False:
@@ -225,9 +226,9 @@ class Socket(PlainSocket[_ReturnT]):
         deadline: Deadline | None = None
         has_waited = False
         if not flags & _NOBLOCK:
-            shared.spend(shared.is_between_messages)
+            shared.budget.take(shared.is_between_messages)
             if shared.readiness.readers and shared.is_between_messages():
-                deadline = shared.deadline()
+                deadline = shared.deadline(zmq.RCVTIMEO)
                 if not shared.wait_behind_readers(deadline.left()):
                     raise zmq.Again
                 has_waited = True
@@ -239,7 +240,7 @@ class Socket(PlainSocket[_ReturnT]):
                     raise
             finally:
                 shared.readiness.recheck()
-            deadline = deadline or shared.deadline()
+            deadline = deadline or shared.deadline(zmq.RCVTIMEO)
             if not shared.wait_readable(deadline.left(), again=has_waited):
                 raise zmq.Again
             has_waited = True

@@ -23,26 +23,12 @@ from gzmqsource.monkey._names import let_see
 PlainThread = auth_thread.AuthenticationThread
 
 
-class _Started:
-    """As much of `threading.Event` as the authenticator needs, between two native threads."""
-
-    def __init__(self) -> None:
-        self._once = OneShot()
-
-    def set(self) -> None:
-        self._once.set(True)
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self._once.wait(timeout)
-        return bool(self._once.value)
-
-
 class AuthenticationThread(PlainThread):
     """The thread of a ``ThreadAuthenticator``; a greenlet that joins it lets others run."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.started: Any = _Started()
+        self.started: Any = OneShot()
         self._native = NativeThread(self._run_natively)
 
     def start(self) -> None:

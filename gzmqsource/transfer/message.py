@@ -19,6 +19,9 @@ AnyMessage: TypeAlias = "AnyFrame | Iterable[AnyFrame]"
 #: One checked message: a lone frame, the common case, stays bare and costs no list.
 Message: TypeAlias = "bytes | list[bytes | zmq.Frame]"
 
+#: The types on which the first frame of a message names its peer, each of which has its own pipe.
+PER_PEER = frozenset({zmq.ROUTER, zmq.STREAM})
+
 
 def as_message(message: AnyMessage) -> Message:
     """Check a message and detach it from the caller.

@@ -217,32 +217,13 @@ cdef class NativeTransfer:
         cdef Py_ssize_t sent
         cdef bint short_ones = are_short(frames)
         while True:
-            sent = self.send_short(frames) if short_ones else self.send_prepared(frames)
+            sent = self.send_each(frames, NULL) if short_ones else self.send_prepared(frames)
             if sent == count:
                 return True
             if sent == 0:
                 return False
             if self.dropping and sent < count - 1:
                 zmq_send(self.handle, NULL, 0, DONTWAIT)
-
-    cdef Py_ssize_t send_short(self, list frames) except -1:
-        """Send frames that need neither Python nor memory; return how many libzmq took."""
-        cdef Py_ssize_t last = len(frames) - 1
-        cdef Py_ssize_t index = 0
-        while index <= last:
-            frame = frames[index]
-            if zmq_send(
-                self.handle,
-                PyBytes_AS_STRING(frame),
-                PyBytes_GET_SIZE(frame),
-                DONTWAIT | SNDMORE if index < last else DONTWAIT,
-            ) >= 0:
-                index += 1
-            elif zmq_errno() == EAGAIN:
-                break
-            elif index == 0 or zmq_errno() != EINTR:
-                raise_unless_interrupted()
-        return index
 
     cdef Py_ssize_t send_prepared(self, list frames) except -1:
         """Make each frame a part, and send the parts; return how many libzmq took."""
@@ -255,34 +236,38 @@ cdef class NativeTransfer:
                 raise MemoryError
         try:
             prepare(parts, frames, count)
-            return self.send_all(parts, count)
+            try:
+                return self.send_each(frames, parts)
+            finally:
+                close_parts(parts, count)  # a no-op for those that were sent
         finally:
             if parts != few:
                 PyMem_Free(parts)
 
-    cdef Py_ssize_t send_all(self, zmq_msg_t *parts, Py_ssize_t count) except -1:
+    cdef Py_ssize_t send_each(self, list frames, zmq_msg_t *parts) except -1:
+        """Send the parts of frames, or without them short frames; return how many libzmq took.
+
+        A signal handler may raise before the first, and none runs after it: an exception must not
+        leave half a message behind.
+        """
+        cdef Py_ssize_t last = len(frames) - 1
         cdef Py_ssize_t index = 0
-        cdef int code
-        while index < count:
-            if msg_send(
-                &parts[index], self.handle, DONTWAIT | SNDMORE if index < count - 1 else DONTWAIT
-            ) >= 0:
+        cdef int flags, taken
+        while index <= last:
+            flags = DONTWAIT | SNDMORE if index < last else DONTWAIT
+            if parts != NULL:
+                taken = msg_send(&parts[index], self.handle, flags)
+            else:
+                frame = frames[index]
+                taken = zmq_send(
+                    self.handle, PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), flags
+                )
+            if taken >= 0:
                 index += 1
-                continue
-            code = zmq_errno()
-            if code == EINTR and index > 0:
-                continue  # a signal handler that raises must not leave half a message behind
-            if code == EINTR:
-                try:
-                    PyErr_CheckSignals()
-                except BaseException:
-                    close_parts(parts, 0, count)
-                    raise
-                continue
-            close_parts(parts, index, count)
-            if code != EAGAIN:
-                raise_error(code)
-            break
+            elif zmq_errno() == EAGAIN:
+                break
+            elif index == 0 or zmq_errno() != EINTR:
+                raise_unless_interrupted()
         return index
 
 
@@ -326,7 +311,7 @@ cdef int prepare(zmq_msg_t *parts, list frames, Py_ssize_t count) except -1:
             prepare_part(&parts[done], frames[done])
             done += 1
     except BaseException:
-        close_parts(parts, 0, done)
+        close_parts(parts, done)
         raise
     return 0
 
@@ -356,25 +341,21 @@ cdef int copy_in(zmq_msg_t *part, const char *data, Py_ssize_t size) except -1:
     return 0
 
 
-cdef void close_parts(zmq_msg_t *parts, Py_ssize_t index, Py_ssize_t count) noexcept:
-    while index < count:
+cdef void close_parts(zmq_msg_t *parts, Py_ssize_t count) noexcept:
+    cdef Py_ssize_t index
+    for index in range(count):
         msg_close(&parts[index])
-        index += 1
 
 
 cdef int raise_unless_interrupted() except -1:
     """Raise libzmq's error; after a signal, run its handlers and return, to repeat the call."""
     cdef int code = zmq_errno()
-    if code != EINTR:
-        raise_error(code)
-    PyErr_CheckSignals()
-    return 0
-
-
-cdef int raise_error(int code) except -1:
     if code == ETERM:
         raise zmq.ContextTerminated()
-    raise zmq.ZMQError(code)
+    if code != EINTR:
+        raise zmq.ZMQError(code)
+    PyErr_CheckSignals()
+    return 0
 
 
 include "shortcuts.pxi"

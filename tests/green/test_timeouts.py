@@ -6,7 +6,7 @@ import random
 import gevent
 import pytest
 import zmq
-from green_under_test import fault, soon
+from green_under_test import fault, fill, soon
 from zmq.sugar.socket import Socket as PlainSocket
 
 
@@ -101,10 +101,7 @@ def test_room_that_is_there_beats_the_clock(context, original_sleep):
     receiver.rcvhwm = sender.sndhwm = 10
     receiver.bind("inproc://room")
     sender.connect("inproc://room")
-    count = 0
-    while sender.poll(0, zmq.POLLOUT):
-        sender.send(b"ballast", zmq.NOBLOCK)
-        count += 1
+    count = fill(sender)
     sender.sndtimeo = 20
     sending = [gevent.spawn(sender.send, b"message") for _ in range(5)]
     gevent.sleep(0)  # they wait, and from now on the hub is held up
@@ -125,8 +122,7 @@ def test_the_clock_waits_for_all_in_front(context, original_sleep, call, count):
     receiver.bind("inproc://many")
     sender.connect("inproc://many")
     if call == "send":
-        while sender.get(zmq.EVENTS) & zmq.POLLOUT:
-            sender.send(b"ballast", zmq.NOBLOCK)
+        fill(sender)
     waiting, done = [], []
 
     def wait():

@@ -7,7 +7,7 @@ from typing import Any
 import gevent
 import pytest
 import zmq
-from green_under_test import fault, soon
+from green_under_test import fault, fill, soon
 from zmq.sugar.context import Context as PlainContext
 from zmq.sugar.tracker import MessageTracker as PlainTracker
 
@@ -136,10 +136,7 @@ def full(context):
     receiver.rcvhwm = sender.sndhwm = 1
     receiver.bind("inproc://full")
     sender.connect("inproc://full")
-    count = 0
-    while sender.poll(0, zmq.POLLOUT):
-        sender.send(b"ballast", zmq.NOBLOCK)
-        count += 1
+    count = fill(sender)
 
     def drain():
         for _ in range(count):
