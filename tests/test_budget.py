@@ -1,11 +1,15 @@
 """The budget: how much passes before other I/O has its turn, in C and in Python alike."""
 
+import os
+import time
+
 import gevent
 import pytest
 from gevent.hub import get_hub
 
 from gzmqsource import transfer
 from gzmqsource._socket.budget import Budget, yield_to_io
+from gzmqsource._socket.hub_slice import HubSlice
 from gzmqsource.transfer.pure import LONGEST_STRIDE, PureAllowance
 
 ALLOWANCES = [PureAllowance]
@@ -16,13 +20,6 @@ if transfer.backend == "native":
 @pytest.fixture(params=ALLOWANCES, ids=lambda kind: kind.__name__)
 def allowance(request):
     return request.param()
-
-
-@pytest.fixture
-def budget():
-    budget = Budget(get_hub(), 5, 60.0)
-    yield budget
-    budget.close()
 
 
 def spent(allowance, most=1000):
@@ -65,32 +62,211 @@ def test_many_messages_are_counted_at_once(allowance):
     assert not allowance.spend()
 
 
-def test_a_budget_is_exhausted_until_the_hub_has_polled(budget):
+@pytest.fixture
+def budgets():
+    """Make budgets of 5 messages, which share the slices of the hub."""
+    vars(get_hub()).pop("gzmqsource_slice", None)  # that of other tests
+    made = []
+
+    def make(max_messages=5, max_seconds=60.0):
+        made.append(Budget(get_hub(), max_messages, max_seconds))
+        return made[-1]
+
+    yield make
+    for budget in made:
+        budget.close()
+
+
+@pytest.fixture
+def long_slices(monkeypatch):
+    """No slice ends by the clock, however busy the machine is."""
+    monkeypatch.setattr(HubSlice, "length", 60.0)
+
+
+def use(budgets, seconds):
+    """A socket's greenlet that computes for so long for each message, and need not wait."""
+    budget = budgets(5000, HubSlice.length)
+    used = []
+
+    def run():
+        while True:
+            budget.take()
+            began = time.thread_time()
+            until(began + seconds)
+            used.append(time.thread_time() - began)
+
+    return gevent.spawn(run), used
+
+
+def until(end):
+    while time.thread_time() < end:
+        pass
+
+
+def test_a_budget_has_one_part_of_a_slice(budgets, long_slices):
+    budget = budgets()
     assert not budget.exhausted()
     assert spent(budget) == 5
-    assert budget.exhausted()
     assert budget.exhausted()
     yield_to_io(get_hub())
-    assert not budget.exhausted()
-    assert budget.left == 5
+    assert budget.exhausted()
+    budget.yield_to_io()
+    assert spent(budget) == 5
 
 
-def test_callbacks_of_the_hub_do_not_refill_a_budget(budget):
-    budget.exhausted()
-    spent(budget)
+def test_a_slice_that_is_over_is_not_followed_by_another_before_the_hub_has_polled(budgets):
+    first, second = budgets(), budgets()
+    until(time.thread_time() + HubSlice.length)
+    first.exhausted()
+    until(time.thread_time() + HubSlice.length)
+    assert not second.exhausted()
+    assert spent(second) == 1  # its first message in each slice needs no turn
+    assert second.exhausted()
+    gevent.sleep(0)  # callbacks of the hub are no turn of I/O
+    assert second.exhausted()
+    yield_to_io(get_hub())
+    assert not second.exhausted()
+
+
+def test_a_socket_has_one_message_while_others_wait_for_their_parts(budgets, long_slices):
+    busy, other = budgets(), budgets()
+    busy.exhausted()
+    spent(busy)
+    waiting = gevent.spawn(busy.yield_to_io)
     gevent.sleep(0)
+    assert not other.exhausted()
+    assert spent(other) == 1
+    waiting.join()
+
+
+def test_a_wait_begins_a_short_part(budgets, long_slices):
+    budget = budgets(100)
+    budget.restart()
+    assert spent(budget) == budget.after_wait
+    assert not budget.exhausted()
+    assert budget.left == 100
+    spent(budget)
+    budget.restart()
+    assert spent(budget) == budget.after_wait
     assert budget.exhausted()
 
 
-def test_a_wait_begins_a_short_budget_without_a_timer(budget):
+def test_after_a_wait_one_message_passes_even_if_the_slice_is_over(budgets):
+    budget = budgets()
+    budget.exhausted()
+    until(time.thread_time() + HubSlice.length)
     budget.restart()
-    assert spent(budget) == 5
-    assert not budget.exhausted()  # the hub has polled: the next one begins
+    assert spent(budget) == 1
 
 
-def test_a_closed_budget_is_never_exhausted(budget):
+def test_equal_sockets_have_equal_shares_of_the_time(budgets):
+    running, passed = zip(*(use(budgets, 50e-6) for _ in range(20)), strict=True)
+    while sum(map(len, passed)) < 4000:
+        yield_to_io(get_hub())
+    gevent.killall(running)
+    numbers = [len(each) for each in passed]
+    assert min(numbers) >= 0.7 * max(numbers), numbers
+
+
+def test_a_slow_one_among_quick_ones_has_its_share_of_the_time(budgets):
+    running, used = zip(use(budgets, 2e-3), *(use(budgets, 50e-6) for _ in range(10)), strict=True)
+    while len(used[0]) < 30:
+        yield_to_io(get_hub())
+    gevent.killall(running)
+    # The last of the slow ones is yet to be paid.
+    assert sum(used[0][:-1]) <= 1.3 * min(map(sum, used[1:]))
+
+
+def test_a_timer_is_called_once_in_a_slice_however_many_are_busy(budgets):
+    passed_between: list[int] = []
+    running, passed = zip(*(use(budgets, 50e-6) for _ in range(100)), strict=True)
+    while len(passed_between) < 50:
+        before = sum(map(len, passed))
+        yield_to_io(get_hub())
+        passed_between.append(sum(map(len, passed)) - before)
+    gevent.killall(running)
+    # At first each has a message at once. From then on 100 sockets pass what fits into a slice,
+    # and one part beyond it.
+    most = HubSlice.length * (1 + HubSlice.least_part) / 50e-6
+    assert max(passed_between[2:]) <= most + 2, passed_between
+
+
+def test_io_that_is_ready_comes_before_those_that_wait(budgets):
+    order = []
+    reading, writing = os.pipe()
+    os.write(writing, b"x")
+    budget = budgets()
+    waiting = gevent.spawn(lambda: (budget.yield_to_io(), order.append("resumed")))
+    gevent.sleep(0)
+    ready = get_hub().loop.io(reading, 1)
+    ready.start(lambda: (ready.stop(), order.append("ready")))
+    waiting.join()
+    ready.close()
+    os.close(reading)
+    os.close(writing)
+    assert order == ["ready", "resumed"]
+
+
+def test_what_a_socket_uses_after_an_edge_counts_while_others_wait(budgets, long_slices):
+    quiet, busy, other = budgets(100), budgets(100), budgets()
+    waiting = gevent.spawn(other.yield_to_io)
+    gevent.sleep(0)
+    busy.run(lambda: until(time.thread_time() + 0.01))
+    for budget, most in ((quiet, quiet.after_wait), (busy, 1)):
+        budget._shared.begin_if_over(time.monotonic())
+        budget.restart()
+        assert spent(budget) == most
+    waiting.join()
+    busy.restart()
+    assert spent(busy) == busy.after_wait
+
+
+def test_all_greenlets_of_a_socket_share_its_part(budgets, long_slices):
+    budget, other = budgets(), budgets()
+    order = []
+
+    def run(which, name, number):
+        for _ in range(number):
+            which.take()
+            order.append(name)
+
+    for which in (budget, other):
+        which.exhausted()
+        spent(which)
+    running = [gevent.spawn(run, budget, name, 2) for name in "abcd"]
+    running.append(gevent.spawn(run, other, "x", 5))
+    gevent.joinall(running)
+    assert "".join(order[:10]) == "aabbcxxxxx"
+    assert sorted(order[10:]) == ["c", "d", "d"]
+
+
+def test_a_greenlet_that_is_killed_while_it_waits_costs_the_others_no_turn(budgets, long_slices):
+    budgets_of_all = [budgets() for _ in range(3)]
+    for budget in budgets_of_all:
+        budget.exhausted()
+        spent(budget)
+    waiting = [gevent.spawn(budget.yield_to_io) for budget in budgets_of_all]
+    gevent.sleep(0)
+    waiting[0].kill()
+    waiting[1].kill()
+    waiting[2].join(5)
+    assert waiting[2].successful()
+    assert not budgets_of_all[0]._shared.is_awaited
+
+
+def test_a_closed_budget_is_never_exhausted(budgets):
+    budget = budgets()
     budget.exhausted()
     spent(budget)
     budget.close()
     assert not budget.exhausted()
     assert budget.spend()
+
+
+def test_a_greenlet_whose_budget_is_closed_while_it_waits_is_resumed(budgets):
+    budget = budgets()
+    waiting = gevent.spawn(budget.yield_to_io)
+    gevent.sleep(0)
+    budget.close()
+    waiting.join(5)
+    assert waiting.successful()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import gevent
 
+from gzmqsource._base.waiters import Waiters
+from gzmqsource._socket.hub_slice import HubSlice
 from gzmqsource.transfer import Allowance
 
 __all__ = ["Budget", "yield_to_io"]
@@ -25,52 +28,72 @@ def yield_to_io(hub: Any) -> None:
 
 
 class Budget(Allowance):
-    """How long one socket may keep the hub from polling.
-
-    A timer of 0 seconds is started with each slice. It fires once the hub has polled, so while it
-    is active no other I/O has been looked at since, and when it is not, the next slice is due.
+    """The part of one socket in the slices of its hub.
 
     Parameters
     ----------
     hub : gevent.hub.Hub
         The hub of the socket.
     max_messages : int
-        The most messages of one slice.
+        The most messages of one part.
     max_seconds : float
-        Its longest time in seconds.
+        Its longest time in seconds, for a socket that has a whole slice to itself.
     """
 
-    __slots__ = ("_closed", "_max_seconds", "_timer", "hub", "max_messages", "stops")
+    __slots__ = (
+        "_closed",
+        "_serial",
+        "_shared",
+        "charged",
+        "hub",
+        "is_queued",
+        "max_messages",
+        "max_seconds",
+        "stops",
+        "waiters",
+    )
 
     #: How many messages pass after a wait before the budget asks whether the hub has polled.
     after_wait = 32
 
     def __init__(self, hub: Any, max_messages: int, max_seconds: float) -> None:
         super().__init__()
-        #: The most messages of one slice.
+        #: The most messages of one part.
         self.max_messages = max_messages
-        #: How many slices were spent with more to do.
+        #: The most seconds of one part.
+        self.max_seconds = max_seconds
+        #: How often it was spent with more to do.
         self.stops = 0
         #: The hub whose I/O has its turns.
         self.hub = hub
-        self._max_seconds = max_seconds
-        self._timer: Any = None
+        #: See `gzmqsource._socket.hub_slice.Sharing`.
+        self.charged = 0.0
+        self.is_queued = False
+        self.waiters = Waiters()
+        self._shared = HubSlice.of(hub)
+        self._serial = 0
         self._closed = False
 
     def exhausted(self) -> bool:
         """Return whether the greenlet must yield to I/O now; call this when nothing is `left`.
 
-        If the hub has polled since the slice began, the next one begins. What is prefetched when
-        the socket closes is handled without a budget.
+        In each slice of the hub a socket has what is left of it, once, unless others wait for
+        their parts: then, or after the end of the slice, it has one message. What is prefetched
+        when the socket closes is handled without a budget.
         """
         if self._closed:
-            self.refill(self.after_wait, self._max_seconds)
+            self.refill(self.after_wait, self.max_seconds)
             return False
-        if self._timer is None:
-            self._timer = self.hub.loop.timer(0, ref=False)
-        if not self._timer.active:
-            self._timer.start(_do_nothing)
-            self.refill(self.max_messages, self._max_seconds)
+        shared = self._shared
+        now = time.monotonic()
+        shared.begin_if_over(now)
+        if self._serial != shared.serial:
+            self._serial = shared.serial
+            left = (shared.ends - now) / shared.length
+            if left > 0 and not shared.is_awaited:
+                self.refill(self.max_messages, self.max_seconds * left)
+            else:
+                self.refill(1, self.max_seconds)
         return self.left <= 0
 
     def take(self, may_yield: Callable[[], bool] | None = None) -> bool:
@@ -97,26 +120,38 @@ class Budget(Allowance):
         return has_yielded
 
     def yield_to_io(self) -> None:
-        """Yield to other I/O because this is exhausted, and begin the next slice."""
+        """Yield to other I/O because this is exhausted, and to other sockets; a part begins."""
         self.stops += 1
-        yield_to_io(self.hub)
-        self.exhausted()
+        self._shared.wait(self)
+
+    def begin_part(self, seconds: float) -> None:
+        """See `gzmqsource._socket.hub_slice.Sharing`."""
+        self._serial = self._shared.serial
+        self.refill(self.max_messages, seconds)
 
     def restart(self) -> None:
-        """Begin a short slice without a timer, right after a wait: the hub has just polled.
+        """Begin a short part right after a wait, without a turn in the queue.
 
-        Most greenlets that wait take a message or two and wait again, and a timer would cost them
-        a turn of the loop.
+        Most greenlets that wait take a message or two and wait again. Once the slice is over, or
+        if others wait that had less, it is one message, and never none: who was woken must be able
+        to take what it was woken for.
         """
-        self.refill(min(self.after_wait, self.max_messages), self._max_seconds / 8)
+        shared = self._shared
+        if shared.is_awaited and shared.is_ahead(self):
+            self.refill(1, self.max_seconds)
+            return
+        messages = min(self.after_wait, self.max_messages)
+        if not self.refill_within(shared, messages, self.max_seconds / 8):
+            shared.begin_if_over(time.monotonic())
+            if not self.refill_within(shared, messages, self.max_seconds / 8):
+                self.refill(1, self.max_seconds)
+
+    def run(self, resume: Callable[[], object]) -> None:
+        """Resume greenlets because the socket has become ready; call this in the hub."""
+        self._shared.run(self, resume)
 
     def close(self) -> None:
-        """Close the timer for good: libuv crashes if one is collected while it is active."""
-        self._closed = True
-        if self._timer is not None:
-            self._timer.close()
-            self._timer = None
-
-
-def _do_nothing() -> None:
-    """Do nothing: what matters is that the timer is no longer active."""
+        """Leave the hub's slice for good."""
+        if not self._closed:
+            self._closed = True
+            self._shared.leave()

@@ -52,8 +52,8 @@ class HubSocket:
     ) -> None:
         self.hub = get_hub()
         self.transfer = transfer_for(socket, copy)
-        self.readiness = Readiness(socket, self.transfer.events, ref)
         self.budget = Budget(self.hub, max_messages, max_seconds)
+        self.readiness = Readiness(socket, self.transfer.events, ref, self.budget.run)
         self.shortcuts: Shortcuts = PureShortcuts(self.budget)
         abandon_in_child(self)
 

@@ -91,6 +91,8 @@ class Readiness:
         Reads ``ZMQ_EVENTS`` of that socket.
     ref : bool
         Whether a waiting greenlet keeps the hub's loop running.
+    run : callable
+        Calls a function of this at each edge, which resumes greenlets: see `Budget.run`.
     """
 
     #: Seconds after which a failed round is confirmed once, on the types in `_ANY_PEER`. Above
@@ -103,7 +105,11 @@ class Readiness:
     undisturbed = 0.0004
 
     def __init__(
-        self, socket: zmq.Socket[Any], events: Callable[[], int], ref: bool = True
+        self,
+        socket: zmq.Socket[Any],
+        events: Callable[[], int],
+        ref: bool,
+        run: Callable[[Callable[[], object]], object],
     ) -> None:
         self.hub = get_hub()
         #: How many edges have been seen.
@@ -111,6 +117,7 @@ class Readiness:
         self._fd = socket.fileno()
         self._events = events
         self._ref = ref
+        self._run = run
         #: Whether ``POLLOUT`` means that a retry can succeed.
         self.pollout_is_exact = socket.get(zmq.TYPE) not in _ANY_PEER
         #: The greenlets that wait; other classes may read these, and not change them.
@@ -276,7 +283,7 @@ class Readiness:
         if self._watcher is None:
             self._watcher = self.hub.loop.io(self._fd, 1, ref=self._ref)
         if not (self.readers or self.writers):
-            self._watcher.start(self._on_edge)
+            self._watcher.start(self._run, self._on_edge)
         try:
             # One look is the last: each would make a writer try again, and wait again.
             look = self.recheck if timeout else None

@@ -144,7 +144,7 @@ class Receiver:
             if self._is_ending:
                 break
             # No more than can be started: what waits for a slot of the pool waits in libzmq.
-            room = self._batch
+            room = min(self._batch, max(1, self._core.socket.budget.left))
             if self._pool is not None:
                 room = min(room, self._pool.free_count())
             if room < 1 or not self._core.resumed.is_set():

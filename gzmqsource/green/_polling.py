@@ -12,6 +12,7 @@ from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._socket.budget import Budget
+from gzmqsource.green._shared import known_socket
 
 Events = list[tuple[Any, int]]
 
@@ -38,7 +39,7 @@ class Polling:
                     if left != 0:
                         self.wait(left)
                         continue
-                budget = None if has_yielded or deadline is not None else _hub_budget()
+                budget = None if has_yielded or deadline is not None else _budget_of(events)
                 if budget is None:  # the hub has polled, or there is none
                     return events
                 if not budget.take(functools.partial(_are_between_messages, events)):
@@ -90,10 +91,19 @@ class _Here(get_original("_thread", "_local")):  # type: ignore[misc]
 _here = _Here()
 
 
-def _hub_budget() -> Budget | None:
-    """Return the budget of all polls in this thread; None without a hub: no greenlet needs one."""
+def _budget_of(events: Events) -> Budget | None:
+    """Return the budget of the first socket that is ready, or that of all descriptors.
+
+    None without a hub: no greenlet needs one.
+    """
     hub = get_hub_if_exists()
+    if hub is None:
+        return None
+    if events and isinstance(events[0][0], PlainSocket):
+        shared = known_socket(events[0][0])
+        if shared is not None and shared.hub is hub and not shared.is_over:
+            return shared.budget
     budget = _here.budget
-    if hub is not None and (budget is None or budget.hub is not hub):
+    if budget is None or budget.hub is not hub:
         budget = _here.budget = Budget(hub, 5000, 0.001)
-    return None if hub is None else budget
+    return budget

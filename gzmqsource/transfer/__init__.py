@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from gzmqsource.transfer.interface import Backlog, Shortcuts, Transfer, Waiting
-from gzmqsource.transfer.pure import PureAllowance, PureShortcuts, PureTransfer
+from gzmqsource.transfer.pure import PureAllowance, PureShortcuts, PureSlice, PureTransfer
 
 __all__ = ["backend", "reason"]
 
@@ -42,8 +42,10 @@ _native, backend, reason = _choose()
 
 if TYPE_CHECKING:
     Allowance = PureAllowance
+    Slice = PureSlice
 else:
     Allowance = PureAllowance if _native is None else _native.NativeAllowance
+    Slice = PureSlice if _native is None else _native.NativeSlice
 
 
 def transfer_for(socket: zmq.Socket[Any], copy: bool = True) -> Transfer:

@@ -45,6 +45,12 @@ cdef int ENOTSOCK = zmq.ENOTSOCK
 cdef int ETERM = zmq.ETERM
 
 
+cdef class NativeSlice:
+    """A `gzmqsource.transfer.pure.PureSlice` in C."""
+
+    cdef public double ends
+
+
 cdef class NativeAllowance:
     """A `gzmqsource.transfer.pure.PureAllowance` in C."""
 
@@ -57,11 +63,23 @@ cdef class NativeAllowance:
 
     def refill(self, Py_ssize_t messages, double seconds):
         """See `PureAllowance.refill`."""
-        self.looked = clock(CLOCK_MONOTONIC)
-        self.ends = self.looked + seconds
+        self.grant(clock(CLOCK_MONOTONIC), messages, seconds)
+
+    cdef void grant(self, double now, Py_ssize_t messages, double seconds) noexcept:
+        self.looked = now
+        self.ends = now + seconds
         self.short_while = seconds / 16
         self.left = messages
-        self.stride = self.until_look = 1
+        self.stride = 1
+        self.until_look = 2  # the first message passes
+
+    def refill_within(self, NativeSlice shared, Py_ssize_t messages, double seconds):
+        """See `PureAllowance.refill_within`."""
+        cdef double now = clock(CLOCK_MONOTONIC)
+        if now >= shared.ends:
+            return False
+        self.grant(now, messages, min(seconds, shared.ends - now))
+        return True
 
     def spend(self, Py_ssize_t messages=1):
         """See `PureAllowance.spend`."""
@@ -72,12 +90,12 @@ cdef class NativeAllowance:
         cdef double now
         if self.left <= 0:
             return False
-        self.left -= messages
         self.until_look -= messages
         if self.until_look <= 0:
             now = clock(CLOCK_MONOTONIC)
             if now >= self.ends:
                 self.left = 0
+                return False
             # Long strides for quick messages; a slow one is the last before the next look.
             if now - self.looked < self.short_while:
                 self.stride = min(2 * self.stride, LONGEST_STRIDE)
@@ -85,6 +103,7 @@ cdef class NativeAllowance:
                 self.stride = 1
             self.until_look = self.stride
             self.looked = now
+        self.left -= messages
         return True
 
 

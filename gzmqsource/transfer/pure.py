@@ -126,6 +126,16 @@ class PureTransfer:
         return last + 1
 
 
+class PureSlice:
+    """A time that several allowances share."""
+
+    __slots__ = ("ends",)
+
+    def __init__(self) -> None:
+        #: When it is over, by `time.monotonic`.
+        self.ends = 0.0
+
+
 class PureAllowance:
     """How many messages may pass, and for how long."""
 
@@ -138,28 +148,41 @@ class PureAllowance:
         self._stride = self._until_look = 1
 
     def refill(self, messages: int, seconds: float) -> None:
-        """Let this many *messages* pass from now on, for at most this many *seconds*."""
+        """Let this many *messages* pass from now on, for at most this many *seconds*.
+
+        The first one passes however short that is.
+        """
         self._looked = time.monotonic()
         self._ends = self._looked + seconds
         self._short_while = seconds / 16
         self.left = messages
-        self._stride = self._until_look = 1
+        self._stride = 1
+        self._until_look = 2
+
+    def refill_within(self, shared: PureSlice, messages: int, seconds: float) -> bool:
+        """Refill, but not beyond the end of a shared slice; return False if that is over."""
+        left = shared.ends - time.monotonic()
+        if left <= 0:
+            return False
+        self.refill(messages, min(seconds, left))
+        return True
 
     def spend(self, messages: int = 1) -> bool:
-        """Count messages that pass; return False if nothing was left."""
+        """Count messages that pass; return False if nothing is left for them."""
         if self.left <= 0:
             return False
-        self.left -= messages
         self._until_look -= messages
         if self._until_look <= 0:
             now = time.monotonic()
             if now >= self._ends:
                 self.left = 0
+                return False
             # Long strides for quick messages; a slow one is the last before the next look.
             quick = now - self._looked < self._short_while
             self._stride = min(2 * self._stride, LONGEST_STRIDE) if quick else 1
             self._until_look = self._stride
             self._looked = now
+        self.left -= messages
         return True
 
 

@@ -1,0 +1,199 @@
+"""The slice of time that all busy sockets of a hub share, in each iteration of its loop."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from gzmqsource._base.waiters import Waiters
+from gzmqsource.transfer import Slice
+
+
+class Sharing(Protocol):
+    """One of those that share: a socket with the greenlets that have used up its part."""
+
+    #: The most seconds of one part.
+    max_seconds: float
+    #: CPU seconds that it was charged with, on the scale of `HubSlice`.
+    charged: float
+    #: Whether it is in the queue.
+    is_queued: bool
+    #: The greenlets that wait for its next part.
+    waiters: Waiters
+
+    @property
+    def left(self) -> int:
+        """How many messages may still pass."""
+
+    def begin_part(self, seconds: float) -> None:
+        """Let messages pass for so many seconds."""
+
+
+class HubSlice(Slice):
+    """One slice of time for each iteration of the loop, and the sockets that wait for a part of it.
+
+    A slice ends by the clock, and the next one begins only after the hub has polled. So whatever
+    number of sockets is busy, other I/O has its turn once in a slice.
+
+    A socket that has used its part waits here. After the hub has polled, greenlets are resumed for
+    the rest of the slice, at least one and for half a slice at least: sockets that have just become
+    ready do not queue, and could starve those that do. Next is the socket that was charged with
+    the least CPU time (start-time fair queueing), so that equal sockets have equal shares, one with
+    slow handlers has its share and no more, and one that is seldom busy is served soon.
+
+    It is charged by CPU time, for by the wall clock a process that shares the core would be charged
+    to whichever socket was served meanwhile.
+    """
+
+    #: Seconds of a slice. A turn of I/O costs about 30 us, and other greenlets are late by as much.
+    length = 0.001
+
+    #: The least part of a socket's `Budget.max_seconds` that is worth a switch. With 500 sockets
+    #: and handlers of 50 us, a tenth costs a fifth of the rate, and a half 5 %; the lateness of
+    #: others is about the same.
+    least_part = 0.5
+
+    #: The most seconds of CPU time that a socket is charged with at once: so long it may have to
+    #: wait for each of the others.
+    most_charged = 0.1
+
+    def __init__(self, hub: Any) -> None:
+        super().__init__()
+        #: Distinguishes slices.
+        self.serial = 0
+        self.hub = hub
+        self._loop = hub.loop
+        #: A timer of 0 seconds that is started with each slice. It fires once the hub has polled,
+        #: so while it is active no other I/O has been looked at since.
+        self._marker: Any = None
+        self._serving: Any = None
+        #: The serial when that timer was started.
+        self._awaited_in = 0
+        #: Of those that wait: what each was charged with, its place, and the socket.
+        self._queue: list[tuple[float, int, Sharing]] = []
+        self._places = itertools.count()
+        #: Those that wait again, to be served after the next poll.
+        self._returning: list[Sharing] | None = None
+        #: What the socket that was served last had been charged with.
+        self._charged = 0.0
+        self._users = 0
+
+    @classmethod
+    def of(cls, hub: Any) -> HubSlice:
+        """Return the slice of a hub, for one more user, which calls `leave` at its end."""
+        found: HubSlice | None = vars(hub).get("gzmqsource_slice")
+        if found is None or found._loop is not hub.loop:
+            found = hub.gzmqsource_slice = cls(hub)
+        found._users += 1
+        return found
+
+    def leave(self) -> None:
+        """Note the end of a user; the last one closes the timers.
+
+        libuv crashes if one is collected while it is active.
+        """
+        self._users -= 1
+        if not self._users and self._marker is not None:
+            self._marker.close()
+            self._marker = None
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a socket waits for its part."""
+        return bool(self._queue)
+
+    def begin_if_over(self, now: float) -> None:
+        """Begin a slice if the time of the last one is over, and the hub has polled since."""
+        if now >= self.ends and (self._marker is None or not self._marker.active):
+            self._begin(now)
+
+    def is_ahead(self, budget: Sharing) -> bool:
+        """Return whether others wait that had less than *budget*."""
+        return bool(self._queue) and budget.charged > self._charged
+
+    def run(self, budget: Sharing, resume: Callable[[], object]) -> None:
+        """Resume greenlets of a socket that has become ready; called in the hub.
+
+        They do not queue, but while others do, the socket is charged with what they use.
+        """
+        if not self._queue:
+            resume()
+            return
+        began = time.thread_time()
+        resume()
+        self._charge(budget, time.thread_time() - began)
+
+    def wait(self, budget: Sharing) -> None:
+        """Wait until other I/O had its turn, and it is that of *budget*; its next part begins."""
+        if not budget.is_queued:
+            self._enqueue(budget)
+        budget.waiters.wait(self.hub, None)
+
+    def _begin(self, now: float) -> None:
+        if self._marker is None:
+            self._marker = self._loop.timer(0, ref=False)
+        self._marker.stop()
+        self._marker.start(_do_nothing)
+        self.ends = now + self.length
+        self.serial += 1
+
+    def _enqueue(self, budget: Sharing) -> None:
+        budget.is_queued = True
+        budget.charged = max(budget.charged, self._charged)
+        if self._returning is not None:
+            self._returning.append(budget)
+            return
+        heapq.heappush(self._queue, (budget.charged, next(self._places), budget))
+        if self._serving is None:
+            # At the lowest priority, or libev would serve before the I/O that it has found.
+            self._serving = self._loop.timer(0, priority=-2)
+        if not self._serving.active:
+            self._awaited_in = self.serial
+            self._serving.start(self._serve)
+
+    def _serve(self) -> None:
+        """Resume those that wait, each at most once; called in the hub after it has polled."""
+        now = time.monotonic()
+        if self._awaited_in == self.serial:
+            self._begin(now)
+        left = max(self.ends - now, self.length / 2)
+        self._returning = []
+        try:
+            while self._queue and left > 0:
+                self._charged, _, budget = heapq.heappop(self._queue)
+                budget.is_queued = False
+                if budget.waiters:
+                    left -= self._resume(budget)
+        finally:
+            returning, self._returning = self._returning, None
+            for budget in returning:
+                budget.is_queued = False
+                self._enqueue(budget)
+            if self._queue and self._loop is self.hub.loop and not self._serving.active:
+                self._awaited_in = self.serial
+                self._serving.start(self._serve)
+
+    def _resume(self, budget: Sharing) -> float:
+        """Resume the greenlets of a socket until its part is used; return the CPU seconds."""
+        waiting = 1 + len(self._queue) + len(self._returning or ())
+        budget.begin_part(budget.max_seconds * max(1 / waiting, self.least_part))
+        began = time.thread_time()
+        for _ in range(len(budget.waiters)):
+            budget.waiters.wake(1)
+            if budget.left <= 0:
+                break
+        used = time.thread_time() - began
+        self._charge(budget, used)
+        if budget.waiters and not budget.is_queued:
+            self._enqueue(budget)
+        return used
+
+    def _charge(self, budget: Sharing, used: float) -> None:
+        budget.charged = max(budget.charged, self._charged) + min(used, self.most_charged)
+
+
+def _do_nothing() -> None:
+    """Do nothing: what matters is that the timer is no longer active."""
