@@ -2,6 +2,7 @@
 
 import os
 import time
+from typing import Any
 
 import gevent
 import pytest
@@ -196,10 +197,19 @@ def test_io_that_is_ready_comes_before_those_that_wait(budgets):
     reading, writing = os.pipe()
     os.write(writing, b"x")
     budget = budgets()
-    waiting = gevent.spawn(lambda: (budget.yield_to_io(), order.append("resumed")))
+
+    def wait():
+        budget.yield_to_io()
+        order.append("resumed")
+
+    def be_ready():
+        ready.stop()
+        order.append("ready")
+
+    waiting = gevent.spawn(wait)
     gevent.sleep(0)
-    ready = get_hub().loop.io(reading, 1)
-    ready.start(lambda: (ready.stop(), order.append("ready")))
+    ready: Any = get_hub().loop.io(reading, 1)
+    ready.start(be_ready)
     waiting.join()
     ready.close()
     os.close(reading)
