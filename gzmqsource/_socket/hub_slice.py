@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -76,7 +77,8 @@ class HubSlice(Slice):
         self._queue: list[tuple[float, int, Sharing]] = []
         self._places = itertools.count()
         #: Those that wait again, to be served after the next poll.
-        self._returning: list[Sharing] | None = None
+        self._returning: list[Sharing] = []
+        self._is_serving = False
         #: What the socket that was served last had been charged with.
         self._charged = 0.0
         self._users = 0
@@ -103,7 +105,7 @@ class HubSlice(Slice):
     @property
     def is_awaited(self) -> bool:
         """Whether a socket waits for its part."""
-        return bool(self._queue)
+        return bool(self._queue or self._returning)
 
     def begin_if_over(self, now: float) -> None:
         """Begin a slice if the time of the last one is over, and the hub has polled since."""
@@ -112,14 +114,14 @@ class HubSlice(Slice):
 
     def is_ahead(self, budget: Sharing) -> bool:
         """Return whether others wait that had less than *budget*."""
-        return bool(self._queue) and budget.charged > self._charged
+        return self.is_awaited and budget.charged > self._charged
 
     def run(self, budget: Sharing, resume: Callable[[], object]) -> None:
         """Resume greenlets of a socket that has become ready; called in the hub.
 
         They do not queue, but while others do, the socket is charged with what they use.
         """
-        if not self._queue:
+        if not self.is_awaited:
             resume()
             return
         began = time.thread_time()
@@ -142,11 +144,14 @@ class HubSlice(Slice):
 
     def _enqueue(self, budget: Sharing) -> None:
         budget.is_queued = True
-        budget.charged = max(budget.charged, self._charged)
-        if self._returning is not None:
+        if self._is_serving:
             self._returning.append(budget)
-            return
-        heapq.heappush(self._queue, (budget.charged, next(self._places), budget))
+        else:
+            budget.charged = max(budget.charged, self._charged)
+            heapq.heappush(self._queue, (budget.charged, next(self._places), budget))
+            self._serve_soon()
+
+    def _serve_soon(self) -> None:
         if self._serving is None:
             # At the lowest priority, or libev would serve before the I/O that it has found.
             self._serving = self._loop.timer(0, priority=-2)
@@ -160,25 +165,29 @@ class HubSlice(Slice):
         if self._awaited_in == self.serial:
             self._begin(now)
         left = max(self.ends - now, self.length / 2)
-        self._returning = []
+        least = math.inf
+        self._is_serving = True
         try:
-            while self._queue and left > 0:
+            # One that has had more than another that waits again comes after it.
+            while self._queue and left > 0 and self._queue[0][0] <= least:
                 self._charged, _, budget = heapq.heappop(self._queue)
                 budget.is_queued = False
                 if budget.waiters:
                     left -= self._resume(budget)
+                    if budget.is_queued:
+                        least = min(least, budget.charged)
         finally:
-            returning, self._returning = self._returning, None
-            for budget in returning:
-                budget.is_queued = False
-                self._enqueue(budget)
-            if self._queue and self._loop is self.hub.loop and not self._serving.active:
-                self._awaited_in = self.serial
-                self._serving.start(self._serve)
+            self._is_serving = False
+            returning, self._returning = self._returning, []
+            if self._loop is self.hub.loop:
+                for budget in returning:
+                    self._enqueue(budget)
+                if self._queue:
+                    self._serve_soon()
 
     def _resume(self, budget: Sharing) -> float:
         """Resume the greenlets of a socket until its part is used; return the CPU seconds."""
-        waiting = 1 + len(self._queue) + len(self._returning or ())
+        waiting = 1 + len(self._queue) + len(self._returning)
         budget.begin_part(budget.max_seconds * max(1 / waiting, self.least_part))
         began = time.thread_time()
         for _ in range(len(budget.waiters)):

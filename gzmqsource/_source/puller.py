@@ -57,6 +57,8 @@ class Puller:
                 continue
             core.receive(messages, limit)
             if messages:
+                # Also the first after a wait: greenlets that wait for each other are busy, too.
+                core.socket.budget.spend(len(messages) - 1 + has_waited)
                 return messages
             if deadline.left() == 0:
                 raise Empty

@@ -234,10 +234,14 @@ class Socket(PlainSocket[_ReturnT]):
                 has_waited = True
         while True:
             try:
-                return receive(flags | _NOBLOCK, *arguments)
+                received = receive(flags | _NOBLOCK, *arguments)
             except zmq.Again:
                 if flags & _NOBLOCK:
                     raise
+            else:
+                if has_waited:  # greenlets that wait for each other are busy, too
+                    shared.budget.spend()
+                return received
             finally:
                 shared.readiness.recheck()
             deadline = deadline or shared.deadline(zmq.RCVTIMEO)
