@@ -47,8 +47,8 @@ OTHERS = [
     Mutation(
         "who was answered is told that the peer was lost",
         "workers/requester.py",
-        "            self._hear_out()\n            for call in asked:\n",
-        "            for call in asked:\n",
+        "            self._hear_out()\n            for call in in_turns(asked):\n",
+        "            for call in in_turns(asked):\n",
         "workers",
     ),
     Mutation(

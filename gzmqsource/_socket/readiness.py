@@ -216,8 +216,8 @@ class Readiness:
             poller.wake()
         if not self.waiting:
             return
-        self.hub.loop.run_callback(self.readers.wake, len(self.readers))
-        self.wake_writers()
+        self.readers.wake_all()
+        self.writers.wake_all()
 
     def wake_writers(self) -> None:
         """Make the writers that wait now try again."""
@@ -301,7 +301,7 @@ class Readiness:
                 self._watcher.stop()
         elif len(self.readers) == 1 and not self.writers and not self.pollers:
             # The retry says as much as EVENTS would, for 2 us less.
-            self.readers.pop().switch(None)
+            self.readers.popitem()[0].switch(None)
         else:
             self._look()
 

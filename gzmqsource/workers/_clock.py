@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import itertools
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -11,6 +10,8 @@ from typing import Any, Protocol
 import gevent
 
 from gzmqsource._base.event import Event
+from gzmqsource._socket.budget import yield_to_io
+from gzmqsource.workers._turns import TURN
 
 
 class Timed(Protocol):
@@ -21,80 +22,102 @@ class Timed(Protocol):
 
 
 class Clock:
-    """Calls a function at each deadline.
+    """Calls a function at each deadline, or up to `resolution` later.
 
-    A timer of the loop for each call would take 115 bytes more. Cancelled deadlines stay in the
-    heap until their time, or until they are the greater part of it.
+    A timer of the loop for each call would take as much memory, and all that end at once would hold
+    up the hub. The calls of one tick are together, so that each can leave without a search, and the
+    heap has ticks: as many as time has, however many calls there are. Those whose calls were all
+    cancelled stay in it until their time, or until they are the greater part of it.
 
     Parameters
     ----------
     expire : callable
         ``expire(call)`` is called at the deadline; it must not raise.
     look : callable
-        Called before that, once for all calls that are due; it may wait. The deadlines that it
-        cancels do not count: after a hub that was held up, what is there comes before the clock.
+        Called before that, once for each turn; it may wait. The deadlines that it cancels do not
+        count: after a hub that was held up, what is there comes before the clock.
     """
 
-    #: How many cancelled deadlines may stay in the heap, however small it is.
+    #: Seconds of a tick: libuv's timers count in milliseconds.
+    resolution = 0.001
+
+    #: How many empty ticks may stay in the heap, however small it is.
     slack = 100
 
     def __init__(self, expire: Callable[[Any], object], look: Callable[[], object]) -> None:
         self._expire = expire
         self._look = look
-        self._heap: list[tuple[float, int, Any]] = []
-        self._taken_back = 0
-        self._serial = itertools.count()
+        #: The calls by their ticks.
+        self._calls: dict[int, dict[Any, None]] = {}
+        self._ticks: list[int] = []
         self._sooner = Event()
         self._greenlet: gevent.Greenlet[..., None] | None = None
 
     def start(self, call: Timed, seconds: float) -> None:
         """Set the deadline of a call, *seconds* from now."""
         call.deadline = time.monotonic() + seconds
-        heapq.heappush(self._heap, (call.deadline, next(self._serial), call))
+        tick = self._tick(call.deadline)
+        calls = self._calls.get(tick)
+        if calls is not None:
+            calls[call] = None
+            return
+        self._calls[tick] = {call: None}
+        heapq.heappush(self._ticks, tick)
         if self._greenlet is None or self._greenlet.dead:
             self._greenlet = gevent.spawn(self._run)
-        elif self._heap[0][2] is call:
+        elif self._ticks[0] == tick:
             self._sooner.set()
 
     def stop(self, call: Timed) -> None:
         """Cancel the deadline of a call, if it has one."""
-        if call.deadline is not None:
-            call.deadline = None
-            self._taken_back += 1
-            if self._taken_back > self.slack + len(self._heap) // 2:
-                self._heap = [entry for entry in self._heap if entry[2].deadline == entry[0]]
-                heapq.heapify(self._heap)
-                self._taken_back = 0
+        if call.deadline is None:
+            return
+        tick = self._tick(call.deadline)
+        call.deadline = None
+        calls = self._calls.get(tick)
+        if calls is None:
+            return  # all were cancelled
+        del calls[call]
+        if not calls:
+            del self._calls[tick]
+            if len(self._ticks) > self.slack + 2 * len(self._calls):
+                self._ticks = list(self._calls)
+                heapq.heapify(self._ticks)
 
     def close(self) -> None:
         """Cancel all deadlines."""
-        self._heap.clear()
+        self._calls.clear()
+        self._ticks.clear()
         self._sooner.set()
+
+    def _tick(self, deadline: float) -> int:
+        return int(deadline / self.resolution) + 1
 
     def _run(self) -> None:
         """Wait for deadlines, until there are none left."""
-        while self._heap:
-            deadline, _, call = self._heap[0]
-            if call.deadline != deadline:
-                self._next()
+        while self._ticks:
+            if self._ticks[0] not in self._calls:
+                heapq.heappop(self._ticks)
                 continue
             now = time.monotonic()
-            if deadline > now:
+            left = self._ticks[0] * self.resolution - now
+            if left > 0:
                 self._sooner.clear()
-                self._sooner.wait(max(deadline - now, 0.001))
+                self._sooner.wait(max(left, 0.001))
                 continue
             self._look()
-            while self._heap and self._heap[0][0] <= now:
-                call = self._next()
-                if call is not None:
-                    call.deadline = None
-                    self._expire(call)
+            if self._expire_due(int(now / self.resolution)):
+                yield_to_io(gevent.get_hub())
         self._greenlet = None
 
-    def _next(self) -> Any:
-        """Take the first call off the heap; return None if its deadline was cancelled."""
-        deadline, _, call = heapq.heappop(self._heap)
-        if call.deadline == deadline:
-            return call
-        self._taken_back -= 1
-        return None
+    def _expire_due(self, now: int) -> bool:
+        """Expire the calls that are due; return True if there may be more after one turn."""
+        for _ in range(TURN):
+            while self._ticks and self._ticks[0] not in self._calls:
+                heapq.heappop(self._ticks)
+            if not self._ticks or self._ticks[0] > now:
+                return False
+            call = next(iter(self._calls[self._ticks[0]]))
+            self.stop(call)
+            self._expire(call)
+        return True

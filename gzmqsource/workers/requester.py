@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import itertools
 import logging
 import os
+from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 import gevent
@@ -18,7 +19,6 @@ from gevent.queue import Full
 from gzmqsource._base.deadline import Deadline, check_timeout
 from gzmqsource._base.event import Event
 from gzmqsource._base.warning import LimitedWarning
-from gzmqsource._socket.budget import yield_to_io
 from gzmqsource._source.opening import Endpoints
 from gzmqsource._source.source import Source
 from gzmqsource.errors import (
@@ -34,6 +34,7 @@ from gzmqsource.workers._calls import AnyCall, Call, ForeignCall, SubmittedCall
 from gzmqsource.workers._clock import Clock
 from gzmqsource.workers._envelope import error_in, payload_of
 from gzmqsource.workers._stats import RequesterStats
+from gzmqsource.workers._turns import hear_out, in_turns
 
 #: What happens to outstanding requests when a connection is lost.
 Lost = Literal["wait", "fail", "retry"]
@@ -71,8 +72,7 @@ class Requester:
     #: The most seconds that `stop` takes if no timeout is passed.
     stop_timeout = 1.0
 
-    #: When a connection is lost or a timeout ends, the most turns of the loop for replies that are
-    #: there already. A turn takes up to 5000; other replies must not delay the report forever.
+    #: When a connection is lost or a timeout ends, the most turns for replies that are there already.
     max_turns = 100
 
     def __init__(self, source: Source, *, lost: Lost = "wait") -> None:
@@ -89,6 +89,7 @@ class Requester:
         self._numbers = itertools.count()
         self._pending: dict[bytes, AnyCall] = {}
         self._idle = Event()
+        self._hear_out = functools.partial(hear_out, source, self.max_turns)
         self._clock = Clock(self._expire, self._hear_out)
         self._ending = False
         self._requests = self._retries = self._timeouts = self._given_up = self._late = 0
@@ -413,7 +414,9 @@ class Requester:
         for _ in monitor:
             asked = list(self._pending.values())
             self._hear_out()
-            for call in asked:
+            for call in in_turns(asked):
+                if self._source.closed:
+                    return
                 if call.frames[0] not in self._pending:
                     pass  # it was answered meanwhile
                 elif self._lost == "retry" and call.retries and not isinstance(call, ForeignCall):
@@ -424,27 +427,23 @@ class Requester:
                     # A request of another thread is counted there.
                     self._given_up += was_pending and not isinstance(call, ForeignCall)
 
-    def _hear_out(self) -> None:
-        """Take the replies that are there; a lost connection or the clock may overtake them."""
-        source = self._source
-        with contextlib.suppress(zmq.ZMQError):  # the context has ended, and so will the source
-            for _ in range(self.max_turns):
-                if source.closed:
-                    return
-                if not (int(source.socket.get(zmq.EVENTS)) & zmq.POLLIN or source.stats().in_hand):
-                    return
-                yield_to_io(self._hub)
-
     def _stop_watching(self) -> None:
         if self._monitor is not None:
             self._monitor.close()
 
     def _ended(self, source: Source) -> None:
-        """Raise in every greenlet that waits: the source is closed."""
+        """Raise in every greenlet that waits, in turns: the source is closed."""
         self._stop_watching()
-        try:
-            source.check()
-        except SourceClosed as error:
-            for key in list(self._pending):
-                self._settle(key, error)
-            self._clock.close()
+        self._clock.close()
+        calls = list(self._pending.values())
+        # Those of other threads at once: this hub may soon run no more.
+        self._fail(call for call in calls if isinstance(call, ForeignCall))
+        gevent.spawn(self._fail, in_turns(calls))
+
+    def _fail(self, calls: Iterable[AnyCall]) -> None:
+        """End each call with an error of its own, whose traceback no other greenlet extends."""
+        for call in calls:
+            try:
+                self._source.check()
+            except SourceClosed as error:
+                self._settle(call.frames[0], error)
