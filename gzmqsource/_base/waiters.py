@@ -61,7 +61,7 @@ class Waiters(OrderedDict[Any, None]):
             if timer is not None:
                 # The loop's clock stands still while a greenlet holds up the hub.
                 if look is None:
-                    timer.start(waiter.switch, _TIMED_OUT, update=True)
+                    timer.start(self._time_out, waiter, update=True)
                 else:
                     timer.start(self._be_late, waiter, look, update=True)
             return waiter.get() is not _TIMED_OUT
@@ -103,6 +103,15 @@ class Waiters(OrderedDict[Any, None]):
                 del self[waiter]
                 waiter.switch(None)
                 yield
+
+    def _time_out(self, waiter: Waiter[object]) -> None:
+        in_turns(waiter.hub, self._time_out_if_waiting(waiter))
+
+    def _time_out_if_waiting(self, waiter: Waiter[object]) -> Iterator[None]:
+        if waiter in self:
+            del self[waiter]
+            waiter.switch(_TIMED_OUT)
+            yield
 
     def _be_late(self, waiter: Waiter[object], look: Callable[[], object]) -> None:
         if self._late is None:

@@ -42,42 +42,20 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import zmq
 from gevent.hub import get_hub
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.waiters import Waiters
+from gzmqsource._socket.pollers import Pollable, Pollers
 
-_POLLIN, _POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)
+_POLLIN, _POLLOUT, _POLLERR = int(zmq.POLLIN), int(zmq.POLLOUT), int(zmq.POLLERR)
 
 #: Socket types whose ``POLLOUT`` says nothing about the message at hand: it stands for any peer
 #: (ROUTER, STREAM), or is always set although ``XPUB_NODROP`` still leads to ``EAGAIN``.
 _ANY_PEER = frozenset({zmq.ROUTER, zmq.STREAM, zmq.PUB, zmq.XPUB})
-
-
-class Pollable(Protocol):
-    """A socket as one of a set that is polled."""
-
-    #: The bits of ``ZMQ_EVENTS`` that are polled for.
-    mask: int
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether a greenlet waits."""
-
-    def mark_stale(self) -> None:
-        """Note that a call may have changed the events, and has eaten the edge."""
-
-    def wake(self) -> None:
-        """Make the waiting greenlets look again, soon."""
-
-    def unwatch(self) -> None:
-        """Stop watching the descriptor, which is about to be closed."""
-
-    def abandon(self) -> None:
-        """Stop the inherited watchers in a forked child, without waking a greenlet."""
 
 
 class Readiness:
@@ -123,8 +101,8 @@ class Readiness:
         #: The greenlets that wait; other classes may read these, and not change them.
         self.readers = Waiters()
         self.writers = Waiters()
-        #: The sets that poll this socket, whether a greenlet waits there or not.
-        self.pollers: list[Pollable] = []
+        #: The sets that poll this socket.
+        self.pollers = Pollers()
         self._watcher: Any = None
         self._look_scheduled = False
         self._in_round = False
@@ -135,8 +113,7 @@ class Readiness:
     @property
     def waiting(self) -> int:
         """How many greenlets wait."""
-        polling = sum(poller.is_waiting for poller in self.pollers)
-        return len(self.readers) + len(self.writers) + polling
+        return len(self.readers) + len(self.writers) + self.pollers.waiting
 
     def recheck(self) -> None:
         """Look at the socket again before the loop polls: a call may have eaten the edge.
@@ -144,8 +121,7 @@ class Readiness:
         Call this after each call that reads the mailbox. Many calls in one turn of the hub
         share one look, and while no greenlet waits it costs nothing.
         """
-        for poller in self.pollers:
-            poller.mark_stale()
+        self.pollers.mark_stale()
         if not self._look_scheduled and self.waiting:
             self._look_soon()
 
@@ -206,18 +182,26 @@ class Readiness:
             self.hub.loop.run_callback(self.readers.wake, 1)
         if self.writers and (events & _POLLOUT or not self.pollout_is_exact):
             self.wake_writers()
-        for poller in self.pollers:
-            if events & poller.mask:
-                poller.wake()
+        self.pollers.wake(events)
+
+    def add_poller(self, poller: Pollable) -> None:
+        """Wake a set that polls from now on, when its turn comes."""
+        if not self.closed:
+            self._start_watching()
+            self.pollers.queue(poller)
+
+    def remove_poller(self, poller: Pollable) -> None:
+        """Wake a set no more; what it was woken for may be the next one's."""
+        self.pollers.discard(poller)
+        self._stop_watching()
+        self.recheck()
 
     def wake_all(self) -> None:
         """Make every greenlet that waits now look at its owner's state."""
-        for poller in self.pollers:
-            poller.wake()
-        if not self.waiting:
-            return
+        self.pollers.wake_all(self.hub)
         self.readers.wake_all()
-        self.writers.wake_all()
+        if self.writers:
+            self.wake_writers()
 
     def wake_writers(self) -> None:
         """Make the writers that wait now try again."""
@@ -245,8 +229,7 @@ class Readiness:
         It can be called more than once. The descriptor is the socket's and stays open.
         """
         self.closed = True
-        for poller in self.pollers:
-            poller.unwatch()
+        self.pollers.unwatch()
         if self._watcher is not None:
             self._watcher.stop()
             self._watcher.close()
@@ -280,30 +263,39 @@ class Readiness:
     def _wait(self, queue: Waiters, timeout: float | None, again: bool = False) -> bool:
         if self.closed:
             return True
-        if self._watcher is None:
-            self._watcher = self.hub.loop.io(self._fd, 1, ref=self._ref)
-        if not (self.readers or self.writers):
-            self._watcher.start(self._run, self._on_edge)
+        self._start_watching()
         try:
             # One look is the last: each would make a writer try again, and wait again.
             look = self.recheck if timeout else None
             return queue.wait(self.hub, timeout, self._ref, look, again)
         finally:
-            if not (self.readers or self.writers) and self._watcher is not None:
-                self._watcher.stop()
+            self._stop_watching()
             if not self.writers:
                 self._stop_confirming()
+
+    def _start_watching(self) -> None:
+        if self._watcher is None:
+            self._watcher = self.hub.loop.io(self._fd, 1, ref=self._ref)
+        if not (self.readers or self.writers or self.pollers.queued):
+            self._watcher.start(self._run, self._on_edge)
+
+    def _stop_watching(self) -> None:
+        has_waiting = self.readers or self.writers or self.pollers.queued
+        if self._watcher is not None and not has_waiting:
+            self._watcher.stop()
 
     def _on_edge(self) -> None:
         self.edges += 1
         if self.closed:
             if self._watcher is not None:
                 self._watcher.stop()
-        elif len(self.readers) == 1 and not self.writers and not self.pollers:
-            # The retry says as much as EVENTS would, for 2 us less.
-            self.readers.popitem()[0].switch(None)
-        else:
+        elif self.writers or len(self.readers) + len(self.pollers) > 1:
             self._look()
+        # The only one: its retry says as much as EVENTS would, for 2 us less.
+        elif self.readers:
+            self.readers.popitem()[0].switch(None)
+        elif self.pollers:
+            next(iter(self.pollers)).wake_now()
 
     def _look_soon(self) -> None:
         # A hub that was destroyed has no loop, and its greenlets wait forever.
@@ -356,14 +348,12 @@ class Readiness:
         """Wake the first reader and the polling greenlets, if they can proceed."""
         if events & _POLLIN:
             self.readers.wake(1)
-        for poller in self.pollers:
-            if events & poller.mask:
-                poller.wake()
+        self.pollers.wake(events)
 
     def _read_events(self) -> int:
         try:
             return self._events()
         except zmq.ZMQError:
-            # The context or the socket is gone: the retry of each greenlet reports it.
-            self.wake_all()
-            return _POLLOUT
+            # The context or the socket is gone: the retry of each greenlet reports it, and has the
+            # next one woken.
+            return _POLLIN | _POLLOUT | _POLLERR

@@ -196,8 +196,8 @@ class _Entries(Polling):
     def __init__(self, entries: Sequence[tuple[Any, int]]) -> None:
         self._entries = entries
 
-    def wait(self, timeout: float | None) -> None:
-        """Wait until a look is worthwhile, or *timeout*, in seconds, runs out."""
+    def wait(self, timeout: float | None, again: bool) -> None:
+        """See `Polling.wait`."""
         if self._set is None:
             masks: dict[Any, int] = {}
             for entry, mask in self._entries:
@@ -207,7 +207,7 @@ class _Entries(Polling):
         # A socket in two entries was read twice, and the second time may have eaten what the first
         # did not see. The set reads it once, for both.
         if not self._set.look():
-            self._set.wait(timeout)
+            self._set.wait(timeout, again)
 
     def rest(self) -> None:
         """Stop what `wait` has started."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import Any
 
@@ -86,8 +85,10 @@ class PollSet(Polling):
     @property
     def is_valid(self) -> bool:
         """Whether no socket was closed, or used in another hub, since a greenlet waited here."""
+        # The others are marked as stale by that.
+        entries = self._registrations.values() if self._edges is None else self._stale
         return bool(self._waiters) or all(
-            known_socket(entry.socket) is entry.shared for entry in self._stale
+            known_socket(entry.socket) is entry.shared for entry in entries
         )
 
     @property
@@ -100,8 +101,7 @@ class PollSet(Polling):
         if not isinstance(socket, PlainSocket):
             self._put_descriptor(socket, mask)
         elif socket in self._registrations:
-            self._registrations[socket].mask = mask
-            self.mark_stale(self._registrations[socket])
+            self._change_mask(self._registrations[socket], mask)
         else:
             self._put_socket(socket, mask)
         self.wake()
@@ -114,23 +114,25 @@ class PollSet(Polling):
             removed.stop()
             self._unwatched.pop(removed, None)
 
-    def wait(self, timeout: float | None) -> None:
-        """Wait until a look is worthwhile, or *timeout*, in seconds, runs out; `rest` follows."""
+    def wait(self, timeout: float | None, again: bool) -> None:
+        """See `Polling.wait`; `rest` follows."""
         io = self._hub.loop.io
         if len(self._by_fd) > self.few:
             self._gather_edges()
         unwatched = self._unwatched if self._is_watching else self._watched()
         self._is_watching = True
         for watched in unwatched:
-            watched.start(io, self._wake)
+            watched.start(io, self.wake_now)
         self._unwatched.clear()
         if self._opaque:
             timeout = self.interval if timeout is None else min(timeout, self.interval)
-        self._waiters.wait(self._hub, timeout)
+        self._waiters.wait(self._hub, timeout, first=again)
 
     def rest(self) -> None:
-        """Stop the watchers unless another greenlet waits."""
-        if self._is_watching and not self._waiters:
+        """Stop the watchers unless another greenlet waits, whose turn it is now."""
+        if self._waiters:
+            self.wake()
+        elif self._is_watching:
             self._unwatch()
 
     def mark_stale(self, entry: _Registration) -> None:
@@ -138,10 +140,19 @@ class PollSet(Polling):
         self._stale[entry] = None
 
     def wake(self) -> None:
-        """Make the waiting greenlets look again, soon."""
+        """Make the first greenlet that waits look again, soon."""
         if self._waiters and not self._wake_scheduled:
             self._wake_scheduled = True
-            self._hub.loop.run_callback(self._wake)
+            self._hub.loop.run_callback(self.wake_now)
+
+    def wake_now(self) -> None:
+        """Make the first greenlet that waits look again; call this in the hub."""
+        self._wake_scheduled = False
+        self._waiters.wake(1)
+
+    def wake_all(self) -> None:
+        """Make all greenlets that wait look again, soon."""
+        self._waiters.wake_all()
 
     def stop_edges(self, entry: _Registration) -> None:
         """Stop watching the descriptor of a socket, unless it is now that of another one."""
@@ -182,21 +193,28 @@ class PollSet(Polling):
             self._refused[socket] = error.errno
             return
         self._registrations[socket] = entry
-        entry.shared.readiness.pollers.append(entry)
         self._stale[entry] = None
         if not rechecks_itself(socket):
             self._opaque[entry] = None
         self._by_fd.setdefault(entry.fd, []).append(entry)
         if self._edges is not None:
             self._edges.add(entry.fd)
+            entry.shared.readiness.pollers.watch(entry)
         else:
             self._unwatched[entry] = None
+
+    def _change_mask(self, entry: _Registration, mask: int) -> None:
+        self._stale[entry] = None
+        if self._edges is None:
+            entry.stop()  # it queues for what it polls for
+            self._unwatched[entry] = None
+        entry.mask = mask
 
     def _remove_socket(self, socket: Any) -> _Registration | None:
         entry = self._registrations.pop(socket, None)
         if entry is not None:
-            entry.leave()
             self.stop_edges(entry)
+            entry.leave()
             self._stale.pop(entry, None)
             self._opaque.pop(entry, None)
             self._by_fd[entry.fd].remove(entry)
@@ -217,13 +235,18 @@ class PollSet(Polling):
             try:
                 events = entry.shared.transfer.events()
             except zmq.ZMQError:
-                readiness.wake_all()  # this has eaten the edge that the others wait for
+                readiness.recheck()  # this has eaten the edge that the others wait for
                 raise
-            others = readiness.readers or readiness.writers or len(readiness.pollers) > 1
+            pollers = readiness.pollers
+            others = readiness.readers or readiness.writers or len(pollers) > (entry in pollers)
+            is_ready = events & entry.mask
             if others or self._waiters:  # this has eaten their edge
-                readiness.notify(events)
-            if events & entry.mask:
-                ready.append((entry.socket, events & entry.mask))
+                if is_ready:
+                    readiness.recheck()  # for what this greenlet leaves of it
+                else:
+                    readiness.notify(events)
+            if is_ready:
+                ready.append((entry.socket, is_ready))
                 stale[entry] = None
             else:
                 stale.pop(entry, None)
@@ -265,11 +288,9 @@ class PollSet(Polling):
             for entry in self._registrations.values():
                 entry.stop()
                 self._unwatched.pop(entry, None)
+                entry.shared.readiness.pollers.watch(entry)
+                self._stale[entry] = None
             self._unwatched[self._edges] = None
-
-    def _wake(self) -> None:
-        self._wake_scheduled = False
-        self._waiters.wake(len(self._waiters))
 
     def _watched(self) -> list[Watched]:
         sockets = self._registrations.values() if self._edges is None else [self._edges]
@@ -288,16 +309,27 @@ class PollSet(Polling):
 class _Registration(Watched):
     """A socket in a poll set: a `gzmqsource._socket.readiness.Pollable`."""
 
-    __slots__ = ("_poll_set", "fd", "mask", "order", "shared", "socket")
+    __slots__ = ("_is_queued", "_poll_set", "fd", "mask", "order", "shared", "socket")
 
     def __init__(self, poll_set: PollSet, socket: PlainSocket[Any], mask: int, order: int) -> None:
-        self._watcher = None
+        self._is_queued = False
         self._poll_set = poll_set
         self.socket = socket
         self.mask = mask
         self.order = order
         self.shared = shared_socket(socket)
         self.fd = socket.fileno()
+
+    def start(self, io: Callable[[int, int], Any], wake: Callable[[], object]) -> None:
+        """Queue for the socket's events from now on: it has one watcher, for all who wait."""
+        self._is_queued = True
+        self.shared.readiness.add_poller(self)
+
+    def stop(self) -> None:
+        """Queue no more."""
+        if self._is_queued:
+            self._is_queued = False
+            self.shared.readiness.remove_poller(self)
 
     @property
     def is_waiting(self) -> bool:
@@ -309,9 +341,17 @@ class _Registration(Watched):
         self._poll_set.mark_stale(self)
 
     def wake(self) -> None:
-        """Make the waiting greenlets look at the socket, soon."""
+        """Make the first greenlet that waits look at the socket, soon."""
         self._poll_set.mark_stale(self)
         self._poll_set.wake()
+
+    def wake_now(self) -> None:
+        """Make the first greenlet that waits look again; call this in the hub."""
+        self._poll_set.wake_now()
+
+    def wake_all(self) -> None:
+        """Make all greenlets that wait look again, soon."""
+        self._poll_set.wake_all()
 
     def unwatch(self) -> None:
         """Stop watching the descriptor, which is about to be closed."""
@@ -323,8 +363,8 @@ class _Registration(Watched):
 
     def leave(self) -> None:
         """Remove this from the socket's pollers."""
-        with contextlib.suppress(ValueError):
-            self.shared.readiness.pollers.remove(self)
+        self._is_queued = False
+        self.shared.readiness.pollers.discard(self)
 
     def __lt__(self, other: _Registration) -> bool:
         return self.order < other.order

@@ -33,11 +33,12 @@ class Polling:
             while True:
                 events = self.look()
                 if not events and milliseconds and (deadline is not None or not self._is_empty):
+                    again = deadline is not None
                     if deadline is None:
                         deadline = Deadline(None if milliseconds < 0 else milliseconds / 1000)
                     left = deadline.left()
                     if left != 0:
-                        self.wait(left)
+                        self.wait(left, again)
                         continue
                 budget = None if has_yielded or deadline is not None else _budget_of(events)
                 if budget is None:  # the hub has polled, or there is none
@@ -52,8 +53,11 @@ class Polling:
             if deadline is not None:
                 self.rest()
 
-    def wait(self, timeout: float | None) -> None:
-        """Wait until a look is worthwhile, or *timeout*, in seconds, runs out."""
+    def wait(self, timeout: float | None, again: bool) -> None:
+        """Wait until a look is worthwhile, or *timeout*, in seconds, runs out.
+
+        *again* says that it has waited and found nothing. The greenlet keeps its place.
+        """
         raise NotImplementedError
 
     def rest(self) -> None:

@@ -121,8 +121,7 @@ def shared_socket(socket: PlainSocket[Any]) -> SharedSocket:
                 f"{socket!r} is waited for in the hub of another thread: "
                 "a socket is used by one thread at a time"
             )
-        for poller in shared.readiness.pollers:
-            poller.mark_stale()  # calls in this hub do not notify it
+        shared.readiness.pollers.mark_stale()  # calls in this hub do not notify them
         partial = shared.outgoing.partial
     shared = _known[address] = SharedSocket(socket, partial)
     _hold(socket, shared)

@@ -111,7 +111,7 @@ class Waiting(Protocol):
         """Those that wait to send."""
 
     @property
-    def pollers(self) -> list[Any]:
+    def pollers(self) -> Sized:
         """The sets that poll the socket."""
 
     def recheck(self) -> None:

@@ -13,7 +13,7 @@ cdef class NativeShortcuts:
     cdef Py_ssize_t least_frames
     cdef object readers
     cdef object writers
-    cdef list pollers
+    cdef object pollers
     cdef object recheck
     cdef bint is_open
     cdef unsigned long long thread

@@ -72,7 +72,8 @@ class Requester:
     #: The most seconds that `stop` takes if no timeout is passed.
     stop_timeout = 1.0
 
-    #: When a connection is lost or a timeout ends, the most turns for replies that are there already.
+    #: When a connection is lost or a timeout ends, the most turns for replies that are there
+    #: already.
     max_turns = 100
 
     def __init__(self, source: Source, *, lost: Lost = "wait") -> None:

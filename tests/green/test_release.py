@@ -24,7 +24,7 @@ WAITS = {
 
 def watching(readiness):
     """The active watchers of the descriptor of a socket, and the epoll sets that hold it."""
-    watchers = [each._watcher for each in (readiness, *readiness.pollers)]
+    watchers = [readiness._watcher]
     found = [each for each in watchers if each is not None and each.active]
     for poller in readiness.pollers:
         edges = poller._poll_set._edges
