@@ -86,7 +86,7 @@ GREEN = [
     Mutation(
         "who polls tells nobody that the context has ended",
         "green/_poll_set.py",
-        "                readiness.wake_all()  # this has",
+        "                readiness.recheck()  # this has",
         "                # this has",
         SIMULATION,
         transfer="pure",
@@ -136,9 +136,9 @@ GREEN = [
     Mutation(
         "the greenlet that polls first stops the watchers of all",
         "green/_poll_set.py",
-        "if self._is_watching and not self._waiters:",
-        "if self._is_watching:",
-        "green/test_pollers.py",
+        "        if self._waiters:\n            self.wake()\n        elif self._is_watching:\n",
+        "        if self._is_watching:\n",
+        "green/test_pollers.py green/test_poll_many.py",
     ),
     Mutation(
         "a loop of polls starves the others",
@@ -210,5 +210,26 @@ GREEN = [
         "            self._shadow_obj = _find_plain(address)\n",
         "            pass\n",
         "green/test_shadows.py",
+    ),
+    Mutation(
+        "an event wakes all who poll",
+        "green/_poll_set.py",
+        "        self._waiters.wake(1)\n",
+        "        self._waiters.wake(len(self._waiters))\n",
+        "green/test_poll_many.py",
+    ),
+    Mutation(
+        "a poll that is changed queues for what it was polled for",
+        "green/_poll_set.py",
+        "            entry.stop()  # it queues for what it polls for\n",
+        "",
+        "green/test_poll_changes.py green/test_pollers.py",
+    ),
+    Mutation(
+        "a poller that was idle keeps a socket that is another hub's",
+        "green/_poll_set.py",
+        "        entries = self._registrations.values() if self._edges is None else self._stale\n",
+        "        entries = self._stale\n",
+        "green/test_poll_threads.py green/test_pollers.py",
     ),
 ]

@@ -65,4 +65,32 @@ OTHERS = [
         "            pass\n",
         "workers/test_clock.py test_last_look.py",
     ),
+    Mutation(
+        "calls that expire at once hold up the hub",
+        "workers/_clock.py",
+        "                yield_to_io(gevent.get_hub())\n",
+        "                pass\n",
+        "workers/test_many_calls.py",
+    ),
+    Mutation(
+        "calls of a requester that closes end in one turn",
+        "workers/_turns.py",
+        "        if not number % TURN:\n",
+        "        if False:\n",
+        "workers/test_many_calls.py",
+    ),
+    Mutation(
+        "calls of other threads wait until those of this one have ended",
+        "workers/requester.py",
+        "        self._fail(call for call in calls if isinstance(call, ForeignCall))\n",
+        "",
+        "workers/test_many_calls.py",
+    ),
+    Mutation(
+        "cancelled deadlines pile up",
+        "workers/_clock.py",
+        "            if len(self._ticks) > self.slack + 2 * len(self._calls):\n",
+        "            if False:\n",
+        "workers/test_clock.py workers/test_many_calls.py",
+    ),
 ]

@@ -154,7 +154,9 @@ class _Late:
             self._queue.end_late()
 
     def _time_out(self) -> None:
-        """Time out those that are late, in their order, for one turn."""
+        """Time out those that are late, in their order: one at least, and for one turn."""
         ends = time.perf_counter() + TURN
-        while self.waiters and time.perf_counter() < ends:
+        while self.waiters:
             self.waiters.popitem(last=False)[0].switch(_TIMED_OUT)
+            if time.perf_counter() >= ends:
+                break
