@@ -275,13 +275,6 @@ SOCKET = [
         "test_turns.py",
     ),
     Mutation(
-        "what has left the queue between two turns is woken",
-        "_base/waiters.py",
-        "        for waiter in waiters:\n            if waiter in self:\n",
-        "        for waiter in waiters:\n            if self.setdefault(waiter) is None:\n",
-        "test_turns.py",
-    ),
-    Mutation(
         "an error of one step ends the turns of the hub",
         "_base/turns.py",
         "        finally:\n            self._go_on()\n",
