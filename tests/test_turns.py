@@ -1,5 +1,7 @@
 """What is done for many greenlets at once is done in turns, and they leave without a search."""
 
+from typing import Any
+
 import gevent
 import pytest
 import zmq
@@ -28,8 +30,8 @@ def polls():
     """A function that returns how often the hub has polled since its first call."""
     reader, writer = gevent.socket.socketpair()
     writer.send(b"x")
-    seen = []
-    watcher = get_hub().loop.io(reader.fileno(), 1)
+    seen: list[None] = []
+    watcher: Any = get_hub().loop.io(reader.fileno(), 1)
 
     def count():
         if not watcher.active:
@@ -111,13 +113,18 @@ def test_work_is_done_after_one_that_has_raised(monkeypatch):
         yield
         raise ZeroDivisionError
 
+    def right():
+        for number in range(3):
+            done.append(number)
+            yield
+
     in_turns(hub, wrong())
-    in_turns(hub, (done.append(number) for number in range(3)))
+    in_turns(hub, right())
     wait_until(lambda: done == [0, 1, 2])
 
 
 def test_all_are_woken_in_their_order_and_in_turns(short, polls):
-    queue, noted = Waiters(), []
+    queue, noted = Waiters(), list[Any]()
     greenlets = waiting_in(queue, MANY, noted)
     polled = polls_at_the_ends(greenlets, polls)
     queue.wake_all()
@@ -144,7 +151,7 @@ def test_one_that_waits_again_is_not_woken_again(short):
 
 
 def test_one_that_was_killed_between_two_turns_is_not_woken(short):
-    queue, noted = Waiters(), []
+    queue, noted = Waiters(), list[Any]()
     greenlets = waiting_in(queue, 5, noted)
     greenlets[0].link(lambda _: greenlets[-1].kill(block=False))
     queue.wake_all()
@@ -154,7 +161,7 @@ def test_one_that_was_killed_between_two_turns_is_not_woken(short):
 
 @pytest.mark.parametrize("look", [None, lambda: None], ids=["at once", "after a look"])
 def test_many_time_out_in_turns(short, polls, look):
-    queue, noted = Waiters(), []
+    queue, noted = Waiters(), list[Any]()
     greenlets = waiting_in(queue, MANY, noted, timeout=0.05, look=look)
     polled = polls_at_the_ends(greenlets, polls)
     _sleep(0.1)  # all are late at once
@@ -164,7 +171,7 @@ def test_many_time_out_in_turns(short, polls, look):
 
 
 def test_one_that_is_woken_between_two_turns_of_timeouts_has_not_timed_out(short):
-    queue, noted = Waiters(), []
+    queue, noted = Waiters(), list[Any]()
 
     def wait(number):
         noted.append((number, queue.wait(get_hub(), 0.01, look=lambda: None)))

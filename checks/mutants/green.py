@@ -223,13 +223,13 @@ GREEN = [
         "green/_poll_set.py",
         "            entry.stop()  # it queues for what it polls for\n",
         "",
-        "green/test_poll_changes.py green/test_pollers.py",
+        "green/test_poll_many.py",
     ),
     Mutation(
         "a poller that was idle keeps a socket that is another hub's",
         "green/_poll_set.py",
         "        entries = self._registrations.values() if self._edges is None else self._stale\n",
         "        entries = self._stale\n",
-        "green/test_poll_threads.py green/test_pollers.py",
+        "green/test_poll_many.py",
     ),
 ]

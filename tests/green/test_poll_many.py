@@ -1,12 +1,13 @@
 """Many greenlets that poll one socket: an event costs what it does with two of them."""
 
 import contextlib
+from functools import partial
 
 import gevent
 import pytest
 import zmq
 from gevent.hub import get_hub
-from helpers import unique_inproc
+from helpers import in_thread, unique_inproc
 
 from gzmqsource import green
 from gzmqsource.green._poll_set import PollSet
@@ -63,7 +64,10 @@ def looks(monkeypatch):
 @ways
 def test_a_message_that_one_greenlet_takes_wakes_few(pair, looks, way):
     pull, push = pair
-    poll, taken = way(pull), []
+    poll, taken = way(pull), list[bytes]()
+
+    def all_taken(count):
+        return len(taken) == count
 
     def take():
         while True:
@@ -76,7 +80,7 @@ def test_a_message_that_one_greenlet_takes_wakes_few(pair, looks, way):
     looks.clear()
     for number in range(10):
         push.send(b"%d" % number)
-        wait_until(lambda expected=number + 1: len(taken) == expected)
+        wait_until(partial(all_taken, number + 1))
     all_blocked()
     assert len(looks) <= 60  # 4 for each message, and not one for each greenlet
     gevent.killall(greenlets)
@@ -112,8 +116,9 @@ def test_a_poll_that_is_killed_as_it_is_woken_leaves_the_event_to_the_next(pair,
     assert len(gevent.joinall(greenlets, timeout=5)) == 3
 
 
-def test_those_who_poll_for_something_else_do_not_stand_in_the_way():
-    """A socket that is full is polled for room by the first, and for messages by the last."""
+@pytest.fixture
+def full():
+    """A socket that has no room, and its peer."""
     address = unique_inproc()
     context = green.Context()
     one, other = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
@@ -122,6 +127,14 @@ def test_those_who_poll_for_something_else_do_not_stand_in_the_way():
     other.connect(address)
     while one.poll(0, zmq.POLLOUT):
         one.send(b"x")
+    yield one, other
+    for socket in (one, other):
+        socket.close(0)
+    context.term()
+
+
+def test_those_who_poll_for_something_else_do_not_stand_in_the_way(full):
+    one, other = full
     for_room = [gevent.spawn(one.poll, None, zmq.POLLOUT) for _ in range(3)]
     all_blocked()
     for_message = gevent.spawn(one.poll, None, zmq.POLLIN)
@@ -130,9 +143,35 @@ def test_those_who_poll_for_something_else_do_not_stand_in_the_way():
     assert for_message.get(timeout=5) == zmq.POLLIN
     assert not any(each.dead for each in for_room)
     gevent.killall(for_room)
-    for socket in (one, other):
-        socket.close(0)
-    context.term()
+
+
+def test_a_poller_that_is_changed_does_not_stand_in_the_way(full):
+    one, other = full
+    poller = green.Poller()
+    poller.register(one, zmq.POLLOUT)
+    changed = gevent.spawn(poller.poll)
+    all_blocked()
+    poller.modify(one, zmq.POLLIN)
+    for_room = gevent.spawn(one.poll, None, zmq.POLLOUT)
+    all_blocked()
+    while other.poll(0):
+        other.recv()
+    assert for_room.get(timeout=5) == zmq.POLLOUT
+    assert not changed.dead
+    changed.kill()
+
+
+def test_a_poller_follows_a_socket_that_was_used_in_another_hub(pair):
+    pull, push = pair
+    poller = green.Poller()
+    poller.register(pull, zmq.POLLIN)
+    assert poller.poll(0) == []
+    in_thread(lambda: pull.poll(0))
+    polling = gevent.spawn(poller.poll)
+    all_blocked()
+    push.send(b"x")
+    pull.get(zmq.EVENTS)  # which eats the edge
+    assert polling.get(timeout=5) == [(pull, zmq.POLLIN)]
 
 
 @ways

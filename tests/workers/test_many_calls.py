@@ -1,5 +1,7 @@
 """Many requests that end at once do so in turns: the hub polls in between."""
 
+from typing import Any
+
 import gevent
 import pytest
 import zmq
@@ -44,7 +46,7 @@ def outcomes_of(requester, count, **options):
 def largest_step(errors, greenlets):
     """Return the most calls that end between two polls of the hub."""
     largest = before = 0
-    loop = get_hub().loop
+    loop: Any = get_hub().loop
     while not all(greenlet.dead for greenlet in greenlets):
         with loop.timer(0, priority=-2) as timer:
             get_hub().wait(timer)
@@ -72,9 +74,9 @@ def test_a_reply_that_comes_while_others_expire_counts(context):
     address = unique_inproc()
     server.bind(address)
     with Requester.open(address, context=context, linger=0) as requester:
-        last = requester.submit(b"last", 1)
+        last: Any = requester.submit(b"last", 1)
         asked = server.recv_multipart()
-        requests = [requester.submit(b"x", 0.1) for _ in range(MANY)]
+        requests: list[Any] = [requester.submit(b"x", 0.1) for _ in range(MANY)]
         requester._clock.stop(last)
         requester._clock.start(last, 0.1)
         requests[0].rawlink(lambda _: server.send_multipart(asked))
