@@ -276,11 +276,12 @@ class Readiness:
     def _start_watching(self) -> None:
         if self._watcher is None:
             self._watcher = self.hub.loop.io(self._fd, 1, ref=self._ref)
-        if not (self.readers or self.writers or self.pollers.queued):
+        # Most sockets have no pollers, and the property takes 0.1 us.
+        if not (self.readers or self.writers or (self.pollers and self.pollers.queued)):
             self._watcher.start(self._run, self._on_edge)
 
     def _stop_watching(self) -> None:
-        has_waiting = self.readers or self.writers or self.pollers.queued
+        has_waiting = self.readers or self.writers or (self.pollers and self.pollers.queued)
         if self._watcher is not None and not has_waiting:
             self._watcher.stop()
 
