@@ -173,7 +173,7 @@ def test_close_drops_and_counts_what_is_in_hand_and_queued(context):
         def start(self):
             super().start()
             assert self._receiver is not None
-            self._receiver._batch = 8
+            self._receiver._intake.batch = 8
 
     server = Eager.open(zmq.PULL, handle, bind="inproc://a", context=context)
     client = Source.open(zmq.PUSH, connect="inproc://a", context=context)

@@ -21,7 +21,8 @@ class Limits:
     #: The most bytes read in one call, so that a batch of large messages stays small in memory.
     max_bytes = 1 << 17
 
-    #: Seconds to pause after the second error in a row; each further one doubles the pause.
+    #: Seconds to pause after the second error in a row of receiving, or of a spawn function; each
+    #: further one doubles the pause. Errors of the handler pause nothing.
     min_delay = 0.01
 
     #: The longest such pause, in seconds.

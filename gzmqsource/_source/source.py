@@ -39,9 +39,15 @@ class Source(BaseSource):
     handle : callable, optional
         ``handle(message)``. A subclass may define a method of that name instead.
     spawn : None, int, gevent.pool.Pool or callable
-        Where the handler runs. None: in the source's own greenlet, one message after another, in
-        order. A pool, or an int for a pool of that size: in the pool; while it is full, nothing
-        is read. `gevent.spawn` or `gevent.spawn_raw`: in a new greenlet, without a bound.
+        Where the handler runs. None: in one worker greenlet, one message after another, in order.
+        An int: in at most that many workers, which take the next message themselves, in order; a
+        handler that does not wait costs no switch. A pool: each message in a greenlet of its own.
+        While all workers are in the handler, or the pool is full, nothing is read. `gevent.spawn`
+        or `gevent.spawn_raw`: in a new greenlet, without a bound. If a spawn function raises, that
+        is reported, and the message is next again. Each call of the handler begins with the
+        context variables with which the source was started. A worker handles many messages, so
+        what belongs to its greenlet remains: a `gevent.local.local`, or a `gevent.Timeout` that was
+        not closed.
     outbox : int
         The most messages that wait for libzmq; on a ROUTER or STREAM, for each peer.
     overflow : {"block", "raise", "drop_newest", "drop_oldest"}

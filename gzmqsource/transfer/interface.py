@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sized
+from contextvars import Context
 from typing import Any, Literal, Protocol
 
 import zmq
@@ -124,9 +125,6 @@ class Shortcuts(Protocol):
     #: Whether messages may be received. It is False to begin with.
     may_pull: bool
 
-    #: The message that the handler was called with last, if it raised.
-    handling: list[Any] | None
-
     def send(self, message: AnyMessage) -> bool:
         """Send a message, or queue it behind others; return False if it takes the slow path.
 
@@ -150,10 +148,18 @@ class Shortcuts(Protocol):
     def receive_uncopied(self, track: bool) -> zmq.Frame | Literal[False] | None:
         """Receive one frame that keeps libzmq's memory."""
 
-    def dispatch(self, messages: list[list[Any]], handle: Callable[[list[Any]], object]) -> None:
+    def dispatch(
+        self,
+        messages: list[list[Any]],
+        handle: Callable[[list[Any]], object],
+        failed: Callable[[BaseException, list[Any]], object],
+        base: Context,
+    ) -> None:
         """Call *handle* with each message, from the right, while the allowance lasts.
 
-        A message is removed from the list before its call. An exception ends the loop.
+        A message is removed from the list before its call. What the call raises is passed to
+        *failed*, together with the message; an exception of that ends the loop. Each call has the
+        context variables of *base*, whatever an earlier one has set.
         """
 
     def close(self) -> None:

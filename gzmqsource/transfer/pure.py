@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 import zmq
@@ -189,12 +190,11 @@ class PureAllowance:
 class PureShortcuts:
     """A `gzmqsource.transfer.interface.Shortcuts` that takes none."""
 
-    __slots__ = ("_allowance", "handling", "may_pull")
+    __slots__ = ("_allowance", "may_pull")
 
     def __init__(self, allowance: PureAllowance) -> None:
         self._allowance = allowance
         self.may_pull = False
-        self.handling: list[Any] | None = None
 
     def send(self, message: object) -> bool:
         """Decline; see `Shortcuts.send`."""
@@ -213,13 +213,25 @@ class PureShortcuts:
     def receive_uncopied(self, track: bool) -> None:
         """Decline; see `Shortcuts.receive_uncopied`."""
 
-    def dispatch(self, messages: list[list[Any]], handle: Callable[[list[Any]], object]) -> None:
+    def dispatch(
+        self,
+        messages: list[list[Any]],
+        handle: Callable[[list[Any]], object],
+        failed: Callable[[BaseException, list[Any]], object],
+        base: Context,
+    ) -> None:
         """See `Shortcuts.dispatch`."""
+
+        def handle_next() -> None:
+            message = messages.pop()
+            try:
+                handle(message)
+            except BaseException as error:
+                failed(error, message)
+
         spend = self._allowance.spend
         while messages and spend():
-            self.handling = messages.pop()
-            handle(self.handling)
-        self.handling = None
+            base.copy().run(handle_next)
 
     def close(self) -> None:
         """See `Shortcuts.close`."""

@@ -1,4 +1,4 @@
-"""Replying to requests: a handler is called with each one, in a pool."""
+"""Replying to requests: a handler is called with each one."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class Responder:
     handler : callable
         ``handler(payload)``, where *payload* is a list of frames.
     spawn : int, gevent.pool.Pool, callable or None
-        Where the handler runs, as for `gzmqsource.Source`. While a pool is full, nothing is read.
+        Where the handler runs, as for `gzmqsource.Source`. While all workers are in the handler,
+        or a pool is full, nothing is read.
     tracebacks : bool
         Whether a reply that reports an error also has the traceback.
 
@@ -247,7 +248,6 @@ class Responder:
         try:
             return payload_of(self._handler(payload))
         except (Exception, gevent.Timeout) as error:
-            # Reported, but not raised: the source would back off after errors of its handler.
             self._errors += 1
             self._source.report(error, message)
             return error_payload(error, self._tracebacks)

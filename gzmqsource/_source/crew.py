@@ -1,0 +1,200 @@
+"""Greenlets that read and handle messages: one leads, and those that wait in a handler follow."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
+
+from gevent import Greenlet, GreenletExit, getcurrent
+from gevent.hub import Waiter
+
+from gzmqsource._base.deadline import Deadline
+from gzmqsource._base.event import Event
+from gzmqsource._source.core import Core
+from gzmqsource._source.intake import Intake
+
+Handler = Callable[[list[Any]], object]
+
+
+class Crew:
+    """Up to *size* worker greenlets, of which one at a time takes the messages.
+
+    The leader reads, and calls the handler itself: a handler that does not wait costs neither a
+    greenlet nor a switch. If it waits, which a callback of the hub finds out, another worker leads:
+    the one that parked last, or a new one. A worker whose handler has returned leads if no other
+    does, and parks otherwise. So handlers begin in the order of the messages.
+
+    No more is prefetched than there are workers for it, the leader included; with all of them in
+    handlers there is no leader, and nothing is read.
+
+    Parameters
+    ----------
+    core : Core
+        The socket that is read.
+    intake : Intake
+        Reads it.
+    handle : callable
+        Called with each message.
+    size : int or None
+        The most workers; None for a single one that prefetches whole batches, which are its own to
+        handle in order.
+    base : contextvars.Context
+        The context variables that each handler begins with.
+    """
+
+    def __init__(
+        self, core: Core, intake: Intake, handle: Handler, size: int | None, base: Context
+    ) -> None:
+        self._core = core
+        self._intake = intake
+        self._handle = handle
+        self._size = size or 1
+        self._prefetches = size is None
+        self._base = base
+        self._workers: set[Any] = set()
+        self._leader: Any = None
+        #: The workers that are in handlers.
+        self._busy: set[Any] = set()
+        #: Those that wait to lead, and how they are woken; the one that parked last is the last.
+        self._parked: dict[Any, Waiter[object]] = {}
+        self._look_scheduled = False
+        #: Set when something changes that `finish` waits for.
+        self._changed = Event()
+        self._appoint()
+
+    def finish(self, deadline: Deadline) -> bool:
+        """Wait until all that was read is handled, except by a handler that calls this.
+
+        Returns
+        -------
+        bool
+            Whether that was before the deadline.
+        """
+        own = {getcurrent()} & self._workers
+        if own and self._size == 1:
+            return True  # what is left comes after that handler
+        while self._workers - own or self._core.prefetched:
+            self._changed.clear()
+            if not self._changed.wait(deadline.left()):
+                return False
+        return True
+
+    def kill(self) -> int:
+        """Kill all workers but the one that calls this; return how many were in a handler."""
+        victims = self._workers - {getcurrent()}
+        lost = len(victims & self._busy)
+        for worker in victims:
+            worker.kill(block=False)
+        return lost
+
+    def dismiss(self) -> None:
+        """End the workers that wait to lead, if there is nothing left to do."""
+        self._changed.set()
+        if self._is_over:
+            for waiter in self._parked.values():
+                self._core.hub.loop.run_callback(waiter.switch, None)
+
+    @property
+    def _is_over(self) -> bool:
+        return self._intake.ending and not self._core.prefetched
+
+    def _work(self) -> None:
+        """Be a worker, whatever strikes it: a handler may have left a `gevent.Timeout` running."""
+        worker = getcurrent()
+        while not self._is_over:
+            try:
+                if self._leader is None:
+                    self._leader = worker
+                if self._leader is worker:
+                    self._lead(worker)
+                else:
+                    self._park(worker)
+            except GreenletExit:
+                raise
+            except BaseException as error:
+                if self._core.hub.loop is None:
+                    raise  # in a hub that was destroyed, each wait would raise again
+                self._core.report(error, None)
+        self.dismiss()
+
+    def _lead(self, worker: Any) -> None:
+        """Read and handle messages until another worker leads, or all is over."""
+        core, intake, budget = self._core, self._intake, self._core.socket.budget
+        while self._leader is worker:
+            if core.prefetched or intake.take(self._room()):
+                if budget.left <= 0 and budget.exhausted():
+                    intake.shrink()
+                    budget.yield_to_io()
+                else:
+                    self._dispatch(worker)
+            elif intake.ending:
+                return
+            else:
+                core.socket.wait_readable()
+
+    def _room(self) -> int:
+        """Return how many messages may be read: as many as there are workers for."""
+        return sys.maxsize if self._prefetches else self._size - len(self._busy)
+
+    def _dispatch(self, worker: Any) -> None:
+        """Handle what is prefetched, up to the end of the budget, or as long as this one leads."""
+        core = self._core
+        if self._size > 1 and not self._look_scheduled:
+            core.hub.loop.run_callback(self._look)
+            self._look_scheduled = True
+        self._busy.add(worker)
+        try:
+            core.socket.shortcuts.dispatch(core.prefetched, self._handle, self._failed, self._base)
+        finally:
+            self._busy.discard(worker)
+
+    def _failed(self, error: BaseException, message: list[Any]) -> None:
+        """Report what a handler raised; a kill ends its worker, whose death may be waited for."""
+        if isinstance(error, GreenletExit):
+            raise error
+        self._core.report(error, message)
+
+    def _look(self) -> None:
+        """Let another worker lead if the leader is in a handler: this runs in the hub, so it waits.
+
+        What is prefetched goes to a new list, so that the former leader finds nothing in its own.
+        """
+        self._look_scheduled = False
+        if self._leader in self._busy:
+            core, left = self._core, self._core.prefetched
+            core.prefetched = left[:]
+            left.clear()
+            self._leader = None
+            self._appoint()
+
+    def _appoint(self) -> None:
+        """Have a worker lead, if there is anything left to do, and one that is not in a handler."""
+        if self._is_over:
+            self.dismiss()
+        elif self._parked:
+            self._leader, waiter = self._parked.popitem()
+            waiter.switch(None)
+        elif len(self._workers) < self._size:
+            self._leader = worker = Greenlet(self._work)
+            self._workers.add(worker)
+            worker.rawlink(self._ended)
+            worker.start()
+
+    def _park(self, worker: Any) -> None:
+        """Wait to lead, or to be dismissed."""
+        waiter = self._parked[worker] = Waiter(self._core.hub)
+        try:
+            waiter.get()
+        finally:
+            self._parked.pop(worker, None)
+
+    def _ended(self, worker: Any) -> None:
+        """Replace a worker that was killed, if need be; called in the hub after its end."""
+        self._workers.discard(worker)
+        if self._leader is worker:
+            self._leader = None
+        if self._leader is None:
+            self._appoint()
+        self._changed.set()

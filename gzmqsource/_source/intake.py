@@ -1,0 +1,83 @@
+"""Reading messages in batches, for what handles them."""
+
+from __future__ import annotations
+
+import zmq
+from gevent.pool import Pool
+
+from gzmqsource._base.event import Event
+from gzmqsource._source.back_off import BackOff
+from gzmqsource._source.core import Core
+from gzmqsource._source.limits import Limits
+
+
+class Intake:
+    """Reads into `Core.prefetched` what can be handled.
+
+    Parameters
+    ----------
+    core : Core
+        The socket that is read.
+    limits : Limits
+        The tunables.
+    pool : gevent.pool.Pool or None
+        What bounds the handlers. While it is full, nothing is read.
+    """
+
+    def __init__(self, core: Core, limits: Limits, pool: Pool | None) -> None:
+        #: The most messages of the next batch.
+        self.batch = 1
+        self._core = core
+        self._limits = limits
+        self._pool = pool
+        self._ending = Event()
+        self._back_off = BackOff(limits)
+
+    @property
+    def ending(self) -> bool:
+        """Whether nothing more is read."""
+        return self._ending.is_set() or self._core.closed
+
+    def end(self) -> None:
+        """Read nothing more."""
+        self._ending.set()
+
+    def take(self, most: int) -> bool:
+        """Read a batch of up to *most* messages, once it is wanted; return False if there is none.
+
+        Call this while nothing is prefetched.
+        """
+        while not self.ending:
+            self._core.resumed.wait()
+            if self._pool is not None:
+                self._pool.wait_available()
+            if self.ending:
+                break
+            # No more than can be started: what waits for a slot of the pool waits in libzmq.
+            room = min(self.batch, most)
+            if self._pool is not None:
+                room = min(room, self._pool.free_count())
+            if room < 1 or not self._core.resumed.is_set():
+                continue  # one has changed while this waited for the other
+            prefetched = self._core.prefetched
+            try:
+                self._core.receive(prefetched, room)
+            except (zmq.ZMQError, MemoryError) as error:
+                self._core.report(error, None)
+                self._pause()
+                continue
+            self._back_off.succeed()
+            prefetched.reverse()
+            if len(prefetched) == self.batch:
+                self.batch = min(2 * self.batch, self._limits.max_batch)
+            return bool(prefetched)
+        return False
+
+    def shrink(self) -> None:
+        """Read less at once: what is still prefetched was too much for one budget."""
+        self.batch = max(1, self.batch - len(self._core.prefetched))
+
+    def _pause(self) -> None:
+        delay = self._back_off.fail()
+        if delay:
+            self._ending.wait(delay)

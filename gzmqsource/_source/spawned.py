@@ -1,0 +1,115 @@
+"""Handlers in greenlets of their own, of a pool or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
+
+import gevent
+from gevent import GreenletExit, getcurrent
+
+from gzmqsource._base.deadline import Deadline
+from gzmqsource._base.event import Event
+from gzmqsource._source.back_off import BackOff
+from gzmqsource._source.core import Core
+from gzmqsource._source.limits import Limits
+
+
+class Spawned:
+    """The handlers that a spawn function runs.
+
+    Parameters
+    ----------
+    core : Core
+        The socket whose messages are handled.
+    handle : callable
+        Called with each message.
+    spawn : callable
+        ``spawn(function, message)`` returns a greenlet.
+    base : contextvars.Context
+        The context variables that each handler begins with.
+    limits : Limits
+        The tunables.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        handle: Callable[[list[Any]], object],
+        spawn: Callable[..., Any],
+        base: Context,
+        limits: Limits,
+    ) -> None:
+        self._core = core
+        self._handle = handle
+        self._spawn = spawn
+        self._base = base
+        self._back_off = BackOff(limits)
+        self._handlers: set[Any] = set()
+        self._handler_ended = Event()
+        self._is_spawning = self._was_killed = False
+
+    def begin(self, message: list[Any]) -> None:
+        """Spawn the handler of a message, which is the next one again if that fails."""
+        self._is_spawning = True
+        try:
+            # A pool that is shared may be full again, and this wait.
+            self._handlers.add(self._spawn(self._run, message))
+        except BaseException as error:
+            if not self._was_killed:
+                self._core.prefetched.append(message)
+            if not isinstance(error, Exception):
+                raise
+            self._core.report(error, message)
+        else:
+            self._back_off.succeed()
+            return
+        finally:
+            self._is_spawning = False
+        gevent.sleep(self._back_off.fail())
+
+    def finish(self, deadline: Deadline) -> bool:
+        """Wait for the handlers, except for one that calls this.
+
+        Returns
+        -------
+        bool
+            Whether they ended before the deadline.
+        """
+        self._handlers = {handler for handler in self._handlers if not handler.dead}
+        while len(self._handlers) > (getcurrent() in self._handlers):
+            self._handler_ended.clear()
+            if not self._handler_ended.wait(deadline.left()):
+                return False
+        return True
+
+    def kill(self) -> int:
+        """Kill the handlers that still run, but for one that calls this.
+
+        Returns
+        -------
+        int
+            How many these are, and one that is being spawned.
+        """
+        self._was_killed = True
+        victims = {handler for handler in self._handlers if not handler.dead} - {getcurrent()}
+        for handler in victims:
+            self._core.hub.loop.run_callback(handler.throw, GreenletExit)
+        return len(victims) + self._is_spawning
+
+    def _run(self, message: list[Any]) -> None:
+        self._base.copy().run(self._handle_one, message)
+
+    def _handle_one(self, message: list[Any]) -> None:
+        try:
+            # This runs after the turn of the greenlet that read the message.
+            self._core.socket.budget.take()
+            self._handle(message)
+        except GreenletExit:
+            pass
+        except BaseException as error:
+            self._core.report(error, message)
+        finally:
+            self._handlers.discard(getcurrent())
+            self._handler_ended.set()
