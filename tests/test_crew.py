@@ -309,6 +309,27 @@ def test_a_handler_that_stops_its_source_waits_for_what_is_in_hand(context):
         assert server.stats().dropped == {}
 
 
+def test_a_close_ends_the_stop_of_a_handler_that_waits_for_what_is_in_hand(context):
+    left = []
+
+    def stop():
+        left.append(server.stats().in_hand)
+        server.stop(3600)
+        left.append(server.stats().dropped)
+
+    handle = Recorder(stop=stop)
+    with fed(context, handle, INPROC, spawn=8) as (server, client):
+        fill_hand(server, client, handle)
+        send_each(client, b"stop", *[b"x"] * 20)
+        all_blocked()
+        server.resume()
+        gevent.get_hub().loop.run_callback(server.close)  # before another worker can lead
+        wait_until(lambda: len(left) == 2)
+        in_hand, dropped = left
+        assert in_hand > 0
+        assert dropped == {"unhandled": in_hand}
+
+
 def test_what_a_stop_cannot_handle_in_time_is_killed_or_unhandled(context):
     handle = Recorder(stuck=Event().wait)
     with fed(context, handle, INPROC) as (server, client):

@@ -393,3 +393,49 @@ reap(in_child(child))
 assert watched()
 """
     assert run(program, fork, tmp_path) == ["child done"]
+
+
+def test_workers_of_the_parent_end_in_the_child_and_begin_nothing(fork, tmp_path):
+    program = """
+begun, ended, gate = [], [], gevent.event.Event()
+
+def handle(message):
+    begun.append((os.getpid(), message))
+    workers.add(gevent.getcurrent())
+    gate.wait()
+    ended.append((os.getpid(), message))
+
+workers = set()
+crew = Source.open(zmq.PULL, handle, bind="inproc://crew", context=context, spawn=3)
+feeding = Source.open(zmq.PUSH, connect=address(crew), context=context)
+crew.start()
+for number in range(3):
+    feeding.send(b"%d" % number)
+wait_until(lambda: len(begun) == 3)
+gate.set()
+all_blocked()  # one leads, and two are parked
+gate.clear()
+for number in range(3, 5):
+    feeding.send(b"%d" % number)
+wait_until(lambda: len(begun) == 5)
+for number in range(5, 9):
+    feeding.send(b"%d" % number)
+all_blocked()
+
+def child():
+    gate.set()
+    all_blocked(20)
+    assert {pid for pid, _ in begun} == {os.getppid()}, begun
+    assert len(ended) == len(begun), ended
+    assert len([each for each in workers if not each.dead]) <= 1, workers
+    print("child done")
+
+reap(in_child(child))
+gate.set()
+wait_until(lambda: len(ended) == 9)
+assert [message for _, message in begun] == [[b"%d" % number] for number in range(9)]
+crew.close()
+feeding.close()
+wait_until(lambda: all(each.dead for each in workers))
+"""
+    assert run(program, fork, tmp_path) == ["child done"]

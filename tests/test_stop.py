@@ -6,6 +6,7 @@ import gevent
 import pytest
 import zmq
 from gevent.event import Event
+from gevent.pool import Pool
 from helpers import closing, endpoint_of, is_readable, pair_of
 
 from gzmqsource import Source, SourceBroken, SourceClosed
@@ -68,7 +69,9 @@ def test_a_handler_over_the_deadline_is_killed(context):
         assert server.stats().dropped == {"killed": 4}
 
 
-@pytest.mark.parametrize("spawn", [None, 2])
+@pytest.mark.parametrize(
+    "spawn", [None, 1, 2, Pool(1), gevent.spawn], ids=["None", "1", "2", "Pool(1)", "gevent.spawn"]
+)
 def test_a_handler_may_stop_its_own_source(context, spawn):
     handled = []
 
@@ -86,6 +89,7 @@ def test_a_handler_may_stop_its_own_source(context, spawn):
         server.serve_forever()
         assert handled == [[b"work"], [b"quit"]]
         assert server.closed
+        assert server.stats().dropped == {}
 
 
 def test_stopping_twice_at_once_and_once_more_is_one_stop(context):

@@ -3,9 +3,10 @@
 from mutants.green import GREEN
 from mutants.mutation import SIMULATION, Mutation
 from mutants.others import OTHERS
+from mutants.receiving import RECEIVING
 from mutants.socket_floor import SOCKET
 from mutants.source_floor import SOURCE
 
 __all__ = ["MUTATIONS", "SIMULATION", "Mutation"]
 
-MUTATIONS = [*SOCKET, *SOURCE, *GREEN, *OTHERS]
+MUTATIONS = [*SOCKET, *SOURCE, *RECEIVING, *GREEN, *OTHERS]

@@ -12,7 +12,7 @@ SOURCE = [
     ),
     Mutation(
         "a full pool does not stop the intake",
-        "_source/receiver.py",
+        "_source/intake.py",
         "                room = min(room, self._pool.free_count())\n",
         "                pass\n",
         "test_back_pressure.py",

@@ -14,6 +14,7 @@ import time
 import zmq  # before its backend is used elsewhere
 
 from simulation import found
+from simulation.crew_world import CrewWorld
 from simulation.green_world import GreenWorld
 from simulation.machine import search
 from simulation.poll_world import PollWorld
@@ -22,7 +23,7 @@ from simulation.source_world import SourceWorld
 from simulation.workers_world import WorkersWorld
 from simulation.world import World
 
-WORLDS = [SourceWorld, GreenWorld, PollWorld, WorkersWorld]
+WORLDS = [SourceWorld, GreenWorld, PollWorld, WorkersWorld, CrewWorld]
 
 #: The real clock, for `time.monotonic` is the simulation's.
 clock = time.perf_counter

@@ -73,9 +73,8 @@ class Crew:
             Whether that was before the deadline.
         """
         own = {getcurrent()} & self._workers
-        if own and self._size == 1:
-            return True  # what is left comes after that handler
-        while self._workers - own or self._core.prefetched:
+        is_alone = bool(own) and self._size == 1  # what is in hand comes after that handler
+        while self._busy - own or (self._core.prefetched and not is_alone):
             self._changed.clear()
             if not self._changed.wait(deadline.left()):
                 return False

@@ -1,0 +1,111 @@
+"""Handlers in greenlets of their own, of a pool or of a spawn function."""
+
+import time
+
+import gevent
+import pytest
+import zmq
+from gevent.event import Event
+from gevent.lock import Semaphore
+from gevent.pool import Pool
+from handlers import INPROC, Gate, fed
+from helpers import closing
+
+from gzmqsource import Source
+from gzmqsource.testing import all_blocked, wait_until
+
+
+def work(seconds):
+    """Keep the CPU busy."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+@pytest.mark.parametrize(
+    "spawn", [lambda: Pool(50), lambda: gevent.spawn], ids=["Pool", "gevent.spawn"]
+)
+def test_greenlets_that_compute_ask_the_budget(context, spawn):
+    got = []
+
+    class Bounded(Source):
+        max_messages = 1000
+        max_seconds = 0.005
+
+    def handle(message):
+        got.append(message)
+        work(0.002)
+
+    server = Bounded.open(zmq.PULL, handle, bind=INPROC, context=context, spawn=spawn())
+    client = Source.open(zmq.PUSH, connect=INPROC, context=context)
+    with closing(server, client):
+        for number in range(50):
+            client.send(b"%d" % number)
+        server.start()
+        wait_until(lambda: len(got) == 50)
+        assert server.stats().budget_stops >= 10
+
+
+class Blocked(Pool):
+    """A pool that is full when it is about to spawn, as one that is shared may be."""
+
+    def __init__(self):
+        super().__init__(2)
+        self.room = Semaphore(0)
+        self.waiting = Event()
+
+    def spawn(self, *arguments, **keywords):
+        self.waiting.set()
+        self.room.acquire()
+        return super().spawn(*arguments, **keywords)
+
+
+def test_a_message_that_waits_for_a_shared_pool_is_counted_when_a_stop_kills(context):
+    pool = Blocked()
+    got: list[list[bytes]] = []
+    with fed(context, got.append, INPROC, spawn=pool) as (server, client):
+        client.send(b"x")
+        pool.waiting.wait()
+        assert server.stop(0.05) == []
+        assert server.stats().dropped == {"killed": 1}
+        pool.room.release()
+        all_blocked()
+        assert (got, server.stats().in_hand) == ([], 0)
+        assert server.stats().dropped == {"killed": 1}
+
+
+def test_the_reader_of_a_pool_that_is_killed_while_it_waits_loses_nothing(context):
+    pool = Blocked()
+    got: list[list[bytes]] = []
+    with fed(context, got.append, INPROC, spawn=pool) as (server, client):
+        client.send(b"x")
+        client.send(b"y")
+        pool.waiting.wait()
+        (reader,) = server._receiver._crew._workers
+        with gevent.Timeout(10):
+            reader.kill()
+        pool.room.release()
+        pool.room.release()
+        wait_until(lambda: got == [[b"x"], [b"y"]])
+
+
+def test_a_handler_that_stops_its_source_waits_for_the_others(context):
+    gate = Gate()
+    stopped = []
+
+    def handle(message):
+        if message == [b"stop"]:
+            stopped.append(server.stop(10))
+        else:
+            gate(message)
+
+    with fed(context, handle, INPROC, spawn=Pool(3)) as (server, client):
+        client.send(b"x")
+        client.send(b"stop")
+        wait_until(lambda: gate.begun)
+        all_blocked()
+        assert not server.closed
+        gate.opened.set()
+        wait_until(lambda: stopped == [[]])
+        assert gate.done == [[b"x"]]
+        assert server.stats().dropped == {}
