@@ -38,10 +38,9 @@ class Recorder:
 
 @pytest.fixture
 def leave_timeout():
-    """Leave a timeout running, as handlers do that forget it.
-
-    It is kept here: over libuv, gevent frees one that is collected while it runs, and crashes.
-    """
+    """Leave a timeout running, as handlers do that forget it."""
+    if "libuv" in type(gevent.get_hub().loop).__module__:
+        pytest.skip("over libuv, gevent itself crashes after a timeout that was left running")
     timeouts: list[gevent.Timeout] = []
     yield lambda: timeouts.append(gevent.Timeout.start_new(0.01))
     for timeout in timeouts:
