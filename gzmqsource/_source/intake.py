@@ -54,7 +54,7 @@ class Intake:
             if self.ending:
                 break
             # No more than can be started: what waits for a slot of the pool waits in libzmq.
-            room = min(self.batch, most)
+            room = min(self.batch, most, max(1, self._core.socket.budget.left))
             if self._pool is not None:
                 room = min(room, self._pool.free_count())
             if room < 1 or not self._core.resumed.is_set():
