@@ -50,6 +50,7 @@ _GAUGES: dict[str, tuple[str, str, Callable[[Any, Any], Any]]] = {
         operator.add,
     ),
     "outbox_depth": ("outbox_messages", "Messages queued for sending.", operator.add),
+    "outbox_bytes": ("outbox_bytes", "Bytes queued for sending.", operator.add),
     "outbox_peak": (
         "outbox_peak_messages",
         "The most messages that were ever queued at once.",

@@ -8,14 +8,15 @@ from gevent.queue import Empty, Full, Queue
 from gevent.threadpool import ThreadPool
 
 from gzmqsource import SourceClosed
+from gzmqsource._source.bounds import Bounds
 from gzmqsource._source.lane import Lane
 from gzmqsource._source.outbox import Outbox
-from gzmqsource._source.putter import ForeignPutter
 from gzmqsource.testing import all_blocked
+from gzmqsource.transfer.message import UNLIMITED
 
 
 def full_lane(*messages):
-    lane = Lane(len(messages))
+    lane = Lane(Bounds(len(messages), 1 << 20, UNLIMITED))
     for message in messages:
         lane.put_nowait(message)
     return lane
@@ -181,7 +182,7 @@ def test_the_last_putter_of_an_empty_lane_ends_it(per_peer):
 def test_the_age_is_that_of_the_oldest_message(monkeypatch):
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    lane = Lane(10)
+    lane = Lane(Bounds(10, 1 << 20, UNLIMITED))
     assert lane.age() == 0.0
     for message in (b"1", b"2", b"3"):
         lane.put_nowait(message)
@@ -210,7 +211,73 @@ def test_closing_an_outbox_refuses_the_putters_of_each_lane():
 
 
 def test_a_message_that_had_room_when_it_was_posted_is_returned_if_the_outbox_closes():
-    outbox = full_outbox(b"first")
-    outbox.lanes[None].waiting[ForeignPutter(b"second", False, no_look)] = None
-    outbox.arrivals.append(ForeignPutter(b"third", False, no_look))
+    outbox = Outbox(3, "block", False)
+    put(outbox, b"first")
+    outbox.post(b"second", True, None, no_look)
+    outbox.post(b"third", True, None, no_look)
     assert outbox.close() == [[b"first"], [b"second"], [b"third"]]
+
+
+def test_each_of_many_messages_can_be_withdrawn_and_the_order_is_kept():
+    messages = [[b"%d" % (number % 900), b""] for number in range(1000)]
+    outbox = full_outbox(*messages)
+    for number in range(999, 200, -3):
+        assert outbox.withdraw([b"%d" % (number % 900), b""])
+        assert len(outbox.lanes[None].queue) >= Lane.near
+    left = list(messages)
+    for number in range(999, 200, -3):
+        left.remove([b"%d" % (number % 900), b""])
+    assert outbox.lanes[None].messages() == left
+    put(outbox, [b"last", b""])
+    taken = []
+    while outbox.lanes:
+        taken.append(outbox.lanes[None].queue.popleft())
+        outbox.settle(None, 1)
+    assert taken == [*left, [b"last", b""]]
+
+
+def test_a_search_for_a_message_is_not_repeated_for_each(monkeypatch):
+    """Else 40,000 greenlets that are killed hold up the hub for 25 s."""
+
+    class Counted(bytes):
+        compared = 0
+
+        def __eq__(self, other):
+            Counted.compared += 1
+            return super().__eq__(other)
+
+        __hash__ = bytes.__hash__
+
+    messages = [[Counted(b"%d" % number), b""] for number in range(2000)]
+    outbox = full_outbox(*messages)
+    for message in reversed(messages):
+        assert outbox.withdraw(list(message))
+    assert Counted.compared < (Lane.searches + 2) * 2000 + 2000 * Lane.near
+    assert not outbox.lanes
+
+
+def test_emptying_a_lane_lets_its_putters_follow():
+    outbox = full_outbox([b"peer", b"first"], per_peer=True)
+    putting = gevent.spawn(put, outbox, [b"peer", b"second"])
+    all_blocked()
+    assert outbox.empty(b"peer") == [[b"peer", b"first"]]
+    putting.get(timeout=5)
+    assert queued(outbox) == [[b"peer", b"second"]]
+    assert outbox.dropped == {"refused": 1}
+
+
+def test_lanes_that_were_empty_are_told_apart():
+    outbox = full_outbox([b"a", b"first"], [b"b", b"first"], per_peer=True)
+    assert list(outbox.filled) == [b"a", b"b"]
+    assert outbox.filled[b"a"] is outbox.lanes[b"a"]
+    outbox.filled.clear()
+    putting = gevent.spawn(put, outbox, [b"a", b"second"])
+    all_blocked()
+    assert (outbox.filled, outbox.has_queued) == ({}, True)
+    outbox.lanes[b"a"].queue.popleft()
+    outbox.settle(b"a", 1)
+    putting.get(timeout=5)
+    assert list(outbox.filled) == [b"a"]
+    outbox.empty(b"a")
+    outbox.empty(b"b")
+    assert (outbox.filled, outbox.has_queued, outbox.lanes) == ({}, False, {})

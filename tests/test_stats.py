@@ -23,6 +23,7 @@ FRESH = {
     "budget_stops": 0,
     "in_hand": 0,
     "outbox_depth": 0,
+    "outbox_bytes": 0,
     "outbox_peak": 0,
     "oldest_queued_age": 0.0,
 }

@@ -37,6 +37,28 @@ OTHERS = [
         "green/test_whole_messages.py",
     ),
     Mutation(
+        "a shortcut knows no bound in bytes",
+        "transfer/shortcuts.pxi",
+        "            or self.sizes.total + size > self.sizes.most\n",
+        "",
+        "test_bounds.py",
+    ),
+    Mutation(
+        "a message has any number of frames",
+        "transfer/native.pyx",
+        "        if frames >= self.max_frames:\n",
+        "        if False:\n",
+        "test_oversized.py",
+    ),
+    Mutation(
+        "a message that is too large is discarded at once",
+        "transfer/pure.py",
+        "        for _ in range(MOST_DISCARDED):\n",
+        "        while True:\n",
+        "test_oversized.py",
+        transfer="pure",
+    ),
+    Mutation(
         "a killed greenlet's request stays in the table",
         "workers/requester.py",
         "            if self._take(call.frames[0]) is not None and not self._source.closed:\n"

@@ -37,6 +37,7 @@ class BaseSource(Limits):
         *,
         spawn: object = None,
         outbox: int = 1000,
+        outbox_bytes: int = 1 << 24,
         overflow: Overflow = "block",
         copy: bool = True,
         on_error: Report | None = None,
@@ -49,14 +50,13 @@ class BaseSource(Limits):
             type(self).__name__,
             socket,
             outbox=outbox,
+            outbox_bytes=outbox_bytes,
             overflow=overflow,
             copy=copy,
             on_error=on_error,
             ref=ref,
             serves=self.handle is not None,
-            max_messages=self.max_messages,
-            max_seconds=self.max_seconds,
-            max_bytes=self.max_bytes,
+            limits=self,
         )
         self._shortcut_send = self._core.socket.shortcuts.send
         self._shortcut_receive = self._core.socket.shortcuts.receive

@@ -17,11 +17,14 @@ from gevent._hub_local import get_hub_if_exists
 from gzmqsource._base.event import Event
 from gzmqsource._base.fork import abandon_in_child
 from gzmqsource._socket import HubSocket
+from gzmqsource._socket.budget import yield_to_io
 from gzmqsource._socket.linger import close_and_wait
 from gzmqsource._socket.view import SourceSocket, check_is_free
 from gzmqsource._source import registry
 from gzmqsource._source.flusher import Flusher, Report
+from gzmqsource._source.limits import Limits
 from gzmqsource._source.outbox import Outbox, Overflow
+from gzmqsource._source.reader import Reader
 from gzmqsource.errors import (
     InvalidThreadUseError,
     SendError,
@@ -58,16 +61,12 @@ class Core:
         How the texts of errors refer to it.
     socket : zmq.Socket
         The socket to take over.
-    outbox, overflow, copy, on_error, ref
+    outbox, outbox_bytes, overflow, copy, on_error, ref
         As for `gzmqsource.Source`.
     serves : bool
         Whether a handler takes the messages; if not the source is pulled.
-    max_messages : int
-        The most messages of one budget.
-    max_seconds : float
-        The longest time of one budget, in seconds.
-    max_bytes : int
-        The most bytes of one call that receives.
+    limits : Limits
+        The tunables.
     """
 
     def __init__(
@@ -76,24 +75,30 @@ class Core:
         socket: zmq.Socket[Any],
         *,
         outbox: int,
+        outbox_bytes: int,
         overflow: Overflow,
         copy: bool,
         on_error: Report | None,
         ref: bool,
         serves: bool,
-        max_messages: int,
-        max_seconds: float,
-        max_bytes: int,
+        limits: Limits,
     ) -> None:
         check_is_free(socket, "a source owns a zmq.Socket")
         self.kind = zmq.SocketType(int(socket.get(zmq.TYPE)))
         self.name = name
         if serves:
             self._check_receives()
-        self.outbox = Outbox(outbox, overflow, per_peer=self.kind in PER_PEER)
-        self.socket = HubSocket(
-            socket, copy=copy, ref=ref, max_messages=max_messages, max_seconds=max_seconds
+        self.outbox = Outbox(
+            outbox, overflow, self.kind in PER_PEER, outbox_bytes, limits.max_outbox_bytes
         )
+        self.socket = HubSocket(
+            socket,
+            copy=copy,
+            ref=ref,
+            max_messages=limits.max_messages,
+            max_seconds=limits.max_seconds,
+        )
+        self._reader = Reader(self.socket, limits, name)
         self.socket.allow_shortcuts(self.outbox)
         self.hub = self.socket.hub
         #: The greenlet that sends what is queued, once there was one.
@@ -115,16 +120,14 @@ class Core:
         self._view: SourceSocket | None = None
         self._endpoint: Any = socket.get(zmq.LAST_ENDPOINT)
         self._on_error = on_error
-        self._max_bytes = max_bytes
+        # The greenlet that takes over arrivals, while there are too many for one turn.
+        self._accepter: gevent.Greenlet[..., None] | None = None
         self.enter_state(State.OPEN if serves else State.STARTED)
         registry.live[id(self)] = self
         abandon_in_child(self)
         # `zmq.Context.destroy` closes the original, and nothing else would report it.
         socket.close = _closing(weakref.ref(self), socket)  # type: ignore[assignment,method-assign]
-        if os.environ.get("GZMQSOURCE_DEBUG", "0") not in ("", "0"):
-            from gzmqsource._socket.watchdog import watch
-
-            watch(self.socket.readiness, socket)
+        self._watch_if_debugging()
 
     def enter_state(self, state: State | None = None) -> None:
         """Change the state, if one is passed, and what follows from the state and from a pause."""
@@ -181,7 +184,7 @@ class Core:
         """
         before = len(into)
         try:
-            self.socket.receive(into, limit, self._max_bytes)
+            self._reader.receive(into, limit)
         except zmq.ZMQError as error:
             if severity(error) is Severity.FATAL:
                 self.fail(error)
@@ -216,8 +219,10 @@ class Core:
     def accept(self) -> None:
         """Take over what other threads have posted; call this in the owner's hub."""
         if not self.closed:
-            self.outbox.accept_arrivals()
+            are_left = self.outbox.accept_arrivals()
             self.flush_soon()
+            if are_left and not self._accepter:
+                self._accepter = gevent.spawn(self._accept_more)
 
     def flush_soon(self) -> None:
         """Ensure that what is queued is sent, even while the flusher waits for other lanes."""
@@ -227,7 +232,7 @@ class Core:
         if flusher is None or flusher.is_over or flusher.dead:
             self.flusher = Flusher(self.socket, outbox, self.report, self.fail)
             self.flusher.start()
-        elif outbox.has_new_lane:
+        elif outbox.filled:
             self.socket.readiness.wake_writers()
 
     def flush_at_last(self) -> None:
@@ -339,15 +344,19 @@ class Core:
         # Not before it is needed: `dataclasses` is a third of this package's import time.
         from gzmqsource._source.stats import Stats
 
+        dropped = dict(self.outbox.dropped)
+        if self.socket.transfer.oversized:
+            dropped["oversized"] = self.socket.transfer.oversized
         return Stats(
             received=self.socket.transfer.received,
             sent=self.socket.transfer.sent,
-            dropped=dict(self.outbox.dropped),
+            dropped=dropped,
             errors=self.errors,
             wakeups=self.socket.readiness.edges,
             budget_stops=self.socket.budget.stops,
             in_hand=len(self.prefetched),
             outbox_depth=self.outbox.depth,
+            outbox_bytes=self.outbox.bytes,
             outbox_peak=self.outbox.peak,
             oldest_queued_age=self.outbox.oldest_age(),
         )
@@ -365,6 +374,20 @@ class Core:
         paused = "" if self.resumed.is_set() else "paused"
         words = (self.name, self.kind.name, self.endpoint, self.state.value, paused)
         return f"<{' '.join(filter(None, words))}>"
+
+    def _watch_if_debugging(self) -> None:
+        if os.environ.get("GZMQSOURCE_DEBUG", "0") not in ("", "0"):
+            from gzmqsource._socket.watchdog import watch
+
+            watch(self.socket.readiness, self.raw)
+
+    def _accept_more(self) -> None:
+        """Take over what is left, in turns: 160,000 arrivals take longer than others can wait."""
+        while not self.closed and self.outbox.arrivals:
+            yield_to_io(self.hub)
+            if not self.closed:
+                self.outbox.accept_arrivals()
+                self.flush_soon()
 
     def _check_receives(self) -> None:
         if self.kind in _RECEIVES_NOTHING:

@@ -59,7 +59,7 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
     def attempt(self) -> bool:
         """Try each lane once; return True if a message left the outbox, or nothing is queued."""
         progress = False
-        self._outbox.has_new_lane = False
+        self._outbox.filled.clear()
         lanes = [item for item in self._outbox.lanes.items() if item[1].queue]
         budget = self._socket.budget
         left = budget.left if budget.left > 0 else budget.max_messages

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import OrderedDict, deque
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from gevent.queue import Queue
 
+from gzmqsource._source.aside import Aside
+from gzmqsource._source.bounds import Bounds
 from gzmqsource._source.putter import ForeignPutter, Putter
+from gzmqsource.transfer import Sizes, weight_of
 from gzmqsource.transfer.message import Message
 
 if TYPE_CHECKING:
@@ -22,18 +24,18 @@ else:
 class Lane(MessageQueue):
     """The messages for one destination, oldest first, and the putters behind them.
 
-    The deque (``queue``), ``maxsize``, ``qsize``, ``full`` and ``get_nowait`` are gevent's. Its
-    putters are not: with one waiting on a full queue, ``get_nowait()`` and then ``put_nowait()``
-    admit the newcomer first, and a native thread cannot be a putter. So a message that finds no
-    room waits here, in `waiting`, and `admit` lets it follow.
+    The deque (``queue``), ``maxsize``, ``qsize`` and ``get_nowait`` are gevent's. Its putters are
+    not: with one waiting on a full queue, ``get_nowait()`` and then ``put_nowait()`` admit the
+    newcomer first, and a native thread cannot be a putter. So a message that finds no room waits
+    here, in `waiting`, and `admit` lets it follow.
 
     Parameters
     ----------
-    maxsize : int
-        How many messages fit, at least 1.
+    bounds : Bounds
+        What this lane and those beside it may hold.
     """
 
-    __slots__ = ("_left", "_marks", "waiting")
+    __slots__ = ("_bounds", "_left", "_marks", "_searched", "aside", "sizes", "waiting", "wanted")
 
     #: Seconds between two notes of the time, so that not every message costs one.
     resolution = 0.001
@@ -41,31 +43,64 @@ class Lane(MessageQueue):
     #: The most greenlets of other hubs that are invited at a time.
     invitations = 64
 
-    def __init__(self, maxsize: int) -> None:
-        super().__init__(maxsize)
+    #: How many messages stay in the deque when the others are set aside, because so many were
+    #: searched for those that were withdrawn.
+    near = 64
+
+    #: How often the whole deque is searched before that: it costs about as much.
+    searches = 32
+
+    def __init__(self, bounds: Bounds) -> None:
+        super().__init__(bounds.messages)
+        self._bounds = bounds
+        #: The sizes of the messages in the deque.
+        self.sizes = Sizes(bounds.lane_bytes, bounds.all)
+        #: What follows the deque, once a message was withdrawn from a long one.
+        self.aside: Aside | None = None
         #: The putters, in FIFO order; each can leave without a search.
         self.waiting: OrderedDict[Putter | ForeignPutter, None] = OrderedDict()
+        #: How many bytes it would hold with the message of its first putter, if that waits because
+        #: too few are free for all lanes; else None.
+        self.wanted: int | None = None
         #: When a message was queued, after how many others.
-        self._marks: list[tuple[int, float]] = []
+        self._marks: deque[tuple[int, float]] = deque()
         self._left = 0
+        # How many messages were passed in searches.
+        self._searched = 0
 
     @property
-    def has_room(self) -> bool:
-        """Whether a newcomer may queue a message at once."""
-        return not self.waiting and not self.full()
+    def depth(self) -> int:
+        """How many messages it holds."""
+        return len(self.queue) + (0 if self.aside is None else len(self.aside))
 
-    def wait_for_room(self, timeout: float | None, look: Callable[[], object]) -> None:
-        """Wait behind the other putters; the message must follow in the same step.
+    @property
+    def bytes(self) -> int:
+        """How many bytes it holds."""
+        return self.sizes.total + (0 if self.aside is None else self.aside.bytes)
 
-        The errors are those of `Putter.wait`.
-        """
-        putter = Putter(self.hub)
-        self.waiting[putter] = None
-        try:
-            # It goes on waiting while messages enter and leave the lane, for its turn will come.
-            putter.wait(timeout, lambda: (look(), self._left, len(self.queue)))
-        finally:
-            self.waiting.pop(putter, None)
+    @property
+    def left(self) -> int:
+        """How many messages have left it."""
+        return self._left
+
+    def messages(self) -> list[Message]:
+        """Return all that it holds, oldest first."""
+        return [*self.queue, *(self.aside or ())]
+
+    def fits(self, size: int) -> bool:
+        """Return whether a message of that size has room."""
+        if self.aside is None:
+            return self._bounds.admit(len(self.queue), self.sizes.total, size)
+        return self._bounds.admit(self.depth, self.bytes, size)
+
+    def append(self, message: Message, size: int) -> None:
+        """Queue a message behind all others, with what it counts."""
+        self.note_time()
+        if self.aside is None:
+            self.queue.append(message)
+            self.sizes.append(size)
+        else:
+            self.aside.append(message, size)
 
     def admit(self) -> Putter | ForeignPutter | None:
         """Let the putters follow, in order, while there is room.
@@ -76,15 +111,22 @@ class Lane(MessageQueue):
             The one whose turn it is, and who has to act: to be woken, or to accept. None if there
             is no room, or no putter.
         """
-        while self.waiting and not self.full():
+        self.wanted = None
+        while self.waiting:
             first = next(iter(self.waiting))
+            if not self.fits(first.size):
+                with_first = self.bytes + first.size
+                if self.depth < self._bounds.messages and with_first <= self._bounds.lane_bytes:
+                    self.wanted = with_first
+                return None
             if isinstance(first, Putter):
                 return first
             if first.take():
-                self._put(first.message)
+                self.append(first.message, first.size)
             elif not first.withdrawn:
                 self._invite()
                 return first
+            # Not before the message is in, or another thread would find room for one more.
             del self.waiting[first]
         return None
 
@@ -92,12 +134,45 @@ class Lane(MessageQueue):
         """Note that the *left* oldest messages have left the deque."""
         self._left += left
         self._forget_marks()
+        self.sizes.settle(left)
+        if self.aside is not None:
+            self._refill(self.aside)
+
+    def withdraw(self, message: Message) -> bool:
+        """Remove the oldest message that is equal to *message*; return False if there is none."""
+        if len(self.queue) > self.near and self._searched > self.searches * len(self.queue):
+            self._set_aside()
+        try:
+            index = self.queue.index(message)
+        except ValueError:
+            self._searched += len(self.queue)
+            if self.aside is None or not self.aside.remove(message):
+                return False
+            self._refill(self.aside)
+            return True
+        self._searched += index
+        del self.queue[index]
+        self.sizes.remove(index)
+        self._left += not index
+        self.settle(0)
+        return True
+
+    def take_all(self) -> list[Message]:
+        """Remove and return all messages."""
+        messages = self.messages()
+        while self.queue:
+            left = len(self.queue)
+            self.queue.clear()
+            self.settle(left)
+        return messages
 
     def note_time(self) -> None:
         """Note that a message is about to be queued; not needed again within `resolution`."""
         now = time.monotonic()
         if not self._marks or now - self._marks[-1][1] >= self.resolution:
-            self._marks.append((self._left + len(self.queue), now))
+            # One that was withdrawn from the middle has not left, so a place may come again.
+            last = self._marks[-1][0] if self._marks else 0
+            self._marks.append((max(self._left + self.depth, last), now))
             self._forget_marks()
 
     def age(self) -> float:
@@ -105,8 +180,7 @@ class Lane(MessageQueue):
         return time.monotonic() - self._marks[0][1] if self.queue else 0.0
 
     def _put(self, item: Message) -> None:
-        self.note_time()
-        self.queue.append(item)
+        self.append(item, weight_of(item))
 
     def _get(self) -> Message:
         message: Message = self.queue.popleft()
@@ -115,11 +189,38 @@ class Lane(MessageQueue):
 
     def _forget_marks(self) -> None:
         while len(self._marks) > 1 and self._marks[1][0] <= self._left:
-            self._marks.pop(0)
+            self._marks.popleft()
+
+    def _set_aside(self) -> None:
+        """Set aside the messages behind the first ones, where each can leave without a search."""
+        self.sizes.most = -1
+        self._searched = 0
+        self.aside = Aside(self._bounds)
+        for message in islice(self.queue, self.near, None):
+            self.aside.append(message, weight_of(message))
+        while len(self.queue) > self.near:
+            self.queue.pop()
+            self.sizes.remove(len(self.queue))
+
+    def _refill(self, aside: Aside) -> None:
+        """Move messages that were set aside to the deque; the last one ends it."""
+        while aside and len(self.queue) < self.near:
+            message, size = aside.first()
+            self.queue.append(message)
+            self.sizes.append(size)
+            # Not before, or another thread would find room for one more.
+            aside.remove(message)
+        if not aside:
+            self.aside = None
+            self.sizes.most = self._bounds.lane_bytes
 
     def _invite(self) -> None:
         """Invite the greenlets of other hubs for which there is room."""
-        room = (self.maxsize or 0) - len(self.queue)
-        for putter in islice(self.waiting, min(room, self.invitations)):
+        messages, size = self.depth, self.bytes
+        for putter in islice(self.waiting, self.invitations):
+            if not self._bounds.admit(messages, size, putter.size):
+                break
+            messages += 1
+            size += putter.size
             if isinstance(putter, ForeignPutter):
                 putter.invite()

@@ -21,6 +21,18 @@ class Limits:
     #: The most bytes read in one call, so that a batch of large messages stays small in memory.
     max_bytes = 1 << 17
 
+    #: The most bytes queued for all peers of a ROUTER or STREAM together, beside one message for
+    #: each. A peer may have as many as are still free, so those that do not read leave room.
+    max_outbox_bytes = 1 << 26
+
+    #: The most frames of a message that is received. One with more is discarded: 4 million empty
+    #: frames are 8 MB on the wire, pass ``maxmsgsize``, and would be 32 MB of Python's.
+    max_frames = 1 << 16
+
+    #: The most bytes of a message that is received, all frames together; None for no bound.
+    #: libzmq's ``maxmsgsize`` bounds each frame.
+    max_message_bytes: int | None = None
+
     #: Seconds to pause after the second error in a row of receiving, or of a spawn function; each
     #: further one doubles the pause. Errors of the handler pause nothing.
     min_delay = 0.01

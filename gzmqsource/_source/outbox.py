@@ -1,36 +1,40 @@
 """The bounded send buffer of a source.
 
-A message is queued when libzmq does not take it at once. Each `Lane` is one gevent queue with one
-bound: a ROUTER or STREAM has a lane for each peer, so that a full one does not hold up the others;
+A message is queued when libzmq does not take it at once. Each `Lane` is one gevent queue with its
+bounds: a ROUTER or STREAM has a lane for each peer, so that a full one does not hold up the others;
 every other type has one lane. A message leaves its lane after libzmq has taken it, and not before.
 
-A message that finds its lane full is treated by the overflow policy. Under ``"block"`` its sender
+There is one way into a lane, for greenlets and threads, and one decision on it, `_has_place`. A
+message that finds its lane full is treated by the overflow policy. Under ``"block"`` its sender
 waits as a *putter*, and no other message overtakes it. A putter may be a greenlet of this hub, a
-greenlet of another thread's hub, or a native thread. Other threads never touch a lane: they leave
-their putters, and later their answers, in ``arrivals``, from where the owner's hub takes them.
+greenlet of another thread's hub, or a native thread.
+
+Other threads never touch a lane: they leave their messages, their putters, and later the answers of
+these in ``arrivals``, from where the owner's hub takes them over, in turns. A message there has its
+place in the lane already.
 
 A lane lives while something is queued in it, or a putter waits.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
+import time
+from collections import deque
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Any, Literal, get_args
 
-from gevent.hub import get_hub
 from gevent.monkey import get_original
 from gevent.queue import Full
 
 from gzmqsource._base.waiters import Waiters
+from gzmqsource._source.arrivals import Arrivals
+from gzmqsource._source.bounds import Bounds
 from gzmqsource._source.lane import Lane
+from gzmqsource._source.lanes import Lanes
 from gzmqsource._source.putter import ForeignPutter, Putter
 from gzmqsource.errors import SourceClosed
-from gzmqsource.transfer.message import AnyMessage, Message, as_frames, as_message
-
-# With a generator, `any` takes three times as long.
-_queue_of = attrgetter("queue")
+from gzmqsource.transfer import weight_of
+from gzmqsource.transfer.message import UNLIMITED, AnyMessage, Message, as_frames, as_message
 
 allocate_rlock = get_original("_thread", "RLock")
 
@@ -38,8 +42,8 @@ allocate_rlock = get_original("_thread", "RLock")
 Overflow = Literal["block", "raise", "drop_newest", "drop_oldest"]
 
 
-class Outbox:
-    """Lanes under one bound each, and one overflow policy.
+class Outbox(Lanes):
+    """The way into the lanes, with one overflow policy.
 
     Parameters
     ----------
@@ -49,40 +53,48 @@ class Outbox:
         The policy.
     per_peer : bool
         Whether a message's first frame names its lane.
+    lane_bytes : int
+        The most bytes that a lane holds, at least 1.
+    all_bytes : int
+        The most bytes that the lanes of all peers hold, at least 1.
     """
 
-    #: Seconds that the putters behind a greenlet of another hub wait until it has accepted. Then
-    #: it waits behind them: no hub can hold up the others.
-    patience = 0.1
+    #: The most arrivals that are taken over between two looks at the clock, and while other threads
+    #: wait for the lock: they take about 50 us.
+    stride = 32
 
-    def __init__(self, maxsize: int, overflow: Overflow, per_peer: bool) -> None:
-        if not isinstance(maxsize, int) or maxsize < 1:
-            raise ValueError(f"outbox={maxsize!r}: the bound is an int of at least 1 message")
+    def __init__(
+        self,
+        maxsize: int,
+        overflow: Overflow,
+        per_peer: bool,
+        lane_bytes: int = 1 << 24,
+        all_bytes: int = 1 << 26,
+    ) -> None:
+        for name, value, unit in (
+            ("outbox", maxsize, "message"),
+            ("outbox_bytes", lane_bytes, "byte"),
+            ("max_outbox_bytes", all_bytes, "byte"),
+        ):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name}={value!r}: the bound is an int of at least 1 {unit}")
         if overflow not in get_args(Overflow):
             raise ValueError(f"overflow={overflow!r}: use one of {', '.join(get_args(Overflow))}")
-        self._hub = get_hub()
-        #: The lanes that live.
-        self.lanes: dict[Any, Lane] = {}
-        #: Whether there is a lane that was not tried yet; it must not wait for the others.
-        self.has_new_lane = False
+        super().__init__(
+            Bounds(maxsize, lane_bytes, all_bytes if per_peer else UNLIMITED), per_peer
+        )
         #: Always empty: a source is passed whole messages.
         self.partial: dict[Any, Any] = {}
-        #: The only lane, once it was needed; None where each peer has its own.
-        self.lane: Lane | None = None
         #: How many frames a message needs.
         self.least_frames = 2 if per_peer else 1
-        #: The most messages that were in one lane before some left it.
-        self._peak = 0
-        #: How many messages were dropped, by reason.
-        self.dropped: Counter[str] = Counter()
-        #: The greenlets that wait until no lane lives.
+        #: The lanes for which other threads have left something, in the order in which they are
+        #: looked at. While there is one, shortcuts queue nothing.
+        self.arrivals: deque[Any] = deque()
+        # What they have left there.
+        self._arrived: dict[Any, Arrivals] = {}
+        # The greenlets that wait until no lane lives, and nothing has arrived.
         self._flushing = Waiters()
-        #: The most messages that a lane holds.
-        self.maxsize = maxsize
         self._overflow = overflow
-        self._per_peer = per_peer
-        #: What other threads have left; emptied by `accept_arrivals`.
-        self.arrivals: deque[ForeignPutter] = deque()
         # Reentrant, for the garbage collector may close a source in the midst of this.
         self._arrivals_lock = allocate_rlock()
         self._closed = False
@@ -107,14 +119,10 @@ class Outbox:
 
     def is_free(self, message: Message) -> bool:
         """Return whether *message* would overtake nothing."""
-        if self.arrivals:
-            return False
-        return not self.lanes or (self._per_peer and self._key(message) not in self.lanes)
-
-    @property
-    def has_queued(self) -> bool:
-        """Whether libzmq may be tried: a lane that lives may have putters only."""
-        return any(map(_queue_of, self.lanes.values()))
+        if not self.lanes and not self._arrived:
+            return True
+        key = self._key(message)
+        return key not in self.lanes and key not in self._arrived
 
     def put(
         self,
@@ -137,23 +145,28 @@ class Outbox:
         SourceClosed
             The outbox was closed while it waited.
         """
-        self.accept_arrivals()
-        key = self._key(message)
-        lane = self._lane_for(key)
-        if lane is None:
-            return
-        if block and self._overflow == "block" and not lane.has_room:
-            try:
-                lane.wait_for_room(timeout, look)
-            except BaseException:
-                self._follow(key, lane)
-                raise
-        elif not lane.has_room:
-            raise Full
-        # After a wait this is the step of the hub that has woken the greenlet, and there is no
-        # switch until `send` returns: nothing can be thrown between the two.
-        self.has_new_lane |= not lane.queue
-        lane.put_nowait(message)
+        key, size = self._key(message), weight_of(message)
+        with self._arrivals_lock:
+            arrivals = self._arrived.get(key)
+            if arrivals:
+                self._accept(key, arrivals)
+            has_place = self._has_place(key, size, block)
+            if has_place and arrivals:
+                # More has arrived than was taken over now: it keeps its place before this.
+                arrivals.append(message, size)
+            elif has_place:
+                self._queue(key, message, size)
+            if has_place is not False:
+                return
+            putter = Putter(self._hub, size)
+            if arrivals:
+                arrivals.append_putter(putter)
+            else:
+                lane = self.lanes[key]
+                lane.waiting[putter] = None
+                if len(lane.waiting) == 1:
+                    self._follow(key, lane)  # it may want what becomes free elsewhere
+        self._wait_for_room(key, message, putter, timeout, look)
 
     def post(
         self, message: Message, block: bool, timeout: float | None, notify: Callable[[], object]
@@ -165,68 +178,49 @@ class Outbox:
         notify : callable
             Makes the owner's hub call `accept_arrivals`.
         """
+        key, size = self._key(message), weight_of(message)
+        putter: ForeignPutter | None = None
         with self._arrivals_lock:
             if self._closed:
                 raise SourceClosed("the source is closed")
-            lane = self.lanes.get(self._key(message))
-            ahead = len(self.arrivals)
-            if lane is not None:
-                ahead += len(lane.queue) + len(lane.waiting)
-            has_room = ahead < self.maxsize
-            if not has_room:
-                if self._overflow == "drop_newest":
-                    self.dropped["newest"] += 1
-                    return
-                if self._overflow == "drop_oldest" and self.arrivals:
-                    self.arrivals.popleft()
-                    self.dropped["oldest"] += 1
-                elif self._overflow == "raise" or not block:
-                    raise Full
-            awaited = not has_room and self._overflow == "block"
-            putter = ForeignPutter(message, awaited, notify)
-            self._arrive(putter)
-        if awaited:
+            # From here on shortcuts do not take the room that is found.
+            arrivals = self._arrivals_for(key, notify)
+            has_place = self._has_place(key, size, block)
+            if has_place:
+                arrivals.append(message, size)
+            elif has_place is False:
+                putter = ForeignPutter(message)
+                arrivals.append_putter(putter)
+        if putter is not None:
             try:
                 putter.wait_until_taken(timeout)
             finally:
                 if putter.is_answered:
-                    self._arrive(putter)
+                    with self._arrivals_lock:
+                        self._arrivals_for(key, notify).append_putter(putter)
 
-    def accept_arrivals(self) -> None:
-        """Take over what other threads have posted; call this in the owner's hub."""
+    def accept_arrivals(self) -> bool:
+        """Take over what other threads have posted, for a while; call this in the owner's hub.
+
+        Returns
+        -------
+        bool
+            Whether something is left, for when I/O was polled.
+        """
+        ends = time.perf_counter() + self.max_seconds
         while self.arrivals:
             with self._arrivals_lock:
-                putter = self.arrivals.popleft()
-            key = self._key(putter.message)
-            if putter.is_new:
-                lane = self._lane_for(key)
-                if lane is not None:
-                    lane.waiting[putter] = None
-            else:
-                putter.stop_timer()
-                lane = self.lanes.get(key)
-                if lane is not None and putter.withdrawn:
-                    lane.waiting.pop(putter, None)
-            if lane is not None:
-                self._follow(key, lane)
-
-    def withdraw(self, message: Message) -> bool:
-        """Remove a message; return False if it is not queued."""
-        key = self._key(message)
-        lane = self.lanes.get(key)
-        if lane is None or message not in lane.queue:
-            return False
-        lane.queue.remove(message)
-        self.settle(key, 1)
-        return True
-
-    def settle(self, key: Any, left: int) -> None:
-        """Note that *left* messages of a lane have left its deque, and let putters follow."""
-        lane = self.lanes[key]
-        self._peak = max(self._peak, len(lane.queue) + left)
-        lane.settle(left)
-        if lane.waiting or not lane.queue:
-            self._follow(key, lane)
+                key = self.arrivals.popleft()
+                arrivals = self._arrived[key]
+                self._accept(key, arrivals)
+                if arrivals:
+                    self.arrivals.append(key)
+                else:
+                    del self._arrived[key]
+                    self._ended()
+            if time.perf_counter() >= ends:
+                break
+        return bool(self.arrivals)
 
     def wait_until_empty(self, timeout: float | None, look: Callable[[], object]) -> bool:
         """Wait until nothing is queued and no putter waits; return False if *timeout* ran out.
@@ -236,105 +230,150 @@ class Outbox:
         look : callable
             Makes the hub try libzmq once more when *timeout*, in seconds, is over.
         """
-        return not self.lanes or self._flushing.wait(self._hub, timeout, look=look)
-
-    @property
-    def depth(self) -> int:
-        """How many messages are queued now."""
-        return sum(len(lane.queue) for lane in self.lanes.values())
-
-    @property
-    def peak(self) -> int:
-        """The most messages that ever were in one lane."""
-        return max(self._peak, *(len(lane.queue) for lane in self.lanes.values()), 0)
-
-    def oldest_age(self) -> float:
-        """Return the age in seconds of the message that is queued longest, or 0.0."""
-        return max((lane.age() for lane in self.lanes.values()), default=0.0)
+        if not self.lanes and not self._arrived:
+            return True
+        return self._flushing.wait(self._hub, timeout, look=look)
 
     def close(self) -> list[list[Any]]:
         """Refuse all putters, and return the messages for which no sender waits."""
         with self._arrivals_lock:
             self._closed = True
-            arrivals = list(self.arrivals)
+            arrived = [arrival for arrivals in self._arrived.values() for arrival in arrivals]
+            self._arrived.clear()
             self.arrivals.clear()
-        self._peak = self.peak
-        unsent = [as_frames(m) for lane in self.lanes.values() for m in lane.queue]
-        foreign: list[ForeignPutter] = []
-        for lane in self.lanes.values():
-            for putter in lane.waiting:
-                if isinstance(putter, Putter):
-                    putter.refuse()
-                else:
-                    foreign.append(putter)
-            lane.waiting.clear()
-        foreign += [putter for putter in arrivals if putter.is_new]  # the others were in the lanes
-        unsent += [as_frames(putter.message) for putter in foreign if not putter.refuse()]
-        self.lanes.clear()
-        self._flushed()
-        return unsent
+        unsent, waiting = self._close_lanes()
+        for arrival in arrived:
+            if not isinstance(arrival, (Putter, ForeignPutter)):
+                unsent.append(arrival)
+            elif isinstance(arrival, Putter) or arrival.is_new:
+                waiting.append(arrival)
+            # Else it has answered: it was in its lane, too.
+        for putter in waiting:
+            if isinstance(putter, Putter):
+                putter.refuse()
+            elif not putter.refuse():
+                unsent.append(putter.message)
+        self._ended()
+        return [as_frames(message) for message in unsent]
 
-    def _key(self, message: Message) -> Any:
-        return bytes(message[0]) if self._per_peer else None  # type: ignore[arg-type]
+    def _has_place(self, key: Any, size: int, block: bool) -> bool | None:
+        """Decide on a message that comes, in whichever thread; call this under the lock.
 
-    def _lane_for(self, key: Any) -> Lane | None:
-        """Return the lane for a message, after applying the policy; None if it is dropped."""
-        lane = self.lanes.get(key)
-        if lane is None:
-            lane = self.lane or Lane(self.maxsize)
-            if not self._per_peer:
-                self.lane = lane
-            self.lanes[key] = lane
-            self.has_new_lane = True
-        elif lane.full():
-            if self._overflow == "drop_newest":
-                self.dropped["newest"] += 1
-                return None
-            if self._overflow == "drop_oldest":
+        Returns
+        -------
+        bool or None
+            Whether it has a place in its lane now. If not its sender waits; with None it is
+            dropped.
+
+        Raises
+        ------
+        gevent.queue.Full
+            It has none, and must not wait.
+        """
+        lane, arrivals = self.lanes.get(key), self._arrived.get(key)
+        if self._overflow == "drop_oldest":
+            # It always has one: what it drops from the lane, it drops when it gets there.
+            while arrivals and not self._fits(None, arrivals, size):
+                arrivals.popleft()
+                self.dropped["oldest"] += 1
+            return True
+        has_putters = (lane and lane.waiting) or (arrivals and arrivals.putters)
+        if not has_putters and self._fits(lane, arrivals, size):
+            return True
+        if self._overflow == "drop_newest":
+            self.dropped["newest"] += 1
+            return None
+        if self._overflow == "raise" or not block:
+            raise Full
+        return False
+
+    def _fits(self, lane: Lane | None, arrivals: Arrivals | None, size: int) -> bool:
+        """Return whether a message has room behind what is in a lane, and what arrives."""
+        if not arrivals:
+            return lane is None or lane.fits(size)
+        messages, held = arrivals.places, arrivals.bytes
+        if lane is not None:
+            messages += lane.depth
+            held += lane.bytes
+        return self._bounds.admit(messages, held, size)
+
+    def _queue(self, key: Any, message: Message, size: int) -> None:
+        """Queue a message that has a place."""
+        lane = self._lane_of(key)
+        if self._overflow == "drop_oldest":
+            while not lane.fits(size):
                 lane.get_nowait()
                 self.dropped["oldest"] += 1
-        return lane
+        lane.append(message, size)
+        if key not in self._queued:
+            self._note(key, lane)
 
-    def _arrive(self, putter: ForeignPutter) -> None:
-        """Have the owner's hub look at a putter, for the first time or again."""
-        with self._arrivals_lock:
-            first = not self.arrivals
-            self.arrivals.append(putter)
-            if first:
-                putter.notify()
+    def _wait_for_room(
+        self,
+        key: Any,
+        message: Message,
+        putter: Putter,
+        timeout: float | None,
+        look: Callable[[], object],
+    ) -> None:
+        """Wait behind the other putters, and queue the message in the step that ends it."""
 
-    def _follow(self, key: Any, lane: Lane) -> None:
-        """Let the putters of a lane follow, and end the lane if there is nothing left in it."""
-        if self.lanes.get(key) is not lane:
+        def progress() -> object:
+            # It goes on waiting while messages enter and leave the lane: its turn will come.
+            look()
+            lane = self.lanes.get(key)
+            return lane and (lane.left, lane.depth), len(self._arrived.get(key, ()))
+
+        try:
+            putter.wait(timeout, progress)
+            # This is the step of the hub that has woken the greenlet, and there is no switch until
+            # `send` returns: nothing can be thrown between the two.
+            lane = self.lanes[key]
+            lane.append(message, putter.size)
+            self._note(key, lane)
+        except BaseException:
+            lane_then = self.lanes.get(key)
+            if lane_then is not None and putter in lane_then.waiting:
+                del lane_then.waiting[putter]
+                self._follow(key, lane_then)
+            raise
+        # Not before the message is in, or another thread would find room for one more.
+        del lane.waiting[putter]
+
+    def _arrivals_for(self, key: Any, notify: Callable[[], object]) -> Arrivals:
+        """Return the arrivals for a lane, and have them looked at; call this under the lock."""
+        arrivals = self._arrived.get(key)
+        if arrivals is None:
+            arrivals = self._arrived[key] = Arrivals(self._bounds)
+            self.arrivals.append(key)
+            if len(self.arrivals) == 1:
+                notify()
+        return arrivals
+
+    def _accept(self, key: Any, arrivals: Arrivals) -> None:
+        """Take over some arrivals of a lane; call this under the lock."""
+        for _ in range(min(self.stride, len(arrivals))):
+            arrival, size = arrivals.popleft()
+            if size:
+                self._queue(key, arrival, size)
+            else:
+                self._take_over(key, arrival)
+
+    def _take_over(self, key: Any, putter: Putter | ForeignPutter) -> None:
+        """Let a putter wait in its lane, or look at what it has answered there."""
+        if isinstance(putter, ForeignPutter) and not putter.is_new:
+            putter.stop_timer()
+            lane = self.lanes.get(key)
+            if lane is not None and putter.withdrawn:
+                lane.waiting.pop(putter, None)
+        elif putter.withdrawn:
             return
-        was_empty = not lane.queue
-        first = lane.admit()
-        self.has_new_lane |= was_empty and bool(lane.queue)
-        if isinstance(first, Putter):
-            self._hub.loop.run_callback(self._wake_putters, key, lane)
-        elif first is not None:
-            if first.timer is None:
-                first.timer = self._hub.loop.timer(self.patience)
-                first.timer.start(self._lapse, lane, first)
-        elif not lane.queue:
-            del self.lanes[key]
-            if not self.lanes:
-                self._flushed()
+        else:
+            lane = self._lane_of(key)
+            lane.waiting[putter] = None
+        if lane is not None:
+            self._left(key, lane)
 
-    def _wake_putters(self, key: Any, lane: Lane) -> None:
-        """Switch into the greenlets for which there is room, in their order; called in the hub."""
-        while isinstance(first := lane.admit(), Putter):
-            del lane.waiting[first]
-            first.wake()
-        self._follow(key, lane)
-
-    def _lapse(self, lane: Lane, putter: ForeignPutter) -> None:
-        """Let the others pass a greenlet whose hub has not answered in time."""
-        putter.stop_timer()
-        if putter.uninvite():
-            del lane.waiting[putter]
-            self._arrive(putter)
-
-    def _flushed(self) -> None:
-        if self._flushing:
+    def _ended(self) -> None:
+        if self._flushing and not self.lanes and not self._arrived:
             self._hub.loop.run_callback(self._flushing.wake, len(self._flushing))

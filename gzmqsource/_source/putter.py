@@ -20,6 +20,7 @@ from gzmqsource._base.oneshot import OneShot
 from gzmqsource._base.threads import can_run
 from gzmqsource._base.waiters import Waiters
 from gzmqsource.errors import SourceClosed
+from gzmqsource.transfer import weight_of
 from gzmqsource.transfer.message import Message
 
 _INVITED, _ACCEPTED, _TAKEN = "invited", "accepted", "taken"
@@ -33,11 +34,14 @@ class Putter:
     ----------
     hub : gevent.hub.Hub
         The hub of the lane.
+    size : int
+        What its message counts.
     """
 
-    __slots__ = ("_hub", "_refused", "_waiting")
+    __slots__ = ("_hub", "_refused", "_waiting", "size")
 
-    def __init__(self, hub: Any) -> None:
+    def __init__(self, hub: Any, size: int) -> None:
+        self.size = size
         self._hub = hub
         self._waiting = Waiters()
         self._refused = False
@@ -59,8 +63,13 @@ class Putter:
             raise Full
 
     def wake(self) -> None:
-        """Switch into the greenlet, which has left the lane's line; call this in the hub."""
+        """Switch into the greenlet, which queues its message; call this in the hub."""
         self._waiting.wake(1)
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether the greenlet has given up."""
+        return not self._waiting
 
     def refuse(self) -> None:
         """Have the greenlet raise, because the outbox closes."""
@@ -69,7 +78,7 @@ class Putter:
 
 
 class ForeignPutter(OneShot):
-    """A message of another thread, and the sender that may be waiting with it.
+    """A message of another thread, and the sender that waits with it.
 
     The message of a native thread is *taken* by the owner's hub. A greenlet is *invited*, and has
     *accepted* when its own hub has switched into it.
@@ -78,22 +87,17 @@ class ForeignPutter(OneShot):
     ----------
     message
         The message, checked.
-    awaited : bool
-        Whether its sender waits for room.
-    notify : callable
-        Makes the owner's hub look at the arrivals.
     """
 
-    __slots__ = ("_hub", "awaited", "message", "notify", "timer")
+    __slots__ = ("_hub", "message", "size", "timer")
 
-    def __init__(self, message: Message, awaited: bool, notify: Callable[[], object]) -> None:
+    def __init__(self, message: Message) -> None:
         super().__init__()
         self.message = message
-        self.awaited = awaited
-        self.notify = notify
+        self.size = weight_of(message)
         #: Ends the patience with a greenlet that does not answer.
         self.timer: Any = None
-        self._hub: Any = get_hub_if_exists() if awaited else None
+        self._hub: Any = get_hub_if_exists()
 
     def wait_until_taken(self, timeout: float | None) -> None:
         """Wait until the message is taken or accepted; call this in the sender's thread.
@@ -138,7 +142,7 @@ class ForeignPutter(OneShot):
         """Refuse the message because the outbox closes; return whether its sender raises."""
         self.stop_timer()
         self._end(_REFUSED)
-        return self.value == _WITHDRAWN or (self.value == _REFUSED and self.awaited)
+        return self.value in (_WITHDRAWN, _REFUSED)
 
     def stop_timer(self) -> None:
         """Stop the patience, if it runs."""

@@ -50,6 +50,9 @@ class Source(BaseSource):
         not closed.
     outbox : int
         The most messages that wait for libzmq; on a ROUTER or STREAM, for each peer.
+    outbox_bytes : int
+        The most bytes of them, likewise; each frame counts 64 more. A message that is alone may be
+        larger. The attribute `max_outbox_bytes` bounds those for all peers of a ROUTER or STREAM.
     overflow : {"block", "raise", "drop_newest", "drop_oldest"}
         What happens to a message that finds the outbox full: `send` waits, raises
         `gevent.queue.Full`, drops that message, or drops the one queued longest.
@@ -68,7 +71,7 @@ class Source(BaseSource):
         *socket* is not a `zmq.Socket`, or *spawn* is none of the above.
     ValueError
         Another source or a proxy owns the socket, its type receives nothing but there is a
-        handler, or *spawn*, *outbox* or *overflow* is out of range.
+        handler, or *spawn*, *outbox*, *outbox_bytes*, *overflow* or a limit is out of range.
     """
 
     __module__ = "gzmqsource"
@@ -85,6 +88,7 @@ class Source(BaseSource):
         context: zmq.Context[Any] | None = None,
         spawn: object = None,
         outbox: int = 1000,
+        outbox_bytes: int = 1 << 24,
         overflow: Overflow = "block",
         copy: bool = True,
         on_error: Report | None = None,
@@ -97,7 +101,7 @@ class Source(BaseSource):
         ----------
         socket_type : int
             ``zmq.PULL``, ``zmq.ROUTER``, ...
-        handle, spawn, outbox, overflow, copy, on_error, ref
+        handle, spawn, outbox, outbox_bytes, overflow, copy, on_error, ref
             As for `Source`.
         bind, connect : str or iterable of str
             The endpoints to bind, and those to connect.
@@ -123,6 +127,7 @@ class Source(BaseSource):
                 handle,
                 spawn=spawn,
                 outbox=outbox,
+                outbox_bytes=outbox_bytes,
                 overflow=overflow,
                 copy=copy,
                 on_error=on_error,

@@ -20,6 +20,7 @@ class Stats:
 
     dropped: Mapping[str, int]
     """Messages given up, by reason: ``"newest"`` or ``"oldest"`` (overflow policy),
+    ``"oversized"`` (received with more frames or bytes than `Source` allows),
     ``"refused"`` (libzmq reported an error for a queued message), ``"killed"`` (their handler was
     killed by `Source.stop`), ``"unsent"`` or ``"unhandled"`` (prefetched when the source closed).
     """
@@ -38,6 +39,9 @@ class Stats:
 
     outbox_depth: int
     """Messages queued for sending now."""
+
+    outbox_bytes: int
+    """Bytes queued for sending now; each frame counts 64 more."""
 
     outbox_peak: int
     """The most messages that were ever queued at once; on a ROUTER or STREAM, for one peer."""

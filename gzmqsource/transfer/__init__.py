@@ -11,12 +11,21 @@ backend. ``GZMQSOURCE_TRANSFER=native`` or ``pure`` in the environment forces on
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import zmq
 
+from gzmqsource.transfer import message
 from gzmqsource.transfer.interface import Backlog, Shortcuts, Transfer, Waiting
-from gzmqsource.transfer.pure import PureAllowance, PureShortcuts, PureSlice, PureTransfer
+from gzmqsource.transfer.message import Message
+from gzmqsource.transfer.pure import (
+    PureAllowance,
+    PureShortcuts,
+    PureSizes,
+    PureSlice,
+    PureTransfer,
+)
 
 __all__ = ["backend", "reason"]
 
@@ -42,10 +51,14 @@ _native, backend, reason = _choose()
 
 if TYPE_CHECKING:
     Allowance = PureAllowance
+    Sizes = PureSizes
     Slice = PureSlice
 else:
     Allowance = PureAllowance if _native is None else _native.NativeAllowance
+    Sizes = PureSizes if _native is None else _native.NativeSizes
     Slice = PureSlice if _native is None else _native.NativeSlice
+
+weight_of: Callable[[Message], int] = message.weight_of if _native is None else _native.weight_of
 
 
 def transfer_for(socket: zmq.Socket[Any], copy: bool = True) -> Transfer:

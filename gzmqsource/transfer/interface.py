@@ -24,6 +24,16 @@ class Transfer(Protocol):
     received: int
     sent: int
 
+    #: The most frames and bytes of a message that is received; `UNLIMITED` to begin with.
+    max_frames: int
+    max_message_bytes: int
+
+    #: How many messages had more, and were discarded.
+    oversized: int
+
+    #: Whether the rest of such a message is yet to be read; the next `receive` goes on.
+    discarding: bool
+
     def events(self) -> int:
         """Read ``ZMQ_EVENTS``, after every command in the mailbox was processed."""
 
@@ -32,6 +42,9 @@ class Transfer(Protocol):
 
     def receive(self, into: list[list[Any]], max_messages: int, max_bytes: int) -> bool:
         """Append whole messages until ``EAGAIN`` or a limit; return True if libzmq has no more.
+
+        All of one call have `max_frames` frames at most, beside those of the last message. A
+        message with more than is allowed counts towards *max_messages*, and is not appended.
 
         What was received before an error is appended before the error is raised.
         """
@@ -64,6 +77,10 @@ class Lane(Protocol):
     @property
     def maxsize(self) -> int | None:
         """How many messages fit."""
+
+    @property
+    def sizes(self) -> Any:
+        """The sizes of the messages, and the most bytes that they may have."""
 
     @property
     def waiting(self) -> Sized:

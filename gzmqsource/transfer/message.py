@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,6 +19,12 @@ AnyMessage: TypeAlias = "AnyFrame | Iterable[AnyFrame]"
 
 #: One checked message: a lone frame, the common case, stays bare and costs no list.
 Message: TypeAlias = "bytes | list[bytes | zmq.Frame]"
+
+#: As many frames or bytes as there can be; two of them can be added in C.
+UNLIMITED = sys.maxsize // 2
+
+#: What a frame counts beside its bytes: about the memory that an empty one takes.
+FRAME_OVERHEAD = 64
 
 #: The types on which the first frame of a message names its peer, each of which has its own pipe.
 PER_PEER = frozenset({zmq.ROUTER, zmq.STREAM})
@@ -87,3 +94,10 @@ def as_frame(frame: object) -> bytes | zmq.Frame:
 def as_frames(message: Message) -> list[bytes | zmq.Frame]:
     """Return a checked message as its list of frames."""
     return [message] if isinstance(message, bytes) else message
+
+
+def weight_of(message: Message) -> int:
+    """Return the bytes that a checked message counts while it is queued."""
+    if isinstance(message, bytes):
+        return len(message) + FRAME_OVERHEAD
+    return sum(map(len, message)) + FRAME_OVERHEAD * len(message)

@@ -1,8 +1,10 @@
 from gzmqsource.transfer.interface import Backlog, Waiting
-from gzmqsource.transfer.pure import PureAllowance, PureShortcuts, PureTransfer
+from gzmqsource.transfer.message import Message
+from gzmqsource.transfer.pure import PureAllowance, PureShortcuts, PureSizes, PureTransfer
 
 class NativeTransfer(PureTransfer): ...
 class NativeAllowance(PureAllowance): ...
+class NativeSizes(PureSizes): ...
 
 class NativeShortcuts(PureShortcuts):
     def __init__(
@@ -12,3 +14,5 @@ class NativeShortcuts(PureShortcuts):
         backlog: Backlog,
         waiting: Waiting,
     ) -> None: ...
+
+def weight_of(message: Message) -> int: ...

@@ -5,6 +5,7 @@ The functions of libzmq are in ``libzmq.pxi``, and the shortcuts in ``shortcuts.
 handle comes from `zmq.Socket.underlying`.
 """
 
+cimport cython
 from cpython.buffer cimport (
     PyBUF_ANY_CONTIGUOUS, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
 )
@@ -24,7 +25,9 @@ import zmq
 from greenlet import getcurrent
 from zmq.backend import Socket as BackendSocket
 
-from gzmqsource.transfer.pure import DROPPING_TYPES
+from gzmqsource.transfer.message import FRAME_OVERHEAD
+from gzmqsource.transfer.message import UNLIMITED as _UNLIMITED
+from gzmqsource.transfer.pure import DROPPING_TYPES, MOST_DISCARDED
 from gzmqsource.transfer.pure import LONGEST_STRIDE as _LONGEST_STRIDE
 
 include "libzmq.pxi"
@@ -39,6 +42,9 @@ cdef enum:
     SHORT = 33
 
 cdef Py_ssize_t LONGEST_STRIDE = _LONGEST_STRIDE
+cdef Py_ssize_t OVERHEAD = FRAME_OVERHEAD
+cdef Py_ssize_t UNLIMITED = _UNLIMITED
+cdef Py_ssize_t DISCARDED = MOST_DISCARDED
 
 cdef int DONTWAIT = zmq.DONTWAIT
 cdef int SNDMORE = zmq.SNDMORE
@@ -117,6 +123,10 @@ cdef class NativeTransfer:
 
     cdef readonly Py_ssize_t received
     cdef readonly Py_ssize_t sent
+    cdef readonly Py_ssize_t oversized
+    cdef readonly bint discarding
+    cdef public Py_ssize_t max_frames
+    cdef public Py_ssize_t max_message_bytes
     cdef object socket
     cdef void *handle
     cdef bint dropping
@@ -125,6 +135,7 @@ cdef class NativeTransfer:
         self.socket = socket
         self.handle = <void *><size_t>socket.underlying
         self.dropping = socket.get(zmq.TYPE) in DROPPING_TYPES
+        self.max_frames = self.max_message_bytes = UNLIMITED
 
     cdef int check_open(self) except -1:
         # A closed socket's handle is freed memory. pyzmq sets the flag, and so does the owner
@@ -150,50 +161,97 @@ cdef class NativeTransfer:
         """See `Transfer.receive`."""
         cdef zmq_msg_t part
         cdef Py_ssize_t size = 0
+        cdef Py_ssize_t frames = 0
         cdef int code
+        cdef list message
         self.check_open()
         msg_init(&part)
         try:
-            while max_messages > 0 and size < max_bytes:
+            if self.discarding and not self.discard(&part):
+                return False
+            while max_messages > 0 and size < max_bytes and frames < self.max_frames:
                 if msg_recv(&part, self.handle, DONTWAIT) < 0:
                     code = zmq_errno()
                     if code == EAGAIN or code == EFSM:
                         return True
                     raise_unless_interrupted()
                     continue
+                max_messages -= 1
                 try:
-                    first = take(&part, &size)
-                    if not msg_more(&part):
-                        into.append([first])
-                    else:
-                        into.append(self.rest(first, &part, &size))
+                    message = self.rest(&part, &size)
+                    if message is not None:
+                        into.append(message)
                 except BaseException:
                     # Out of memory, or a signal handler's exception: this message is lost, but
                     # the next receive must not begin in the middle of it.
                     while msg_more(&part) and msg_recv(&part, self.handle, DONTWAIT) >= 0:
                         pass
                     raise
-                self.received += 1
-                max_messages -= 1
+                if message is not None:
+                    frames += len(message)
+                    self.received += 1
+                else:
+                    self.oversized += 1
+                    self.discarding = msg_more(&part)
+                    if not self.discard(&part):
+                        return False
         finally:
             msg_close(&part)
         return False
 
-    cdef list rest(self, first, zmq_msg_t *part, Py_ssize_t *size):
-        """Receive the frames after the first; the list of a short message is never resized."""
+    cdef list rest(self, zmq_msg_t *part, Py_ssize_t *size):
+        """Return the message whose first frame is *part*; None if it is larger than allowed.
+
+        The list of a short message is never resized.
+        """
         cdef list message
-        second = self.next(part, size)
+        cdef Py_ssize_t most = size[0] + self.max_message_bytes
+        if size[0] + <Py_ssize_t>msg_size(part) > most:
+            return None
+        first = take(part, size)
+        if not msg_more(part):
+            return [first]
+        second = self.next(part, size, 1, most)
+        if second is None:
+            return None
         if not msg_more(part):
             return [first, second]
-        message = [first, second, self.next(part, size)]
+        third = self.next(part, size, 2, most)
+        if third is None:
+            return None
+        message = [first, second, third]
         while msg_more(part):
-            message.append(self.next(part, size))
+            frame = self.next(part, size, len(message), most)
+            if frame is None:
+                return None
+            message.append(frame)
         return message
 
-    cdef bytes next(self, zmq_msg_t *part, Py_ssize_t *size):
+    cdef bytes next(
+        self, zmq_msg_t *part, Py_ssize_t *size, Py_ssize_t frames, Py_ssize_t most
+    ):
+        """Return the frame after *frames* others; None if the message is larger than allowed."""
+        if frames >= self.max_frames:
+            return None
+        self.next_part(part)
+        if size[0] + <Py_ssize_t>msg_size(part) > most:
+            return None
+        return take(part, size)
+
+    cdef bint discard(self, zmq_msg_t *part) except -1:
+        """Read on in a message that is larger than allowed; return whether that was its end."""
+        cdef Py_ssize_t left = DISCARDED
+        while self.discarding and left > 0:
+            self.next_part(part)
+            self.discarding = msg_more(part)
+            left -= 1
+        return not self.discarding
+
+    cdef int next_part(self, zmq_msg_t *part) except -1:
+        """Receive the next frame of a message that was begun."""
         while msg_recv(part, self.handle, DONTWAIT) < 0:
             raise_unless_interrupted()
-        return take(part, size)
+        return 0
 
     def send(self, messages, Py_ssize_t max_messages, Py_ssize_t max_bytes):
         """See `Transfer.send`."""

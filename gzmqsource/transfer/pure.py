@@ -11,7 +11,7 @@ from typing import Any
 import zmq
 from zmq.backend import Socket as BackendSocket
 
-from gzmqsource.transfer.message import Message, as_frames
+from gzmqsource.transfer.message import UNLIMITED, Message, as_frames
 
 _NOBLOCK = int(zmq.NOBLOCK)
 _NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
@@ -25,10 +25,26 @@ DROPPING_TYPES = frozenset({zmq.PUSH, zmq.DEALER, zmq.REQ})
 LONGEST_STRIDE = 16
 
 
+#: The most frames of an oversized message that one call discards: they take 0.5 ms.
+MOST_DISCARDED = 1 << 14
+
+
 class PureTransfer:
     """A `gzmqsource.transfer.interface.Transfer` in Python."""
 
-    __slots__ = ("_copy", "_dropping", "_getsockopt", "_recv", "_send", "received", "sent")
+    __slots__ = (
+        "_copy",
+        "_dropping",
+        "_getsockopt",
+        "_recv",
+        "_send",
+        "discarding",
+        "max_frames",
+        "max_message_bytes",
+        "oversized",
+        "received",
+        "sent",
+    )
 
     def __init__(self, socket: zmq.Socket[Any], copy: bool = True) -> None:
         # Bound past every subclass: a green or patched socket would wait in its own way.
@@ -36,7 +52,9 @@ class PureTransfer:
         self._send = BackendSocket.send.__get__(socket)
         self._getsockopt = BackendSocket.get.__get__(socket)
         self._copy = copy
-        self.received = self.sent = 0
+        self.received = self.sent = self.oversized = 0
+        self.discarding = False
+        self.max_frames = self.max_message_bytes = UNLIMITED
         self._dropping = socket.get(zmq.TYPE) in DROPPING_TYPES
 
     def events(self) -> int:
@@ -54,7 +72,9 @@ class PureTransfer:
         # A Frame knows whether more follow: 0.64 us a message, where asking the socket for
         # RCVMORE after each frame takes 1.14 us.
         recv, copy, append = self._recv, self._copy, into.append
-        size = 0
+        size = frames = 0
+        if self.discarding and not self._discard():
+            return False
         for _ in range(max_messages):
             try:
                 frame = recv(_NOBLOCK, False)
@@ -66,21 +86,42 @@ class PureTransfer:
                 raise
             message = [frame]
             try:
-                while frame.more:
+                length = len(frame)
+                while frame.more and self._allows(len(message) + 1, length):
                     frame = recv(_NOBLOCK, False)
                     message.append(frame)
-                size += sum(len(frame) for frame in message)
+                    length += len(frame)
+                if frame.more or not self._allows(1, length):
+                    self.oversized += 1
+                    self.discarding = frame.more
+                    if not self._discard():
+                        return False
+                    continue
                 append([frame.bytes for frame in message] if copy else message)
             except BaseException:
                 # Out of memory, or a signal handler's exception: this message is lost, but the
                 # next receive must not begin in the middle of it.
                 while self.option(_RCVMORE):
                     recv(_NOBLOCK, False)
+                self.discarding = False
                 raise
             self.received += 1
-            if size >= max_bytes:
+            size += length
+            frames += len(message)
+            if size >= max_bytes or frames >= self.max_frames:
                 break
         return False
+
+    def _allows(self, frames: int, size: int) -> bool:
+        return frames <= self.max_frames and size <= self.max_message_bytes
+
+    def _discard(self) -> bool:
+        """Read on in a message that is larger than allowed; return whether that was its end."""
+        for _ in range(MOST_DISCARDED):
+            if not self.discarding:
+                break
+            self.discarding = self._recv(_NOBLOCK, False).more
+        return not self.discarding
 
     def send(self, messages: deque[Message], max_messages: int, max_bytes: int) -> bool:
         """See `Transfer.send`."""
@@ -185,6 +226,47 @@ class PureAllowance:
             self._looked = now
         self.left -= messages
         return True
+
+
+class PureSizes:
+    """The weights of the messages in a deque, oldest first.
+
+    Parameters
+    ----------
+    most : int
+        The most bytes that the messages may count.
+    whole : PureSizes, optional
+        What counts these, too.
+    """
+
+    __slots__ = ("_sizes", "_whole", "most", "total")
+
+    def __init__(self, most: int, whole: PureSizes | None = None) -> None:
+        #: The most bytes up to which shortcuts append to the deque.
+        self.most = most
+        #: How many bytes all messages count.
+        self.total = 0
+        self._whole = whole
+        self._sizes: deque[int] = deque()
+
+    def append(self, size: int) -> None:
+        """Append the weight of a message."""
+        self._sizes.append(size)
+        self._add(size)
+
+    def settle(self, left: int) -> None:
+        """Remove the weights of the *left* oldest messages."""
+        self._add(-sum(self._sizes.popleft() for _ in range(left)))
+
+    def remove(self, index: int) -> None:
+        """Remove the weight of one message."""
+        self._add(-self._sizes[index])
+        del self._sizes[index]
+
+    def _add(self, size: int) -> None:
+        self.total += size
+        if self._whole is not None:
+            self._whole.total += size
 
 
 class PureShortcuts:

@@ -17,6 +17,92 @@ cdef extern from *:
     bint has_changed(object context, object base)
 
 
+@cython.final
+cdef class NativeSizes:
+    """A `gzmqsource.transfer.pure.PureSizes` in C, as a ring."""
+
+    cdef public Py_ssize_t most
+    cdef public Py_ssize_t total
+    cdef NativeSizes whole
+    cdef Py_ssize_t *ring
+    cdef Py_ssize_t mask, first, count
+
+    def __cinit__(self):
+        self.mask = -1
+
+    def __init__(self, Py_ssize_t most, NativeSizes whole=None):
+        self.most = most
+        self.whole = whole
+
+    def __dealloc__(self):
+        PyMem_Free(self.ring)
+
+    def append(self, Py_ssize_t size):
+        """See `PureSizes.append`."""
+        self.push(size)
+
+    def settle(self, Py_ssize_t left):
+        """See `PureSizes.settle`."""
+        cdef Py_ssize_t freed = 0
+        if not 0 <= left <= self.count:
+            raise IndexError(left)
+        for _ in range(left):
+            freed += self.ring[self.first]
+            self.first = (self.first + 1) & self.mask
+        self.count -= left
+        self.add(-freed)
+
+    def remove(self, Py_ssize_t index):
+        """See `PureSizes.remove`."""
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        self.add(-self.ring[(self.first + index) & self.mask])
+        self.count -= 1
+        if index <= self.count // 2:
+            for index in range(index, 0, -1):
+                self.copy(index - 1, index)
+            self.first = (self.first + 1) & self.mask
+        else:
+            for index in range(index, self.count):
+                self.copy(index + 1, index)
+
+    cdef void copy(self, Py_ssize_t old, Py_ssize_t new) noexcept:
+        self.ring[(self.first + new) & self.mask] = self.ring[(self.first + old) & self.mask]
+
+    cdef void add(self, Py_ssize_t size) noexcept:
+        self.total += size
+        if self.whole is not None:
+            self.whole.total += size
+
+    cdef int push(self, Py_ssize_t size) except -1:
+        if self.count > self.mask:
+            self.grow()
+        self.ring[(self.first + self.count) & self.mask] = size
+        self.count += 1
+        self.add(size)
+        return 0
+
+    cdef int grow(self) except -1:
+        """Double the ring; what it holds begins at its start."""
+        cdef Py_ssize_t places = max(8, 2 * (self.mask + 1))
+        cdef Py_ssize_t index
+        cdef Py_ssize_t *ring = <Py_ssize_t *>PyMem_Malloc(places * sizeof(Py_ssize_t))
+        if ring == NULL:
+            raise MemoryError
+        for index in range(self.count):
+            ring[index] = self.ring[(self.first + index) & self.mask]
+        PyMem_Free(self.ring)
+        self.ring = ring
+        self.mask = places - 1
+        self.first = 0
+        return 0
+
+
+cpdef Py_ssize_t weight_of(message) except -1:
+    """See `gzmqsource.transfer.message.weight_of`."""
+    return size_of(message) + OVERHEAD * (1 if type(message) is bytes else len(<list>message))
+
+
 cdef class NativeShortcuts:
     """A `gzmqsource.transfer.interface.Shortcuts` in C."""
 
@@ -37,7 +123,8 @@ cdef class NativeShortcuts:
     cdef object receive_by_pyzmq
     # The lane, once it was needed, and its attributes.
     cdef object lane
-    cdef object queue
+    cdef object append
+    cdef NativeSizes sizes
     cdef object putters
     cdef Py_ssize_t maxsize
     cdef double resolution
@@ -163,37 +250,57 @@ cdef class NativeShortcuts:
     cdef bint put(self, message) except -1:
         """Queue a message behind others; their flusher sends it, too."""
         cdef double now
-        if self.lane is None:
-            self.lane = self.backlog.lane
-            if self.lane is None:
-                return False
-            self.queue = self.lane.queue
-            self.putters = self.lane.waiting
-            self.maxsize = self.lane.maxsize
-            self.resolution = self.lane.resolution
-        if len(self.queue) >= self.maxsize or len(self.putters):
+        cdef Py_ssize_t size
+        if self.lane is None and not self.find_lane():
             return False
         now = clock(COARSE_CLOCK)  # 5 ns
         if now - self.noted > self.resolution:
             self.noted = now
             self.lane.note_time()
-        self.queue.append(message if type(message) is bytes else list(message))
+        if type(message) is bytes:
+            size = PyBytes_GET_SIZE(message) + OVERHEAD
+        else:
+            size = weight_of(message)
+            message = list(message)
+        # From here on no Python code runs, or another thread could take the same room.
+        if (
+            self.sizes.count >= self.maxsize
+            or self.sizes.total + size > self.sizes.most
+            or len(self.putters)
+            or len(self.arrivals)
+        ):
+            return False
+        self.sizes.push(size)
+        self.append(message)
         self.allowance.count(1)
+        return True
+
+    cdef bint find_lane(self) except -1:
+        """Find the lane, once there is one; return whether there is."""
+        self.lane = self.backlog.lane
+        if self.lane is None:
+            return False
+        self.append = self.lane.queue.append
+        self.putters = self.lane.waiting
+        self.sizes = self.lane.sizes
+        self.maxsize = self.lane.maxsize
+        self.resolution = self.lane.resolution
         return True
 
     def receive(self):
         """See `Shortcuts.receive`."""
         cdef list messages = []
+        cdef bint is_empty
         if not self.may_receive():
             return None
         try:
-            self.transfer.receive(messages, 1, 1)
+            is_empty = self.transfer.receive(messages, 1, 1)
         except zmq.ZMQError:
             return None  # the slow path meets it again
         finally:
             self.recheck_if_awaited()
         if not messages:
-            return False
+            return False if is_empty else None  # the slow path reports what was discarded
         self.allowance.count(1)
         return messages[0]
 

@@ -1,0 +1,64 @@
+"""What other threads have left for a lane, until the owner's hub takes it over."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from gzmqsource._source.bounds import Bounds
+from gzmqsource._source.putter import ForeignPutter, Putter
+from gzmqsource.transfer.message import Message
+
+#: A message that has a place in its lane, or a putter: to wait for one, or to be looked at again.
+Arrival = Any
+
+
+class Arrivals:
+    """The arrivals for one lane, in the order they came; used under the lock of the outbox.
+
+    Parameters
+    ----------
+    bounds : Bounds
+        What the lanes may hold; what has arrived counts there.
+    """
+
+    __slots__ = ("_bounds", "_entries", "bytes", "places", "putters")
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._entries: deque[tuple[Arrival, int]] = deque()
+        self._bounds = bounds
+        #: How many messages have a place, and how many bytes they count.
+        self.places = self.bytes = 0
+        #: How many putters there are; while there is one, no newcomer has a place.
+        self.putters = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Arrival]:
+        return (arrival for arrival, _ in self._entries)
+
+    def append(self, message: Message, size: int) -> None:
+        """Append a message that has a place, with what it counts."""
+        self._entries.append((message, size))
+        self.places += 1
+        self.bytes += size
+        self._bounds.arrived += size
+
+    def append_putter(self, putter: Putter | ForeignPutter) -> None:
+        """Append a putter."""
+        self._entries.append((putter, 0))
+        self.putters += 1
+
+    def popleft(self) -> tuple[Arrival, int]:
+        """Remove and return the first arrival, and what it counts; 0 for a putter."""
+        entry = self._entries.popleft()
+        size = entry[1]
+        if size:
+            self.places -= 1
+            self.bytes -= size
+            self._bounds.arrived -= size
+        else:
+            self.putters -= 1
+        return entry

@@ -1,0 +1,204 @@
+"""The lanes of an outbox that live, and the putters that follow when something leaves them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+import gevent
+from gevent.hub import get_hub
+
+from gzmqsource._socket.budget import yield_to_io
+from gzmqsource._source.bounds import Bounds
+from gzmqsource._source.lane import Lane
+from gzmqsource._source.putter import ForeignPutter, Putter
+from gzmqsource.transfer.message import Message
+
+
+class Lanes:
+    """All that a `gzmqsource._source.outbox.Outbox` does in the hub that owns it.
+
+    Parameters
+    ----------
+    bounds : Bounds
+        What the lanes may hold.
+    per_peer : bool
+        Whether a message's first frame names its lane.
+    """
+
+    #: Seconds that the putters behind a greenlet of another hub wait until it has accepted. Then
+    #: it waits behind them: no hub can hold up the others.
+    patience = 0.1
+
+    #: The longest time in seconds that arrivals are taken over, or putters are woken, before other
+    #: I/O has its turn.
+    max_seconds = 0.00025
+
+    def __init__(self, bounds: Bounds, per_peer: bool) -> None:
+        #: The lanes that live.
+        self.lanes: dict[Any, Lane] = {}
+        #: Those whose deque was filled after it was empty; the flusher takes them out.
+        self.filled: dict[Any, Lane] = {}
+        #: The only lane, once it was needed; None where each peer has its own.
+        self.lane: Lane | None = None
+        #: The most messages that a lane holds.
+        self.maxsize = bounds.messages
+        #: How many messages were dropped, by reason.
+        self.dropped: Counter[str] = Counter()
+        self._hub = get_hub()
+        self._bounds = bounds
+        self._per_peer = per_peer
+        # The most messages that were in one lane before some left it.
+        self._peak = 0
+        # The lanes whose deque is not empty.
+        self._queued: set[Any] = set()
+
+    @property
+    def has_queued(self) -> bool:
+        """Whether libzmq may be tried: a lane that lives may have putters only."""
+        return bool(self._queued)
+
+    def withdraw(self, message: Message) -> bool:
+        """Remove a message; return False if it is not queued."""
+        key = self._key(message)
+        lane = self.lanes.get(key)
+        if lane is None or not lane.withdraw(message):
+            return False
+        self._left(key, lane)
+        return True
+
+    def settle(self, key: Any, left: int) -> None:
+        """Note that *left* messages of a lane have left its deque, and let putters follow."""
+        lane = self.lanes[key]
+        self._peak = max(self._peak, lane.depth + left)
+        lane.settle(left)
+        self._left(key, lane)
+
+    def empty(self, key: Any) -> list[Message]:
+        """Remove all messages of a lane, whose peer is gone; they count as refused."""
+        lane = self.lanes[key]
+        self._peak = max(self._peak, lane.depth)
+        messages = lane.take_all()
+        self.dropped["refused"] += len(messages)
+        self._left(key, lane)
+        return messages
+
+    @property
+    def depth(self) -> int:
+        """How many messages are queued now; any thread may ask."""
+        return sum(lane.depth for lane in list(self.lanes.values()))
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes they count."""
+        return sum(lane.bytes for lane in list(self.lanes.values()))
+
+    @property
+    def peak(self) -> int:
+        """The most messages that ever were in one lane."""
+        return max(self._peak, *(lane.depth for lane in list(self.lanes.values())), 0)
+
+    def oldest_age(self) -> float:
+        """Return the age in seconds of the message that is queued longest, or 0.0."""
+        return max((lane.age() for lane in list(self.lanes.values())), default=0.0)
+
+    def _key(self, message: Message) -> Any:
+        return bytes(message[0]) if self._per_peer else None  # type: ignore[arg-type]
+
+    def _lane_of(self, key: Any) -> Lane:
+        lane = self.lanes.get(key)
+        if lane is None:
+            lane = self.lanes[key] = self.lane or Lane(self._bounds)
+            if not self._per_peer:
+                self.lane = lane
+        return lane
+
+    def _note(self, key: Any, lane: Lane) -> None:
+        """Note whether the deque of a lane is empty."""
+        if not lane.queue:
+            self._queued.discard(key)
+            self.filled.pop(key, None)
+        elif key not in self._queued:
+            self._queued.add(key)
+            self.filled[key] = lane
+
+    def _left(self, key: Any, lane: Lane) -> None:
+        """Let putters follow, after something has left a lane: its own, and those of others."""
+        if lane.waiting or not lane.queue:
+            self._follow(key, lane)
+        if self._bounds.is_wanted:
+            self._follow_elsewhere()
+
+    def _follow(self, key: Any, lane: Lane) -> bool:
+        """Let the putters of a lane follow, and end the lane if there is nothing left in it.
+
+        Returns
+        -------
+        bool
+            Whether one of them has yet to act.
+        """
+        if self.lanes.get(key) is not lane:
+            return False
+        first = lane.admit()
+        self._note(key, lane)
+        self._bounds.want(key, lane.wanted)
+        if isinstance(first, Putter):
+            self._hub.loop.run_callback(self._wake_putters, key, lane)
+        elif first is not None:
+            if first.timer is None:
+                first.timer = self._hub.loop.timer(self.patience)
+                first.timer.start(self._lapse, key, lane, first)
+        elif not lane.queue and not lane.waiting:
+            del self.lanes[key]
+            self._ended()
+        return first is not None
+
+    def _follow_elsewhere(self) -> None:
+        """Let putters follow that wait because too few bytes were free for all lanes.
+
+        One that has yet to act comes here when it has acted: were all lanes woken that want what is
+        free, each message beside 1000 of them would wake 1000 greenlets in vain.
+        """
+        while (key := self._bounds.next_wanting()) is not None:
+            lane = self.lanes.get(key)
+            if lane is not None and self._follow(key, lane):
+                return
+
+    def _wake_putters(self, key: Any, lane: Lane) -> None:
+        """Switch into the greenlets for which there is room, in their order; called in the hub."""
+        ends = time.perf_counter() + self.max_seconds
+        while isinstance(first := lane.admit(), Putter):
+            first.wake()
+            if time.perf_counter() >= ends:
+                gevent.spawn(self._wake_later, key, lane)
+                return
+        self._left(key, lane)
+
+    def _wake_later(self, key: Any, lane: Lane) -> None:
+        yield_to_io(self._hub)
+        self._left(key, lane)
+
+    def _lapse(self, key: Any, lane: Lane, putter: ForeignPutter) -> None:
+        """Let the others pass a greenlet whose hub has not answered in time."""
+        putter.stop_timer()
+        if putter.uninvite():
+            del lane.waiting[putter]
+            if not putter.withdrawn:
+                lane.waiting[putter] = None
+            self._left(key, lane)
+
+    def _close_lanes(self) -> tuple[list[Message], list[Any]]:
+        """End all lanes; return the messages and the putters that were in them."""
+        self._peak = self.peak
+        messages = [message for lane in self.lanes.values() for message in lane.messages()]
+        waiting = [putter for lane in self.lanes.values() for putter in lane.waiting]
+        for lane in self.lanes.values():
+            lane.waiting.clear()
+        self.lanes.clear()
+        self.filled.clear()
+        self._queued.clear()
+        return messages, waiting
+
+    def _ended(self) -> None:
+        """Note that a lane has ended."""

@@ -1,0 +1,70 @@
+"""Receiving within what a message may have."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import gevent
+
+from gzmqsource._base.warning import LimitedWarning
+from gzmqsource._socket import HubSocket
+from gzmqsource._socket.budget import yield_to_io
+from gzmqsource._source.limits import Limits
+from gzmqsource.transfer.message import UNLIMITED
+
+_log = logging.getLogger("gzmqsource")
+
+
+class Reader:
+    """Receives from a socket, and reports the messages that had more than they may have.
+
+    Parameters
+    ----------
+    socket : HubSocket
+        The socket.
+    limits : Limits
+        What a message, and a call, may have.
+    name : str
+        How the log refers to the socket's owner.
+    """
+
+    def __init__(self, socket: HubSocket, limits: Limits, name: str) -> None:
+        self._socket = socket
+        self._transfer = socket.transfer
+        self._max_bytes = limits.max_bytes
+        self._name = name
+        self._oversized = LimitedWarning(_log, "%s: a message was too large, and discarded")
+        self._transfer.max_frames = _bound("max_frames", limits.max_frames)
+        self._transfer.max_message_bytes = _bound("max_message_bytes", limits.max_message_bytes)
+
+    def receive(self, into: list[list[Any]], limit: int) -> None:
+        """Receive without waiting.
+
+        If all that was there was too large, nothing is appended, and there may be more: the socket
+        is looked at again once other I/O had its turn.
+        """
+        before = len(into)
+        oversized = self._oversized.count
+        try:
+            self._socket.receive(into, limit, self._max_bytes)
+        finally:
+            # Shortcuts have discarded some, too.
+            while self._oversized.count < self._transfer.oversized:
+                self._oversized(self._name)
+        is_new = self._oversized.count > oversized
+        if (is_new or self._transfer.discarding) and len(into) == before:
+            gevent.spawn(self._recheck_later)
+
+    def _recheck_later(self) -> None:
+        # To discard a million frames takes longer than others can wait.
+        yield_to_io(self._socket.hub)
+        self._socket.readiness.recheck()
+
+
+def _bound(name: str, value: int | None) -> int:
+    if value is None:
+        return UNLIMITED
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}={value!r}: the bound is an int of at least 1, or None")
+    return value
