@@ -103,6 +103,41 @@ class Handler:
     help="Seconds to finish accepted messages, after a signal to stop.",
 )
 @click.option(
+    "--outbox",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="The most messages that wait for one peer.",
+)
+@click.option(
+    "--outbox-bytes",
+    type=click.IntRange(1),
+    default=1 << 24,
+    show_default=True,
+    help="The most bytes of those.",
+)
+@click.option(
+    "--outbox-total",
+    type=click.IntRange(1),
+    default=Source.max_outbox_bytes,
+    show_default=True,
+    help="The most bytes that wait for all peers.",
+)
+@click.option(
+    "--max-message",
+    type=click.IntRange(1),
+    metavar="BYTES",
+    help="The most bytes of a message. One with more is dropped; for a frame with more, libzmq "
+    "disconnects the peer.",
+)
+@click.option(
+    "--max-frames",
+    type=click.IntRange(1),
+    default=Source.max_frames,
+    show_default=True,
+    help="The most frames of a message; one with more is dropped.",
+)
+@click.option(
     "--metrics",
     type=click.IntRange(1, 65535),
     metavar="PORT",
@@ -125,6 +160,10 @@ def serve(
     timeout: float | None,
     stop_timeout: float,
     metrics: int | None,
+    outbox_total: int,
+    max_message: int | None,
+    max_frames: int,
+    **options: Any,
 ) -> None:
     """Call MODULE:FUNCTION with each message, in greenlets.
 
@@ -141,7 +180,14 @@ def serve(
     served = Handler(handler, timeout)
     if metrics is not None:
         _serve_metrics(metrics)
-    server, source = _server(served, socket, kind, spawn)
+    limits = {
+        "max_outbox_bytes": outbox_total,
+        "max_message_bytes": max_message,
+        "max_frames": max_frames,
+    }
+    if max_message is not None:
+        options["maxmsgsize"] = max_message
+    server, source = _server(served, socket | options, kind, spawn, limits)
     told = gevent.event.Event()
     on_signals(told.set, signal.SIGTERM, signal.SIGINT)
     on_signals(served.reload, signal.SIGHUP)
@@ -156,18 +202,22 @@ def serve(
         raise click.ClickException(f"not finished within {stop_timeout:g} s: {given_up}")
 
 
-def _server(handler: Handler, socket: dict[str, Any], kind: str, spawn: int) -> tuple[Any, Source]:
+def _server(
+    handler: Handler, socket: dict[str, Any], kind: str, spawn: int, limits: dict[str, Any]
+) -> tuple[Any, Source]:
     """Make the server, and return it with its source."""
+    limited: type[Source] = type("Source", (Source,), limits)
     with telling_errors(socket):
         try:
-            if kind == "dealer":
-                responder = Responder(Source.open(zmq.DEALER, **socket), handler, spawn)
-            elif kind in ("rep", "router"):
-                responder = Responder.open(handler, spawn=spawn, **socket)
-            else:
-                source = Source.open(type_of(kind), handler, spawn=spawn, **socket)
+            if kind not in ("rep", "router", "dealer"):
+                source = limited.open(type_of(kind), handler, spawn=spawn, **socket)
                 return source, source
-            return responder, responder.source
+            if kind == "dealer" or not socket["bind"]:
+                source = limited.open(zmq.DEALER, **socket)
+            else:  # as `Responder.open` has it
+                routing: dict[str, Any] = {"router_mandatory": 1, "overflow": "drop_newest"}
+                source = limited.open(zmq.ROUTER, **routing, **socket)
+            return Responder(source, handler, spawn), source
         except ValueError as error:
             raise click.ClickException(str(error)) from error
 

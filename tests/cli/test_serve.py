@@ -109,6 +109,58 @@ def test_a_server_tells_its_numbers(serving, address):
     assert "gzmqsource_received_messages_total{" in gevent.get_hub().threadpool.apply(read)
 
 
+def asks(context, address):
+    client = context.socket(zmq.DEALER)
+    client.linger = client.sndhwm = 0
+    client.rcvhwm = 1
+    client.rcvbuf = 10_000
+    client.connect(address)
+    return client
+
+
+def test_a_message_that_is_too_large_is_dropped_and_the_next_is_answered(serving, address, context):
+    process = serving("--max-message", 1000, "--max-frames", 10)
+    client = asks(context, address)
+    client.send_multipart([b"", *[b""] * 9])
+    client.send_multipart([b"", b"x" * 600, b"y" * 600])
+    client.send_multipart([b"", *[b"x"] * 8])
+    assert client.recv_multipart()[:3] == [b"", b"old", b"x"]
+    assert "too large" in process.stderr.readline()
+    client.close()
+
+
+def test_a_frame_that_is_too_large_ends_the_connection(serving, address, context):
+    serving("--max-message", 1000)
+    client = asks(context, address)
+    monitor = client.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+    client.send_multipart([b"", b"x" * 1001])
+    assert monitor.poll(10_000)
+    client.disable_monitor()
+    monitor.close()
+    client.close()
+
+
+def test_what_waits_for_clients_is_bounded(serving, address, context):
+    port = free_ports(1)[0]
+    bounds = ("--outbox", 100, "--outbox-bytes", 50_000, "--outbox-total", 80_000, "--hwm", 1)
+    serving("--metrics", port, *bounds)
+    clients = [asks(context, address) for _ in range(3)]
+
+    def number(name):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}") as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(name + "{"))
+
+    for client in clients:
+        for _ in range(1000):
+            client.send_multipart([b"", b"x" * 10_000])
+    in_thread = gevent.get_hub().threadpool.apply
+    wait_until(lambda: in_thread(number, ("gzmqsource_received_messages_total",)) == 3000)
+    assert 30_000 < in_thread(number, ("gzmqsource_outbox_bytes",)) < 80_000
+    for client in clients:
+        client.close()
+
+
 def test_jobs_are_handled_without_an_answer(serving, address, context):
     process = serving("--type", "pull", target="builtins:print")
     with Source.open(zmq.PUSH, connect=address, context=context) as source:
