@@ -221,9 +221,9 @@ def test_what_a_socket_uses_after_an_edge_counts_while_others_wait(budgets, long
     quiet, busy, other = budgets(100), budgets(100), budgets()
     waiting = gevent.spawn(other.yield_to_io)
     gevent.sleep(0)
-    busy.run(lambda: until(time.thread_time() + 0.01))
+    busy.shared.run(busy, lambda: until(time.thread_time() + 0.01))
     for budget, most in ((quiet, quiet.after_wait), (busy, 1)):
-        budget._shared.begin_if_over(time.monotonic())
+        budget.shared.begin_if_over(time.monotonic())
         budget.restart()
         assert spent(budget) == most
     waiting.join()
@@ -261,7 +261,7 @@ def test_a_greenlet_that_is_killed_while_it_waits_costs_the_others_no_turn(budge
     waiting[1].kill()
     waiting[2].join(5)
     assert waiting[2].successful()
-    assert not budgets_of_all[0]._shared.is_awaited
+    assert not budgets_of_all[0].shared.queue
 
 
 def test_a_closed_budget_is_never_exhausted(budgets):

@@ -43,12 +43,12 @@ class Budget(Allowance):
     __slots__ = (
         "_closed",
         "_serial",
-        "_shared",
         "charged",
         "hub",
         "is_queued",
         "max_messages",
         "max_seconds",
+        "shared",
         "stops",
         "waiters",
     )
@@ -66,11 +66,12 @@ class Budget(Allowance):
         self.stops = 0
         #: The hub whose I/O has its turns.
         self.hub = hub
+        #: What all sockets of the hub share.
+        self.shared = HubSlice.of(hub)
         #: See `gzmqsource._socket.hub_slice.Sharing`.
         self.charged = 0.0
         self.is_queued = False
         self.waiters = Waiters()
-        self._shared = HubSlice.of(hub)
         self._serial = 0
         self._closed = False
 
@@ -84,13 +85,13 @@ class Budget(Allowance):
         if self._closed:
             self.refill(self.after_wait, self.max_seconds)
             return False
-        shared = self._shared
+        shared = self.shared
         now = time.monotonic()
         shared.begin_if_over(now)
         if self._serial != shared.serial:
             self._serial = shared.serial
             left = (shared.ends - now) / shared.length
-            if left > 0 and not shared.is_awaited:
+            if left > 0 and not (shared.queue or shared.returning):
                 self.refill(self.max_messages, self.max_seconds * left)
             else:
                 self.refill(1, self.max_seconds)
@@ -122,11 +123,11 @@ class Budget(Allowance):
     def yield_to_io(self) -> None:
         """Yield to other I/O because this is exhausted, and to other sockets; a part begins."""
         self.stops += 1
-        self._shared.wait(self)
+        self.shared.wait(self)
 
     def begin_part(self, seconds: float) -> None:
         """See `gzmqsource._socket.hub_slice.Sharing`."""
-        self._serial = self._shared.serial
+        self._serial = self.shared.serial
         self.refill(self.max_messages, seconds)
 
     def restart(self) -> None:
@@ -136,8 +137,8 @@ class Budget(Allowance):
         if others wait that had less, it is one message, and never none: who was woken must be able
         to take what it was woken for.
         """
-        shared = self._shared
-        if shared.is_awaited and shared.is_ahead(self):
+        shared = self.shared
+        if (shared.queue or shared.returning) and shared.is_ahead(self):
             self.refill(1, self.max_seconds)
             return
         messages = min(self.after_wait, self.max_messages)
@@ -146,12 +147,8 @@ class Budget(Allowance):
             if not self.refill_within(shared, messages, self.max_seconds / 8):
                 self.refill(1, self.max_seconds)
 
-    def run(self, resume: Callable[[], object]) -> None:
-        """Resume greenlets because the socket has become ready; call this in the hub."""
-        self._shared.run(self, resume)
-
     def close(self) -> None:
         """Leave the hub's slice for good."""
         if not self._closed:
             self._closed = True
-            self._shared.leave()
+            self.shared.leave()

@@ -74,10 +74,10 @@ class HubSlice(Slice):
         #: The serial when that timer was started.
         self._awaited_in = 0
         #: Of those that wait: what each was charged with, its place, and the socket.
-        self._queue: list[tuple[float, int, Sharing]] = []
-        self._places = itertools.count()
+        self.queue: list[tuple[float, int, Sharing]] = []
         #: Those that wait again, to be served after the next poll.
-        self._returning: list[Sharing] = []
+        self.returning: list[Sharing] = []
+        self._places = itertools.count()
         self._is_serving = False
         #: What the socket that was served last had been charged with.
         self._charged = 0.0
@@ -102,31 +102,29 @@ class HubSlice(Slice):
             self._marker.close()
             self._marker = None
 
-    @property
-    def is_awaited(self) -> bool:
-        """Whether a socket waits for its part."""
-        return bool(self._queue or self._returning)
-
     def begin_if_over(self, now: float) -> None:
         """Begin a slice if the time of the last one is over, and the hub has polled since."""
         if now >= self.ends and (self._marker is None or not self._marker.active):
             self._begin(now)
 
     def is_ahead(self, budget: Sharing) -> bool:
-        """Return whether others wait that had less than *budget*."""
-        return self.is_awaited and budget.charged > self._charged
+        """Return whether *budget* has had more than those that wait."""
+        return budget.charged > self._charged
 
     def run(self, budget: Sharing, resume: Callable[[], object]) -> None:
-        """Resume greenlets of a socket that has become ready; called in the hub.
+        """Resume greenlets of a socket that has an edge, while others wait; called in the hub.
 
-        They do not queue, but while others do, the socket is charged with what they use.
+        They do not queue: a socket that was quiet is served at once. But if the last time took
+        longer than a slice, the edge stays where it is, and comes again after the next poll, until
+        those that wait have had as much.
         """
-        if not self.is_awaited:
-            resume()
+        if budget.charged > self._charged + self.length:
             return
         began = time.thread_time()
         resume()
-        self._charge(budget, time.thread_time() - began)
+        used = time.thread_time() - began
+        # Not added up: many short messages of a socket are not what makes the others wait.
+        budget.charged = max(budget.charged, self._charged + min(used, self.most_charged))
 
     def wait(self, budget: Sharing) -> None:
         """Wait until other I/O had its turn, and it is that of *budget*; its next part begins."""
@@ -145,10 +143,10 @@ class HubSlice(Slice):
     def _enqueue(self, budget: Sharing) -> None:
         budget.is_queued = True
         if self._is_serving:
-            self._returning.append(budget)
+            self.returning.append(budget)
         else:
             budget.charged = max(budget.charged, self._charged)
-            heapq.heappush(self._queue, (budget.charged, next(self._places), budget))
+            heapq.heappush(self.queue, (budget.charged, next(self._places), budget))
             self._serve_soon()
 
     def _serve_soon(self) -> None:
@@ -169,8 +167,8 @@ class HubSlice(Slice):
         self._is_serving = True
         try:
             # One that has had more than another that waits again comes after it.
-            while self._queue and left > 0 and self._queue[0][0] <= least:
-                self._charged, _, budget = heapq.heappop(self._queue)
+            while self.queue and left > 0 and self.queue[0][0] <= least:
+                self._charged, _, budget = heapq.heappop(self.queue)
                 budget.is_queued = False
                 if budget.waiters:
                     left -= self._resume(budget)
@@ -178,16 +176,16 @@ class HubSlice(Slice):
                         least = min(least, budget.charged)
         finally:
             self._is_serving = False
-            returning, self._returning = self._returning, []
+            returning, self.returning = self.returning, []
             if self._loop is self.hub.loop:
                 for budget in returning:
                     self._enqueue(budget)
-                if self._queue:
+                if self.queue:
                     self._serve_soon()
 
     def _resume(self, budget: Sharing) -> float:
         """Resume the greenlets of a socket until its part is used; return the CPU seconds."""
-        waiting = 1 + len(self._queue) + len(self._returning)
+        waiting = 1 + len(self.queue) + len(self.returning)
         budget.begin_part(budget.max_seconds * max(1 / waiting, self.least_part))
         began = time.thread_time()
         for _ in range(len(budget.waiters)):
@@ -195,13 +193,10 @@ class HubSlice(Slice):
             if budget.left <= 0:
                 break
         used = time.thread_time() - began
-        self._charge(budget, used)
+        budget.charged = max(budget.charged, self._charged) + min(used, self.most_charged)
         if budget.waiters and not budget.is_queued:
             self._enqueue(budget)
         return used
-
-    def _charge(self, budget: Sharing, used: float) -> None:
-        budget.charged = max(budget.charged, self._charged) + min(used, self.most_charged)
 
 
 def _do_nothing() -> None:

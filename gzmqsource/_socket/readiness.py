@@ -49,6 +49,7 @@ from gevent.hub import get_hub
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.waiters import Waiters
+from gzmqsource._socket.budget import Budget
 from gzmqsource._socket.pollers import Pollable, Pollers
 
 _POLLIN, _POLLOUT, _POLLERR = int(zmq.POLLIN), int(zmq.POLLOUT), int(zmq.POLLERR)
@@ -69,8 +70,8 @@ class Readiness:
         Reads ``ZMQ_EVENTS`` of that socket.
     ref : bool
         Whether a waiting greenlet keeps the hub's loop running.
-    run : callable
-        Calls a function of this at each edge, which resumes greenlets: see `Budget.run`.
+    budget : Budget
+        The budget of that socket.
     """
 
     #: Seconds after which a failed round is confirmed once, on the types in `_ANY_PEER`. Above
@@ -87,7 +88,7 @@ class Readiness:
         socket: zmq.Socket[Any],
         events: Callable[[], int],
         ref: bool,
-        run: Callable[[Callable[[], object]], object],
+        budget: Budget,
     ) -> None:
         self.hub = get_hub()
         #: How many edges have been seen.
@@ -95,7 +96,8 @@ class Readiness:
         self._fd = socket.fileno()
         self._events = events
         self._ref = ref
-        self._run = run
+        self._budget = budget
+        self._shared = budget.shared
         #: Whether ``POLLOUT`` means that a retry can succeed.
         self.pollout_is_exact = socket.get(zmq.TYPE) not in _ANY_PEER
         #: The greenlets that wait; other classes may read these, and not change them.
@@ -278,7 +280,7 @@ class Readiness:
             self._watcher = self.hub.loop.io(self._fd, 1, ref=self._ref)
         # Most sockets have no pollers, and the property takes 0.1 us.
         if not (self.readers or self.writers or (self.pollers and self.pollers.queued)):
-            self._watcher.start(self._run, self._on_edge)
+            self._watcher.start(self._on_edge)
 
     def _stop_watching(self) -> None:
         has_waiting = self.readers or self.writers or (self.pollers and self.pollers.queued)
@@ -286,6 +288,13 @@ class Readiness:
             self._watcher.stop()
 
     def _on_edge(self) -> None:
+        if self._shared.queue:
+            self._shared.run(self._budget, self._serve)
+        else:
+            self._serve()
+
+    def _serve(self) -> None:
+        """Resume those that may proceed after an edge."""
         self.edges += 1
         if self.closed:
             if self._watcher is not None:
