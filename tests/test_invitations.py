@@ -13,7 +13,7 @@ from helpers import _sleep, closing, in_thread, until_nothing_moves
 from outboxes import blocked_pair, number_of, numbered, pull, pull_all
 
 from gzmqsource import Source, SourceClosed
-from gzmqsource._socket.readiness import Readiness
+from gzmqsource._socket.writers import ManyWriters
 from gzmqsource._source.outbox import Outbox
 from gzmqsource.testing import all_blocked, fill, wait_until
 
@@ -215,7 +215,7 @@ def test_who_gives_up_passes_the_turn_on_to_a_native_thread(context, other, monk
 @pytest.mark.parametrize("where", ["here", "elsewhere"])
 def test_a_peer_gets_what_waited_for_room_while_another_is_full(context, other, where, monkeypatch):
     monkeypatch.setattr(Outbox, "patience", 60)
-    monkeypatch.setattr(Readiness, "confirm_after", 60 if where == "here" else 0.001)
+    monkeypatch.setattr(ManyWriters, "confirm_after", 60 if where == "here" else 0.001)
     options = {"context": context, "sndhwm": 1, "rcvhwm": 1, "linger": 0}
     router = Source.open(
         zmq.ROUTER, bind="inproc://router", router_mandatory=1, outbox=1, **options

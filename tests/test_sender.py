@@ -11,7 +11,7 @@ from gevent.queue import Full
 from helpers import closing, pair_of
 
 from gzmqsource import InvalidThreadUseError, Source, SourceClosed
-from gzmqsource._socket.readiness import Readiness
+from gzmqsource._socket.writers import ManyWriters
 from gzmqsource.testing import all_blocked, fill, wait_until
 
 _start_thread = get_original("_thread", "start_new_thread")
@@ -223,7 +223,7 @@ def test_a_thread_reaches_its_peer_while_another_peer_is_full(context):
         router.send([b"full", b"queued"])
         router.send([b"free", b"hello"])
         assert free.recv(timeout=5) == [b"hello"]
-        gevent.sleep(10 * Readiness.confirm_after)  # what is queued is not tried any more
+        gevent.sleep(10 * ManyWriters.confirm_after)  # what is queued is not tried any more
         sender = router.sender()
         in_thread(lambda: sender.send([b"free", b"for you"], timeout=5))
         assert free.recv(timeout=5) == [b"for you"]

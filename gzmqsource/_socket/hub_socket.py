@@ -53,7 +53,9 @@ class HubSocket:
         self.hub = get_hub()
         self.transfer = transfer_for(socket, copy)
         self.budget = Budget(self.hub, max_messages, max_seconds)
-        self.readiness = Readiness(socket, self.transfer.events, ref, self.budget)
+        self.readiness = Readiness(
+            socket, self.transfer.events, self.transfer.command_clock, ref, self.budget
+        )
         self.shortcuts: Shortcuts = PureShortcuts(self.budget)
         abandon_in_child(self)
 

@@ -20,14 +20,36 @@ without any edge; the same look serves it.
 authenticated peer, which libzmq puts in front of its first message, may set it alone, once.
 ``POLLOUT`` cannot, on the types in `_ANY_PEER`: a ROUTER with ``ROUTER_MANDATORY`` has it while one
 peer of many has room, and never has it when the last peer is gone, where only the retry reports
-``EHOSTUNREACH``. There the writers, who may wait for different peers, retry in rounds: a round
-follows each edge, and none while ``POLLOUT`` lasts.
+``EHOSTUNREACH``. There the writers, who may wait for a thousand different peers, retry a few at a
+time, in rotation: after each edge, and after each look. How, and why none of them is forgotten, is
+in `gzmqsource._socket.writers`.
 
 **Each direction's attempt may rob the other.** A receive that ends in ``EAGAIN`` has processed all
 commands, so the writers are looked at, too. A send processes them as well, but only if none has for
 some time (libzmq's ``max_command_delay``, 3,000,000 ticks of its clock, about 1 ms), so after a
-failed send the readers are looked at, and that look in turn may rob the writers: rounds are
-repeated until the last call of one has eaten nothing.
+failed send the readers are looked at, and that look in turn may rob the writers. On the types in
+`_ANY_PEER` all writers are tried again once nothing has happened for a while, until it is certain
+that the last call which has eaten an edge came before the last attempt of each.
+
+Who is woken
+------------
+=======================  ==============================  ===========================================
+What has happened        One peer, or ``POLLOUT`` exact  Types in `_ANY_PEER`, while a writer waits
+=======================  ==============================  ===========================================
+an edge                  as ``EVENTS`` says: the first   16 hot and 16 cold destinations; the first
+                         reader, all writers, pollers    reader and pollers, as ``EVENTS`` says;
+                                                         16 hot destinations; the clock is started
+a call that may have     the same, before the hub polls  the same, without the first line
+eaten it: `recheck`
+an ``EVENTS`` that was   the same, soon                  the same as after such a call
+read: `notify`
+the clock is due         there is none                   one destination; readers and pollers; all
+                                                         destinations
+=======================  ==============================  ===========================================
+
+A greenlet that sends to any destination, a source's flusher, is woken once for all that are tried;
+the others, those of the drop-in, are woken each for its own. With one reader and nothing else, the
+reader is woken by the edge itself.
 
 **Each greenlet acts for itself.** What waits is woken to retry, and is never served by another
 greenlet. A `gevent.Timeout` may come between a notification and its arrival, and so would be raised
@@ -40,7 +62,6 @@ and costs no timer.
 from __future__ import annotations
 
 import select
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -50,7 +71,9 @@ from gevent.hub import get_hub
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.waiters import Waiters
 from gzmqsource._socket.budget import Budget
+from gzmqsource._socket.destinations import Key
 from gzmqsource._socket.pollers import Pollable, Pollers
+from gzmqsource._socket.writers import EVERY, ManyWriters
 
 _POLLIN, _POLLOUT, _POLLERR = int(zmq.POLLIN), int(zmq.POLLOUT), int(zmq.POLLERR)
 
@@ -68,25 +91,19 @@ class Readiness:
         Only its descriptor and its type are taken.
     events : callable
         Reads ``ZMQ_EVENTS`` of that socket.
+    clock : callable
+        Returns libzmq's clock; see `Transfer.command_clock`.
     ref : bool
         Whether a waiting greenlet keeps the hub's loop running.
     budget : Budget
         The budget of that socket.
     """
 
-    #: Seconds after which a failed round is confirmed once, on the types in `_ANY_PEER`. Above
-    #: libzmq's ``max_command_delay`` on every clock it uses (3 ms for a counter of 1 GHz, less
-    #: for a faster one), so that the first send then certainly processes commands.
-    confirm_after = 0.01
-
-    #: Seconds that a round may take to count as undisturbed.
-    #: Below ``max_command_delay`` of the fastest clock (0.5 ms for 6 GHz).
-    undisturbed = 0.0004
-
     def __init__(
         self,
         socket: zmq.Socket[Any],
         events: Callable[[], int],
+        clock: Callable[[], float],
         ref: bool,
         budget: Budget,
     ) -> None:
@@ -102,13 +119,16 @@ class Readiness:
         self.pollout_is_exact = socket.get(zmq.TYPE) not in _ANY_PEER
         #: The greenlets that wait; other classes may read these, and not change them.
         self.readers = Waiters()
-        self.writers = Waiters()
+        #: What the writers wait for, where that may be one of many destinations.
+        self.many: ManyWriters | None = None
+        if not self.pollout_is_exact:
+            self.many = ManyWriters(self.hub, self._look_for_readers, clock, ref)
+        self.writers: Waiters | ManyWriters = Waiters() if self.many is None else self.many
         #: The sets that poll this socket.
         self.pollers = Pollers()
         self._watcher: Any = None
         self._look_scheduled = False
-        self._in_round = False
-        self._confirm_timer: Any = None
+        self._wake_scheduled = False
         #: Whether waiting is over for good.
         self.closed = False
 
@@ -146,9 +166,17 @@ class Readiness:
             False if *timeout* ran out. True means *retry* and nothing more: closing wakes every
             greenlet, too.
         """
-        return self._wait(self.readers, timeout, again)
+        if self.closed:
+            return True
+        self._start_watching()
+        try:
+            return self.readers.wait(self.hub, timeout, self._ref, self._last_look(timeout), again)
+        finally:
+            self._stop_watching()
 
-    def write(self, attempt: Callable[[], bool], timeout: float | None = None) -> bool:
+    def write(
+        self, attempt: Callable[[], bool], timeout: float | None = None, destination: Key = EVERY
+    ) -> bool:
         """Call *attempt* until it returns True; in between, wait for the edges.
 
         Parameters
@@ -158,6 +186,9 @@ class Readiness:
             longer a reason to wait.
         timeout : float or None
             Seconds to wait at most; None waits forever.
+        destination : hashable
+            What *attempt* sends to, for which no other greenlet may wait. If it is not passed, it
+            sends to any, and to those in `ManyWriters.due` if these are not None.
 
         Returns
         -------
@@ -169,11 +200,22 @@ class Readiness:
         If the greenlet is killed, it stops between two attempts.
         """
         deadline = Deadline(timeout)
-        while not attempt():
-            if self.closed or not self._wait_writable(deadline.left()):
-                return False
-        self.recheck()
-        return True
+        is_registered = False
+        try:
+            while not attempt():
+                if self.closed:
+                    return False
+                if self.many is not None and destination is not EVERY and not is_registered:
+                    is_registered = True
+                    self.many.destinations.add(destination)
+                if not self._wait_writable(deadline.left(), destination):
+                    # The last look may not have come to this one of many.
+                    return is_registered and attempt()
+            return True
+        finally:
+            if self.many is not None and is_registered:
+                self.many.leave(destination)
+            self.recheck()
 
     def notify(self, events: int) -> None:
         """Wake the greenlets that can proceed, according to *events*.
@@ -182,8 +224,11 @@ class Readiness:
         """
         if events & _POLLIN and self.readers:
             self.hub.loop.run_callback(self.readers.wake, 1)
-        if self.writers and (events & _POLLOUT or not self.pollout_is_exact):
-            self.wake_writers()
+        if self.many is None:
+            if events & _POLLOUT:
+                self.wake_writers()
+        elif self.many and not self._look_scheduled:
+            self._look_soon()
         self.pollers.wake(events)
 
     def add_poller(self, poller: Pollable) -> None:
@@ -206,8 +251,14 @@ class Readiness:
             self.wake_writers()
 
     def wake_writers(self) -> None:
-        """Make the writers that wait now try again."""
-        self.hub.loop.run_callback(self.writers.wake, len(self.writers))
+        """Make the writers that wait try again, soon."""
+        if self.writers and not self._wake_scheduled:
+            self._wake_scheduled = True
+            self.hub.loop.run_callback(self._wake_writers)
+
+    def _wake_writers(self) -> None:
+        self._wake_scheduled = False
+        self.writers.wake(len(self.writers))
 
     def missed_edge(self) -> bool:
         """Return whether a greenlet waits although its socket is ready and no edge is pending.
@@ -236,7 +287,8 @@ class Readiness:
             self._watcher.stop()
             self._watcher.close()
             self._watcher = None
-        self._stop_confirming()
+        if self.many is not None:
+            self.many.close()
         self.wake_all()
 
     def abandon(self) -> None:
@@ -246,34 +298,39 @@ class Readiness:
         descriptor, stopping would remove the parent's registration from the shared epoll set.
         """
         self.closed = True
+        if self.many is not None:
+            self.many.close()
         for poller in self.pollers:
             poller.abandon()
         if self._watcher is not None and self.hub.loop is not None:
             self.hub.loop.run_callback(self._watcher.stop)
 
-    def _wait_writable(self, timeout: float | None) -> bool:
+    def _wait_writable(self, timeout: float | None, destination: Key) -> bool:
         """Wait until a send should be tried, after one that failed and may have eaten the edge."""
-        if self.pollout_is_exact:
+        if self.many is None:
             events = self._read_events()
             self.notify(events)
             if events & _POLLOUT:
                 return True
-        elif not self._in_round and not self._look_scheduled:
+        elif not self.many.is_trying and not self._look_scheduled:
             self._look_soon()
-        return self._wait(self.writers, timeout)
-
-    def _wait(self, queue: Waiters, timeout: float | None, again: bool = False) -> bool:
         if self.closed:
             return True
         self._start_watching()
+        look = self._last_look(timeout)
         try:
-            # One look is the last: each would make a writer try again, and wait again.
-            look = self.recheck if timeout else None
-            return queue.wait(self.hub, timeout, self._ref, look, again)
+            if isinstance(self.writers, ManyWriters):
+                return self.writers.wait(destination, timeout, look)
+            return self.writers.wait(self.hub, timeout, self._ref, look)
         finally:
             self._stop_watching()
-            if not self.writers:
-                self._stop_confirming()
+
+    def _last_look(self, timeout: float | None) -> Callable[[], None] | None:
+        """Return what looks before a wait gives up, except for one of no time, which has been.
+
+        Each look would make a writer try again, and wait again.
+        """
+        return self.recheck if timeout else None
 
     def _start_watching(self) -> None:
         if self._watcher is None:
@@ -300,7 +357,7 @@ class Readiness:
             if self._watcher is not None:
                 self._watcher.stop()
         elif self.writers or len(self.readers) + len(self.pollers) > 1:
-            self._look()
+            self._look(is_edge=True)
         # The only one: its retry says as much as EVENTS would, for 2 us less.
         elif self.readers:
             self.readers.popitem()[0].switch(None)
@@ -311,48 +368,26 @@ class Readiness:
         # A hub that was destroyed has no loop, and its greenlets wait forever.
         if self.hub.loop is not None:
             self._look_scheduled = True
+            if self.many is not None:
+                self.many.is_disturbed = True
             self.hub.loop.run_callback(self._look)
 
-    def _look(self) -> None:
+    def _look(self, is_edge: bool = False) -> None:
         """Wake, in the hub, the greenlets that can proceed: the first reader, and the writers."""
         self._look_scheduled = False
         if self.closed:
             return
-        if self.writers and not self.pollout_is_exact:
-            self._round(is_confirmed=False)
+        if self.many:
+            self.many.serve(is_edge)
             return
         events = self._read_events()
         self._wake(events)
         if events & _POLLOUT:
             self.writers.wake(len(self.writers))
 
-    def _round(self, is_confirmed: bool) -> None:
-        """Have each writer retry, look, and have each writer retry again.
-
-        The look may have eaten what a writer needs, and ``POLLOUT`` does not say. A second attempt
-        does. It eats nothing itself if the first has just processed commands, which is certain in
-        a confirmed round: one that follows `confirm_after` without an edge. So that one ends the
-        retries, if it was quick enough.
-        """
-        self._stop_confirming()
-        started = time.monotonic()
-        self._in_round = True
-        try:
-            self.writers.wake(len(self.writers))
-            if not self.closed:
-                self._wake(self._read_events())
-                self.writers.wake(len(self.writers))
-        finally:
-            self._in_round = False
-        is_over = is_confirmed and time.monotonic() - started < self.undisturbed
-        if self.writers and not self.closed and not is_over:
-            self._confirm_timer = self.hub.loop.timer(self.confirm_after, ref=self._ref)
-            self._confirm_timer.start(self._round, True, update=True)
-
-    def _stop_confirming(self) -> None:
-        if self._confirm_timer is not None:
-            self._confirm_timer.close()
-            self._confirm_timer = None
+    def _look_for_readers(self) -> None:
+        if not self.closed:
+            self._wake(self._read_events())
 
     def _wake(self, events: int) -> None:
         """Wake the first reader and the polling greenlets, if they can proceed."""

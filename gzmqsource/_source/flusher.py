@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -9,10 +10,9 @@ import gevent
 import zmq
 
 from gzmqsource._socket import HubSocket
-from gzmqsource._source.lane import Lane
 from gzmqsource._source.outbox import Outbox
 from gzmqsource.errors import SendError, Severity, severity
-from gzmqsource.transfer.message import as_frames
+from gzmqsource.transfer.message import Message, as_frames
 
 Report = Callable[[BaseException, "list[Any] | None"], None]
 
@@ -38,7 +38,7 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
     #: The most messages of one attempt: they take about 50 us.
     max_messages = 256
 
-    #: The most bytes of one lane in one attempt: they take about 50 us.
+    #: The most bytes of one attempt: they take about 50 us.
     max_bytes = 1 << 18
 
     def __init__(
@@ -55,53 +55,115 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
         self._outbox = outbox
         self._report = report
         self._fail = fail
+        #: Who has a turn among the lanes of a socket that has many destinations.
+        self._many = socket.readiness.many
+        #: The lanes that may have room, as far as is known.
+        self._promising: list[Any] = []
 
     def attempt(self) -> bool:
-        """Try each lane once; return True if a message left the outbox, or nothing is queued."""
-        progress = False
-        self._outbox.filled.clear()
-        lanes = [item for item in self._outbox.lanes.items() if item[1].queue]
-        budget = self._socket.budget
+        """Try some lanes; return True if more may have room, or if nothing is queued."""
+        outbox, budget = self._outbox, self._socket.budget
+        keys, queues = self._choose()
         left = budget.left if budget.left > 0 else budget.max_messages
-        most = max(1, min(self.max_messages, left) // max(1, len(lanes)))
-        for key, lane in lanes:
-            # A report may switch, and meanwhile the lane may end.
-            if self._outbox.lanes.get(key) is lane:
-                progress |= self._send(key, lane, most)
-        if not progress:
-            return not self._outbox.has_queued
-        if self._outbox.lanes and not self._outbox.has_queued:
-            gevent.sleep(0)  # the putters for which there is room come now, and it goes on
-        return True
-
-    def _send(self, key: Any, lane: Lane, most: int) -> bool:
-        queued = len(lane.queue)
-        refused: SendError | None = None
+        most = max(1, min(self.max_messages, left))
+        moved: list[tuple[int, int, zmq.ZMQError | bool]] = []
+        tried = 0
         try:
-            self._socket.transfer.send(lane.queue, most, self.max_bytes)
-        except zmq.ZMQError as error:
+            tried = self._socket.transfer.send_lanes(
+                queues, moved, max(1, most // max(1, len(keys))), most, self.max_bytes
+            )
+        finally:
+            # In this order: what was not tried comes before what goes on.
+            self._promising = keys[tried:]
+            refused = self._settle(keys, moved)
+        self._refuse(refused)
+        if outbox.lanes and not outbox.has_queued:
+            gevent.sleep(0)  # the putters for which there is room come now, and it goes on
+        return bool(self._promising or outbox.filled) or not outbox.has_queued
+
+    def _choose(self) -> tuple[list[Any], list[deque[Message]]]:
+        """Return the keys of the lanes to try, and their messages."""
+        lanes, many = self._outbox.lanes, self._many
+        due = None if many is None else many.due
+        if due is None:
+            due, self._promising = self._promising, []
+        if self._outbox.filled:
+            due = list(dict.fromkeys([*self._outbox.filled, *due]))
+            if many is not None:
+                for key in self._outbox.filled:
+                    many.destinations.add(key)
+            self._outbox.filled.clear()
+        if not due:
+            due = list(lanes) if many is None else many.destinations.take_some()
+        keys, queues = [], []
+        for key in due:
+            lane = lanes.get(key)
+            if lane is not None and lane.queue:
+                keys.append(key)
+                queues.append(lane.queue)
+            elif many is not None:
+                many.leave(key)  # its messages were withdrawn
+        return keys, queues
+
+    def _settle(
+        self, keys: list[Any], moved: list[tuple[int, int, zmq.ZMQError | bool]]
+    ) -> list[tuple[Any, zmq.ZMQError]]:
+        """Note what has left the lanes; return those whose first message was refused."""
+        refused = []
+        for index, left, ending in moved:
+            key = keys[index]
+            queue = self._outbox.lanes[key].queue
+            if left:
+                self._socket.budget.spend(left)
+                self._outbox.settle(key, left)
+            if isinstance(ending, zmq.ZMQError):
+                refused.append((key, ending))
+            elif not queue:
+                if self._many is not None:
+                    self._many.leave(key)
+            else:
+                if self._many is not None:
+                    self._many.destinations.add(key)
+                if not ending or self._many is None:  # the budget is asked before the next
+                    self._promising.append(key)
+        return refused
+
+    def _refuse(self, refused: list[tuple[Any, zmq.ZMQError]]) -> None:
+        """Report the messages that libzmq refuses: all of a lane, if its peer is gone."""
+        reports: list[SendError] = []
+        for _, error in refused:
             if severity(error) is Severity.FATAL:
-                raise
-            refused = SendError(error, as_frames(lane.queue[0]))
-        left = queued - len(lane.queue)
-        if refused is not None:
-            lane.queue.popleft()
-            self._outbox.dropped["refused"] += 1
-            left += 1
-        self._socket.budget.spend(left)
-        self._outbox.settle(key, left)
-        if refused is not None:
-            self._report(refused, refused.message)
-        return left > 0
+                raise error
+        for key, error in refused:
+            if len(reports) >= self.max_messages:
+                self._promising.append(key)  # it is refused again
+                continue
+            lane = self._outbox.lanes[key]
+            if error.errno == zmq.EHOSTUNREACH:
+                messages = self._outbox.empty(key)
+            else:
+                messages = [lane.queue.popleft()]
+                self._outbox.dropped["refused"] += 1
+                self._outbox.settle(key, 1)
+            reports += [SendError(error, as_frames(message)) for message in messages]
+            if lane.queue:
+                self._promising.append(key)
+            elif self._many is not None:
+                self._many.leave(key)
+        self._socket.budget.spend(len(reports))
+        for report in reports:
+            self._report(report, report.message)  # this may switch
 
     def _run(self) -> None:
         socket, outbox = self._socket, self._outbox
         gone: zmq.ZMQError | None = None
         try:
+            self._promising = list(outbox.lanes)
             while outbox.has_queued and not socket.readiness.closed:
                 try:
                     socket.readiness.write(self.attempt)
                 except MemoryError as error:
+                    self._promising = list(outbox.lanes)
                     self._report(error, None)
                     gevent.sleep(self.pause)
                 if outbox.has_queued and socket.budget.left <= 0 and socket.budget.exhausted():

@@ -145,7 +145,7 @@ class Outgoing:
         elif not waiting.wait(socket.hub, deadline.left(), look=functools.partial(_look, socket)):
             return False
         try:
-            return readiness.write(lambda: socket.transfer.send_one(message), deadline.left())
+            return readiness.write(lambda: socket.transfer.send_one(message), deadline.left(), lane)
         finally:
             socket.budget.restart()
             if waiting and socket.hub.loop is not None:

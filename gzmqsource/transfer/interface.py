@@ -1,6 +1,6 @@
 """What moves messages between a socket and Python, and what it needs to know.
 
-`Transfer` is the plain one: five calls, none of which waits. `Shortcuts` serve a busy socket with
+`Transfer` is the plain one: calls of which none waits. `Shortcuts` serve a busy socket with
 one call for each message; they are an object beside the transfer, and `Backlog`, `Lane` and
 `Waiting` are all that they look at. What a shortcut declines takes the slow path.
 """
@@ -8,7 +8,7 @@ one call for each message; they are an object beside the transfer, and `Backlog`
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Sequence, Sized
 from contextvars import Context
 from typing import Any, Literal, Protocol
 
@@ -54,6 +54,36 @@ class Transfer(Protocol):
 
         Return False if libzmq takes no more now. An error concerns the message that is then the
         leftmost.
+        """
+
+    def send_lanes(
+        self,
+        lanes: Sequence[deque[Message]],
+        moved: list[tuple[int, int, zmq.ZMQError | bool]],
+        max_each: int,
+        max_messages: int,
+        max_bytes: int,
+    ) -> int:
+        """Send from the left of each of many queues, as `send` does; return how many were tried.
+
+        Where messages were taken, or one was refused, the index of the lane, the number of
+        messages that have left it, and what ended that are appended to *moved*: True for
+        ``EAGAIN``, False for a limit, or the error, which concerns the message that is then the
+        leftmost. Any other exception is raised after that.
+
+        Parameters
+        ----------
+        max_each : int
+            The most messages of each lane.
+        max_messages, max_bytes : int
+            The limits of the whole call; once they are reached no further lane is tried.
+        """
+
+    def command_clock(self) -> float:
+        """Return the time on a clock that never runs slower than the one libzmq itself goes by.
+
+        The unit is libzmq's ``max_command_delay``: for less than that, sends do not look for
+        commands again.
         """
 
     def send_one(self, message: Message) -> bool:

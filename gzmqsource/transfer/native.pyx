@@ -266,6 +266,41 @@ cdef class NativeTransfer:
             max_bytes -= size_of(message)
         return True
 
+    def send_lanes(
+        self, list lanes, list moved, Py_ssize_t max_each, Py_ssize_t max_messages,
+        Py_ssize_t max_bytes
+    ):
+        """See `Transfer.send_lanes`."""
+        cdef Py_ssize_t index, sent, most
+        cdef object ending
+        for index in range(len(lanes)):
+            if max_messages <= 0 or max_bytes <= 0:
+                return index
+            lane = lanes[index]
+            ending = False
+            sent = 0
+            try:
+                most = min(max_each, max_messages, <Py_ssize_t>len(lane))
+                while sent < most and max_bytes > 0:
+                    message = lane[0]
+                    if not self.send_one(message):
+                        ending = True
+                        break
+                    lane.popleft()
+                    sent += 1
+                    max_bytes -= size_of(message)
+            except zmq.ZMQError as error:
+                ending = error
+            finally:
+                max_messages -= sent
+                if sent or type(ending) is not bool:
+                    moved.append((index, sent, ending))
+        return len(lanes)
+
+    def command_clock(self):
+        """See `Transfer.command_clock`."""
+        return command_clock()
+
     cpdef bint send_one(self, message) except -1:
         """See `Transfer.send_one`."""
         cdef bint taken
@@ -308,7 +343,11 @@ cdef class NativeTransfer:
                 zmq_send(self.handle, NULL, 0, DONTWAIT)
 
     cdef Py_ssize_t send_prepared(self, list frames) except -1:
-        """Make each frame a part, and send the parts; return how many libzmq took."""
+        """Make each frame a part, and send the parts; return how many libzmq took.
+
+        What may raise comes first. What takes long, the copying of the frames after the first, comes
+        when libzmq has taken that: where it names a peer that is full, nothing is copied.
+        """
         cdef zmq_msg_t few[FEW]
         cdef zmq_msg_t *parts = few
         cdef Py_ssize_t count = len(frames)
@@ -337,10 +376,14 @@ cdef class NativeTransfer:
         cdef int flags, taken
         while index <= last:
             flags = DONTWAIT | SNDMORE if index < last else DONTWAIT
+            frame = frames[index]
             if parts != NULL:
+                if is_copied(frame):
+                    memcpy(
+                        msg_data(&parts[index]), PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame)
+                    )
                 taken = msg_send(&parts[index], self.handle, flags)
             else:
-                frame = frames[index]
                 taken = zmq_send(
                     self.handle, PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), flags
                 )
@@ -398,10 +441,17 @@ cdef int prepare(zmq_msg_t *parts, list frames, Py_ssize_t count) except -1:
     return 0
 
 
+cdef bint is_copied(frame) noexcept:
+    """Return whether a part is made for a frame before its content is copied."""
+    return type(frame) is bytes and PyBytes_GET_SIZE(frame) < LARGE
+
+
 cdef int prepare_part(zmq_msg_t *part, frame) except -1:
     cdef Py_buffer view
-    if type(frame) is bytes and PyBytes_GET_SIZE(frame) < LARGE:
-        return copy_in(part, PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame))
+    if is_copied(frame):
+        if msg_init_size(part, PyBytes_GET_SIZE(frame)) < 0:
+            raise MemoryError
+        return 0
     if isinstance(frame, Frame):
         # It shares the message's content, and has its routing id and group.
         msg_init(part)

@@ -15,7 +15,7 @@ from gevent.monkey import get_original
 from zmq.sugar.context import Context as PlainContext
 from zmq.sugar.socket import Socket as PlainSocket
 
-from gzmqsource._socket.readiness import Readiness
+from gzmqsource._socket.writers import ManyWriters
 from gzmqsource.testing import all_blocked, wait_until
 
 # Names and types
@@ -377,7 +377,7 @@ def test_a_send_to_one_peer_does_not_wait_for_another_that_is_full(context):
     router.bind("inproc://router")
     dealer.connect("inproc://router")
     filling = gevent.spawn(lambda: [router.send_multipart([b"full", b"x"]) for _ in range(9)])
-    gevent.sleep(10 * Readiness.confirm_after)  # it is not tried any more
+    gevent.sleep(10 * ManyWriters.confirm_after)  # it is not tried any more
     assert not filling.dead
     asking = gevent.spawn(router.send_multipart, [b"nobody", b"x"])
     asking.join(5)

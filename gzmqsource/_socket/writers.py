@@ -1,0 +1,187 @@
+"""Waiting to send on a socket whose ``POLLOUT`` stands for any of many destinations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from gzmqsource._base.waiters import Waiters
+from gzmqsource._socket.destinations import Destinations, Key
+
+#: The key of a greenlet that sends to any destination.
+EVERY = object()
+
+
+class ManyWriters:
+    """The greenlets that wait to send, and when each of them tries again.
+
+    After an edge a few destinations are tried, then ``EVENTS`` is read for the readers, and then
+    the hot destinations are tried again, for that reading may have eaten what they wait for.
+    After calls that may have eaten an edge, only the second half is done.
+
+    Whether a destination that was not tried has room is found by a *clock*: a timer that runs from
+    then on. When it is due, one destination is tried, ``EVENTS`` is read, and all are tried. The
+    clock ends, and nothing costs anything until the next edge, if that round was *silent*: nothing
+    moved, nothing has touched the socket since the clock was started, and the round was quicker
+    than libzmq's ``max_command_delay``. Then no wake-up can be lost:
+
+    - A destination changes only while this thread processes the commands in the mailbox, which
+      empties it. What comes later is an edge.
+    - The last send was longer ago than libzmq's delay, so the first one of the round processes
+      commands, and begins that delay. ``EVENTS`` processes them again. A send within the delay
+      processes none. So each destination was tried after commands were processed last.
+
+    Parameters
+    ----------
+    hub : gevent.hub.Hub
+        The hub of the greenlets.
+    look : callable
+        Reads ``EVENTS``, and wakes the readers that can proceed.
+    clock : callable
+        Returns libzmq's clock, in units of ``max_command_delay``.
+    ref : bool
+        Whether a waiting greenlet keeps the hub's loop running.
+    """
+
+    #: Seconds until the clock is due. Above ``max_command_delay`` on every clock that libzmq uses
+    #: (3 ms for a counter of 1 GHz, less for a faster one).
+    confirm_after = 0.01
+
+    #: The pause, in rounds: under traffic, rounds take a 20th of the time at most.
+    rest = 20
+
+    #: The longest pause, in seconds, if each round is calm, but takes too long to prove silence.
+    longest_pause = 1.0
+
+    def __init__(
+        self, hub: Any, look: Callable[[], None], clock: Callable[[], float], ref: bool
+    ) -> None:
+        self.destinations = Destinations()
+        #: What the greenlet that sends to `EVERY` destination is to try, if it is woken for that.
+        self.due: list[Key] | None = None
+        #: Whether greenlets are woken to try: another look follows anyway.
+        self.is_trying = False
+        #: Whether the socket was used since the clock was started, other than by the clock.
+        self.is_disturbed = True
+        self._hub = hub
+        self._look = look
+        self._clock = clock
+        self._ref = ref
+        self._queues: dict[Key, Waiters] = {}
+        self._timer: Any = None
+        self._pause = self._shortest_pause = self.confirm_after
+        #: How long the last round took, in seconds, and whether that was too long.
+        self._last_round = 0.0
+        self._was_long = False
+        self._is_closed = False
+
+    def __len__(self) -> int:
+        return len(self._queues)
+
+    def wait(self, key: Key, timeout: float | None, look: Callable[[], object] | None) -> bool:
+        """Wait until *key* should be tried; see `Waiters.wait`."""
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = Waiters()
+        try:
+            return queue.wait(self._hub, timeout, self._ref, look)
+        finally:
+            if not queue and self._queues.get(key) is queue:
+                del self._queues[key]
+
+    def wake(self, most: int) -> None:
+        """Switch into the greenlets that wait now, *most* of each queue; call this in the hub."""
+        for queue in list(self._queues.values()):
+            queue.wake(most)
+
+    def leave(self, key: Key) -> None:
+        """Forget a destination; without any, no clock runs."""
+        self.destinations.discard(key)
+        if not self.destinations:
+            self._stop_clock()
+
+    def serve(self, is_edge: bool) -> None:
+        """Have some destinations tried; call this in the hub.
+
+        Parameters
+        ----------
+        is_edge : bool
+            Whether an edge has come; if not, calls may have eaten one.
+        """
+        self.is_disturbed = self.is_trying = True
+        try:
+            if is_edge:
+                self._try(self.destinations.take_some())
+            self._look()
+            self._try(self.destinations.take_hot())
+        finally:
+            self.is_trying = False
+            if self._pause > self._shortest_pause:
+                self._stop_clock()
+                self._pause = self._shortest_pause
+            self._start_clock()
+
+    def close(self) -> None:
+        """Stop the clock for good."""
+        self._is_closed = True
+        self._stop_clock()
+
+    def _try(self, keys: list[Key]) -> None:
+        """Have these destinations tried, by the greenlet that waits for each."""
+        queues = self._queues
+        if not keys:
+            return
+        if EVERY in queues:
+            self.due = keys
+            queues[EVERY].wake(1)
+            self.due = None
+            return
+        for key in keys:
+            queue = queues.get(key)
+            if queue:
+                queue.wake(1)
+
+    def _start_clock(self) -> None:
+        if self._timer is None and self._queues and not self._is_closed:
+            self.is_disturbed = False
+            self._timer = self._hub.loop.timer(self._pause, ref=self._ref)
+            self._timer.start(self._confirm, update=True)
+
+    def _stop_clock(self) -> None:
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
+
+    def _confirm(self) -> None:
+        """Try all destinations, and end the clock if it is certain that none can have room."""
+        self._stop_clock()
+        if self._is_closed or not self._queues:
+            return
+        destinations = self.destinations
+        was_calm, changes = not self.is_disturbed, destinations.changes
+        every = destinations.take_all()
+        began, began_by_libzmq = time.monotonic(), self._clock()
+        self.is_trying = True
+        try:
+            self._try(every[:1])
+            self._look()
+            self._try(every)
+        finally:
+            self.is_trying = False
+            is_long = self._clock() - began_by_libzmq >= 1
+            is_calm = was_calm and not self.is_disturbed and destinations.changes == changes
+            self._choose_pause(time.monotonic() - began, is_calm, is_long)
+            if is_long or not is_calm:
+                self._start_clock()
+
+    def _choose_pause(self, took: float, is_calm: bool, is_long: bool) -> None:
+        """Choose the pause after a round that took so many seconds."""
+        # One that was interrupted says nothing about the next.
+        usual, self._last_round = min(took, self._last_round), took
+        was_long, self._was_long = self._was_long, is_long
+        self._shortest_pause = max(self.confirm_after, self.rest * usual)
+        if is_calm and is_long and was_long:
+            self._pause = min(2 * self._pause, self.longest_pause)
+        else:
+            self._pause = self._shortest_pause
