@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections import deque
 from functools import partial
 from typing import Any
@@ -231,3 +232,91 @@ def test_a_receive_gives_whole_messages_up_to_its_limits(context, copy):
 def test_this_run_uses_the_transfer_that_it_was_told_to_use():
     wanted = os.environ.get("GZMQSOURCE_TRANSFER")
     assert transfer.backend == wanted or wanted in (None, "")
+
+
+def lanes_to(context, names):
+    """A ROUTER with a peer of each name, all of whose pipes take two messages."""
+    router = context.socket(zmq.ROUTER)
+    router.router_mandatory, router.sndhwm, router.linger = 1, 1, 0
+    router.bind("inproc://lanes")
+    peers = []
+    for name in names:
+        peer = context.socket(zmq.DEALER)
+        peer.routing_id, peer.rcvhwm, peer.linger = name, 1, 0
+        peer.connect("inproc://lanes")
+        peer.send(b"here")
+        router.recv_multipart()
+        peers.append(peer)
+    return router, peers
+
+
+def lane_of(name, count, frame=b"x"):
+    return deque([name, b"%d" % number, frame] for number in range(count))
+
+
+def test_many_lanes_are_tried_in_one_call_that_returns_what_moved(context):
+    names = [b"one", b"two"]
+    router, peers = lanes_to(context, names)
+    with closing(router, *peers):
+        transfer = transfer_for(router)
+        lanes: list[Any] = [
+            lane_of(b"one", 3),
+            lane_of(b"nobody", 2),
+            lane_of(b"two", 1),
+            deque(),
+        ]
+        moved: list[tuple[int, int, Any]] = []
+        assert transfer.send_lanes(lanes, moved, 10, 100, 1 << 20) == 4
+        assert [(index, count) for index, count, _ in moved] == [(0, 2), (1, 0), (2, 1)]
+        assert moved[0][2] is True
+        assert moved[1][2].errno == zmq.EHOSTUNREACH
+        assert moved[2][2] is False
+        assert [len(lane) for lane in lanes] == [1, 2, 0, 0]
+        moved.clear()
+        assert transfer.send_lanes(lanes[:1], moved, 10, 100, 1 << 20) == 1
+        assert moved == []
+        assert transfer.sent == 3
+
+
+def test_a_call_for_many_lanes_ends_at_its_limits(context):
+    names = [b"one", b"two", b"three"]
+    router, peers = lanes_to(context, names)
+    with closing(router, *peers):
+        transfer = transfer_for(router)
+        lanes: list[Any] = [lane_of(name, 2, bytes(100)) for name in names]
+        moved: list[tuple[int, int, Any]] = []
+        assert transfer.send_lanes(lanes, moved, 1, 2, 1 << 20) == 2
+        assert moved == [(0, 1, False), (1, 1, False)]
+        moved.clear()
+        assert transfer.send_lanes(lanes, moved, 10, 100, 1) == 1
+        assert moved == [(0, 1, False)]
+
+
+@pytest.mark.parametrize("size", [10, 40, 5000, 70_000])
+def test_what_comes_after_a_routing_id_arrives_whole(context, size):
+    router, (peer,) = lanes_to(context, [b"peer"])
+    with closing(router, peer):
+        transfer = transfer_for(router)
+        frames: list[Any] = [os.urandom(size), zmq.Frame(os.urandom(size)), b"", os.urandom(size)]
+        wanted = [getattr(frame, "bytes", frame) for frame in frames]
+        taken = 0
+        while transfer.send_one([b"peer", *frames]):
+            taken += 1
+        assert taken == 2
+        for _ in range(taken):
+            assert peer.recv_multipart() == wanted
+        # What was tried while the peer was full has left nothing behind.
+        router.get(zmq.EVENTS)
+        assert transfer.send_one([b"peer", *frames])
+        assert peer.recv_multipart() == wanted
+
+
+def test_the_clock_of_commands_is_never_slower_than_libzmqs(context):
+    """A send looks for commands once the clock says that it may not be counted on not to."""
+    with context.socket(zmq.DEALER) as socket:
+        clock = transfer_for(socket).command_clock
+        began, ended = time.monotonic(), clock() + 1000
+        while clock() < ended:
+            pass
+        # 3,000,000 ticks of a counter of 1 to 6 GHz, or the least that it can be.
+        assert 0.3 < time.monotonic() - began < 3.5

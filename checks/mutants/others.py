@@ -30,6 +30,20 @@ OTHERS = [
         transfer="pure",
     ),
     Mutation(
+        "the frames after a routing id are not copied",
+        "transfer/native.pyx",
+        "                if is_copied(frame):\n",
+        "                if index == 0 and is_copied(frame):\n",
+        "test_transfer.py",
+    ),
+    Mutation(
+        "what a refused message had before it stays in its lane",
+        "transfer/native.pyx",
+        "                    lane.popleft()\n",
+        "                    pass\n",
+        "test_transfer.py",
+    ),
+    Mutation(
         "a shortcut joins the frames of two greenlets",
         "transfer/shortcuts.pxi",
         "        current = getcurrent()\n        begun = self.partial.get(current)\n",

@@ -1,6 +1,6 @@
 """Lines of `_source` that are broken."""
 
-from mutants.mutation import Mutation
+from mutants.mutation import SIMULATION, Mutation
 
 SOURCE = [
     Mutation(
@@ -30,6 +30,21 @@ SOURCE = [
         "            self.socket.readiness.wake_writers()\n",
         "            pass\n",
         "test_sender.py",
+    ),
+    Mutation(
+        "only the first message for a peer that is gone is refused",
+        "_source/flusher.py",
+        "            if error.errno == zmq.EHOSTUNREACH:\n",
+        "            if False:\n",
+        "test_many_peers.py",
+    ),
+    Mutation(
+        "a lane that was filled while putters came is not tried",
+        "_source/flusher.py",
+        "bool(self._promising or outbox.filled)",
+        "bool(self._promising)",
+        SIMULATION,
+        transfer="pure",
     ),
     Mutation(
         "a message that leaves a lane lets no putter follow",

@@ -17,13 +17,22 @@ from simulation import found
 from simulation.crew_world import CrewWorld
 from simulation.green_world import GreenWorld
 from simulation.machine import search
+from simulation.many_world import ManyGreenWorld, ManySourceWorld
 from simulation.poll_world import PollWorld
 from simulation.schedule import Schedule
 from simulation.source_world import SourceWorld
 from simulation.workers_world import WorkersWorld
 from simulation.world import World
 
-WORLDS = [SourceWorld, GreenWorld, PollWorld, WorkersWorld, CrewWorld]
+WORLDS = [
+    SourceWorld,
+    GreenWorld,
+    PollWorld,
+    WorkersWorld,
+    CrewWorld,
+    ManySourceWorld,
+    ManyGreenWorld,
+]
 
 #: The real clock, for `time.monotonic` is the simulation's.
 clock = time.perf_counter

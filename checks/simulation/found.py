@@ -3,6 +3,7 @@
 import zmq
 
 from simulation.green_world import GreenWorld
+from simulation.many_world import ManySourceWorld
 from simulation.poll_world import PollWorld
 from simulation.source_world import SourceWorld
 
@@ -215,6 +216,31 @@ def test_a_reader_that_was_woken_for_nothing_keeps_its_place():
     world.settle()
     world.peer_sends(peer=0, frames=3)
     world.peer_sends(peer=0, frames=1)
+    world.finish()
+
+
+def test_no_destination_is_tried_twice_at_a_time():
+    """What is left of many is few, and was taken as hot and as cold."""
+    world = ManySourceWorld(
+        kind="ROUTER",
+        overflow="block",
+        outbox=1,
+        marks=1,
+        handler="none",
+        mandatory=True,
+        slow=False,
+        delay=0,
+        few=2,
+        patience=2,
+        full=3,
+    )
+    world.recv(timeout=None)
+    world.many_die(first=3, count=7)
+    world.stop(timeout=0.0)
+    world.many_receive(first=8, count=4)
+    world.step(things=5)
+    world.hold_up(seconds=0.02)
+    world.reap()
     world.finish()
 
 

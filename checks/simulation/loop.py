@@ -32,6 +32,8 @@ class Loop:
 
     def __init__(self):
         self.time = 0.0
+        #: The seconds of CPU that calls have used.
+        self.used = 0.0
         self.error_handler: Any = None
         self.callbacks: deque[callback] = deque()
         self.timers = []
@@ -49,6 +51,10 @@ class Loop:
     def clock(self):
         """Give the time in seconds."""
         return self.time
+
+    def cpu_clock(self):
+        """Give the CPU time in seconds."""
+        return self.used
 
     # For the driver.
 

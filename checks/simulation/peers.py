@@ -81,10 +81,13 @@ class PeeredWorld(World):
         Whether a ROUTER tells that a peer is gone, and a PUB waits for one that is full.
     """
 
+    #: The peers that there may be.
+    possible = PEERS
+
     def __init__(self, kind, marks, mandatory, delay):
         super().__init__(delay)
         self.kind = kind
-        self.peers = [Peer(self, index) for index in PEERS]
+        self.peers = [Peer(self, index) for index in self.possible]
         #: The messages that peers have sent, by their numbers; and the numbers that were received.
         self.sent, self.got = {}, []
         #: The messages that were made for sending, by their numbers.

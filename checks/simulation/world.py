@@ -19,6 +19,7 @@ from simulation.pipes import mailboxes
 
 loop = Loop()
 time.monotonic = loop.clock
+time.thread_time = loop.cpu_clock
 logging.disable()  # of what peers do wrong, which is the purpose here
 
 #: Seconds by which each call on a socket moves the clock.
@@ -243,6 +244,7 @@ class World:
 
     def _before_call(self, socket):
         loop.time += CALL
+        loop.used += CALL
         self._calls += 1
         check(self._calls < PATIENCE, f"{PATIENCE} calls, and there is no end")
         if socket is not self._watched:

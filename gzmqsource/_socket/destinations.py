@@ -50,9 +50,7 @@ class Destinations:
 
     def take_hot(self) -> list[Key]:
         """Return a few hot ones, in rotation."""
-        if self._cold and len(self) <= self.few:
-            self._hot.update(dict.fromkeys(self._cold, 0))
-            self._cold.clear()
+        self._warm()
         keys = list(islice(self._hot, self.few))
         may_cool = len(self) > self.few
         for key in keys:
@@ -65,6 +63,7 @@ class Destinations:
 
     def take_some(self) -> list[Key]:
         """Return a few hot ones and a few cold ones, in rotation."""
+        self._warm()
         cold = list(islice(self._cold, self.few))
         for key in cold:
             self._cold.move_to_end(key)
@@ -81,6 +80,12 @@ class Destinations:
                 else:
                     self._hot[key] = 1
         return keys
+
+    def _warm(self) -> None:
+        """Make all of them hot, if there are few."""
+        if self._cold and len(self) <= self.few:
+            self._hot.update(dict.fromkeys(self._cold, 0))
+            self._cold.clear()
 
     def _cool(self, key: Key) -> None:
         # In front: of the cold ones, those that were hot are the likeliest to have room.

@@ -48,17 +48,21 @@ class ManyWriters:
     #: (3 ms for a counter of 1 GHz, less for a faster one).
     confirm_after = 0.01
 
-    #: The pause, in rounds: under traffic, rounds take a 20th of the time at most.
+    #: The pause in rounds, by their CPU time: under traffic they take a 20th of a core at most.
     rest = 20
 
-    #: The longest pause, in seconds, if each round is calm, but takes too long to prove silence.
+    #: The same after a round that nothing disturbed, but that took too long to prove silence.
+    long_rest = 400
+
+    #: The longest of these pauses, in seconds.
     longest_pause = 1.0
 
     def __init__(
         self, hub: Any, look: Callable[[], None], clock: Callable[[], float], ref: bool
     ) -> None:
         self.destinations = Destinations()
-        #: What the greenlet that sends to `EVERY` destination is to try, if it is woken for that.
+        #: What the greenlet that sends to `EVERY` destination is to try, if it was woken for that;
+        #: it sets this to None.
         self.due: list[Key] | None = None
         #: Whether greenlets are woken to try: another look follows anyway.
         self.is_trying = False
@@ -70,10 +74,9 @@ class ManyWriters:
         self._ref = ref
         self._queues: dict[Key, Waiters] = {}
         self._timer: Any = None
-        self._pause = self._shortest_pause = self.confirm_after
-        #: How long the last round took, in seconds, and whether that was too long.
+        self._pause = 0.0
+        #: The CPU time of the last round, in seconds.
         self._last_round = 0.0
-        self._was_long = False
         self._is_closed = False
 
     def __len__(self) -> int:
@@ -117,10 +120,7 @@ class ManyWriters:
             self._try(self.destinations.take_hot())
         finally:
             self.is_trying = False
-            if self._pause > self._shortest_pause:
-                self._stop_clock()
-                self._pause = self._shortest_pause
-            self._start_clock()
+            self._start_clock(self.rest)
 
     def close(self) -> None:
         """Stop the clock for good."""
@@ -135,17 +135,21 @@ class ManyWriters:
         if EVERY in queues:
             self.due = keys
             queues[EVERY].wake(1)
-            self.due = None
             return
         for key in keys:
             queue = queues.get(key)
             if queue:
                 queue.wake(1)
 
-    def _start_clock(self) -> None:
+    def _start_clock(self, rest: int) -> None:
+        """Start the clock, unless it is due no later than after this *rest*."""
+        pause = max(self.confirm_after, min(rest * self._last_round, self.longest_pause))
+        if self._timer is not None and self._pause > pause:
+            self._stop_clock()
         if self._timer is None and self._queues and not self._is_closed:
+            self._pause = pause
             self.is_disturbed = False
-            self._timer = self._hub.loop.timer(self._pause, ref=self._ref)
+            self._timer = self._hub.loop.timer(pause, ref=self._ref)
             self._timer.start(self._confirm, update=True)
 
     def _stop_clock(self) -> None:
@@ -161,7 +165,7 @@ class ManyWriters:
         destinations = self.destinations
         was_calm, changes = not self.is_disturbed, destinations.changes
         every = destinations.take_all()
-        began, began_by_libzmq = time.monotonic(), self._clock()
+        began, began_by_libzmq = time.thread_time(), self._clock()
         self.is_trying = True
         try:
             self._try(every[:1])
@@ -171,17 +175,8 @@ class ManyWriters:
             self.is_trying = False
             is_long = self._clock() - began_by_libzmq >= 1
             is_calm = was_calm and not self.is_disturbed and destinations.changes == changes
-            self._choose_pause(time.monotonic() - began, is_calm, is_long)
-            if is_long or not is_calm:
-                self._start_clock()
-
-    def _choose_pause(self, took: float, is_calm: bool, is_long: bool) -> None:
-        """Choose the pause after a round that took so many seconds."""
-        # One that was interrupted says nothing about the next.
-        usual, self._last_round = min(took, self._last_round), took
-        was_long, self._was_long = self._was_long, is_long
-        self._shortest_pause = max(self.confirm_after, self.rest * usual)
-        if is_calm and is_long and was_long:
-            self._pause = min(2 * self._pause, self.longest_pause)
-        else:
-            self._pause = self._shortest_pause
+            self._last_round = time.thread_time() - began
+            if not is_calm:
+                self._start_clock(self.rest)
+            elif is_long:
+                self._start_clock(self.long_rest)

@@ -84,7 +84,9 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
     def _choose(self) -> tuple[list[Any], list[deque[Message]]]:
         """Return the keys of the lanes to try, and their messages."""
         lanes, many = self._outbox.lanes, self._many
-        due = None if many is None else many.due
+        due = None
+        if many is not None:
+            due, many.due = many.due, None
         if due is None:
             due, self._promising = self._promising, []
         if self._outbox.filled:
