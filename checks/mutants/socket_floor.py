@@ -99,6 +99,14 @@ SOCKET = [
         "test_many_peers.py",
     ),
     Mutation(
+        "a greenlet sends again what its destination has taken",
+        "_socket/writers.py",
+        "            self._taken.add(key)\n",
+        "            pass\n",
+        SIMULATION,
+        transfer="pure",
+    ),
+    Mutation(
         "each message that fills a lane wakes the flusher",
         "_socket/readiness.py",
         "        if self.writers and not self._wake_scheduled:\n",

@@ -19,8 +19,8 @@ class Destinations:
     reports that something was taken. While there are few, all of them are hot.
     """
 
-    #: The most hot ones, and the most cold ones, that are tried for an edge: 2 us each of a
-    #: greenlet, 0.1 us where one greenlet sends to all of them.
+    #: The most hot ones, and the most cold ones, that are tried for an edge. One that is full costs
+    #: 0.1 us in a source, and 0.4 us in the drop-in.
     few = 16
 
     #: After how many failures a destination is cold.

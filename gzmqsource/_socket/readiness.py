@@ -48,12 +48,8 @@ the clock is due         there is none                   one destination; reader
 =======================  ==============================  ===========================================
 
 A greenlet that sends to any destination, a source's flusher, is woken once for all that are tried;
-the others, those of the drop-in, are woken each for its own. With one reader and nothing else, the
-reader is woken by the edge itself.
-
-**Each greenlet acts for itself.** What waits is woken to retry, and is never served by another
-greenlet. A `gevent.Timeout` may come between a notification and its arrival, and so would be raised
-although the message had been sent.
+of those that send to one, those of the drop-in, each whose message was taken or refused. With one
+reader and nothing else, the reader is woken by the edge itself.
 
 The watcher runs while a greenlet waits, so an idle socket keeps neither itself nor the loop alive,
 and costs no timer.
@@ -187,8 +183,10 @@ class Readiness:
         timeout : float or None
             Seconds to wait at most; None waits forever.
         destination : hashable
-            What *attempt* sends to, for which no other greenlet may wait. If it is not passed, it
-            sends to any, and to those in `ManyWriters.due` if these are not None.
+            What *attempt* sends to, for which no other greenlet may wait. The hub may then call
+            it, too, and switches into the greenlet in the same step if it returned True or raised.
+            If it is not passed, it sends to any, and to those in `ManyWriters.due` if these are
+            not None.
 
         Returns
         -------
@@ -207,10 +205,12 @@ class Readiness:
                     return False
                 if self.many is not None and destination is not EVERY and not is_registered:
                     is_registered = True
-                    self.many.destinations.add(destination)
+                    self.many.enter(destination, attempt)
                 if not self._wait_writable(deadline.left(), destination):
                     # The last look may not have come to this one of many.
                     return is_registered and attempt()
+                if is_registered and self.many is not None and self.many.has_taken(destination):
+                    return True
             return True
         finally:
             if self.many is not None and is_registered:
