@@ -14,6 +14,7 @@ from gzmqsource.testing import all_blocked, wait_until
 
 _start_thread = get_original("_thread", "start_new_thread")
 _sleep = get_original("time", "sleep")
+_epoll = get_original("select", "epoll")
 
 BODY = bytes(2000)
 
@@ -203,7 +204,7 @@ def edges_eaten(fd):
 
     An eventfd becomes writable once more when it is read, and epoll reports that as an edge.
     """
-    with contextlib.closing(select.epoll()) as epoll:
+    with contextlib.closing(_epoll()) as epoll:
         epoll.register(fd, select.EPOLLOUT | select.EPOLLET)
         epoll.poll(0)
         yield lambda: bool(epoll.poll(0))
