@@ -1,11 +1,14 @@
 """Schedules that once broke an invariant."""
 
+import itertools
+
 import zmq
 
 from simulation.green_world import GreenWorld
 from simulation.many_world import ManySourceWorld
 from simulation.poll_world import PollWorld
 from simulation.source_world import SourceWorld
+from simulation.world import CALL, loop
 
 
 def test_a_flush_that_begins_while_the_source_is_stopped_ends():
@@ -242,6 +245,62 @@ def test_no_destination_is_tried_twice_at_a_time():
     world.hold_up(seconds=0.02)
     world.reap()
     world.finish()
+
+
+def with_many_full_peers():
+    world = ManySourceWorld(
+        kind="ROUTER",
+        overflow="raise",
+        outbox=4,
+        marks=1,
+        handler="none",
+        mandatory=True,
+        slow=False,
+        delay=1,
+        few=2,
+        patience=2,
+        full=6,
+    )
+    world.fall_silent()
+    return world
+
+
+def test_room_is_found_that_comes_in_a_round_after_a_send():
+    """A send between two rounds lets one in the middle of the next look for commands."""
+    for late, calls in itertools.product(range(0, 10, 2), range(1, 13)):
+        world = with_many_full_peers()
+        world.attach(peer=8)
+        loop.step()
+        loop.advance(world.many._timer.due - loop.time - 0.001 + late * CALL)
+        world.send_nowait(frames=1, peer=7)
+        loop.step()
+        world.ambush(calls=calls, peer=5, what=1)
+        world.settle()
+        world.finish()
+
+
+def test_room_is_found_that_comes_in_a_round_that_is_interrupted():
+    """Its second half looks for commands, and eats the edge of a peer in the first."""
+    for calls in range(1, 16):
+        world = with_many_full_peers()
+        world.attach(peer=8)
+        loop.step()
+        world.ambush(calls=calls, peer=5, what=1, stall=0.002)
+        world.settle()
+        world.finish()
+
+
+def test_a_reader_hears_of_what_comes_in_a_round():
+    """The first send after `ZMQ_EVENTS` was read must not look for commands."""
+    for calls in range(1, 16):
+        world = with_many_full_peers()
+        world.attach(peer=8)
+        world.settle()
+        world.recv(timeout=None)
+        loop.step()
+        world.ambush(calls=calls, peer=8, what=3)
+        world.settle()
+        world.finish()
 
 
 TESTS = [test for name, test in list(globals().items()) if name.startswith("test_")]
