@@ -13,8 +13,8 @@ from gzmqsource._socket.destinations import Destinations, Key
 EVERY = object()
 
 
-class ManyWriters:
-    """The greenlets that wait to send, and when each of them tries again.
+class ManyWriters(dict[Key, Waiters]):
+    """The greenlets that wait to send, by destination, and when each of them tries again.
 
     After an edge a few destinations are tried, then ``EVENTS`` is read for the readers, and then
     the hot destinations are tried again, for that reading may have eaten what they wait for.
@@ -60,6 +60,7 @@ class ManyWriters:
     def __init__(
         self, hub: Any, look: Callable[[], None], clock: Callable[[], float], ref: bool
     ) -> None:
+        super().__init__()
         self.destinations = Destinations()
         #: What the greenlet that sends to `EVERY` destination is to try, if it was woken for that;
         #: it sets this to None.
@@ -72,7 +73,6 @@ class ManyWriters:
         self._look = look
         self._clock = clock
         self._ref = ref
-        self._queues: dict[Key, Waiters] = {}
         #: What tries each destination for which a greenlet of its own waits.
         self._attempts: dict[Key, Callable[[], bool]] = {}
         #: The destinations that have taken the message of the greenlet that is switched into.
@@ -83,23 +83,20 @@ class ManyWriters:
         self._last_round = 0.0
         self._is_closed = False
 
-    def __len__(self) -> int:
-        return len(self._queues)
-
     def wait(self, key: Key, timeout: float | None, look: Callable[[], object] | None) -> bool:
         """Wait until *key* should be tried; see `Waiters.wait`."""
-        queue = self._queues.get(key)
+        queue = self.get(key)
         if queue is None:
-            queue = self._queues[key] = Waiters()
+            queue = self[key] = Waiters()
         try:
             return queue.wait(self._hub, timeout, self._ref, look)
         finally:
-            if not queue and self._queues.get(key) is queue:
-                del self._queues[key]
+            if not queue and self.get(key) is queue:
+                del self[key]
 
     def wake(self, most: int) -> None:
         """Switch into the greenlets that wait now, *most* of each queue; call this in the hub."""
-        for queue in list(self._queues.values()):
+        for queue in list(self.values()):
             queue.wake(most)
 
     def enter(self, key: Key, attempt: Callable[[], bool]) -> None:
@@ -144,15 +141,14 @@ class ManyWriters:
 
     def _try(self, keys: list[Key]) -> None:
         """Try these destinations, or have the greenlet try them that sends to every one."""
-        queues = self._queues
         if not keys:
             return
-        if EVERY in queues:
+        if EVERY in self:
             self.due = keys
-            queues[EVERY].wake(1)
+            self[EVERY].wake(1)
             return
         for key in keys:
-            queue = queues.get(key)
+            queue = self.get(key)
             if queue and self._has_ended(key):
                 queue.wake(1)
 
@@ -176,7 +172,7 @@ class ManyWriters:
         pause = max(self.confirm_after, min(rest * self._last_round, self.longest_pause))
         if self._timer is not None and self._pause > pause:
             self._stop_clock()
-        if self._timer is None and self._queues and not self._is_closed:
+        if self._timer is None and self and not self._is_closed:
             self._pause = pause
             self.is_disturbed = False
             self._timer = self._hub.loop.timer(pause, ref=self._ref)
@@ -190,7 +186,7 @@ class ManyWriters:
     def _confirm(self) -> None:
         """Try all destinations, and end the clock if it is certain that none can have room."""
         self._stop_clock()
-        if self._is_closed or not self._queues:
+        if self._is_closed or not self:
             return
         destinations = self.destinations
         was_calm, changes = not self.is_disturbed, destinations.changes

@@ -64,8 +64,9 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
         """Try some lanes; return True if more may have room, or if nothing is queued."""
         outbox, budget = self._outbox, self._socket.budget
         keys, queues = self._choose()
-        left = budget.left if budget.left > 0 else budget.max_messages
-        most = max(1, min(self.max_messages, left))
+        if budget.left <= 0:
+            budget.restart()  # it was woken, or has just begun
+        most = max(1, min(self.max_messages, budget.left))
         moved: list[tuple[int, int, zmq.ZMQError | bool]] = []
         tried = 0
         try:
