@@ -15,7 +15,11 @@ import uuid
 import gevent.util
 import pytest
 import zmq
+from gevent.hub import get_hub
 from gevent.monkey import get_original
+
+from gzmqsource import Source
+from gzmqsource._socket.hub_slice import HubSlice
 
 LIMIT = 30
 
@@ -111,3 +115,14 @@ def endpoint(transport, tmp_path):
         "ipc": f"ipc://{tmp_path}/socket",
         "tcp": "tcp://127.0.0.1:*",
     }[transport]
+
+
+@pytest.fixture
+def long_slices(monkeypatch):
+    """Slices that do not end by the clock, however busy the machine is."""
+    monkeypatch.setattr(HubSlice, "length", 3600.0)
+    monkeypatch.setattr(Source, "max_seconds", 3600.0)
+    yield
+    for each in vars(get_hub()).values():
+        if isinstance(each, HubSlice):
+            each.ends = 0.0

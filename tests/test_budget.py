@@ -78,12 +78,6 @@ def budgets():
         budget.close()
 
 
-@pytest.fixture
-def long_slices(monkeypatch):
-    """No slice ends by the clock, however busy the machine is."""
-    monkeypatch.setattr(HubSlice, "length", 60.0)
-
-
 def use(budgets, seconds):
     """A socket's greenlet that computes for so long for each message, and need not wait."""
     budget = budgets(5000, HubSlice.length)

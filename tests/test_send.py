@@ -168,14 +168,8 @@ def counted_switches():
         greenlet.settrace(before)
 
 
-@pytest.fixture
-def long_turns(monkeypatch):
-    """Turns that no delay of this process ends; others are let in at the end of a turn."""
-    monkeypatch.setattr(Source, "max_seconds", 3600)
-
-
 @messages
-def test_a_message_goes_out_at_once_without_a_switch(context, endpoint, long_turns, make, frames):
+def test_a_message_goes_out_at_once_without_a_switch(context, endpoint, long_slices, make, frames):
     with closing(*pair_of(context, endpoint)) as (receiver, sender):
         sender.send(b"is connected")
         assert receiver.recv(timeout=5) == [b"is connected"]
@@ -190,7 +184,7 @@ def test_a_message_goes_out_at_once_without_a_switch(context, endpoint, long_tur
         assert sender.stats().outbox_peak <= 1  # the first may have come before the connection
 
 
-def test_queueing_does_not_switch_while_there_is_room(long_turns, unconnected):
+def test_queueing_does_not_switch_while_there_is_room(long_slices, unconnected):
     with counted_switches() as switches:
         for _ in range(100):
             unconnected.send(b"queued")

@@ -176,6 +176,8 @@ class Sub(Pattern):
     def __init__(self, socket):
         super().__init__(socket)
         self.incoming = FairQueue()
+        self._prefetched = None
+        self._more_in = False
 
     def attach(self, pipe):
         self.incoming.pipes.attach(pipe)
@@ -192,11 +194,17 @@ class Sub(Pattern):
         self.incoming.pipes.drop(pipe)
 
     def receive(self):
-        received = self.incoming.receive()
-        return zmq.EAGAIN if received is None else received[1:]
+        received, self._prefetched = self._prefetched or self.incoming.receive(), None
+        if received is None:
+            return zmq.EAGAIN
+        self._more_in = received[2]
+        return received[1:]
 
     def has_in(self):
-        return self.incoming.has_in()
+        """Take the first frame of a message, to match it: the publisher has room again."""
+        if not self._more_in and self._prefetched is None:
+            self._prefetched = self.incoming.receive()
+        return self._more_in or self._prefetched is not None
 
     def will_have_out(self):
         return False
