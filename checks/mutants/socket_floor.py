@@ -165,15 +165,15 @@ SOCKET = [
     Mutation(
         "a slow socket has as many turns as the quick ones",
         "_socket/hub_slice.py",
-        "max(budget.charged, self._charged) + min(used, self.most_charged)",
-        "max(budget.charged, self._charged)",
+        "self._charge(budget, max(budget.charged, self._charged) + used, used)",
+        "pass",
         "test_budget.py",
     ),
     Mutation(
         "what a socket uses after an edge is free",
         "_socket/hub_slice.py",
-        "max(budget.charged, self._charged + min(used, self.most_charged))",
-        "budget.charged",
+        "self._charge(budget, max(budget.charged, self._charged + used), used)",
+        "pass",
         "test_budget.py",
     ),
     Mutation(

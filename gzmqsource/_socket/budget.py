@@ -48,6 +48,7 @@ class Budget(Allowance):
         "is_queued",
         "max_messages",
         "max_seconds",
+        "owes",
         "shared",
         "stops",
         "waiters",
@@ -70,6 +71,7 @@ class Budget(Allowance):
         self.shared = HubSlice.of(hub)
         #: See `gzmqsource._socket.hub_slice.Sharing`.
         self.charged = 0.0
+        self.owes = False
         self.is_queued = False
         self.waiters = Waiters()
         self._serial = 0

@@ -20,6 +20,8 @@ class Sharing(Protocol):
     max_seconds: float
     #: CPU seconds that it was charged with, on the scale of `HubSlice`.
     charged: float
+    #: Whether it was served for longer than a slice, for which the others are yet to have as much.
+    owes: bool
     #: Whether it is in the queue.
     is_queued: bool
     #: The greenlets that wait for its next part.
@@ -111,20 +113,24 @@ class HubSlice(Slice):
         """Return whether *budget* has had more than those that wait."""
         return budget.charged > self._charged
 
-    def run(self, budget: Sharing, resume: Callable[[], object]) -> None:
-        """Resume greenlets of a socket that has an edge, while others wait; called in the hub.
+    def may_run(self, budget: Sharing) -> bool:
+        """Return whether a socket that has an edge is served now, while others wait.
 
-        They do not queue: a socket that was quiet is served at once. But if the last time took
-        longer than a slice, the edge stays where it is, and comes again after the next poll, until
-        those that wait have had as much.
+        It does not queue: one that was quiet is served at once. But after more than a slice at
+        once, its edge stays where it is, and comes again after each poll, until those that wait
+        have had as much.
         """
-        if budget.charged > self._charged + self.length:
-            return
+        if budget.owes and budget.charged <= self._charged:
+            budget.owes = False
+        return not budget.owes
+
+    def run(self, budget: Sharing, resume: Callable[[], object]) -> None:
+        """Resume greenlets of a socket that has become ready, while others wait."""
         began = time.thread_time()
         resume()
         used = time.thread_time() - began
         # Not added up: many short messages of a socket are not what makes the others wait.
-        budget.charged = max(budget.charged, self._charged + min(used, self.most_charged))
+        self._charge(budget, max(budget.charged, self._charged + used), used)
 
     def wait(self, budget: Sharing) -> None:
         """Wait until other I/O had its turn, and it is that of *budget*; its next part begins."""
@@ -193,10 +199,14 @@ class HubSlice(Slice):
             if budget.left <= 0:
                 break
         used = time.thread_time() - began
-        budget.charged = max(budget.charged, self._charged) + min(used, self.most_charged)
+        self._charge(budget, max(budget.charged, self._charged) + used, used)
         if budget.waiters and not budget.is_queued:
             self._enqueue(budget)
         return used
+
+    def _charge(self, budget: Sharing, charged: float, used: float) -> None:
+        budget.charged = min(charged, self._charged + self.most_charged)
+        budget.owes = budget.owes or used > self.length
 
 
 def _do_nothing() -> None:

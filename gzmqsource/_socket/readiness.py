@@ -345,10 +345,10 @@ class Readiness:
             self._watcher.stop()
 
     def _on_edge(self) -> None:
-        if self._shared.queue:
-            self._shared.run(self._budget, self._serve)
-        else:
+        if not self._shared.queue:
             self._serve()
+        elif self._shared.may_run(self._budget):
+            self._shared.run(self._budget, self._serve)
 
     def _serve(self) -> None:
         """Resume those that may proceed after an edge."""
@@ -357,7 +357,7 @@ class Readiness:
             if self._watcher is not None:
                 self._watcher.stop()
         elif self.writers or len(self.readers) + len(self.pollers) > 1:
-            self._look(is_edge=True)
+            self._look_now(is_edge=True)
         # The only one: its retry says as much as EVENTS would, for 2 us less.
         elif self.readers:
             self.readers.popitem()[0].switch(None)
@@ -372,9 +372,15 @@ class Readiness:
                 self.many.is_disturbed = True
             self.hub.loop.run_callback(self._look)
 
-    def _look(self, is_edge: bool = False) -> None:
-        """Wake, in the hub, the greenlets that can proceed: the first reader, and the writers."""
+    def _look(self) -> None:
         self._look_scheduled = False
+        if self._shared.queue:
+            self._shared.run(self._budget, self._look_now)
+        else:
+            self._look_now()
+
+    def _look_now(self, is_edge: bool = False) -> None:
+        """Wake, in the hub, the greenlets that can proceed: the first reader, and the writers."""
         if self.closed:
             return
         if self.many:
