@@ -94,6 +94,7 @@ class Budget(Allowance):
             self._serial = shared.serial
             left = (shared.ends - now) / shared.length
             if left > 0 and not (shared.queue or shared.returning):
+                shared.mark()
                 self.refill(self.max_messages, self.max_seconds * left)
             else:
                 self.refill(1, self.max_seconds)
@@ -113,14 +114,24 @@ class Budget(Allowance):
         bool
             Whether it has yielded: what was true before may no longer be.
         """
-        has_yielded = False
-        if self.left <= 0 and self.exhausted():
-            if gevent.getcurrent() is self.hub or (may_yield is not None and not may_yield()):
-                return False
-            self.yield_to_io()
-            has_yielded = True
+        if self.spend():
+            return False
+        if not self.exhausted():
+            self.spend()
+            return False
+        if gevent.getcurrent() is self.hub or (may_yield is not None and not may_yield()):
+            return False
+        self.yield_to_io()
         self.spend()
-        return has_yielded
+        return True
+
+    def take_in_turn(self) -> None:
+        """Count one message of a greenlet that has just begun, behind those that wait already."""
+        if self.waiters:
+            self.yield_to_io()
+            self.spend()
+        else:
+            self.take()
 
     def yield_to_io(self) -> None:
         """Yield to other I/O because this is exhausted, and to other sockets; a part begins."""

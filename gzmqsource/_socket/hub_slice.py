@@ -69,8 +69,9 @@ class HubSlice(Slice):
         self.serial = 0
         self.hub = hub
         self._loop = hub.loop
-        #: A timer of 0 seconds that is started with each slice. It fires once the hub has polled,
-        #: so while it is active no other I/O has been looked at since.
+        #: A timer of 0 seconds that is started with each slice, and with each part that is the rest
+        #: of one. It fires once the hub has polled, so while it is active no other I/O has been
+        #: looked at since.
         self._marker: Any = None
         self._serving: Any = None
         #: The serial when that timer was started.
@@ -138,11 +139,17 @@ class HubSlice(Slice):
             self._enqueue(budget)
         budget.waiters.wait(self.hub, None)
 
-    def _begin(self, now: float) -> None:
+    def mark(self) -> None:
+        """Note that a socket has what is left of the slice: the hub must poll after that."""
         if self._marker is None:
             self._marker = self._loop.timer(0, ref=False)
-        self._marker.stop()
-        self._marker.start(_do_nothing)
+        if not self._marker.active:
+            self._marker.start(_do_nothing)
+
+    def _begin(self, now: float) -> None:
+        if self._marker is not None:
+            self._marker.stop()
+        self.mark()
         self.ends = now + self.length
         self.serial += 1
 

@@ -104,7 +104,7 @@ class Spawned:
     def _handle_one(self, message: list[Any]) -> None:
         try:
             # This runs after the turn of the greenlet that read the message.
-            self._core.socket.budget.take()
+            self._core.socket.budget.take_in_turn()
             self._handle(message)
         except GreenletExit:
             pass
