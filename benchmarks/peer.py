@@ -54,7 +54,10 @@ def build(kind: str = "program") -> pathlib.Path:
 
 
 class Peer:
-    """A role of peer.c that plays in a process, or, with a context, in a thread of this one."""
+    """A role of peer.c that plays in a process, or, with a context, in a thread of this one.
+
+    With ``@`` in front of an endpoint it binds, to any free port if the endpoint says ``*``.
+    """
 
     def __init__(
         self,
@@ -68,13 +71,20 @@ class Peer:
         stay: int = -1,
     ) -> None:
         arguments = [libzmq(), role, endpoint, str(count), str(size), str(frames)]
+        reading, report = os.pipe() if "@" in endpoint else (-1, -1)
         self._result = Result()
         self._process: subprocess.Popen[str] | None = None
         if context is None:
-            command = ["nice", "-n", str(nice), str(build()), *arguments]
+            command = ["nice", "-n", str(nice), str(build()), *arguments, str(report)]
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                pass_fds=() if report == -1 else (report,),
             )
+            if report != -1:
+                os.close(report)
         else:
             encoded = [argument.encode() for argument in arguments[:3]]
             run = ctypes.CDLL(str(build("library"))).peer_run
@@ -87,11 +97,24 @@ class Peer:
                     ctypes.c_long(count),
                     ctypes.c_long(size),
                     ctypes.c_long(frames),
+                    ctypes.c_int(report),
                     ctypes.c_int(stay),
                     ctypes.byref(self._result),
                 ),
             )
             self._thread.start()
+        #: Where it has bound.
+        self.endpoints: list[str] = []
+        if reading != -1:
+            with open(reading) as line:
+                self.endpoints = line.readline().strip().split(",")
+
+    def dismiss(self) -> None:
+        """Let its STAY end, if it is a process."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.stdin = None
 
     def ended(self) -> bool:
         """Whether it has played to its end."""

@@ -8,7 +8,7 @@ import gevent
 import zmq
 from peer import Peer
 
-from contenders.common import Cell, free_endpoint
+from contenders.common import Cell
 from contenders.fairness import percentile, tick
 from gzmqsource.proxy import Proxy
 
@@ -48,6 +48,5 @@ def proxy(cell: Cell) -> dict[str, Any]:
 
 
 def proxy_c(cell: Cell) -> dict[str, Any]:
-    ends = [free_endpoint(), free_endpoint()]
-    Peer("proxy", ",".join("@" + end for end in ends), 0)
-    return through(cell, *ends)
+    running = Peer("proxy", "@tcp://127.0.0.1:*,@tcp://127.0.0.1:*", 0)
+    return through(cell, *running.endpoints)

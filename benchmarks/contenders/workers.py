@@ -9,44 +9,40 @@ from pathlib import Path
 from typing import Any
 
 import gevent
-import gevent.socket as socket
 import zmq
 import zmq.green
 from peer import Peer
 
-from contenders.common import Cell, Clock, free_endpoint, verify
+from contenders.common import Cell, Clock, verify
 from gzmqsource.workers import Requester
 
 ZERORPC_SERVER = """
-import sys, zerorpc
+import zerorpc
 class Echo:
     def echo(self, body):
         return body
 server = zerorpc.Server(Echo())
-server.bind(sys.argv[1])
+server.bind("tcp://127.0.0.1:*")
+print(server._events._socket.LAST_ENDPOINT.decode(), flush=True)
 server.run()
 """
 
 SILENT_SERVER = """
-import sys, zmq
+import zmq
 socket = zmq.Context().socket(zmq.ROUTER)
-socket.bind(sys.argv[1])
+socket.bind("tcp://127.0.0.1:*")
+print(socket.LAST_ENDPOINT.decode(), flush=True)
 while True:
     socket.recv_multipart()
 """
 
 
-def router(endpoint: str, count: int) -> Peer:
-    """Start the C program that answers, and wait until it listens."""
-    peer = Peer("route", "@" + endpoint, count)
-    host, port = endpoint.removeprefix("tcp://").split(":")
-    while True:
-        try:
-            socket.create_connection((host, int(port))).close()
-        except ConnectionRefusedError:
-            gevent.sleep(0.01)
-        else:
-            return peer
+def server(program: str) -> tuple[subprocess.Popen[str], str]:
+    """Start a server of Python; give where it has bound, too."""
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
 
 
 def ask_all(cell: Cell, asks: list[Callable[[bytes], bytes]]) -> tuple[int, dict[str, float]]:
@@ -69,22 +65,20 @@ def ask_all(cell: Cell, asks: list[Callable[[bytes], bytes]]) -> tuple[int, dict
 
 
 def workers(cell: Cell) -> dict[str, Any]:
-    endpoint = free_endpoint()
-    peer = router(endpoint, cell.count)
-    requester = Requester.open(endpoint)
+    peer = Peer("route", "@tcp://127.0.0.1:*", cell.count)
+    requester = Requester.open(peer.endpoints[0])
     asks = [lambda body: requester.request(body)[0]] * cell.others
     checksum, measured = ask_all(cell, asks)
     return verify(peer, cell, checksum, messages=cell.count, **measured)
 
 
 def workers_green(cell: Cell) -> dict[str, Any]:
-    endpoint = free_endpoint()
-    peer = router(endpoint, cell.count)
+    peer = Peer("route", "@tcp://127.0.0.1:*", cell.count)
     context = zmq.green.Context()
 
     def asking() -> Callable[[bytes], bytes]:
         req = context.socket(zmq.REQ)
-        req.connect(endpoint)
+        req.connect(peer.endpoints[0])
 
         def ask(body: bytes) -> bytes:
             req.send(body)
@@ -100,23 +94,21 @@ def workers_green(cell: Cell) -> dict[str, Any]:
 def workers_zerorpc(cell: Cell) -> dict[str, Any]:
     import zerorpc
 
-    endpoint = free_endpoint()
-    server = subprocess.Popen([sys.executable, "-W", "ignore", "-c", ZERORPC_SERVER, endpoint])
+    process, endpoint = server(ZERORPC_SERVER)
     try:
         client = zerorpc.Client(timeout=60)
         client.connect(endpoint)
         client.echo(b"x")
         _, measured = ask_all(cell, [client.echo] * cell.others)
     finally:
-        server.kill()
-        server.wait()
+        process.kill()
+        process.wait()
     return {"messages": cell.count, **measured}
 
 
 def outstanding(cell: Cell) -> dict[str, Any]:
     """Memory of requests that nobody answers, without what libzmq holds of them."""
-    endpoint = free_endpoint()
-    server = subprocess.Popen([sys.executable, "-c", SILENT_SERVER, endpoint])
+    process, endpoint = server(SILENT_SERVER)
     try:
         requester = Requester.open(endpoint)
         results = [requester.submit(b"x" * cell.size, timeout=60) for _ in range(2000)]
@@ -127,8 +119,8 @@ def outstanding(cell: Cell) -> dict[str, Any]:
         gevent.sleep(0.5)
         bytes_each = (resident() - before) / cell.count
     finally:
-        server.kill()
-        server.wait()
+        process.kill()
+        process.wait()
     return {"bytes": bytes_each, "messages": cell.count}
 
 
