@@ -11,7 +11,8 @@ MINUTES ?= 20
 SECONDS ?= 60
 RUNS ?= 20
 SIMULATE ?= --seconds 22 --examples 100
-QUESTIONS := throughput roundtrip green forms idle fairness pressure busy startup workers proxy
+QUESTIONS := throughput roundtrip green forms idle fairness pressure busy many peers pools scale \
+    startup workers proxy
 
 .PHONY: help demo test idle one faults mutations simulate chaos soak fuzz pyzmq volttron packages docs lint style types \
     floors bench bench-plots quick sanitize clean
@@ -126,7 +127,7 @@ sanitize: .venv/test  ## The native loop under AddressSanitizer: no bad access, 
 	    PYTHONPATH=$(SANITIZED) ASAN_OPTIONS=detect_leaks=1 \
 	    $(BIN)/python checks/native_memory.py $(SANITIZED)
 
-bench: .venv/benchmarks .venv/native  ## Every speed beside every peer, 20 minutes; BENCH=--short takes 3
+bench: .venv/benchmarks .venv/native  ## Every speed beside every peer, 35 minutes; BENCH=--short takes 4
 	for question in $(QUESTIONS); do $(BIN)/python benchmarks/$$question.py $(BENCH) || exit 1; done
 
 bench-plots: .venv/benchmarks  ## Draw what `make bench` has measured into docs/

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import gevent
@@ -65,11 +65,20 @@ def arguments(description: str | None) -> argparse.Namespace:
     return chosen
 
 
-def run(contender: str, question: str, cell: dict[str, Any]) -> dict[str, Any]:
+def run(
+    contender: str, question: str, cell: dict[str, Any], limit: float = LIMIT
+) -> dict[str, Any]:
     """Run one contender once, in a process of its own."""
     command = [sys.executable, "-m", "contenders", contender, question, json.dumps(cell)]
+    loop = {"GEVENT_LOOP": cell["loop"]} if cell.get("loop") else {}
     process = subprocess.run(
-        command, cwd=HERE, stdout=subprocess.PIPE, text=True, timeout=LIMIT, check=False
+        command,
+        cwd=HERE,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=limit,
+        check=False,
+        env={**os.environ, **loop},
     )
     if process.returncode:
         raise SystemExit(f"{contender}, {question}, {cell}: exit status {process.returncode}")
@@ -142,8 +151,16 @@ def machine() -> dict[str, Any]:
         "libzmq": zmq.zmq_version(),
         "loop": type(gevent.get_hub().loop).__module__,
         "transfer": transfer.backend,
-        **{name: version(name) for name in LIBRARIES},
+        **{name: found for name in LIBRARIES if (found := installed(name))},
     }
+
+
+def installed(name: str) -> str | None:
+    """Give the version of a library; None if it is not there, as rivals need not be."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def save(title: str, figures: list[Figures]) -> None:

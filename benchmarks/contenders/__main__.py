@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from contenders.common import Cell
+from contenders.operations import OPERATIONS
 
 #: Name: module (if the question has none of its own), suffix of its functions, further arguments.
 CONTENDERS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -45,6 +46,16 @@ QUESTIONS = {
     "workers": {"Requester": "", "zmq.green": "_green", "zerorpc": "_zerorpc"},
     "outstanding": {"Requester": ""},
     "proxy": {"Proxy": "", "C program": "_c"},
+    "many": {
+        "handler": "_handler",
+        "spawn=20": "_workers",
+        "Pool(20)": "_pool",
+        "pulled": "_pulled",
+        "green recv": "_green",
+    },
+    "peers": {"Source": "", "gzmqsource.green": "_green", "Responder": "_responder"},
+    "pools": {"Source": "", "Responder": "_responder"},
+    "scale": {name: f"_{name.replace(' ', '_')}" for name in OPERATIONS},
 }
 
 #: Questions that share a module.

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import itertools
+import resource
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import zmq
+import gevent
 from peer import Peer, number
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What is measured: so many messages of so many frames of so many bytes."""
+    """What is measured: so many messages of so many frames of so many bytes.
+
+    Where a run is bounded in time it has `seconds`. A handler takes `work` seconds of CPU.
+    """
 
     transport: str = "tcp"
     size: int = 32
     frames: int = 1
     count: int = 5000
     others: int = 0
+    seconds: float = 0.5
+    work: float = 0.0
+    #: Where handlers run: None, int or Pool; and each so-many-th of their calls waits.
+    spawn: str = "None"
+    every: int = 0
+    #: Whether one of many has a slow handler.
+    slow: bool = False
+    #: What `measure.run` has set ``GEVENT_LOOP`` to.
+    loop: str = ""
 
     def address(self) -> str:
         """Give an address to bind to."""
@@ -63,6 +76,28 @@ class Clock:
         }
 
 
+def work(seconds: float) -> None:
+    """Compute for so long, by the CPU time of this thread."""
+    if seconds:
+        end = time.thread_time() + seconds
+        while time.thread_time() < end:
+            pass
+
+
+def allow_files() -> None:
+    """Allow this process as many descriptors as it may have."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def heard_out(ping: Peer) -> dict[str, Any]:
+    """End a peer that asks, while the hub goes on to answer, and give what it measured."""
+    ping.dismiss()
+    while not ping.ended():
+        gevent.sleep(0.001)
+    return ping.finish()
+
+
 def verify(peer: Peer, cell: Cell, checksum: int, **measured: Any) -> dict[str, Any]:
     """Compare both ends; a run that lost, doubled or tore a message is an error."""
     result = peer.finish()
@@ -79,10 +114,3 @@ def sent(peer: Peer, cell: Cell, clock: Clock) -> dict[str, Any]:
     last = cell.frames - 1
     checksum = sum(number(index * cell.frames + last) for index in range(cell.count))
     return verify(peer, cell, checksum) | {"cpu": cpu}
-
-
-def free_endpoint() -> str:
-    """Give an endpoint that another process can bind."""
-    with zmq.Context() as context, context.socket(zmq.PULL) as probe:
-        probe.bind("tcp://127.0.0.1:*")
-        return probe.get_string(zmq.LAST_ENDPOINT)

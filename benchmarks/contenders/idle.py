@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import time
 from typing import Any
 
@@ -12,7 +11,7 @@ import zmq
 import zmq.green
 
 from contenders import blocking, source
-from contenders.common import Cell
+from contenders.common import Cell, allow_files
 from gzmqsource import Source
 
 
@@ -23,7 +22,7 @@ def memory() -> int:
 
 
 def measure(cell: Cell, green: bool) -> dict[str, Any]:
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    allow_files()
     context = zmq.green.Context() if green else zmq.Context()
     context.max_sockets = cell.others + 10
     sockets = [context.socket(zmq.PULL) for _ in range(cell.others)]

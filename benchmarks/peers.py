@@ -1,0 +1,41 @@
+"""What a message to a peer that reads costs beside 1 to 1000 others that are full."""
+
+from __future__ import annotations
+
+from measure import Figures, arguments, compare, print_table
+
+
+def main() -> None:
+    chosen = arguments(__doc__)
+    chosen.runs = min(chosen.runs, 1 if chosen.short else 3)
+    counts = (1, 100, 400) if chosen.short else (1, 10, 100, 400, 1000)
+    cells = [{"others": others, "seconds": chosen.seconds} for others in counts]
+    names = ["Source", "gzmqsource.green"]
+    figures = compare("peers", "peers", cells, lambda _: names, chosen, calibrate=False)
+    cells = [cell | {"others": others} for cell, others in zip(cells, (0, 300), strict=False)]
+    names = ["Responder"]
+    figures += compare("clients", "peers", cells, lambda _: names, chosen, calibrate=False)
+    first: dict[str, Figures] = {}
+    rows = []
+    for one in sorted(figures, key=lambda one: one.contender):
+        least = first.setdefault(one.contender, one)
+        cpu = one.median("thread_cpu_per_message")
+        rows.append(
+            [
+                one.contender,
+                str(one.cell["others"]),
+                one.shown("thread_cpu_per_message", 1e6, 1),
+                f"{cpu / least.median('thread_cpu_per_message'):.2f}",
+                one.shown("rate", 1, 0),
+                f"{one.median('rate') / least.median('rate'):.2f}",
+                one.shown("delay_99", 1e3),
+                one.shown("idle_cpu", 100, 3),
+            ]
+        )
+    header = ["", "full peers", "CPU us/message", "of least n", "a second", "of least n"]
+    header += ["99 % ms", "idle CPU %"]
+    print_table("A round trip of an honest peer, REQ over tcp, 32 B", header, rows)
+
+
+if __name__ == "__main__":
+    main()
