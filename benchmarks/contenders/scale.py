@@ -29,7 +29,7 @@ BATCH = 20
 def context_of(cell: Cell) -> zmq.Context[Any]:
     allow_files()
     context: zmq.Context[Any] = zmq.Context()
-    context.max_sockets = 2 * cell.others + 50
+    context.max_sockets = cell.others + 1000  # of which some wait for the reaper
     return context
 
 

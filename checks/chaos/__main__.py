@@ -37,7 +37,7 @@ def main():
     parser.add_argument("--runs", type=int, default=20, help="how often each fault happens")
     parser.add_argument("--only", default="", help="part of the name of the faults to try")
     options = parser.parse_args()
-    for module in ("processes", "links", "resources", "program"):
+    for module in ("processes", "links", "readers", "resources", "program"):
         importlib.import_module(f"chaos.{module}")
     FAULTS[:] = [each for each in FAULTS if options.only in each.what]
     console = Console(width=140)

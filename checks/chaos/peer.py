@@ -13,6 +13,9 @@ import zmq
 #: Bytes that the kernel keeps for a connection: few, so that a sender feels its receiver.
 BUFFER = 4096
 
+#: Seconds that one message may take which nothing holds up, on a machine that has other work.
+PATIENCE = 5
+
 
 def message_of(number, size=256):
     """Make a numbered message whose frames tell when it is torn."""
@@ -77,6 +80,31 @@ def source(how, address, count):
         sys.stdin.read()
 
 
+def listen(how, address, count):
+    """Ask once, and receive what is then sent."""
+    socket = zmq.Context().socket(zmq.DEALER)
+    socket.rcvtimeo = 1000 * PATIENCE
+    attach(socket, how, address)
+    socket.send(b"")
+    for _ in range(count):
+        say(number_of(socket.recv_multipart()[1:]))
+    say("end")
+    sys.stdin.read()
+
+
+def ask(how, address, count):
+    """Ask again and again, and be answered."""
+    socket = zmq.Context().socket(zmq.REQ)
+    socket.rcvtimeo = 1000 * PATIENCE
+    attach(socket, how, address)
+    for number in range(count):
+        socket.send_multipart(message_of(number))
+        say(number_of(socket.recv_multipart()))
+    say("end")
+    sys.stdin.read()
+
+
 if __name__ == "__main__":
     role, how, address, count = sys.argv[1:]
-    {"receive": receive, "send": send, "source": source}[role](how, address, int(count))
+    roles = {"receive": receive, "send": send, "source": source, "listen": listen, "ask": ask}
+    roles[role](how, address, int(count))

@@ -21,10 +21,10 @@ COUNT = 300
 
 
 class Peer:
-    """A process of `chaos_peer`, and what it has said."""
+    """A process of `chaos.peer`, or of another such program, and what it has said."""
 
-    def __init__(self, stack, role, how, address, count=COUNT, process=None):
-        command = (sys.executable, PEER, role, how, address, count)
+    def __init__(self, stack, role, how, address, count=COUNT, process=None, program=PEER):
+        command = (sys.executable, program, role, how, address, count)
         self.process = stack.enter_context(process(*command) if process else process_of(*command))
         self.endpoint = self.process.stdout.readline().strip()
         self.numbers = []
