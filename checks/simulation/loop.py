@@ -19,9 +19,10 @@ class Loop:
     """What a gevent hub asks of its loop.
 
     As in libev, an iteration runs callbacks and then what it found when it polled, by priority:
-    of the same priority, the timers that are due come before what is ready for I/O. The greenlet
-    that makes it drives it; while that greenlet itself waits, the clock goes on by leaps to the
-    next timer.
+    of the same priority, the timers that are due come before what is ready for I/O. If it is to be
+    libuv, timers have no priority, and those of 0 seconds come after what is ready for I/O. The
+    greenlet that makes it drives it; while that greenlet itself waits, the clock goes on by leaps
+    to the next timer.
     """
 
     MAXPRI = 2
@@ -30,10 +31,15 @@ class Loop:
     #: Things that run in a row before the loop counts as spinning.
     patience = 20_000
 
+    #: Whether it does as libuv does.
+    is_libuv = False
+
     def __init__(self):
         self.time = 0.0
         #: The seconds of CPU that calls have used.
         self.used = 0.0
+        #: How often it has polled.
+        self.iteration = 0
         self.error_handler: Any = None
         self.callbacks: deque[callback] = deque()
         self.timers = []
@@ -76,6 +82,16 @@ class Loop:
             self.step()
         self.time = max(self.time, end)
 
+    def run_busy(self, end):
+        """Run until a time that comes because what runs takes time."""
+        for _ in range(self.patience):
+            if self.time >= end:
+                return
+            if self.step(1):
+                due = self.next_due()
+                self.time = max(self.time, end if due is None else min(due, end))
+        raise Spinning(f"{self.patience} things ran, and it is {self.time}, before {end}")
+
     def next_due(self):
         """Give the time of the next timer, or None."""
         return min((timer.due for timer in self.timers), default=None)
@@ -104,7 +120,7 @@ class Loop:
     run_callback_threadsafe = run_callback
 
     def timer(self, after, repeat=0.0, ref=True, priority=None):
-        return Timer(self, after, ref, priority or 0)
+        return Timer(self, after, ref, 0 if self.is_libuv else priority or 0)
 
     def io(self, fd, events, ref=True, priority=None):
         return Io(self, fd, events)
@@ -134,6 +150,7 @@ class Loop:
                     scheduled.args = None
                     ran = True
                     yield False
+            self.iteration += 1
             for watcher in self._poll():
                 if watcher.active:
                     function, arguments = watcher.callback, watcher.args
@@ -152,6 +169,10 @@ class Loop:
         due.sort()
         ready = [each for each in self.ios if each.is_ready]
         told = [each for each in self.asyncs if each.is_sent]
+        if self.is_libuv:
+            late = [each for each in due if each.is_zero]
+            due = [each for each in due if not each.is_zero]
+            return [*due, *ready, *told, *late]
         early = [each for each in due if each.priority >= 0]
         return [*early, *ready, *told, *due[len(early) :]]
 
@@ -207,6 +228,7 @@ class Timer(Watcher):
         super().__init__(loop, loop.timers)
         self.ref = ref
         self.priority = priority
+        self.is_zero = not after
         self._after = after
         self.due = 0.0
         self._order = loop.serial()
