@@ -132,6 +132,7 @@ bench: .venv/benchmarks .venv/native  ## Every speed beside every peer, 35 minut
 
 bench-plots: .venv/benchmarks  ## Draw what `make bench` has measured into docs/
 	$(BIN)/python benchmarks/plots.py
+	$(BIN)/python benchmarks/scale_page.py
 
 quick: .venv/demo  ## Rates beside zmq.green, in about a minute
 	$(BIN)/gzmqsource bench

@@ -30,7 +30,8 @@ def main() -> None:
         }
         slow = f"over {LIMIT} s"
         shown = [f"{costs[others]:.1f}" if others in costs else slow for others in counts]
-        rows.append([operation, *shown, f"{costs[max(costs)] / min(costs.values()):.1f}"])
+        ratio = f"{costs[max(costs)] / min(costs.values()):.1f}"
+        rows.append([operation, *shown, ratio if len(costs) == len(counts) else f"over {ratio}"])
     header = ["n", *map(str, counts), "most n, of the cheapest"]
     print_table("CPU us of one operation beside n others", header, rows)
     for one in figures:
