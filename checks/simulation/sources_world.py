@@ -1,4 +1,4 @@
-"""Many flooded sockets in one hub, and a quiet one among them."""
+"""Many busy sockets in one hub, and a quiet one among them."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ import time
 from typing import Any, ClassVar
 
 import zmq
+from gevent.event import Event
 from gevent.pool import Pool
 
 from gzmqsource import Source, SourceClosed, green
+from simulation.fairness import Fairness
 from simulation.libzmq import Socket
 from simulation.world import World, action, check, loop
 
 # While something runs, the clock goes on only by what that does.
 time.thread_time = loop.clock
 
-#: How a socket is served.
-WAYS = ("handler", "workers", "pool", "pulled", "green")
+#: How a socket that receives is served, and one that sends is used.
+WAYS = ("handler", "workers", "pool", "pulled", "green", "polled", "sends", "green sends")
 
 _WHICH = range(6)
 
 
-class Flooded:
-    """A PULL socket, what serves it, and a peer that sends.
+class Busy:
+    """A socket, and a peer that sends it as much as it takes, or reads as much as it sends.
 
     Parameters
     ----------
@@ -38,6 +40,9 @@ class Flooded:
         The high-water marks of both ends.
     """
 
+    #: The types of the socket and of its peer.
+    kinds = zmq.PULL, zmq.PUSH
+
     def __init__(self, world, way, work, marks):
         self.world = world
         self.way = way
@@ -46,19 +51,22 @@ class Flooded:
         self.got: list[int] = []
         self.sent = 0
         self.is_closed = self.is_paused = False
-        #: The greenlets that take messages, if no handler does.
+        #: The greenlets that take or send messages, if no handler does.
         self.takers: list[Any] = []
-        self.socket: Any = (green.Socket if way == "green" else zmq.Socket)(world.context, zmq.PULL)
-        self.socket.set(zmq.RCVHWM, marks)
+        is_green = way in ("green", "polled", "green sends")
+        kind, peers = self.kinds
+        self.socket: Any = (green.Socket if is_green else zmq.Socket)(world.context, kind)
+        self.peer = Socket(world.simulated, peers)
+        for option in (zmq.RCVHWM, zmq.SNDHWM):
+            self.socket.set(option, marks)
+            self.peer.set(option, marks)
         address = f"inproc://{next(world.numbers)}"
         self.socket.bind(address)
-        self.peer = Socket(world.simulated, zmq.PUSH)
-        self.peer.set(zmq.SNDHWM, marks)
         self.peer.connect(address)
         self.source: Any = None
-        if way != "green":
+        if not is_green:
             spawn = {"workers": 2, "pool": Pool(2)}.get(way)
-            handle = None if way == "pulled" else self.handle
+            handle = self.handle if way in ("handler", "workers", "pool") else None
             self.source = Source(self.socket, handle, spawn=spawn)
             self.source.start()
         self.begin()
@@ -72,12 +80,17 @@ class Flooded:
 
     def begin(self):
         """Have one more greenlet take messages, if no handler does."""
-        if self.way in ("pulled", "green"):
-            self.takers.append(self.world.spawn(self._take))
+        if self.way not in ("handler", "workers", "pool"):
+            self.takers.append(self.world.spawn(self._run))
 
     def handle(self, message):
         self.got.append(int(message[0]))
         self.world.compute(self)
+
+    def exchange(self):
+        """Let the peer do what it can."""
+        while self.send():
+            pass
 
     def send(self):
         """Let the peer send a message, if there is room; return whether it did."""
@@ -91,18 +104,53 @@ class Flooded:
         self.sent += 1
         return True
 
-    def fill(self):
-        while self.send():
-            pass
+    def check_order(self):
+        check(self.got == [*range(len(self.got))], f"{self.way}: in the order {self.got}")
 
     def close(self):
         self.is_closed = True
         (self.socket if self.source is None else self.source).close()
 
-    def _take(self):
+    def _run(self):
         with contextlib.suppress(SourceClosed, zmq.ZMQError):
             while True:
-                self.handle((self.socket.recv(),) if self.source is None else self.source.recv())
+                self._pass_one()
+
+    def _pass_one(self):
+        if self.way == "pulled":
+            self.handle(self.source.recv())
+        elif self.way == "green":
+            self.handle([self.socket.recv()])
+        else:
+            self.socket.poll()
+            with contextlib.suppress(zmq.Again):  # another greenlet has taken it
+                self.handle([self.socket.recv(zmq.NOBLOCK)])
+
+
+class Sending(Busy):
+    """One that sends while there is a flood."""
+
+    kinds = zmq.PUSH, zmq.PULL
+
+    def exchange(self):
+        with contextlib.suppress(zmq.ZMQError):
+            while True:
+                self.got.append(int(self.peer.recv(0)[0]))
+
+    def send(self):
+        """Do nothing: the peer receives."""
+
+    def check_order(self):
+        # A number is what a greenlet begins with, and several may have begun.
+        in_order = sorted(self.got) if len(self.takers) > 1 else self.got
+        check(in_order == sorted(set(self.got)), f"{self.way}: in the order {self.got}")
+
+    def _pass_one(self):
+        self.world.flooded.wait()
+        message = b"%d" % next(self.world.numbers)
+        (self.socket if self.source is None else self.source).send(message)
+        self.sent += 1
+        self.world.compute(self)
 
 
 class SourcesWorld(World):
@@ -123,20 +171,26 @@ class SourcesWorld(World):
     def __init__(self, ways, works, count, marks, libuv, delay):
         super().__init__(delay)
         loop.is_libuv = libuv
-        self.is_flooding = False
+        #: Set while there is a flood.
+        self.flooded = Event()
         self.sockets = [
-            Flooded(self, ways[index % len(ways)], works[index % len(works)], marks)
+            (Sending if "sends" in ways[index % len(ways)] else Busy)(
+                self, ways[index % len(ways)], works[index % len(works)], marks
+            )
             for index in range(count)
         ]
         #: It has a message now and then.
-        self.quiet = Flooded(self, "handler", 1e-5, 8)
+        self.quiet = Busy(self, "handler", 1e-5, 8)
+        self._fairness: Fairness | None = None
         loop.step()
 
-    def compute(self, flooded):
+    def compute(self, busy):
         """Let a message take its time; meanwhile its peer sends more."""
-        loop.time += flooded.work
-        if self.is_flooding and flooded is not self.quiet:
-            flooded.fill()
+        loop.time += busy.work
+        if self.flooded.is_set() and busy is not self.quiet:
+            busy.exchange()
+        if self._fairness is not None:
+            self._fairness.note(busy)
 
     # Steps of a schedule.
 
@@ -144,14 +198,22 @@ class SourcesWorld(World):
     def flood(self, seconds):
         """Have each socket have messages whenever it can take one, for so long."""
         self._calls = 0  # it has many, and an end
-        self.is_flooding = True
+        self.flooded.set()
         for each in self.sockets:
-            each.fill()
+            each.exchange()
+        # All become ready at once, and each has a message before the slice may end.
+        loop.run_busy(loop.time + 2 * self.slice + 2 * sum(each.work for each in self.sockets))
+        self._fairness = fairness = Fairness(self)
+        ticking = self.spawn(fairness.tick)
         ends = loop.time + seconds
         while loop.time < ends:
-            self.quiet.send()
+            if self.quiet.send():
+                fairness.note_asked()
             loop.run_busy(min(ends, loop.time + 3 * self.slice))
-        self.is_flooding = False
+        ticking.kill(block=False)
+        self.flooded.clear()
+        self._fairness = None
+        fairness.check()
 
     @action(which=_WHICH, messages=range(1, 4))
     def send_some(self, which, messages):
@@ -161,9 +223,9 @@ class SourcesWorld(World):
     @action(which=_WHICH)
     def take_also(self, which):
         """Have one more greenlet take messages."""
-        flooded = self._socket(which)
-        if not flooded.is_closed:
-            flooded.begin()
+        busy = self._socket(which)
+        if not busy.is_closed:
+            busy.begin()
 
     @action(weight=0.5, which=_WHICH)
     def close(self, which):
@@ -171,17 +233,17 @@ class SourcesWorld(World):
 
     @action(which=_WHICH, is_paused=(True, False, False))
     def pause(self, which, is_paused):
-        flooded = self._socket(which)
-        if flooded.source is not None and not flooded.is_closed:
-            flooded.is_paused = is_paused
-            (flooded.source.pause if is_paused else flooded.source.resume)()
+        busy = self._socket(which)
+        if busy.source is not None and not busy.is_closed:
+            busy.is_paused = is_paused
+            (busy.source.pause if is_paused else busy.source.resume)()
 
     @action(which=_WHICH)
     def look(self, which):
         """Read ``ZMQ_EVENTS``, which eats the edge."""
-        flooded = self._socket(which)
-        if not flooded.is_closed:
-            socket = flooded.socket if flooded.source is None else flooded.source.socket
+        busy = self._socket(which)
+        if not busy.is_closed:
+            socket = busy.socket if busy.source is None else busy.source.socket
             socket.get(zmq.EVENTS)
 
     # What must be true.
@@ -189,10 +251,21 @@ class SourcesWorld(World):
     def check_rest(self):
         super().check_rest()
         for each in (*self.sockets, self.quiet):
-            check(each.got == [*range(len(each.got))], f"{each.way}: in the order {each.got}")
+            each.check_order()
             if each.is_served:
                 count = len(each.got)
                 check(count == each.sent, f"{each.way}: {count} of {each.sent} messages came")
+
+    @action(weight=4)
+    def settle(self):
+        """Let peers read all there is, and everything happen that needs no timeout."""
+        before = -1
+        while before != (before := sum(len(each.got) for each in self.sockets)):
+            loop.step()
+            for each in self.sockets:
+                if isinstance(each, Sending):
+                    each.exchange()
+        super().settle()
 
     def finish(self):
         self.settle()
