@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import time
 from typing import Any, ClassVar
 
 import zmq
@@ -15,9 +14,6 @@ from gzmqsource import Source, SourceClosed, green
 from simulation.fairness import Fairness
 from simulation.libzmq import Socket
 from simulation.world import World, action, check, loop
-
-# While something runs, the clock goes on only by what that does.
-time.thread_time = loop.clock
 
 #: How a socket that receives is served, and one that sends is used.
 WAYS = ("handler", "workers", "pool", "pulled", "green", "polled", "sends", "green sends")
@@ -187,6 +183,7 @@ class SourcesWorld(World):
     def compute(self, busy):
         """Let a message take its time; meanwhile its peer sends more."""
         loop.time += busy.work
+        loop.used += busy.work
         if self.flooded.is_set() and busy is not self.quiet:
             busy.exchange()
         if self._fairness is not None:
