@@ -4,6 +4,8 @@ The extension is optional: without a compiler the install succeeds, and the tran
 serves.
 """
 
+import glob
+
 from setuptools import Extension, setup
 
 setup(
@@ -11,7 +13,7 @@ setup(
         Extension(
             "gzmqsource.transfer.native",
             ["gzmqsource/transfer/native.pyx"],
-            depends=["gzmqsource/transfer/libzmq.pxi", "gzmqsource/transfer/shortcuts.pxi"],
+            depends=glob.glob("gzmqsource/transfer/*.pxi"),
             optional=True,
         )
     ]

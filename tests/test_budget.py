@@ -11,7 +11,7 @@ from gevent.hub import get_hub
 from gzmqsource import transfer
 from gzmqsource._socket.budget import Budget, yield_to_io
 from gzmqsource._socket.hub_slice import HubSlice
-from gzmqsource.transfer.pure import LONGEST_STRIDE, PureAllowance
+from gzmqsource.transfer.pure import AFTER_WAIT, LONGEST_STRIDE, PureAllowance
 
 ALLOWANCES = [PureAllowance]
 if transfer.backend == "native":
@@ -137,12 +137,12 @@ def test_a_socket_has_one_message_while_others_wait_for_their_parts(budgets, lon
 def test_a_wait_begins_a_short_part(budgets, long_slices):
     budget = budgets(100)
     budget.restart()
-    assert spent(budget) == budget.after_wait
+    assert spent(budget) == AFTER_WAIT
     assert not budget.exhausted()
     assert budget.left == 100
     spent(budget)
     budget.restart()
-    assert spent(budget) == budget.after_wait
+    assert spent(budget) == AFTER_WAIT
     assert budget.exhausted()
 
 
@@ -216,13 +216,13 @@ def test_what_a_socket_uses_after_an_edge_counts_while_others_wait(budgets, long
     waiting = gevent.spawn(other.yield_to_io)
     gevent.sleep(0)
     busy.shared.run(busy, lambda: until(time.thread_time() + 0.01))
-    for budget, most in ((quiet, quiet.after_wait), (busy, 1)):
+    for budget, most in ((quiet, AFTER_WAIT), (busy, 1)):
         budget.shared.begin_if_over(time.monotonic())
         budget.restart()
         assert spent(budget) == most
     waiting.join()
     busy.restart()
-    assert spent(busy) == busy.after_wait
+    assert spent(busy) == AFTER_WAIT
 
 
 def test_all_greenlets_of_a_socket_share_its_part(budgets, long_slices):
@@ -255,7 +255,7 @@ def test_a_greenlet_that_is_killed_while_it_waits_costs_the_others_no_turn(budge
     waiting[1].kill()
     waiting[2].join(5)
     assert waiting[2].successful()
-    assert not budgets_of_all[0].shared.queue
+    assert not budgets_of_all[0].shared.is_crowded
 
 
 def test_a_closed_budget_is_never_exhausted(budgets):

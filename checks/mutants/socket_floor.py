@@ -179,7 +179,7 @@ SOCKET = [
     Mutation(
         "a socket has a whole slice although others wait",
         "_socket/budget.py",
-        " and not (shared.queue or shared.returning):",
+        " and not shared.is_crowded:",
         ":",
         "test_budget.py",
     ),

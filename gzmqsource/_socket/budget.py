@@ -11,6 +11,7 @@ import gevent
 from gzmqsource._base.waiters import Waiters
 from gzmqsource._socket.hub_slice import HubSlice
 from gzmqsource.transfer import Allowance
+from gzmqsource.transfer.pure import AFTER_WAIT
 
 __all__ = ["Budget", "yield_to_io"]
 
@@ -46,22 +47,15 @@ class Budget(Allowance):
         "charged",
         "hub",
         "is_queued",
-        "max_messages",
-        "max_seconds",
         "owes",
         "shared",
         "stops",
         "waiters",
     )
 
-    #: How many messages pass after a wait before the budget asks whether the hub has polled.
-    after_wait = 32
-
     def __init__(self, hub: Any, max_messages: int, max_seconds: float) -> None:
         super().__init__()
-        #: The most messages of one part.
         self.max_messages = max_messages
-        #: The most seconds of one part.
         self.max_seconds = max_seconds
         #: How often it was spent with more to do.
         self.stops = 0
@@ -85,7 +79,7 @@ class Budget(Allowance):
         when the socket closes is handled without a budget.
         """
         if self._closed:
-            self.refill(self.after_wait, self.max_seconds)
+            self.refill(AFTER_WAIT, self.max_seconds)
             return False
         shared = self.shared
         now = time.monotonic()
@@ -93,7 +87,7 @@ class Budget(Allowance):
         if self._serial != shared.serial:
             self._serial = shared.serial
             left = (shared.ends - now) / shared.length
-            if left > 0 and not (shared.queue or shared.returning):
+            if left > 0 and not shared.is_crowded:
                 shared.mark()
                 self.refill(self.max_messages, self.max_seconds * left)
             else:
@@ -146,19 +140,21 @@ class Budget(Allowance):
     def restart(self) -> None:
         """Begin a short part right after a wait, without a turn in the queue.
 
-        Most greenlets that wait take a message or two and wait again. Once the slice is over, or
-        if others wait that had less, it is one message, and never none: who was woken must be able
-        to take what it was woken for.
+        Once the slice is over, or if others wait that had less, it is one message, and never none:
+        who was woken must be able to take what it was woken for.
         """
         shared = self.shared
-        if (shared.queue or shared.returning) and shared.is_ahead(self):
+        if self.restart_within(shared):
+            return
+        if shared.is_crowded and shared.is_ahead(self):
             self.refill(1, self.max_seconds)
             return
-        messages = min(self.after_wait, self.max_messages)
-        if not self.refill_within(shared, messages, self.max_seconds / 8):
-            shared.begin_if_over(time.monotonic())
-            if not self.refill_within(shared, messages, self.max_seconds / 8):
-                self.refill(1, self.max_seconds)
+        shared.begin_if_over(time.monotonic())
+        left = shared.ends - time.monotonic()
+        if left > 0:
+            self.refill(min(AFTER_WAIT, self.max_messages), min(self.max_seconds / 8, left))
+        else:
+            self.refill(1, self.max_seconds)
 
     def close(self) -> None:
         """Leave the hub's slice for good."""

@@ -77,9 +77,9 @@ class HubSlice(Slice):
         #: The serial when that timer was started.
         self._awaited_in = 0
         #: Of those that wait: what each was charged with, its place, and the socket.
-        self.queue: list[tuple[float, int, Sharing]] = []
+        self._queue: list[tuple[float, int, Sharing]] = []
         #: Those that wait again, to be served after the next poll.
-        self.returning: list[Sharing] = []
+        self._returning: list[Sharing] = []
         self._places = itertools.count()
         self._is_serving = False
         #: What the socket that was served last had been charged with.
@@ -154,12 +154,12 @@ class HubSlice(Slice):
         self.serial += 1
 
     def _enqueue(self, budget: Sharing) -> None:
-        budget.is_queued = True
+        budget.is_queued = self.is_crowded = True
         if self._is_serving:
-            self.returning.append(budget)
+            self._returning.append(budget)
         else:
             budget.charged = max(budget.charged, self._charged)
-            heapq.heappush(self.queue, (budget.charged, next(self._places), budget))
+            heapq.heappush(self._queue, (budget.charged, next(self._places), budget))
             self._serve_soon()
 
     def _serve_soon(self) -> None:
@@ -180,25 +180,26 @@ class HubSlice(Slice):
         self._is_serving = True
         try:
             # One that has had more than another that waits again comes after it.
-            while self.queue and left > 0 and self.queue[0][0] <= least:
-                self._charged, _, budget = heapq.heappop(self.queue)
+            while self._queue and left > 0 and self._queue[0][0] <= least:
+                self._charged, _, budget = heapq.heappop(self._queue)
                 budget.is_queued = False
+                self.is_crowded = bool(self._queue or self._returning)
                 if budget.waiters:
                     left -= self._resume(budget)
                     if budget.is_queued:
                         least = min(least, budget.charged)
         finally:
             self._is_serving = False
-            returning, self.returning = self.returning, []
+            returning, self._returning = self._returning, []
             if self._loop is self.hub.loop:
                 for budget in returning:
                     self._enqueue(budget)
-                if self.queue:
+                if self._queue:
                     self._serve_soon()
 
     def _resume(self, budget: Sharing) -> float:
         """Resume the greenlets of a socket until its part is used; return the CPU seconds."""
-        waiting = 1 + len(self.queue) + len(self.returning)
+        waiting = 1 + len(self._queue) + len(self._returning)
         budget.begin_part(budget.max_seconds * max(1 / waiting, self.least_part))
         began = time.thread_time()
         for _ in range(len(budget.waiters)):

@@ -151,15 +151,15 @@ class Waiting(Protocol):
     """The greenlets that a call may rob of the edge. The collections stay the same objects."""
 
     @property
-    def readers(self) -> Sized:
+    def readers(self) -> dict[Any, Any]:
         """Those that wait to receive; while there are some, nothing is received past them."""
 
     @property
-    def writers(self) -> Sized:
+    def writers(self) -> dict[Any, Any]:
         """Those that wait to send."""
 
     @property
-    def pollers(self) -> Sized:
+    def pollers(self) -> dict[Any, Any]:
         """The sets that poll the socket."""
 
     def recheck(self) -> None:

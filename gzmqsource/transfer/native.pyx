@@ -1,7 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """Moving messages in one C loop over the libzmq that pyzmq has loaded.
 
-The functions of libzmq are in ``libzmq.pxi``, and the shortcuts in ``shortcuts.pxi``. A socket's
+The functions of libzmq are in ``libzmq.pxi``, the count of messages in ``allowance.pxi``, and the
+shortcuts in ``shortcuts.pxi``. A socket's
 handle comes from `zmq.Socket.underlying`.
 """
 
@@ -10,6 +11,7 @@ from cpython.buffer cimport (
     PyBUF_ANY_CONTIGUOUS, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
 )
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_Size
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.string cimport memcpy
@@ -28,6 +30,7 @@ from zmq.backend import Socket as BackendSocket
 from gzmqsource.transfer.message import FRAME_OVERHEAD
 from gzmqsource.transfer.message import UNLIMITED as _UNLIMITED
 from gzmqsource.transfer.pure import DROPPING_TYPES, MOST_DISCARDED
+from gzmqsource.transfer.pure import AFTER_WAIT as _AFTER_WAIT
 from gzmqsource.transfer.pure import LONGEST_STRIDE as _LONGEST_STRIDE
 
 include "libzmq.pxi"
@@ -42,6 +45,7 @@ cdef enum:
     SHORT = 33
 
 cdef Py_ssize_t LONGEST_STRIDE = _LONGEST_STRIDE
+cdef Py_ssize_t AFTER_WAIT = _AFTER_WAIT
 cdef Py_ssize_t OVERHEAD = FRAME_OVERHEAD
 cdef Py_ssize_t UNLIMITED = _UNLIMITED
 cdef Py_ssize_t DISCARDED = MOST_DISCARDED
@@ -56,66 +60,7 @@ cdef int ENOTSOCK = zmq.ENOTSOCK
 cdef int ETERM = zmq.ETERM
 
 
-cdef class NativeSlice:
-    """A `gzmqsource.transfer.pure.PureSlice` in C."""
-
-    cdef public double ends
-
-
-cdef class NativeAllowance:
-    """A `gzmqsource.transfer.pure.PureAllowance` in C."""
-
-    cdef public Py_ssize_t left
-    cdef double ends
-    cdef double looked
-    cdef double short_while
-    cdef Py_ssize_t stride
-    cdef Py_ssize_t until_look
-
-    def refill(self, Py_ssize_t messages, double seconds):
-        """See `PureAllowance.refill`."""
-        self.grant(clock(CLOCK_MONOTONIC), messages, seconds)
-
-    cdef void grant(self, double now, Py_ssize_t messages, double seconds) noexcept:
-        self.looked = now
-        self.ends = now + seconds
-        self.short_while = seconds / 16
-        self.left = messages
-        self.stride = 1
-        self.until_look = 2  # the first message passes
-
-    def refill_within(self, NativeSlice shared, Py_ssize_t messages, double seconds):
-        """See `PureAllowance.refill_within`."""
-        cdef double now = clock(CLOCK_MONOTONIC)
-        if now >= shared.ends:
-            return False
-        self.grant(now, messages, min(seconds, shared.ends - now))
-        return True
-
-    def spend(self, Py_ssize_t messages=1):
-        """See `PureAllowance.spend`."""
-        return self.count(messages)
-
-    cdef bint count(self, Py_ssize_t messages) noexcept:
-        """Count messages that pass. A look at the clock costs 25 ns."""
-        cdef double now
-        if self.left <= 0:
-            return False
-        self.until_look -= messages
-        if self.until_look <= 0:
-            now = clock(CLOCK_MONOTONIC)
-            if now >= self.ends:
-                self.left = 0
-                return False
-            # Long strides for quick messages; a slow one is the last before the next look.
-            if now - self.looked < self.short_while:
-                self.stride = min(2 * self.stride, LONGEST_STRIDE)
-            else:
-                self.stride = 1
-            self.until_look = self.stride
-            self.looked = now
-        self.left -= messages
-        return True
+include "allowance.pxi"
 
 
 cdef class NativeTransfer:
@@ -177,6 +122,11 @@ cdef class NativeTransfer:
                     raise_unless_interrupted()
                     continue
                 max_messages -= 1
+                if not msg_more(&part) and self.may_be(&part):
+                    into.append([take(&part, &size)])
+                    self.received += 1
+                    frames += 1
+                    continue
                 try:
                     message = self.rest(&part, &size)
                     if message is not None:
@@ -199,8 +149,15 @@ cdef class NativeTransfer:
             msg_close(&part)
         return False
 
+    cdef bint may_be(self, zmq_msg_t *part) noexcept:
+        """Return whether a lone frame is no larger than allowed."""
+        return (
+            self.max_message_bytes == UNLIMITED
+            or <Py_ssize_t>msg_size(part) <= self.max_message_bytes
+        )
+
     cdef list rest(self, zmq_msg_t *part, Py_ssize_t *size):
-        """Return the message whose first frame is *part*; None if it is larger than allowed.
+        """Return the message that begins with *part*; None if it is larger than allowed.
 
         The list of a short message is never resized.
         """
@@ -209,8 +166,6 @@ cdef class NativeTransfer:
         if size[0] + <Py_ssize_t>msg_size(part) > most:
             return None
         first = take(part, size)
-        if not msg_more(part):
-            return [first]
         second = self.next(part, size, 1, most)
         if second is None:
             return None

@@ -25,6 +25,10 @@ DROPPING_TYPES = frozenset({zmq.PUSH, zmq.DEALER, zmq.REQ})
 #: of 6 GHz, 0.5 ms.
 SHORTEST_COMMAND_DELAY = 0.0004
 
+#: How many messages pass after a wait before others are asked for: most greenlets that wait take a
+#: message or two and wait again.
+AFTER_WAIT = 32
+
 #: The most messages between two looks at the clock, each a tenth of the cost of a quick message.
 LONGEST_STRIDE = 16
 
@@ -212,21 +216,35 @@ class PureTransfer:
 class PureSlice:
     """A time that several allowances share."""
 
-    __slots__ = ("ends",)
+    __slots__ = ("ends", "is_crowded")
 
     def __init__(self) -> None:
         #: When it is over, by `time.monotonic`.
         self.ends = 0.0
+        #: Whether one has used its part, and waits for the next.
+        self.is_crowded = False
 
 
 class PureAllowance:
     """How many messages may pass, and for how long."""
 
-    __slots__ = ("_ends", "_looked", "_short_while", "_stride", "_until_look", "left")
+    __slots__ = (
+        "_ends",
+        "_looked",
+        "_short_while",
+        "_stride",
+        "_until_look",
+        "left",
+        "max_messages",
+        "max_seconds",
+    )
 
     def __init__(self) -> None:
         #: How many messages may still pass; once the time is over, none.
         self.left = 0
+        #: The most messages and seconds of one part of a slice.
+        self.max_messages = 0
+        self.max_seconds = 0.0
         self._ends = self._looked = self._short_while = 0.0
         self._stride = self._until_look = 1
 
@@ -242,12 +260,15 @@ class PureAllowance:
         self._stride = 1
         self._until_look = 2
 
-    def refill_within(self, shared: PureSlice, messages: int, seconds: float) -> bool:
-        """Refill, but not beyond the end of a shared slice; return False if that is over."""
-        left = shared.ends - time.monotonic()
+    def restart_within(self, shared: PureSlice) -> bool:
+        """Begin a short part, if a shared slice lasts and is not crowded; return whether it does.
+
+        It has `AFTER_WAIT` messages, and an eighth of the seconds of a whole part.
+        """
+        left = 0.0 if shared.is_crowded else shared.ends - time.monotonic()
         if left <= 0:
             return False
-        self.refill(messages, min(seconds, left))
+        self.refill(min(AFTER_WAIT, self.max_messages), min(self.max_seconds / 8, left))
         return True
 
     def spend(self, messages: int = 1) -> bool:

@@ -160,7 +160,7 @@ cdef class NativeShortcuts:
         )
 
     cdef bint may_receive(self) except -1:
-        return self.may_pull and self.may_pass() and not len(self.readers)
+        return self.may_pull and self.may_pass() and not PyDict_Size(self.readers)
 
     def dispatch(self, list messages, handle, failed, base):
         """See `Shortcuts.dispatch`."""
@@ -336,6 +336,6 @@ cdef class NativeShortcuts:
         return frame
 
     cdef int recheck_if_awaited(self) except -1:
-        if len(self.readers) or len(self.writers) or len(self.pollers):
+        if PyDict_Size(self.readers) or PyDict_Size(self.writers) or PyDict_Size(self.pollers):
             self.recheck()
         return 0
