@@ -184,7 +184,7 @@ def test_many_putters_are_woken_in_turns_and_in_order(monkeypatch):
     lane = outbox.lanes[b"a"]
     for _ in range(60):
         lane.queue.popleft()
-    outbox.settle(b"a", 60)
+    outbox.settle({b"a": 60})
     get_hub().loop.run_callback(lambda: after_one_turn.append(lane.depth))
     after_one_turn: list[int] = []
     gevent.joinall(waiting, timeout=5, raise_error=True)

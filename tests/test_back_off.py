@@ -97,7 +97,6 @@ def test_a_message_long_after_the_errors_is_not_delayed(context, what):
         server.min_delay = server.max_delay = 3600
         client.send(b"y")
         wait_until(lambda: len(got) == 2)
-        assert server.stats().budget_stops == 0
 
 
 @pytest.mark.parametrize("end", [Source.stop, Source.close])

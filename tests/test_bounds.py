@@ -6,7 +6,7 @@ import gevent
 import pytest
 import zmq
 from gevent.queue import Full
-from helpers import closing, line_of, python_process
+from helpers import _sleep, _start_thread, closing, line_of, python_process
 
 from gzmqsource import Source
 from gzmqsource._source.lane import Lane
@@ -44,7 +44,7 @@ def outbox_of(lanes, most, overflow="block", each=1 << 30):
 def leave(outbox, key, count):
     for _ in range(count):
         outbox.lanes[key].queue.popleft()
-    outbox.settle(key, count)
+    outbox.settle({key: count})
 
 
 @pytest.mark.parametrize(
@@ -296,3 +296,29 @@ def test_a_client_that_asks_and_never_reads_takes_little_memory(context):
         assert int(line_of(server)) < 50 << 20
         client.close()
     wait_until(lambda: client.closed)
+
+
+def test_a_sender_that_gave_up_ends_no_lane_that_is_yet_to_be_settled():
+    """What leaves one lane lets the putters of another follow, which ends that one."""
+    outbox = outbox_of(lanes=True, most=8 * ADDRESSED)
+    left = {peer: put_until_full(outbox, peer, b"x" * 10) for peer in (b"a", b"b")}
+    outcome = []
+
+    def send():
+        try:
+            outbox.post([b"b", b"x" * 10], True, 0.2, no_look)
+        except Full as error:
+            outcome.append(error)
+
+    _start_thread(send, ())
+    while not outbox.accept_arrivals() and not outbox.lanes[b"b"].waiting:
+        _sleep(0.001)
+    while not outcome:  # it gives up while the hub is busy
+        _sleep(0.001)
+    for peer, count in left.items():
+        for _ in range(count):
+            outbox.lanes[peer].queue.popleft()
+    outbox.settle(left)
+    outbox.accept_arrivals()
+    assert (outbox.lanes, outbox.bytes, outbox.has_queued) == ({}, 0, False)
+    assert put_until_full(outbox, b"a", b"x" * 10) == left[b"a"]

@@ -232,7 +232,7 @@ def test_each_of_many_messages_can_be_withdrawn_and_the_order_is_kept():
     taken = []
     while outbox.lanes:
         taken.append(outbox.lanes[None].queue.popleft())
-        outbox.settle(None, 1)
+        outbox.settle({None: 1})
     assert taken == [*left, [b"last", b""]]
 
 
@@ -275,7 +275,7 @@ def test_lanes_that_were_empty_are_told_apart():
     all_blocked()
     assert (outbox.filled, outbox.has_queued) == ({}, True)
     outbox.lanes[b"a"].queue.popleft()
-    outbox.settle(b"a", 1)
+    outbox.settle({b"a": 1})
     putting.get(timeout=5)
     assert list(outbox.filled) == [b"a"]
     outbox.empty(b"a")

@@ -4,6 +4,14 @@ from mutants.mutation import SIMULATION, Mutation
 
 SOURCE = [
     Mutation(
+        "a lane is settled after another one's putters have ended it",
+        "_source/lanes.py",
+        "        for key, lane in lanes.items():\n            self._peak",
+        "        for key in left:\n            lane = self.lanes[key]\n            self._left(key, lane)\n"
+        "            self._peak",
+        "test_bounds.py",
+    ),
+    Mutation(
         "a forked child handles the parent's batch",
         "_source/core.py",
         "            self.prefetched.clear()\n",

@@ -83,6 +83,10 @@ class Budget(Allowance):
             return False
         shared = self.shared
         now = time.monotonic()
+        if shared.running not in (None, self) and now < shared.part_ends:
+            # It is used in the turn of another socket, which pays for it.
+            self.refill(self.max_messages, shared.part_ends - now)
+            return False
         shared.begin_if_over(now)
         if self._serial != shared.serial:
             self._serial = shared.serial
@@ -140,8 +144,8 @@ class Budget(Allowance):
     def restart(self) -> None:
         """Begin a short part right after a wait, without a turn in the queue.
 
-        Once the slice is over, or if others wait that had less, it is one message, and never none:
-        who was woken must be able to take what it was woken for.
+        If others wait that had less, it is one message, and never none: who was woken must be able
+        to take what it was woken for.
         """
         shared = self.shared
         if self.restart_within(shared):
@@ -154,7 +158,8 @@ class Budget(Allowance):
         if left > 0:
             self.refill(min(AFTER_WAIT, self.max_messages), min(self.max_seconds / 8, left))
         else:
-            self.refill(1, self.max_seconds)
+            # A message, its answer, and a look for the next one, if they are quick.
+            self.refill(3, self.max_seconds / 32)
 
     def close(self) -> None:
         """Leave the hub's slice for good."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import math
@@ -82,6 +83,9 @@ class HubSlice(Slice):
         self._returning: list[Sharing] = []
         self._places = itertools.count()
         self._is_serving = False
+        #: Whose turn it is, and until when.
+        self.running: Sharing | None = None
+        self.part_ends = 0.0
         #: What the socket that was served last had been charged with.
         self._charged = 0.0
         self._users = 0
@@ -111,8 +115,8 @@ class HubSlice(Slice):
             self._begin(now)
 
     def is_ahead(self, budget: Sharing) -> bool:
-        """Return whether *budget* has had more than those that wait."""
-        return budget.charged > self._charged
+        """Return whether *budget* has had far more than those that wait."""
+        return budget.charged > self._charged + self.length / 4
 
     def may_run(self, budget: Sharing) -> bool:
         """Return whether a socket that has an edge is served now, while others wait.
@@ -127,9 +131,7 @@ class HubSlice(Slice):
 
     def run(self, budget: Sharing, resume: Callable[[], object]) -> None:
         """Resume greenlets of a socket that has become ready, while others wait."""
-        began = time.thread_time()
-        resume()
-        used = time.thread_time() - began
+        used = self._give_turn(budget, self.length, resume)
         # Not added up: many short messages of a socket are not what makes the others wait.
         self._charge(budget, max(budget.charged, self._charged + used), used)
 
@@ -200,21 +202,35 @@ class HubSlice(Slice):
     def _resume(self, budget: Sharing) -> float:
         """Resume the greenlets of a socket until its part is used; return the CPU seconds."""
         waiting = 1 + len(self._queue) + len(self._returning)
-        budget.begin_part(budget.max_seconds * max(1 / waiting, self.least_part))
-        began = time.thread_time()
-        for _ in range(len(budget.waiters)):
-            budget.waiters.wake(1)
-            if budget.left <= 0:
-                break
-        used = time.thread_time() - began
+        seconds = budget.max_seconds * max(1 / waiting, self.least_part)
+        budget.begin_part(seconds)
+        used = self._give_turn(budget, seconds, functools.partial(_wake_some, budget))
         self._charge(budget, max(budget.charged, self._charged) + used, used)
         if budget.waiters and not budget.is_queued:
             self._enqueue(budget)
         return used
 
+    def _give_turn(self, budget: Sharing, seconds: float, resume: Callable[[], object]) -> float:
+        """Resume greenlets of a socket; return the CPU seconds of all that runs until they wait."""
+        self.running, self.part_ends = budget, time.monotonic() + seconds
+        began = time.thread_time()
+        try:
+            resume()
+        finally:
+            self.running = None
+        return time.thread_time() - began
+
     def _charge(self, budget: Sharing, charged: float, used: float) -> None:
         budget.charged = min(charged, self._charged + self.most_charged)
         budget.owes = budget.owes or used > self.length
+
+
+def _wake_some(budget: Sharing) -> None:
+    """Wake the greenlets of a socket until its part is used."""
+    for _ in range(len(budget.waiters)):
+        budget.waiters.wake(1)
+        if budget.left <= 0:
+            break
 
 
 def _do_nothing() -> None:

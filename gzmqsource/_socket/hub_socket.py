@@ -101,6 +101,13 @@ class HubSocket:
         finally:
             self.readiness.recheck()
 
+    def is_readable(self) -> bool:
+        """Return whether there is a message."""
+        try:
+            return bool(self.transfer.events() & zmq.POLLIN)
+        finally:
+            self.readiness.recheck()
+
     def is_writable(self) -> bool:
         """Return whether libzmq reports that it takes a message now."""
         try:

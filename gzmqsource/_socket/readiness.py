@@ -131,7 +131,8 @@ class Readiness:
     @property
     def waiting(self) -> int:
         """How many greenlets wait."""
-        return len(self.readers) + len(self.writers) + self.pollers.waiting
+        polling = self.pollers.waiting if self.pollers else 0
+        return len(self.readers) + len(self.writers) + polling
 
     def recheck(self) -> None:
         """Look at the socket again before the loop polls: a call may have eaten the edge.
@@ -139,7 +140,8 @@ class Readiness:
         Call this after each call that reads the mailbox. Many calls in one turn of the hub
         share one look, and while no greenlet waits it costs nothing.
         """
-        self.pollers.mark_stale()
+        if self.pollers:  # few sockets have any
+            self.pollers.mark_stale()
         if not self._look_scheduled and self.waiting:
             self._look_soon()
 

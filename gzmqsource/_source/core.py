@@ -21,7 +21,7 @@ from gzmqsource._socket.budget import yield_to_io
 from gzmqsource._socket.linger import close_and_wait
 from gzmqsource._socket.view import SourceSocket, check_is_free
 from gzmqsource._source import registry
-from gzmqsource._source.flusher import Flusher, Report
+from gzmqsource._source.flusher import Flusher, Report, last_look
 from gzmqsource._source.limits import Limits
 from gzmqsource._source.outbox import Outbox, Overflow
 from gzmqsource._source.reader import Reader
@@ -191,9 +191,9 @@ class Core:
             elif len(into) == before:
                 raise
 
-    def spend(self) -> None:
+    def spend(self, may_yield: Callable[[], bool] | None = None) -> None:
         """Count one message of a greenlet that need not wait; yield to I/O when it is time."""
-        if self.socket.budget.take():
+        if self.socket.budget.take(may_yield):
             self.enter()
 
     def send(self, message: AnyMessage, block: bool, timeout: float | None) -> None:
@@ -210,7 +210,7 @@ class Core:
                 raise SendError(error, as_frames(checked)) from None
         self.flush_soon()  # this may wait below, and a flusher may have died for lack of memory
         try:
-            self.outbox.put(checked, block, timeout, self.flush_at_last)
+            self.outbox.put(checked, block, timeout, last_look(self.socket, self.flush_soon))
         except SourceClosed:
             raise self.closed_error() from self.cause
         finally:
@@ -235,15 +235,10 @@ class Core:
         elif outbox.filled:
             self.socket.readiness.wake_writers()
 
-    def flush_at_last(self) -> None:
-        """Have libzmq tried once more, before a greenlet gives up waiting for it."""
-        self.flush_soon()
-        self.socket.readiness.recheck()
-
     def wait_until_flushed(self, timeout: float | None) -> bool:
         """Wait until libzmq has taken what is queued; return False if *timeout* ran out."""
         self.accept()
-        return self.outbox.wait_until_empty(timeout, self.flush_at_last)
+        return self.outbox.wait_until_empty(timeout, last_look(self.socket, self.flush_soon))
 
     def serve(self) -> None:
         """Let a handler take the messages, once it is started; the source is no longer pulled."""

@@ -113,15 +113,15 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
     ) -> list[tuple[Any, zmq.ZMQError]]:
         """Note what has left the lanes; return those whose first message was refused."""
         refused = []
-        for index, left, ending in moved:
+        taken = {keys[index]: left for index, left, _ in moved if left}
+        self._socket.budget.spend(sum(taken.values()))
+        self._outbox.settle(taken)
+        for index, _, ending in moved:
             key = keys[index]
-            queue = self._outbox.lanes[key].queue
-            if left:
-                self._socket.budget.spend(left)
-                self._outbox.settle(key, left)
+            lane = self._outbox.lanes.get(key)
             if isinstance(ending, zmq.ZMQError):
                 refused.append((key, ending))
-            elif not queue:
+            elif lane is None or not lane.queue:
                 if self._many is not None:
                     self._many.leave(key)
             else:
@@ -147,7 +147,7 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
             else:
                 messages = [lane.queue.popleft()]
                 self._outbox.dropped["refused"] += 1
-                self._outbox.settle(key, 1)
+                self._outbox.settle({key: 1})
             reports += [SendError(error, as_frames(message)) for message in messages]
             if lane.queue:
                 self._promising.append(key)
@@ -177,3 +177,27 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
             self.is_over = True
         if gone is not None:
             self._fail(gone)
+
+
+def last_look(socket: HubSocket, flush_soon: Callable[[], object]) -> Callable[[], object]:
+    """Return what has libzmq tried once more, before a greenlet gives up waiting for it.
+
+    What that returns changes while messages go out, and while the socket waits for its turn beside
+    other busy ones; but only for the first turn after a message, for a receiver of the same socket
+    may take all the others.
+    """
+    budget, transfer = socket.budget, socket.transfer
+    sent = turn = -1
+
+    def look() -> object:
+        nonlocal sent, turn
+        flush_soon()
+        socket.readiness.recheck()
+        if transfer.sent != sent:
+            sent, turn = transfer.sent, -1
+        if budget.is_queued and turn in (-1, budget.stops):
+            turn = budget.stops
+            return object()
+        return sent
+
+    return look

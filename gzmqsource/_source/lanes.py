@@ -68,12 +68,17 @@ class Lanes:
         self._left(key, lane)
         return True
 
-    def settle(self, key: Any, left: int) -> None:
-        """Note that *left* messages of a lane have left its deque, and let putters follow."""
-        lane = self.lanes[key]
-        self._peak = max(self._peak, lane.depth + left)
-        lane.settle(left)
-        self._left(key, lane)
+    def settle(self, left: dict[Any, int]) -> None:
+        """Note how many messages have left the deque of each lane, and let putters follow.
+
+        They follow once all lanes are settled: they may belong to another one, and end it.
+        """
+        lanes = {key: self.lanes[key] for key in left}
+        for key, lane in lanes.items():
+            self._peak = max(self._peak, lane.depth + left[key])
+            lane.settle(left[key])
+        for key, lane in lanes.items():
+            self._left(key, lane)
 
     def empty(self, key: Any) -> list[Message]:
         """Remove all messages of a lane, whose peer is gone; they count as refused."""

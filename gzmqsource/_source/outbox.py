@@ -320,9 +320,8 @@ class Outbox(Lanes):
 
         def progress() -> object:
             # It goes on waiting while messages enter and leave the lane: its turn will come.
-            look()
-            lane = self.lanes.get(key)
-            return lane and (lane.left, lane.depth), len(self._arrived.get(key, ()))
+            turn, lane = look(), self.lanes.get(key)
+            return turn, lane and (lane.left, lane.depth), len(self._arrived.get(key, ()))
 
         try:
             putter.wait(timeout, progress)

@@ -23,6 +23,7 @@ class Puller:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._is_readable = core.socket.is_readable
         self._receive_one = core.socket.shortcuts.receive
 
     def wait(self) -> list[Any]:
@@ -42,7 +43,7 @@ class Puller:
         deadline = Deadline(timeout if block else 0)
         has_waited = False
         if block:
-            core.spend()
+            core.spend(self._is_readable)  # one that has to wait needs no turn
             has_waited = bool(core.socket.readiness.readers)
             core.socket.wait_behind_readers(deadline.left())
         return self._receive(limit, deadline, has_waited)

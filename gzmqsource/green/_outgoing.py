@@ -128,11 +128,13 @@ class Outgoing:
         """Send a whole message; return False if libzmq has not taken it in time."""
         if flags & _NOBLOCK:
             return socket.send(message)
+        # The time in the queue of busy sockets counts, too.
+        deadline = socket.deadline(zmq.SNDTIMEO) if socket.budget.left <= 0 else None
         socket.budget.take()
         lane = self._lane_of(message)
         if lane not in self.lanes and socket.send(message):
             return True
-        return self._send_in_order(socket, lane, message, socket.deadline(zmq.SNDTIMEO))
+        return self._send_in_order(socket, lane, message, deadline or socket.deadline(zmq.SNDTIMEO))
 
     def _send_in_order(
         self, socket: HubSocket, lane: bytes | None, message: list[Part], deadline: Deadline

@@ -51,6 +51,10 @@ class SharedSocket(HubSocket):
         socket = self._socket()
         return self.readiness.closed or (socket is not None and bool(socket._closed))
 
+    def may_yield(self) -> bool:
+        """Return whether a receive may yield: not within a message, nor if it has to wait."""
+        return self.is_between_messages() and self.is_readable()
+
     def is_between_messages(self) -> bool:
         """Return whether the frame received last, if any, ended its message."""
         return not self.transfer.option(zmq.RCVMORE)

@@ -226,9 +226,11 @@ class Socket(PlainSocket[_ReturnT]):
         deadline: Deadline | None = None
         has_waited = False
         if not flags & _NOBLOCK:
-            shared.budget.take(shared.is_between_messages)
-            if shared.readiness.readers and shared.is_between_messages():
+            if shared.budget.left <= 0:  # the time in the queue of busy sockets counts, too
                 deadline = shared.deadline(zmq.RCVTIMEO)
+            shared.budget.take(shared.may_yield)
+            if shared.readiness.readers and shared.is_between_messages():
+                deadline = deadline or shared.deadline(zmq.RCVTIMEO)
                 if not shared.wait_behind_readers(deadline.left()):
                     raise zmq.Again
                 has_waited = True

@@ -165,27 +165,24 @@ cdef class NativeShortcuts:
     def dispatch(self, list messages, handle, failed, base):
         """See `Shortcuts.dispatch`."""
         cdef object message = None
-        cdef object context = PyContext_Copy(base)
-        PyContext_Enter(context)
-        try:
-            while messages and self.allowance.count(1):
-                try:
-                    while True:
-                        message = messages.pop()
-                        handle(message)
-                        if (
-                            has_changed(context, base)
-                            or not messages
-                            or not self.allowance.count(1)
-                        ):
-                            break
-                except BaseException as error:
-                    failed(error, message)
+        cdef object context
+        while messages and self.allowance.count(1):
+            context = PyContext_Copy(base)
+            PyContext_Enter(context)
+            try:
+                while True:
+                    message = messages.pop()
+                    handle(message)
+                    if (
+                        has_changed(context, base)
+                        or not messages
+                        or not self.allowance.count(1)
+                    ):
+                        break
+            except BaseException as error:
+                failed(error, message)
+            finally:
                 PyContext_Exit(context)
-                context = PyContext_Copy(base)
-                PyContext_Enter(context)
-        finally:
-            PyContext_Exit(context)
 
     def send(self, message):
         """See `Shortcuts.send`."""

@@ -320,13 +320,13 @@ class Requester:
             try:
                 self._source.send(call.frames, timeout=timeout)
             except Full:
-                self._give_up(call, "no room in the outbox")
+                self._expire(call, "no room in the outbox")
                 return
             timeout = deadline.left()
         if timeout is not None and call.frames[0] in self._pending:
             self._clock.start(call, timeout)
 
-    def _expire(self, call: Call | SubmittedCall) -> None:
+    def _expire(self, call: Call | SubmittedCall, reason: str = "no reply") -> None:
         """Send a request again after its timeout, or give it up."""
         if call.frames[0] not in self._pending or self._source.closed:
             return  # it was answered, or is about to fail because the source is closed
@@ -334,7 +334,7 @@ class Requester:
             self._ask_again(call)
         else:
             queued = self._source.withdraw(call.frames)
-            self._give_up(call, "never sent" if queued else "no reply")
+            self._give_up(call, "never sent" if queued else reason)
 
     def _ask_again(self, call: Call | SubmittedCall) -> None:
         """Send a request once more; if there is no room for it, this attempt just times out."""

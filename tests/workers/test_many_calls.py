@@ -1,16 +1,17 @@
 """Many requests that end at once do so in turns: the hub polls in between."""
 
+import time
 from typing import Any
 
 import gevent
 import pytest
 import zmq
 from gevent.hub import get_hub
-from helpers import _sleep, in_thread, unique_inproc
+from helpers import _sleep, closing, in_thread, unique_inproc
 
-from gzmqsource import SourceClosed
+from gzmqsource import Source, SourceClosed
 from gzmqsource.errors import PeerLost, RequestTimeout
-from gzmqsource.testing import all_blocked, wait_until
+from gzmqsource.testing import all_blocked, fill, wait_until
 from gzmqsource.workers import Requester
 from gzmqsource.workers._clock import Clock
 from gzmqsource.workers._turns import TURN
@@ -128,3 +129,16 @@ def test_cancelled_deadlines_leave_nothing_behind():
     assert len(clock._ticks) <= clock.slack
     clock.close()
     all_blocked()
+
+
+def test_a_request_that_found_no_room_has_all_its_retries(context):
+    """Each attempt has its timeout, whether it waits for room in the outbox or for the reply."""
+    source = Source.open(zmq.DEALER, connect="inproc://nobody", context=context, outbox=1, sndhwm=1)
+    fill(source)
+    requester = Requester(source)
+    with closing(requester):
+        began = time.monotonic()
+        with pytest.raises(RequestTimeout, match="never sent within"):
+            requester.request(b"x", timeout=0.1, retries=2)
+        assert time.monotonic() - began >= 0.3
+        assert requester.stats().retries == 2
