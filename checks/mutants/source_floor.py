@@ -6,9 +6,9 @@ SOURCE = [
     Mutation(
         "a lane is settled after another one's putters have ended it",
         "_source/lanes.py",
-        "        for key, lane in lanes.items():\n            self._peak",
-        "        for key in left:\n            lane = self.lanes[key]\n            self._left(key, lane)\n"
-        "            self._peak",
+        "            lane.settle(left[key])\n        for key, lane in lanes.items():\n",
+        "        for key in left:\n"
+        "            lane = self.lanes[key]\n            lane.settle(left[key])\n",
         "test_bounds.py",
     ),
     Mutation(
