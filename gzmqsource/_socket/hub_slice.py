@@ -105,9 +105,8 @@ class HubSlice(Slice):
         libuv crashes if one is collected while it is active.
         """
         self._users -= 1
-        if not self._users and self._marker is not None:
-            self._marker.close()
-            self._marker = None
+        if not (self._users or self._queue or self._is_serving):
+            self._close_timers()
 
     def begin_if_over(self, now: float) -> None:
         """Begin a slice if the time of the last one is over, and the hub has polled since."""
@@ -147,6 +146,12 @@ class HubSlice(Slice):
             self._marker = self._loop.timer(0, ref=False)
         if not self._marker.active:
             self._marker.start(_do_nothing)
+
+    def _close_timers(self) -> None:
+        for timer in self._marker, self._serving:
+            if timer is not None:
+                timer.close()
+        self._marker = self._serving = None
 
     def _begin(self, now: float) -> None:
         if self._marker is not None:
@@ -198,6 +203,8 @@ class HubSlice(Slice):
                     self._enqueue(budget)
                 if self._queue:
                     self._serve_soon()
+                elif not self._users:
+                    self._close_timers()
 
     def _resume(self, budget: Sharing) -> float:
         """Resume the greenlets of a socket until its part is used; return the CPU seconds."""
