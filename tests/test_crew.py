@@ -179,9 +179,11 @@ def test_a_handler_may_kill_all_other_workers(context):
 
 
 @workers
-def test_a_timeout_that_a_handler_left_running_is_reported_and_the_service_goes_on(context, spawn):
+def test_a_timeout_that_a_handler_left_running_is_reported_and_the_service_goes_on(
+    context, spawn, leave_timeout
+):
     errors = []
-    handle = Recorder(leave=lambda: gevent.Timeout.start_new(0.01))
+    handle = Recorder(leave=leave_timeout)
     with fed(context, handle, INPROC, spawn=spawn, on_error=lambda *what: errors.append(what)) as (
         server,
         client,

@@ -44,6 +44,7 @@ class Budget(Allowance):
     __slots__ = (
         "_closed",
         "_serial",
+        "_turn",
         "charged",
         "hub",
         "is_queued",
@@ -69,6 +70,7 @@ class Budget(Allowance):
         self.is_queued = False
         self.waiters = Waiters()
         self._serial = 0
+        self._turn = 0
         self._closed = False
 
     def exhausted(self) -> bool:
@@ -83,8 +85,10 @@ class Budget(Allowance):
             return False
         shared = self.shared
         now = time.monotonic()
-        if shared.running not in (None, self) and now < shared.part_ends:
+        is_new = self._turn != shared.turn and shared.running is not self
+        if is_new and shared.running is not None and now < shared.part_ends:
             # It is used in the turn of another socket, which pays for it.
+            self._turn = shared.turn
             self.refill(self.max_messages, shared.part_ends - now)
             return False
         shared.begin_if_over(now)

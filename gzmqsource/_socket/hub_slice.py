@@ -83,8 +83,9 @@ class HubSlice(Slice):
         self._returning: list[Sharing] = []
         self._places = itertools.count()
         self._is_serving = False
-        #: Whose turn it is, and until when.
+        #: Whose turn it is, which one, and until when.
         self.running: Sharing | None = None
+        self.turn = 0
         self.part_ends = 0.0
         #: What the socket that was served last had been charged with.
         self._charged = 0.0
@@ -220,6 +221,7 @@ class HubSlice(Slice):
     def _give_turn(self, budget: Sharing, seconds: float, resume: Callable[[], object]) -> float:
         """Resume greenlets of a socket; return the CPU seconds of all that runs until they wait."""
         self.running, self.part_ends = budget, time.monotonic() + seconds
+        self.turn += 1
         began = time.thread_time()
         try:
             resume()

@@ -10,8 +10,8 @@ class Limits:
     #: turn of I/O costs about 30 us, which would be noticeable with fewer than 1000 messages.
     max_messages = 5000
 
-    #: Seconds after which the budget is exhausted, if that comes first. With several busy sources
-    #: the budgets add up, and 1 ms each keeps a ticking greenlet well below 5 ms late.
+    #: Seconds after which the budget is exhausted, if that comes first, for a source that has a
+    #: whole slice of its hub to itself. More than the slice's 1 ms would make other I/O late.
     max_seconds = 0.001
 
     #: The most messages that are prefetched for the handler. The batch begins with one message,
