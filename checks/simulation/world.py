@@ -78,6 +78,7 @@ class World:
     confirmed = 0.05
 
     def __init__(self, delay):
+        vars(loop.hub).pop("gzmqsource_slice", None)  # that of the last world
         self.context = zmq.Context()
         self.simulated = cast(Any, self.context.simulated)
         self.simulated.clock = loop.clock

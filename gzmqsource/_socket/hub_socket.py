@@ -102,9 +102,11 @@ class HubSocket:
             self.readiness.recheck()
 
     def is_readable(self) -> bool:
-        """Return whether there is a message."""
+        """Return whether there is a message; not if the socket is gone, as a receive reports."""
         try:
             return bool(self.transfer.events() & zmq.POLLIN)
+        except zmq.ZMQError:
+            return False
         finally:
             self.readiness.recheck()
 
