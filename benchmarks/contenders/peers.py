@@ -130,7 +130,8 @@ def peers_responder(cell: Cell) -> dict[str, Any]:
     wait_until(lambda: source.stats().received == REQUESTS * cell.others, 60)
     result = measure(cell, endpoint)
     if clog is not None:
-        if source.stats().outbox_depth != 10 * cell.others:
+        # The kernel takes some more in the meantime.
+        if source.stats().outbox_depth < 5 * cell.others:
             raise SystemExit(f"{source.stats()}: some clients are not full")
         clog.finish()
     return result

@@ -133,15 +133,15 @@ RECEIVING = [
     Mutation(
         "greenlets of a pool compute past the budget",
         "_source/spawned.py",
-        "            self._core.socket.budget.take()\n",
+        "            self._core.socket.budget.take_in_turn()\n",
         "",
         "test_spawned.py",
     ),
     Mutation(
         "a context variable of one message is seen by the next",
         "transfer/shortcuts.pxi",
-        "                            has_changed(context, base)\n",
-        "                            False\n",
+        "                        has_changed(context, base)\n",
+        "                        False\n",
         "test_contextvars.py",
     ),
     Mutation(
