@@ -21,6 +21,7 @@ from rich.logging import RichHandler
 from gzmqsource._source.source import Source
 from gzmqsource.cli._sockets import RECEIVING, on_signals, socket_options, telling_errors, type_of
 from gzmqsource.workers import Responder
+from gzmqsource.workers.responder import open_source
 
 _log = logging.getLogger("gzmqsource.serve")
 
@@ -212,11 +213,10 @@ def _server(
             if kind not in ("rep", "router", "dealer"):
                 source = limited.open(type_of(kind), handler, spawn=spawn, **socket)
                 return source, source
-            if kind == "dealer" or not socket["bind"]:
+            if kind == "dealer":
                 source = limited.open(zmq.DEALER, **socket)
-            else:  # as `Responder.open` has it
-                routing: dict[str, Any] = {"router_mandatory": 1, "overflow": "drop_newest"}
-                source = limited.open(zmq.ROUTER, **routing, **socket)
+            else:
+                source = open_source(limited, **socket)
             return Responder(source, handler, spawn), source
         except ValueError as error:
             raise click.ClickException(str(error)) from error

@@ -124,18 +124,7 @@ class Responder:
         """
         if not bind and not connect:
             raise ValueError("a Responder needs an endpoint to bind or to connect")
-        if bind:
-            options = {"router_mandatory": 1, **socket_options}
-            source = Source.open(
-                zmq.ROUTER,
-                bind=bind,
-                connect=connect,
-                context=context,
-                overflow="drop_newest",
-                **options,
-            )
-        else:
-            source = Source.open(zmq.DEALER, connect=connect, context=context, **socket_options)
+        source = open_source(Source, bind=bind, connect=connect, context=context, **socket_options)
         try:
             return cls(source, handler, spawn, tracebacks=tracebacks)
         except BaseException:
@@ -260,3 +249,11 @@ class Responder:
             self._undelivered(error)
         except SourceClosed:
             self._undelivered("the source was closed meanwhile")
+
+
+def open_source(kind: type[Source], *, bind: Endpoints, **options: Any) -> Source:
+    """Make a source of the class *kind* for a responder, as `Responder.open` says."""
+    if not bind:
+        return kind.open(zmq.DEALER, **options)
+    options = {"router_mandatory": 1, **options}
+    return kind.open(zmq.ROUTER, bind=bind, overflow="drop_newest", **options)
