@@ -18,7 +18,7 @@ def exchange(sender, receiver, message):
     queue = deque([message] * MESSAGES)
     received: list[list[bytes]] = []
     while len(received) < MESSAGES:
-        sender.send(queue, 5, 1 << 20)
+        sender.send_lanes([queue], [], 5, 5, 1 << 20)
         receiver.receive(received, 7, 1 << 20)
     frames = [message] if isinstance(message, bytes) else message
     assert received == [frames] * MESSAGES

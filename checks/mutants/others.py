@@ -6,10 +6,10 @@ OTHERS = [
     Mutation(
         "a message leaves the outbox before libzmq has taken it",
         "transfer/pure.py",
-        "            if not send_one(message):\n                return False\n"
-        "            messages.popleft()\n",
-        "            messages.popleft()\n"
-        "            if not send_one(message):\n                return False\n",
+        "                    if not self.send_one(message):\n                        ending = True\n"
+        "                        break\n                    lane.popleft()\n",
+        "                    lane.popleft()\n                    if not self.send_one(message):\n"
+        "                        ending = True\n                        break\n",
         "test_outbox.py test_send.py",
         transfer="pure",
     ),

@@ -49,13 +49,6 @@ class Transfer(Protocol):
         What was received before an error is appended before the error is raised.
         """
 
-    def send(self, messages: deque[Message], max_messages: int, max_bytes: int) -> bool:
-        """Send from the left of a queue until ``EAGAIN`` or a limit; remove what libzmq has taken.
-
-        Return False if libzmq takes no more now. An error concerns the message that is then the
-        leftmost.
-        """
-
     def send_lanes(
         self,
         lanes: Sequence[deque[Message]],
@@ -64,7 +57,9 @@ class Transfer(Protocol):
         max_messages: int,
         max_bytes: int,
     ) -> int:
-        """Send from the left of each of many queues, as `send` does; return how many were tried.
+        """Send from the left of each of many queues until ``EAGAIN`` or a limit.
+
+        Remove what libzmq has taken, and return how many queues were tried.
 
         Where messages were taken, or one was refused, the index of the lane, the number of
         messages that have left it, and what ended that are appended to *moved*: True for

@@ -208,19 +208,6 @@ cdef class NativeTransfer:
             raise_unless_interrupted()
         return 0
 
-    def send(self, messages, Py_ssize_t max_messages, Py_ssize_t max_bytes):
-        """See `Transfer.send`."""
-        cdef Py_ssize_t left = min(max_messages, len(messages))
-        cdef object take_out = messages.popleft
-        while left > 0 and max_bytes > 0:
-            message = messages[0]
-            if not self.send_one(message):
-                return False
-            take_out()
-            left -= 1
-            max_bytes -= size_of(message)
-        return True
-
     def send_lanes(
         self, list lanes, list moved, Py_ssize_t max_each, Py_ssize_t max_messages,
         Py_ssize_t max_bytes

@@ -131,20 +131,6 @@ class PureTransfer:
             self.discarding = self._recv(_NOBLOCK, False).more
         return not self.discarding
 
-    def send(self, messages: deque[Message], max_messages: int, max_bytes: int) -> bool:
-        """See `Transfer.send`."""
-        send_one = self.send_one
-        size = 0
-        for _ in range(min(max_messages, len(messages))):
-            message = messages[0]
-            if not send_one(message):
-                return False
-            messages.popleft()
-            size += sum(len(frame) for frame in as_frames(message))
-            if size >= max_bytes:
-                break
-        return True
-
     def send_lanes(
         self,
         lanes: Sequence[deque[Message]],
