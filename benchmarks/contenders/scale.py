@@ -126,20 +126,24 @@ def scale_a_message_to_one_of_many_that_wait(cell: Cell) -> dict[str, Any]:
     return measured
 
 
-def scale_begin_and_give_up_a_wait(cell: Cell) -> dict[str, Any]:
-    context = context_of(cell)
-    source = Source.open(zmq.PULL, context=context)
-    waiting = [gevent.spawn(source.recv) for _ in range(cell.others)]
+def begin_and_give_up(cell: Cell, wait: Callable[[], object]) -> dict[str, Any]:
+    """Have one more greenlet wait beside n others, and kill the first that does."""
+    waiting = [gevent.spawn(wait) for _ in range(cell.others)]
     gevent.sleep(0.05)
     killed = iter(waiting)
 
     def give_up() -> None:
-        # In front of the others, behind them, and from among them.
-        waiting.append(gevent.spawn(source.recv))
+        waiting.append(gevent.spawn(wait))
         gevent.sleep(0)
         next(killed).kill()
 
     return timed(cell, give_up)
+
+
+def scale_begin_and_give_up_a_wait(cell: Cell) -> dict[str, Any]:
+    context = context_of(cell)
+    source = Source.open(zmq.PULL, context=context)
+    return begin_and_give_up(cell, source.recv)
 
 
 # Polling.
@@ -166,16 +170,7 @@ def scale_begin_and_give_up_a_poll(cell: Cell) -> dict[str, Any]:
     """Poll one socket in n greenlets."""
     context = context_of(cell)
     socket: Any = green.Socket(context, zmq.PULL)
-    waiting = [gevent.spawn(socket.poll) for _ in range(cell.others)]
-    gevent.sleep(0.05)
-    killed = iter(waiting)
-
-    def give_up() -> None:
-        waiting.append(gevent.spawn(socket.poll))
-        gevent.sleep(0)
-        next(killed).kill()
-
-    return timed(cell, give_up)
+    return begin_and_give_up(cell, socket.poll)
 
 
 # Requests.

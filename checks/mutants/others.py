@@ -6,7 +6,8 @@ OTHERS = [
     Mutation(
         "a message leaves the outbox before libzmq has taken it",
         "transfer/pure.py",
-        "                    if not self.send_one(message):\n                        ending = True\n"
+        "                    if not self.send_one(message):\n"
+        "                        ending = True\n"
         "                        break\n                    lane.popleft()\n",
         "                    lane.popleft()\n                    if not self.send_one(message):\n"
         "                        ending = True\n                        break\n",
