@@ -1,17 +1,20 @@
 """Handlers in greenlets of their own, of a pool or of a spawn function."""
 
+import contextlib
 import time
 
 import gevent
 import pytest
 import zmq
 from gevent.event import Event
+from gevent.hub import get_hub
 from gevent.lock import Semaphore
 from gevent.pool import Pool
 from handlers import INPROC, Gate, fed
 from helpers import closing
 
 from gzmqsource import Source
+from gzmqsource._socket.budget import yield_to_io
 from gzmqsource.testing import all_blocked, wait_until
 
 
@@ -44,6 +47,71 @@ def test_greenlets_that_compute_ask_the_budget(context, spawn):
         server.start()
         wait_until(lambda: len(got) == 50)
         assert server.stats().budget_stops >= 10
+
+
+def test_no_more_is_read_than_handlers_that_compute_fit_into_a_part(context):
+    """Handlers of 2 ms: the first tells how many fit, and a batch is one from then on."""
+    in_hand = []
+
+    def handle(message):
+        in_hand.append(server.stats().in_hand)
+        work(0.002)
+
+    with fed(context, handle, INPROC, spawn=gevent.spawn) as (server, client):
+        for number in range(30):
+            client.send(b"%d" % number)
+        wait_until(lambda: len(in_hand) == 30)
+    assert max(in_hand) <= 2
+
+
+def test_handlers_of_a_pool_share_the_hub_with_the_slow_ones_of_another(context):
+    """Each of two pools has its half of the time, whatever one of its handlers takes."""
+    used = {"slow": 0.0, "quick": 0.0}
+
+    def flood(client):
+        while True:
+            client.send(b"x")
+
+    def handler(name, seconds):
+        def handle(message):
+            began = time.thread_time()
+            work(seconds)
+            used[name] += time.thread_time() - began
+
+        return handle
+
+    with (
+        fed(context, handler("slow", 0.005), "inproc://slow", spawn=Pool(20)) as (_, slow),
+        fed(context, handler("quick", 100e-6), "inproc://quick", spawn=Pool(20)) as (_, quick),
+    ):
+        flooding = [gevent.spawn(flood, client) for client in (slow, quick)]
+        wait_until(lambda: all(used.values()))
+        before = dict(used)
+        wait_until(lambda: used["slow"] >= before["slow"] + 0.06)
+        assert used["slow"] - before["slow"] <= 2 * (used["quick"] - before["quick"])
+        gevent.killall(flooding)
+
+
+def test_few_handlers_run_between_two_polls_however_many_pools_are_busy(context):
+    handled, between = [], []
+
+    def handle(message):
+        handled.append(message)
+        work(50e-6)
+
+    with contextlib.ExitStack() as stack:
+        for number in range(50):
+            endpoint = f"inproc://{number}"
+            _, client = stack.enter_context(fed(context, handle, endpoint, spawn=Pool(20)))
+            for _ in range(100):
+                client.send(b"x")
+        while len(handled) < 50 * 100:
+            before = len(handled)
+            yield_to_io(get_hub())
+            between.append(len(handled) - before)
+    # At first each pool has a batch at once. Then a slice and a half is 30 handlers, and each of
+    # the two that have begun in it is allowed to take twice its part.
+    assert sorted(between[10:])[-5] <= 60, between
 
 
 class Blocked(Pool):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
 
 import gevent
+from gevent.hub import Waiter
 
 from gzmqsource._base.waiters import Waiters
 from gzmqsource._socket.hub_slice import HubSlice
@@ -46,6 +48,7 @@ class Budget(Allowance):
         "_serial",
         "_turn",
         "charged",
+        "has_spawned",
         "hub",
         "is_queued",
         "owes",
@@ -68,6 +71,7 @@ class Budget(Allowance):
         self.charged = 0.0
         self.owes = False
         self.is_queued = False
+        self.has_spawned = False
         self.waiters = Waiters()
         self._serial = 0
         self._turn = 0
@@ -135,6 +139,45 @@ class Budget(Allowance):
         else:
             self.take()
 
+    def run_spawned(self, spawn: Callable[[], object]) -> float:
+        """Call *spawn*, and wait until each greenlet that it starts has begun, in this turn.
+
+        The hub runs them after the greenlet that has spawned them, one after the other. So two
+        callbacks around them tell what they take, and none of them has to ask for its turn.
+
+        Returns
+        -------
+        float
+            The CPU seconds until they have ended, or wait.
+        """
+        loop, shared = self.hub.loop, self.shared
+        ended: Waiter[float] = Waiter(self.hub)
+        messages, seconds = self.left, self.seconds_left()
+        began = 0.0
+
+        def begin() -> None:
+            nonlocal began
+            # Twice the time: they are as many as fill the part if they are as quick as the last.
+            self.refill(messages, 2 * seconds)
+            began = shared.begin_turn(self, seconds)
+
+        def end() -> None:
+            self.has_spawned = False
+            used = shared.end_turn(self, began)
+            left = seconds - used
+            self._serial = shared.serial
+            self.refill(self.left if left > seconds / 4 else 0, left)
+            shared.go_on(self, left, functools.partial(ended.switch, used))
+
+        self.has_spawned = True
+        loop.run_callback(begin)
+        try:
+            spawn()
+        finally:
+            loop.run_callback(end)
+        used: float = ended.get()
+        return used
+
     def yield_to_io(self) -> None:
         """Yield to other I/O because this is exhausted, and to other sockets; a part begins."""
         self.stops += 1
@@ -153,6 +196,7 @@ class Budget(Allowance):
         """
         shared = self.shared
         if self.restart_within(shared):
+            self._serial = -1  # what is left of the slice follows the short part
             return
         if shared.is_crowded and shared.is_ahead(self):
             self.refill(1, self.max_seconds)

@@ -25,6 +25,8 @@ class Sharing(Protocol):
     owes: bool
     #: Whether it is in the queue.
     is_queued: bool
+    #: Whether greenlets that it has spawned are yet to run, in its part.
+    has_spawned: bool
     #: The greenlets that wait for its next part.
     waiters: Waiters
 
@@ -89,6 +91,8 @@ class HubSlice(Slice):
         self.part_ends = 0.0
         #: What the socket that was served last had been charged with.
         self._charged = 0.0
+        #: The CPU seconds of all turns.
+        self._used = 0.0
         self._users = 0
 
     @classmethod
@@ -193,8 +197,11 @@ class HubSlice(Slice):
                 budget.is_queued = False
                 self.is_crowded = bool(self._queue or self._returning)
                 if budget.waiters:
-                    left -= self._resume(budget)
-                    if budget.is_queued:
+                    used = self._resume(budget)
+                    left -= used
+                    if budget.has_spawned:
+                        least = min(least, budget.charged + used)
+                    elif budget.is_queued:
                         least = min(least, budget.charged)
         finally:
             self._is_serving = False
@@ -213,21 +220,52 @@ class HubSlice(Slice):
         seconds = budget.max_seconds * max(1 / waiting, self.least_part)
         budget.begin_part(seconds)
         used = self._give_turn(budget, seconds, functools.partial(_wake_some, budget))
-        self._charge(budget, max(budget.charged, self._charged) + used, used)
+        self._pay(budget, used)
         if budget.waiters and not budget.is_queued:
             self._enqueue(budget)
-        return used
+        return seconds if budget.has_spawned else used
 
     def _give_turn(self, budget: Sharing, seconds: float, resume: Callable[[], object]) -> float:
         """Resume greenlets of a socket; return the CPU seconds of all that runs until they wait."""
-        self.running, self.part_ends = budget, time.monotonic() + seconds
-        self.turn += 1
-        began = time.thread_time()
+        began = self.begin_turn(budget, seconds)
         try:
             resume()
         finally:
-            self.running = None
-        return time.thread_time() - began
+            used = self._used_since(began)
+        return used
+
+    def begin_turn(self, budget: Sharing, seconds: float) -> float:
+        """Note that what runs from now on does so in the turn of a socket; return when that was.
+
+        The time is that of the CPU which nobody was charged with.
+        """
+        self.running, self.part_ends = budget, time.monotonic() + seconds
+        self.turn += 1
+        return time.thread_time() - self._used
+
+    def end_turn(self, budget: Sharing, began: float) -> float:
+        """Charge a socket with what has run since *began*, and return the CPU seconds of that."""
+        used = self._used_since(began)
+        self._pay(budget, used)
+        return used
+
+    def go_on(self, budget: Sharing, seconds: float, resume: Callable[[], object]) -> None:
+        """Resume a greenlet of a socket after those that it has spawned, in the same part."""
+        if self.is_crowded:
+            used = self._give_turn(budget, seconds, resume)
+            self._pay(budget, used)
+        else:
+            resume()
+
+    def _used_since(self, began: float) -> float:
+        """End a turn; return the CPU seconds of it, without those of turns within."""
+        self.running = None
+        used = time.thread_time() - self._used - began
+        self._used += used
+        return used
+
+    def _pay(self, budget: Sharing, used: float) -> None:
+        self._charge(budget, max(budget.charged, self._charged) + used, used)
 
     def _charge(self, budget: Sharing, charged: float, used: float) -> None:
         budget.charged = min(charged, self._charged + self.most_charged)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
@@ -14,6 +13,7 @@ from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.event import Event
 from gzmqsource._source.core import Core
 from gzmqsource._source.intake import Intake
+from gzmqsource._source.spawned import Spawned
 
 Handler = Callable[[list[Any]], object]
 
@@ -42,10 +42,18 @@ class Crew:
         handle in order.
     base : contextvars.Context
         The context variables that each handler begins with.
+    spawned : Spawned or None
+        What handles the messages in place of *handle*, in greenlets that it spawns.
     """
 
     def __init__(
-        self, core: Core, intake: Intake, handle: Handler, size: int | None, base: Context
+        self,
+        core: Core,
+        intake: Intake,
+        handle: Handler,
+        size: int | None,
+        base: Context,
+        spawned: Spawned | None,
     ) -> None:
         self._core = core
         self._intake = intake
@@ -53,6 +61,7 @@ class Crew:
         self._size = size or 1
         self._prefetches = size is None
         self._base = base
+        self._spawned = spawned
         self._workers: set[Any] = set()
         self._leader: Any = None
         #: The workers that are in handlers.
@@ -122,9 +131,10 @@ class Crew:
         """Read and handle messages until another worker leads, or all is over."""
         core, intake, budget = self._core, self._intake, self._core.socket.budget
         while self._leader is worker:
-            if core.prefetched or intake.take(self._room()):
+            if core.prefetched or intake.take(self._room(budget.left)):
                 if budget.left <= 0 and budget.exhausted():
-                    intake.shrink()
+                    if self._spawned is None:
+                        intake.shrink()
                     budget.yield_to_io()
                 else:
                     self._dispatch(worker)
@@ -133,9 +143,13 @@ class Crew:
             else:
                 core.socket.wait_readable()
 
-    def _room(self) -> int:
-        """Return how many messages may be read: as many as there are workers for."""
-        return sys.maxsize if self._prefetches else self._size - len(self._busy)
+    def _room(self, left: int) -> int:
+        """Return how many messages may be read: as many as there are workers and a budget for."""
+        if self._spawned is not None:
+            return self._spawned.room()
+        if left < 1:
+            left = 1
+        return left if self._prefetches else min(left, self._size - len(self._busy))
 
     def _dispatch(self, worker: Any) -> None:
         """Handle what is prefetched, up to the end of the budget, or as long as this one leads."""
@@ -145,7 +159,12 @@ class Crew:
             self._look_scheduled = True
         self._busy.add(worker)
         try:
-            core.socket.shortcuts.dispatch(core.prefetched, self._handle, self._failed, self._base)
+            if self._spawned is not None:
+                self._spawned.dispatch(core.prefetched)
+            else:
+                core.socket.shortcuts.dispatch(
+                    core.prefetched, self._handle, self._failed, self._base
+                )
         finally:
             self._busy.discard(worker)
 

@@ -47,23 +47,22 @@ class Intake:
 
         Call this while nothing is prefetched.
         """
+        core, pool = self._core, self._pool
         while not self.ending:
-            self._core.resumed.wait()
-            if self._pool is not None:
-                self._pool.wait_available()
-            if self.ending:
-                break
+            if not core.resumed.is_set() or (pool is not None and pool.full()):
+                core.resumed.wait()
+                if pool is not None:
+                    pool.wait_available()
+                continue
             # No more than can be started: what waits for a slot of the pool waits in libzmq.
-            room = min(self.batch, most, max(1, self._core.socket.budget.left))
-            if self._pool is not None:
-                room = min(room, self._pool.free_count())
-            if room < 1 or not self._core.resumed.is_set():
-                continue  # one has changed while this waited for the other
-            prefetched = self._core.prefetched
+            room = self.batch if self.batch < most else most
+            if pool is not None:
+                room = min(room, pool.free_count())
+            prefetched = core.prefetched
             try:
-                self._core.receive(prefetched, room)
+                core.receive(prefetched, room)
             except (zmq.ZMQError, MemoryError) as error:
-                self._core.report(error, None)
+                core.report(error, None)
                 self._pause()
                 continue
             self._back_off.succeed()

@@ -45,15 +45,17 @@ class Reader:
         is looked at again once other I/O had its turn.
         """
         before = len(into)
-        oversized = self._oversized.count
         try:
             self._socket.receive(into, limit, self._max_bytes)
         finally:
-            # Shortcuts have discarded some, too.
-            while self._oversized.count < self._transfer.oversized:
-                self._oversized(self._name)
-        is_new = self._oversized.count > oversized
-        if (is_new or self._transfer.discarding) and len(into) == before:
+            if self._oversized.count < self._transfer.oversized or self._transfer.discarding:
+                self._note_oversized(len(into) > before)
+
+    def _note_oversized(self, has_received: bool) -> None:
+        # Shortcuts have discarded some, too.
+        while self._oversized.count < self._transfer.oversized:
+            self._oversized(self._name)
+        if not has_received:
             gevent.spawn(self._recheck_later)
 
     def _recheck_later(self) -> None:

@@ -66,10 +66,9 @@ class Receiver:
         self._spawned: Spawned | None = None
         if function is not None:
             self._spawned = Spawned(core, handle, function, base, limits)
-            handle = self._spawned.begin
         self._intake = Intake(core, limits, pool)
         size = spawn if isinstance(spawn, int) else None
-        self._crew = Crew(core, self._intake, handle, size, base)
+        self._crew = Crew(core, self._intake, handle, size, base, self._spawned)
 
     def end(self) -> None:
         """Read nothing more; what is prefetched is still handled."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
@@ -46,28 +47,48 @@ class Spawned:
         self._spawn = spawn
         self._base = base
         self._back_off = BackOff(limits)
+        #: The CPU seconds that a handler took of late until it ended, or waited.
+        self._pace = 1e-6
         self._handlers: set[Any] = set()
         self._handler_ended = Event()
         self._is_spawning = self._was_killed = False
 
-    def begin(self, message: list[Any]) -> None:
-        """Spawn the handler of a message, which is the next one again if that fails."""
+    def room(self) -> int:
+        """Return how many handlers would fill what is left of the part, or the next one."""
+        budget = self._core.socket.budget
+        if budget.left <= 0:
+            return max(1, int(budget.shared.length / 2 / self._pace))
+        return max(1, min(budget.left, int(budget.seconds_left() / self._pace)))
+
+    def dispatch(self, messages: list[list[Any]]) -> None:
+        """Spawn the handlers of *messages*, and wait until each has begun."""
+        count = len(messages)
+        seconds = self._core.socket.budget.run_spawned(
+            functools.partial(self._spawn_each, messages)
+        )
+        if messages:  # spawning has failed
+            gevent.sleep(self._back_off.fail())
+        else:
+            self._pace = max(seconds / count, 1e-6)
+
+    def _spawn_each(self, messages: list[list[Any]]) -> None:
+        """Spawn up to the first that fails, which is the next one again."""
+        message: list[Any] = []
         self._is_spawning = True
         try:
-            # A pool that is shared may be full again, and this wait.
-            self._handlers.add(self._spawn(self._run, message))
+            while messages:
+                message = messages.pop()
+                # A pool that is shared may be full again, and this wait.
+                self._handlers.add(self._spawn(self._run, message))
+                self._back_off.succeed()
         except BaseException as error:
             if not self._was_killed:
-                self._core.prefetched.append(message)
+                messages.append(message)
             if not isinstance(error, Exception):
                 raise
             self._core.report(error, message)
-        else:
-            self._back_off.succeed()
-            return
         finally:
             self._is_spawning = False
-        gevent.sleep(self._back_off.fail())
 
     def finish(self, deadline: Deadline) -> bool:
         """Wait for the handlers, except for one that calls this.

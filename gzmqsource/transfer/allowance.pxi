@@ -42,6 +42,10 @@ cdef class NativeAllowance:
         self.grant(now, min(AFTER_WAIT, self.max_messages), min(self.max_seconds / 8, shared.ends - now))
         return True
 
+    def seconds_left(self):
+        """See `PureAllowance.seconds_left`."""
+        return max(0.0, self.ends - clock(CLOCK_MONOTONIC))
+
     def spend(self, Py_ssize_t messages=1):
         """See `PureAllowance.spend`."""
         return self.count(messages)

@@ -257,6 +257,10 @@ class PureAllowance:
         self.refill(min(AFTER_WAIT, self.max_messages), min(self.max_seconds / 8, left))
         return True
 
+    def seconds_left(self) -> float:
+        """Return for how many seconds messages may still pass."""
+        return max(0.0, self._ends - time.monotonic())
+
     def spend(self, messages: int = 1) -> bool:
         """Count messages that pass; return False if nothing is left for them."""
         if self.left <= 0:
