@@ -341,6 +341,13 @@ SOCKET = [
         "test_turns.py",
     ),
     Mutation(
+        "work in turns comes before the I/O that is ready",
+        "_base/turns.py",
+        "    return loop.timer(0, priority=-2)\n",
+        "    return loop.timer(0)\n",
+        "test_turns.py",
+    ),
+    Mutation(
         "an error of one step ends the turns of the hub",
         "_base/turns.py",
         "        finally:\n            self._go_on()\n",

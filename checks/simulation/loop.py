@@ -123,7 +123,7 @@ class Loop:
         return Timer(self, after, ref, 0 if self.is_libuv else priority or 0)
 
     def io(self, fd, events, ref=True, priority=None):
-        return Io(self, fd, events)
+        return Io(self, fd, events, ref)
 
     def async_(self, ref=True, priority=None):
         return Async(self)
@@ -257,12 +257,22 @@ class Async(Watcher):
 
 
 class Io(Watcher):
-    def __init__(self, loop, fd, events):
+    def __init__(self, loop, fd, events, ref):
         super().__init__(loop, loop.ios)
         self.fd = fd
+        #: Whether it keeps the loop running; over libuv it always does.
+        self._ref = ref or loop.is_libuv
         self._watched = mailboxes[fd]
         self._events = events
         assert events == 1 or self._watched.is_plain, "a ZMQ_FD is only ever readable"
+
+    @property
+    def ref(self):
+        return self._ref
+
+    @ref.setter
+    def ref(self, ref):
+        self._ref = ref or self._loop.is_libuv
 
     @property
     def is_ready(self):

@@ -1,6 +1,7 @@
 """What connects libzmq's sockets: mailboxes, pipes, and the ways to choose between several."""
 
 import itertools
+import select
 from collections import deque
 from errno import EAGAIN
 from typing import Any
@@ -67,39 +68,57 @@ class Descriptor:
 
 
 class Epoll:
-    """An epoll set of descriptors, each of which is polled for reading."""
+    """An epoll set of descriptors, each of which is polled for reading, once for each call."""
 
     is_plain = False
 
     def __init__(self):
-        self._fds = set()
+        #: The descriptors, and whether each may be reported.
+        self._fds: dict[int, bool] = {}
+        self.closed = False
         self.descriptor = next(_descriptors)
         mailboxes[self.descriptor] = self
 
     @property
     def signalled(self):
-        return any(mailboxes[fd].signalled for fd in self._fds)
+        return bool(self._ready())
 
     def register(self, fd, events):
-        assert events == 1, "a ZMQ_FD is only ever readable"
+        self._check(events)
         if fd in self._fds:
             raise FileExistsError(fd)
-        self._fds.add(fd)
+        self._fds[fd] = True
+
+    def modify(self, fd, events):
+        self._check(events)
+        if fd not in self._fds:
+            raise FileNotFoundError(fd)
+        self._fds[fd] = True
 
     def unregister(self, fd):
         if fd not in self._fds:
             raise FileNotFoundError(fd)
-        self._fds.remove(fd)
+        del self._fds[fd]
 
     def poll(self, timeout=-1, maxevents=-1):
         assert timeout == 0, "a call that would block the hub"
-        return [(fd, 1) for fd in sorted(self._fds) if mailboxes[fd].signalled]
+        ready = self._ready()[:maxevents]
+        self._fds.update(dict.fromkeys(ready, False))
+        return [(fd, 1) for fd in ready]
 
     def fileno(self):
         return self.descriptor
 
     def close(self):
         self._fds.clear()
+        self.closed = True
+
+    def _ready(self):
+        return [fd for fd in sorted(self._fds) if self._fds[fd] and mailboxes[fd].signalled]
+
+    def _check(self, events):
+        assert not self.closed, "a closed epoll set is used"
+        assert events == select.EPOLLIN | select.EPOLLONESHOT, "a ZMQ_FD is only ever readable"
 
 
 class Stream:

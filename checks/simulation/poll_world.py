@@ -108,10 +108,12 @@ class PollWorld(World):
         ],
         "delay": range(3),
         "steady": [False, True],
+        "libuv": [False, True],
     }
 
-    def __init__(self, kinds, delay, steady):
+    def __init__(self, kinds, delay, steady, libuv=False):
         super().__init__(delay)
+        loop.is_libuv = libuv
         begin_turns()
         self.is_steady = steady
         self.is_ended = False
@@ -217,7 +219,8 @@ class PollWorld(World):
         left = {io.fd for io in loop.ios} & plain - fds
         check(not left, f"the descriptors {left} are watched, and nobody polls them")
         if all(each.dead for each in self.greenlets):
-            check(not loop.ios, f"{loop.ios} run, and nobody waits")
+            kept = [io for io in loop.ios if io.ref]
+            check(not kept, f"{kept} run, and nobody waits")
             check(not loop.callbacks, f"{loop.callbacks} are left")
 
     def finish(self):
@@ -229,7 +232,17 @@ class PollWorld(World):
             for poller in self.pollers:
                 with contextlib.suppress(KeyError):
                     poller.unregister(polled.key)
+        for greenlet in self.greenlets:
+            greenlet.kill(block=False)
+        loop.step()
+        for poller in self.pollers:
+            poller._forget()  # as its end does, which tracebacks may put off
         super().finish()
+        loop.is_libuv = False
+
+    def abandon(self):
+        super().abandon()
+        loop.is_libuv = False
 
     def _find(self, key):
         return next(each for each in self.polled if each.key == key)

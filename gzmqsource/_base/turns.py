@@ -14,6 +14,14 @@ from gevent.monkey import get_original
 TURN = 0.0005
 
 
+def timer_after_io(loop: Any) -> Any:
+    """Return a timer that is due when the loop has polled, and has served the I/O that is ready.
+
+    It has the lowest priority: libev runs timers of the same priority before the I/O.
+    """
+    return loop.timer(0, priority=-2)
+
+
 def in_turns(hub: Any, steps: Iterator[object]) -> None:
     """Take the steps of an iterator in the hub, soon, and for `TURN` seconds between two polls.
 
@@ -66,9 +74,7 @@ class _Turns:
         self._is_scheduled = bool(self._work)
         if self._work:
             if self._timer is None:
-                # At the lowest priority: libev runs timers of the same priority before the I/O
-                # that it has found.
-                self._timer = self.hub.loop.timer(0, priority=-2)
+                self._timer = timer_after_io(self.hub.loop)
             self._timer.start(self._turn)
         elif self._timer is not None:
             self._timer.close()

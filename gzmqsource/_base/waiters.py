@@ -9,7 +9,7 @@ from typing import Any
 
 from gevent.hub import Waiter
 
-from gzmqsource._base.turns import TURN, in_turns
+from gzmqsource._base.turns import TURN, in_turns, timer_after_io
 
 _TIMED_OUT = object()
 
@@ -132,9 +132,7 @@ class _Late:
         self._queue = queue
         self._look = look
         self._loop = hub.loop
-        # At the lowest priority: libev runs timers of the same priority before the I/O that it has
-        # found.
-        self._timer = hub.loop.timer(0, priority=-2)
+        self._timer = timer_after_io(hub.loop)
         self._seen = look()
         self._loop.run_callback(self._poll)
 

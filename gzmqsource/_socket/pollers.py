@@ -32,7 +32,7 @@ class Pollable(Protocol):
         """Make all greenlets that wait look again, soon."""
 
     def unwatch(self) -> None:
-        """Stop watching the descriptor, which is about to be closed."""
+        """Stop watching the descriptor: it is about to be closed, or used in another hub."""
 
     def abandon(self) -> None:
         """Stop the inherited watchers in a forked child, without waking a greenlet."""
@@ -109,7 +109,7 @@ class Pollers(dict[Pollable, None]):
             in_turns(hub, self._wake_each(list(self)))
 
     def unwatch(self) -> None:
-        """Stop what watches the descriptor, which is about to be closed."""
+        """Stop what watches the descriptor: it is about to be closed, or used in another hub."""
         for poller in self._watching:
             poller.unwatch()
 

@@ -125,7 +125,9 @@ def shared_socket(socket: PlainSocket[Any]) -> SharedSocket:
                 f"{socket!r} is waited for in the hub of another thread: "
                 "a socket is used by one thread at a time"
             )
-        shared.readiness.pollers.mark_stale()  # calls in this hub do not notify them
+        # Calls in this hub do not notify them, and its edges are no concern of the other hub.
+        shared.readiness.pollers.mark_stale()
+        shared.readiness.pollers.unwatch()
         partial = shared.outgoing.partial
     shared = _known[address] = SharedSocket(socket, partial)
     _hold(socket, shared)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import select
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import zmq
@@ -111,48 +110,3 @@ class Descriptor(Watched):
             _POLLPRI: select.EPOLLPRI,
         }
         return sum(event for ours, event in native.items() if self.mask & ours)
-
-
-class Edges(Watched):
-    """The descriptors of many zmq sockets in an epoll set, which is readable with any of them.
-
-    Parameters
-    ----------
-    fds : iterable of int
-        The descriptors.
-
-    Raises
-    ------
-    OSError
-        No epoll set can be had.
-    """
-
-    __slots__ = ("_epoll", "fd")
-
-    #: Whether the system has epoll.
-    exist = _epoll is not None
-
-    def __init__(self, fds: Iterable[int]) -> None:
-        self._watcher = None
-        self._epoll = _epoll()
-        self.fd = self._epoll.fileno()
-        for fd in fds:
-            self.add(fd)
-
-    def add(self, fd: int) -> None:
-        """Add a descriptor, which may be there already."""
-        with contextlib.suppress(FileExistsError):  # two Python objects for one socket
-            self._epoll.register(fd, _POLLIN)  # EPOLLIN is the same bit
-
-    def remove(self, fd: int) -> None:
-        """Remove a descriptor, which may be closed."""
-        with contextlib.suppress(OSError):  # the kernel has removed a closed one
-            self._epoll.unregister(fd)
-
-    def ready(self) -> list[int]:
-        """Return the descriptors that have an edge."""
-        return [fd for fd, _ in self._epoll.poll(0)]
-
-    def close(self) -> None:
-        """Close the epoll set."""
-        self._epoll.close()

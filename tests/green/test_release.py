@@ -27,7 +27,7 @@ def watching(readiness):
     watchers = [readiness._watcher]
     found = [each for each in watchers if each is not None and each.active]
     for poller in readiness.pollers:
-        edges = poller._poll_set._edges
+        edges = poller.poll_set._edges
         if edges is not None:
             with contextlib.suppress(FileNotFoundError):
                 edges._epoll.modify(poller.fd, zmq.POLLIN)
