@@ -105,7 +105,7 @@ RECEIVING = [
     Mutation(
         "a message that could not be spawned is lost",
         "_source/spawned.py",
-        "                self._core.prefetched.append(message)\n",
+        "                messages.append(message)\n",
         "                pass\n",
         "test_back_off.py",
     ),

@@ -144,15 +144,15 @@ SOCKET = [
     Mutation(
         "yielding lets only callbacks in",
         "_socket/budget.py",
-        "    with hub.loop.timer(0, priority=-2) as timer:\n        hub.wait(timer)\n",
+        "    with timer_after_io(hub.loop) as timer:\n        hub.wait(timer)\n",
         "    import gevent\n\n    gevent.sleep(0)\n",
         "test_fairness.py test_readiness.py",
     ),
     Mutation(
         "sockets that are busy have turns before I/O that is ready",
         "_socket/hub_slice.py",
-        "timer(0, priority=-2)",
-        "timer(0)",
+        "            self._serving = timer_after_io(self._loop)\n",
+        "            self._serving = self._loop.timer(0)\n",
         "test_budget.py",
     ),
     Mutation(

@@ -21,7 +21,7 @@ SOURCE = [
     Mutation(
         "a full pool does not stop the intake",
         "_source/intake.py",
-        "                room = min(room, self._pool.free_count())\n",
+        "                room = min(room, pool.free_count())\n",
         "                pass\n",
         "test_back_pressure.py",
     ),

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from gzmqsource._base.turns import timer_after_io
 from gzmqsource._base.waiters import Waiters
 from gzmqsource.transfer import Slice
 
@@ -176,8 +177,7 @@ class HubSlice(Slice):
 
     def _serve_soon(self) -> None:
         if self._serving is None:
-            # At the lowest priority, or libev would serve before the I/O that it has found.
-            self._serving = self._loop.timer(0, priority=-2)
+            self._serving = timer_after_io(self._loop)
         if not self._serving.active:
             self._awaited_in = self.serial
             self._serving.start(self._serve)
