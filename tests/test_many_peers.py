@@ -125,6 +125,18 @@ def test_a_message_costs_neither_attempt_nor_look_beside_peers_that_never_read(
         receiving.kill()
 
 
+@fleets
+def test_an_edge_leaves_the_cold_to_the_clock_while_that_runs(context, fleet_class):
+    with contextlib.closing(fleet_class(context, "inproc://router", MANY)) as fleet:
+        fleet.fill_all()
+        fleet.many.confirm_after = 60
+        counted = fleet.count()
+        for _ in range(2):
+            gevent.get_hub().loop.run_callback(fleet.many.serve, True)
+            all_blocked()
+            assert counted.tried == FEW
+
+
 @pytest.mark.skipif(transfer.backend != "native", reason="the pure transfer has no shortcuts")
 def test_a_message_to_a_peer_that_has_room_takes_the_shortcut_past_the_lanes_of_others(context):
     with contextlib.closing(SourceFleet(context, "inproc://router", 3)) as fleet:
