@@ -96,6 +96,8 @@ def test_a_message_costs_neither_attempt_nor_look_beside_peers_that_never_read(
     with contextlib.closing(fleet_class(context, "inproc://router", MANY)) as fleet:
         fleet.fill_for_good(range(1, MANY))
         fleet.many.confirm_after = 60  # it is not due meanwhile
+        for _ in range(2):
+            fleet.many.destinations.take_all()  # all are cold
         readiness = fleet.shared.readiness
         events = readiness._events
         looks: list[int] = []
@@ -130,6 +132,8 @@ def test_an_edge_leaves_the_cold_to_the_clock_while_that_runs(context, fleet_cla
     with contextlib.closing(fleet_class(context, "inproc://router", MANY)) as fleet:
         fleet.fill_all()
         fleet.many.confirm_after = 60
+        for _ in range(2):
+            fleet.many.destinations.take_all()  # all are cold
         counted = fleet.count()
         for _ in range(2):
             gevent.get_hub().loop.run_callback(fleet.many.serve, True)
@@ -154,6 +158,7 @@ def test_a_message_to_a_peer_that_has_room_takes_the_shortcut_past_the_lanes_of_
 def test_lanes_that_are_filled_together_are_tried_together(context):
     with contextlib.closing(SourceFleet(context, "inproc://router", MANY)) as fleet:
         fleet.fill_for_good([0])
+        fleet.many.confirm_after = 60  # it is not due meanwhile
         for index in range(1, MANY):
             for _ in range(2):
                 fleet.router.send([fleet.key(index), BODY])
