@@ -128,6 +128,30 @@ def test_a_message_costs_neither_attempt_nor_look_beside_peers_that_never_read(
 
 
 @fleets
+def test_a_call_that_eats_an_edge_leaves_neither_readers_nor_the_hot_to_the_clock(
+    context, fleet_class
+):
+    with contextlib.closing(fleet_class(context, "inproc://router", MANY)) as fleet:
+        fleet.fill_for_good(range(1, MANY))
+        fleet.many.confirm_after = 60
+        for _ in range(2):
+            fleet.many.destinations.take_all()  # all are cold
+        receiving = gevent.spawn(fleet.receive)
+        all_blocked()
+        fleet.peers[0].send(b"an edge")
+        fleet.shared.readiness._events()
+        fleet.shared.readiness.recheck()
+        receiving.get(timeout=10)
+        sent = fleet.sent
+        fleet.many.destinations.add(fleet.key(1))  # it is hot
+        while fleet.peers[1].poll(0):
+            fleet.peers[1].recv()
+        fleet.shared.readiness._events()
+        fleet.shared.readiness.recheck()
+        wait_until(lambda: fleet.sent > sent)
+
+
+@fleets
 def test_an_edge_leaves_the_cold_to_the_clock_while_that_runs(context, fleet_class):
     with contextlib.closing(fleet_class(context, "inproc://router", MANY)) as fleet:
         fleet.fill_all()
@@ -151,6 +175,9 @@ def test_a_message_to_a_peer_that_has_room_takes_the_shortcut_past_the_lanes_of_
         sent = fleet.sent
         assert shortcuts.send([fleet.key(0), b"to one that reads"])
         assert fleet.peers[0].recv() == b"to one that reads"
+        while fleet.peers[1].poll(0):
+            fleet.peers[1].recv()
+        fleet.shared.readiness._events()  # there is room, and the lane has not had its turn
         assert not shortcuts.send([fleet.key(1), b"behind others"])
         assert fleet.sent == sent + 1
 

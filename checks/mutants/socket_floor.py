@@ -111,15 +111,14 @@ SOCKET = [
         "_socket/readiness.py",
         "not (self.many.destinations.has_hot or self.readers or self.pollers)",
         "not (self.readers or self.pollers)",
-        "test_many_peers.py test_peers.py test_edge.py green/test_sockets.py",
+        "test_many_peers.py",
     ),
     Mutation(
         "a use beside cold destinations forgets the readers",
         "_socket/readiness.py",
         "not (self.many.destinations.has_hot or self.readers or self.pollers)",
         "not (self.many.destinations.has_hot or self.pollers)",
-        SIMULATION,
-        transfer="pure",
+        "test_many_peers.py",
     ),
     Mutation(
         "no destination becomes cold",
@@ -133,7 +132,7 @@ SOCKET = [
         "transfer/shortcuts.pxi",
         "            self.least_frames < 2 or (<list>message)[0] in self.lanes\n",
         "            self.least_frames < 2\n",
-        "test_many_peers.py test_send.py test_outbox.py",
+        "test_many_peers.py",
     ),
     Mutation(
         "of many cold destinations some never have their turn",
