@@ -47,6 +47,14 @@ class Figures:
     def median(self, figure: str) -> float:
         return statistics.median(self.of(figure))
 
+    def ratio(self, figure: str, other: Figures) -> float:
+        """Give the median of the ratios to another one in the same run.
+
+        A machine that is shared may be half as fast a minute later.
+        """
+        pairs = zip(self.of(figure), other.of(figure), strict=True)
+        return statistics.median(mine / theirs for mine, theirs in pairs)
+
     def shown(self, figure: str, scale: float = 1, digits: int = 2) -> str:
         """Show a median with its spread: half the way from the least to the most."""
         values = [value * scale for value in self.of(figure)]
@@ -110,7 +118,7 @@ def compare(
     chosen: argparse.Namespace,
     calibrate: bool = True,
 ) -> list[Figures]:
-    """Measure all contenders in all cells; in each run they take turns, A B A B."""
+    """Measure all contenders in all cells; in each run all of them take turns, A B A B."""
     build()
     build("library")
     plan = [(cell, contenders(cell)) for cell in cells]
@@ -125,18 +133,16 @@ def compare(
         total = sum(len(names) for _, names in plan) * (chosen.runs + calibrate)
         task = progress.add_task(title, total=total)
         for cell, names in plan:
-            row = []
             for name in names:
                 counted = cell
                 if calibrate:
                     counted = enough(name, question, cell, chosen.seconds)
                     progress.advance(task)
-                row.append(Figures(name, counted))
-            for _ in range(chosen.runs):
-                for one in row:
-                    one.runs.append(run(one.contender, question, one.cell))
-                    progress.advance(task)
-            figures += row
+                figures.append(Figures(name, counted))
+        for _ in range(chosen.runs):
+            for one in figures:
+                one.runs.append(run(one.contender, question, one.cell))
+                progress.advance(task)
     save(title, figures)
     return figures
 

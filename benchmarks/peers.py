@@ -14,20 +14,20 @@ def main() -> None:
     figures = compare("peers", "peers", cells, lambda _: names, chosen, calibrate=False)
     cells = [cell | {"others": others} for cell, others in zip(cells, (0, 300), strict=False)]
     names = ["Responder"]
+    chosen.runs = 1 if chosen.short else 7
     figures += compare("clients", "peers", cells, lambda _: names, chosen, calibrate=False)
     first: dict[str, Figures] = {}
     rows = []
     for one in sorted(figures, key=lambda one: one.contender):
         least = first.setdefault(one.contender, one)
-        cpu = one.median("thread_cpu_per_message")
         rows.append(
             [
                 one.contender,
                 str(one.cell["others"]),
                 one.shown("thread_cpu_per_message", 1e6, 1),
-                f"{cpu / least.median('thread_cpu_per_message'):.2f}",
+                f"{one.ratio('thread_cpu_per_message', least):.2f}",
                 one.shown("rate", 1, 0),
-                f"{one.median('rate') / least.median('rate'):.2f}",
+                f"{one.ratio('rate', least):.2f}",
                 one.shown("delay_99", 1e3),
                 one.shown("idle_cpu", 100, 3),
             ]

@@ -1,6 +1,7 @@
 """A ROUTER with many full peers: none is forgotten, and they cost what one does."""
 
 import contextlib
+import functools
 import random
 from typing import Any
 
@@ -10,7 +11,7 @@ import zmq
 from fleets import BODY, FEW, GreenFleet, SourceFleet, edges_eaten
 from helpers import closing, endpoint_of
 
-from gzmqsource import SendError, Source
+from gzmqsource import SendError, Source, transfer
 from gzmqsource._socket.destinations import Destinations
 from gzmqsource._socket.writers import ManyWriters
 from gzmqsource.testing import all_blocked, wait_until
@@ -88,9 +89,103 @@ def test_a_message_to_a_peer_that_reads_costs_few_attempts_beside_many_full(cont
         assert max(costs) <= 3 * FEW + 4
 
 
+@fleets
+def test_a_message_costs_neither_attempt_nor_look_beside_peers_that_never_read(
+    context, fleet_class
+):
+    with contextlib.closing(fleet_class(context, "inproc://router", MANY)) as fleet:
+        fleet.fill_for_good(range(1, MANY))
+        fleet.many.confirm_after = 60  # it is not due meanwhile
+        for _ in range(2):
+            fleet.many.destinations.take_all()  # all are cold
+        readiness = fleet.shared.readiness
+        events = readiness._events
+        looks: list[int] = []
+        received: list[None] = []
+
+        def has_received(count):
+            return len(received) > count
+
+        def read_events():
+            looks.append(len(received))
+            return events()
+
+        def receive():
+            while True:
+                fleet.receive()
+                received.append(None)
+
+        receiving = gevent.spawn(receive)
+        for number in range(20):
+            all_blocked()
+            fleet.peers[0].send(b"an edge")
+            wait_until(functools.partial(has_received, number))
+            if not number:  # the clock runs now
+                counted = fleet.count()
+                readiness._events = read_events
+        assert (counted.tried, looks) == (0, [])
+        receiving.kill()
+
+
+@fleets
+def test_a_call_that_eats_an_edge_leaves_neither_readers_nor_the_hot_to_the_clock(
+    context, fleet_class
+):
+    with contextlib.closing(fleet_class(context, "inproc://router", MANY)) as fleet:
+        fleet.fill_for_good(range(1, MANY))
+        fleet.many.confirm_after = 60
+        for _ in range(2):
+            fleet.many.destinations.take_all()  # all are cold
+        receiving = gevent.spawn(fleet.receive)
+        all_blocked()
+        fleet.peers[0].send(b"an edge")
+        fleet.shared.readiness._events()
+        fleet.shared.readiness.recheck()
+        receiving.get(timeout=10)
+        sent = fleet.sent
+        fleet.many.destinations.add(fleet.key(1))  # it is hot
+        while fleet.peers[1].poll(0):
+            fleet.peers[1].recv()
+        fleet.shared.readiness._events()
+        fleet.shared.readiness.recheck()
+        wait_until(lambda: fleet.sent > sent)
+
+
+@fleets
+def test_an_edge_leaves_the_cold_to_the_clock_while_that_runs(context, fleet_class):
+    with contextlib.closing(fleet_class(context, "inproc://router", MANY)) as fleet:
+        fleet.fill_all()
+        fleet.many.confirm_after = 60
+        for _ in range(2):
+            fleet.many.destinations.take_all()  # all are cold
+        counted = fleet.count()
+        for _ in range(2):
+            gevent.get_hub().loop.run_callback(fleet.many.serve, True)
+            all_blocked()
+            assert counted.tried == FEW
+
+
+@pytest.mark.skipif(transfer.backend != "native", reason="the pure transfer has no shortcuts")
+def test_a_message_to_a_peer_that_has_room_takes_the_shortcut_past_the_lanes_of_others(context):
+    with contextlib.closing(SourceFleet(context, "inproc://router", 3)) as fleet:
+        fleet.fill_for_good([1, 2])
+        shortcuts = fleet.shared.shortcuts
+        all_blocked()
+        fleet.shared.budget.restart()
+        sent = fleet.sent
+        assert shortcuts.send([fleet.key(0), b"to one that reads"])
+        assert fleet.peers[0].recv() == b"to one that reads"
+        while fleet.peers[1].poll(0):
+            fleet.peers[1].recv()
+        fleet.shared.readiness._events()  # there is room, and the lane has not had its turn
+        assert not shortcuts.send([fleet.key(1), b"behind others"])
+        assert fleet.sent == sent + 1
+
+
 def test_lanes_that_are_filled_together_are_tried_together(context):
     with contextlib.closing(SourceFleet(context, "inproc://router", MANY)) as fleet:
         fleet.fill_for_good([0])
+        fleet.many.confirm_after = 60  # it is not due meanwhile
         for index in range(1, MANY):
             for _ in range(2):
                 fleet.router.send([fleet.key(index), BODY])
@@ -188,49 +283,38 @@ def test_a_send_that_gives_up_beside_many_full_peers_has_tried_its_own_at_last(c
         fleet.router.sndtimeo = 100
         sending = gevent.spawn(fleet.router.send_multipart, [fleet.key(3), b"last"])
         gevent.sleep(0.02)
-        for peer in fleet.peers[:3]:
-            peer.recv()  # these are hot
-        while fleet.key(3) in fleet.many.destinations.take_some():
-            pass
+        for _ in range(2):
+            fleet.many.destinations.take_all()  # it is cold
         fleet.peers[3].recv()
         fleet.shared.readiness._events()  # the edge is eaten
         sending.get(timeout=10)
 
 
-def test_a_whole_round_cools_what_has_failed_before():
+def test_a_second_round_in_vain_cools_what_has_taken_nothing_since_the_first():
     destinations: Any = Destinations()
     for key in range(40):
         destinations.add(key)
     assert destinations.take_hot() == list(range(16))
     assert destinations.take_some() == list(range(16, 32))
     assert sorted(destinations.take_all()) == list(range(40))
-    assert destinations.take_hot() == list(range(32, 40))
-    first = destinations.take_some()
-    assert len(first) == 24
+    assert destinations.take_some() == [*range(32, 40), *range(8)]
     destinations.add(5)
-    assert 5 in destinations.take_hot()
+    assert sorted(destinations.take_all()) == list(range(40))
+    assert destinations.take_hot() == [5]
+    assert len(destinations.take_some()) == 1 + 16
+    destinations.add(6)
+    assert sorted(destinations.take_hot()) == [5, 6]
 
 
 def test_each_of_many_has_its_turn():
     destinations: Any = Destinations()
     for key in range(100):
         destinations.add(key)
-    for _ in range(100):
-        destinations.take_hot()
+    assert {key for _ in range(7) for key in destinations.take_hot()} == set(range(100))
+    for _ in range(2):
+        destinations.take_all()
     assert destinations.take_hot() == []
-    taken = [key for _ in range(7) for key in destinations.take_some()]
-    assert set(taken) == set(range(100))
-
-
-def test_what_is_left_of_many_is_hot_and_taken_once():
-    destinations: Any = Destinations()
-    for key in range(30):
-        destinations.add(key)
-    destinations.take_all()
-    destinations.take_all()
-    for key in range(20):
-        destinations.discard(key)
-    assert sorted(destinations.take_some()) == list(range(20, 30))
+    assert {key for _ in range(7) for key in destinations.take_some()} == set(range(100))
 
 
 def test_xpub_without_drops_waits_for_its_full_subscriber_and_costs_nothing(context):

@@ -234,7 +234,6 @@ def test_no_destination_is_tried_twice_at_a_time():
         slow=False,
         delay=0,
         few=2,
-        patience=2,
         full=3,
     )
     world.recv(timeout=None)
@@ -258,7 +257,6 @@ def with_many_full_peers():
         slow=False,
         delay=1,
         few=2,
-        patience=2,
         full=6,
     )
     world.fall_silent()

@@ -39,14 +39,13 @@ class ManyPeers:
     #: Rounds may be interrupted several times in a row.
     confirmed = 0.2
 
-    def begin(self: Any, many, few, patience, full):
+    def begin(self: Any, many, few, full):
         """Let there be peers that are full."""
         self.many = many
         for peer in range(full):
             self.attach(peer=peer)
         loop.step()
-        destinations = many.destinations
-        destinations.few, destinations.patience = few, patience
+        many.destinations.few = few
         for peer in range(full):
             self.make_full(peer)
         loop.step()
@@ -79,13 +78,12 @@ class ManySourceWorld(ManyPeers, SourceWorld):
         "kind": ["ROUTER"],
         "mandatory": [True],
         "few": [1, 2, 3],
-        "patience": [1, 2, 6],
         "full": [0, 3, 6, 9],
     }
 
-    def __init__(self, few, patience, full, **options):
+    def __init__(self, few, full, **options):
         super().__init__(**options)
-        self.begin(self.source._core.socket.readiness.many, few, patience, full)
+        self.begin(self.source._core.socket.readiness.many, few, full)
 
     def make_full(self, peer):
         self.fill(peer=peer)
@@ -100,13 +98,12 @@ class ManyGreenWorld(ManyPeers, GreenWorld):
         "mandatory": [True],
         "attached": [0],
         "few": [1, 2, 3],
-        "patience": [1, 2, 6],
         "full": [0, 3, 6, 9],
     }
 
-    def __init__(self, few, patience, full, **options):
+    def __init__(self, few, full, **options):
         super().__init__(**options)
-        self.begin(shared_socket(self.socket).readiness.many, few, patience, full)
+        self.begin(shared_socket(self.socket).readiness.many, few, full)
 
     def make_full(self, peer):
         for _ in range(3):

@@ -120,7 +120,10 @@ class Backlog(Protocol):
 
     @property
     def lanes(self) -> dict[Any, Any]:
-        """While it is not empty, a message is queued in `lane`, or takes the slow path."""
+        """While a message's lane is here, it is queued in `lane`, or takes the slow path.
+
+        If a message needs two frames, the first is the key of its lane. If not, it waits for all.
+        """
 
     @property
     def arrivals(self) -> Sized:

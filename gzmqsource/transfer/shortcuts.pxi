@@ -212,7 +212,9 @@ cdef class NativeShortcuts:
                 if type(begun) is not list:
                     return False
                 message = <list>begun + (message if type(message) is list else [message])
-        if len(self.lanes):
+        if PyDict_Size(self.lanes) and (
+            self.least_frames < 2 or (<list>message)[0] in self.lanes
+        ):
             return self.put(message)
         try:
             if not self.transfer.send_one(message):

@@ -99,6 +99,9 @@ class Responder:
 
         With *bind* it is a ROUTER with ``ROUTER_MANDATORY``, which reports peers that are gone. It
         drops and counts replies that a peer does not read, so that one peer never delays others.
+        libzmq keeps ``sndhwm`` of them for such a peer, 1000 by default and of any size, beside
+        what *outbox* and *outbox_bytes* allow. Pass a lower one if replies are large: with 100, a
+        client with 1000 small requests outstanding gets 0.4 times as many replies a second.
         With only *connect* it is a DEALER, for the backend of a proxy.
 
         Parameters
