@@ -64,6 +64,20 @@ def test_no_more_is_read_than_handlers_that_compute_fit_into_a_part(context):
     assert max(in_hand) <= 2
 
 
+@pytest.mark.parametrize("slots", [1, 2, 5])
+def test_no_more_is_read_than_a_pool_has_free_slots(context, slots):
+    gate = Gate()
+    with fed(context, gate, INPROC, spawn=Pool(slots)) as (server, client):
+        for number in range(100):
+            client.send(b"%d" % number)
+        wait_until(lambda: len(gate.begun) == slots)
+        all_blocked()
+        assert server.stats().received == slots
+        gate.opened.set()
+        wait_until(lambda: len(gate.done) == 100)
+    assert gate.most == slots
+
+
 def test_handlers_of_a_pool_share_the_hub_with_the_slow_ones_of_another(context):
     """Each of two pools has its half of the time, whatever one of its handlers takes."""
     used = {"slow": 0.0, "quick": 0.0}

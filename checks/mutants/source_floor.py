@@ -19,11 +19,18 @@ SOURCE = [
         "test_fork.py",
     ),
     Mutation(
-        "a full pool does not stop the intake",
+        "more is read than a pool has free slots",
         "_source/intake.py",
         "                room = min(room, pool.free_count())\n",
         "                pass\n",
-        "test_back_pressure.py",
+        "test_spawned.py",
+    ),
+    Mutation(
+        "a full pool does not stop the intake",
+        "_source/intake.py",
+        " or (pool is not None and pool.full()):\n",
+        ":\n",
+        "test_spawned.py",
     ),
     Mutation(
         "another thread may touch a source",
