@@ -119,7 +119,8 @@ def test_monitors_share_one_series(context, registry, collector):
 def test_no_counter_goes_down_whatever_ends(context, registry, collector, seed):
     chance = random.Random(seed)
     collector.max_endpoints, collector.max_ended = 3, 4
-    receivers, senders, before, sent = [], [], {}, 0
+    before: dict[tuple[str, ...], float] = {}
+    receivers, senders, sent = [], [], 0
     with closing(Source.open(zmq.PULL, bind="inproc://down", context=context)) as (common,):
         for _ in range(400):
             what = chance.random()
