@@ -125,7 +125,7 @@ class Authenticator:
         The context of the sockets; ``zmq.Context.instance()`` if not passed. Only one authenticator
         of a context can be started.
     on_error : callable, optional
-        ``on_error(error, None)`` takes what a rule raised; without it, ``hub.handle_error`` does.
+        ``on_error(error, None)`` takes what a rule raised; without it, that is logged.
     """
 
     #: How many rules may run at once. While so many run, further peers are postponed, so that a

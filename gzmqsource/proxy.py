@@ -18,6 +18,7 @@ from zmq.backend import proxy_steerable
 from zmq.sugar.context import Context as PlainContext
 from zmq.sugar.socket import Socket as PlainSocket
 
+from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.threads import NativeThread
 from gzmqsource._socket.loops import run_loop
 from gzmqsource._socket.view import check_is_free
@@ -260,8 +261,12 @@ class Proxy:
                 self._steer(b"TERMINATE")
             self._stopping = True
             control.send_nowait(b"end")
+        deadline = Deadline(self.stop_timeout if timeout is None else timeout)
         try:
-            return self.join(self.stop_timeout if timeout is None else timeout)
+            has_ended = self.join(deadline.left())
+            if has_ended and control is not None:
+                gevent.wait([control], deadline.left())  # it reads the last report, and closes
+            return has_ended
         except zmq.ContextTerminated:
             return True
         finally:

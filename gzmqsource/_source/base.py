@@ -246,7 +246,7 @@ class BaseSource(Limits):
     def report(self, error: BaseException, message: list[Any] | None = None) -> None:
         """Report an error as one that the handler raised.
 
-        It goes to ``on_error``, or to ``hub.handle_error`` without one, and is counted.
+        It goes to ``on_error``, or is logged without one, at a bounded rate; and it is counted.
 
         Parameters
         ----------
