@@ -144,24 +144,10 @@ REPORTING = [
         "test_metrics.py test_metrics_growth.py",
     ),
     Mutation(
-        "a source that closes during a collection is left out of it",
-        "metrics.py",
-        "            live = [source for source in live if source not in closing]\n",
-        "            live = [each for each in live if not (each.closed or each in closing)]\n",
-        "test_metrics.py",
-    ),
-    Mutation(
         "an authenticator that starts again counts its peers twice",
         "_source/registry.py",
         "        last.owner = Owner(kind, lambda: so_far)\n",
         "        pass\n",
-        "test_metrics_growth.py",
-    ),
-    Mutation(
-        "the last report of a proxy is not read",
-        "proxy.py",
-        "                gevent.wait([control], deadline.left())",
-        "                pass",
         "test_metrics_growth.py",
     ),
 ]
