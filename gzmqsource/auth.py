@@ -125,7 +125,7 @@ class Authenticator:
         The context of the sockets; ``zmq.Context.instance()`` if not passed. Only one authenticator
         of a context can be started.
     on_error : callable, optional
-        ``on_error(error, None)`` takes what a rule raised; without it, ``hub.handle_error`` does.
+        ``on_error(error, None)`` takes what a rule raised; without it, that is logged.
     """
 
     #: How many rules may run at once. While so many run, further peers are postponed, so that a
@@ -264,6 +264,7 @@ class Authenticator:
             if error.errno != zmq.EADDRINUSE:
                 raise
             raise ValueError(f"{self._context!r} has an authenticator already") from error
+        self._source._own("authenticator", self, self.stats)
         self._source.start()
 
     def stop(self, timeout: float | None = None) -> None:
@@ -380,11 +381,9 @@ class Authenticator:
         else:
             self._refused(f"{request}: {verdict.reason}")
         frames = [verdict.status, verdict.reason.encode(), verdict.user_id.encode(), b""]
-        try:
+        with contextlib.suppress(SourceClosed):  # stopped meanwhile: libzmq refuses the peer
             if self._source is not None:
                 self._source.send_nowait(request.reply_to + frames)
-        except SourceClosed:
-            pass  # it was stopped meanwhile, and libzmq refuses the peer
 
 
 def _any_key(domain: str, key: bytes) -> bool:

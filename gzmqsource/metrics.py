@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import gevent
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -19,10 +21,10 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from gzmqsource._base.fork import abandon_in_child
 from gzmqsource._base.oneshot import allocate_lock
 from gzmqsource._source import registry as every_source
 from gzmqsource._source.registry import Registered
-from gzmqsource._source.stats import Stats
 
 __all__ = ["LABELS", "SourceCollector"]
 
@@ -32,6 +34,10 @@ LABELS = ("source", "type", "endpoint")
 
 _Labels = tuple[str, ...]
 
+#: Endpoints that begin so are made up here, for monitors and proxies, and each is another one.
+_OWN = "inproc://gzmqsource-"
+
+#: Counters, by the field of `Stats`, or the kind of an owner and one of its counts.
 _COUNTERS = {
     "received": ("received_messages", "Messages taken from libzmq."),
     "sent": ("sent_messages", "Messages that libzmq has taken."),
@@ -39,6 +45,33 @@ _COUNTERS = {
     "wakeups": ("wakeups", "Edges of the ZMQ_FD that woke the hub."),
     "budget_stops": ("budget_stops", "Budgets that were exhausted with more to do."),
     "dropped": ("dropped_messages", "Messages given up."),
+    "requester.requests": ("requester_requests", "Requests that were made."),
+    "requester.retries": ("requester_retries", "How often a request was sent again."),
+    "requester.timeouts": ("requester_timeouts", "Requests given up without a reply."),
+    "requester.lost": ("requester_lost", "Requests given up with a lost connection."),
+    "requester.late": ("requester_late_replies", "Replies to requests that had ended."),
+    "requester.unknown": ("requester_unknown_replies", "Replies to no request."),
+    "responder.requests": ("responder_requests", "Requests with which a handler was called."),
+    "responder.replies": ("responder_replies", "Replies that libzmq or the outbox has taken."),
+    "responder.errors": ("responder_errors", "Requests whose handler raised."),
+    "responder.undelivered": (
+        "responder_undelivered",
+        "Requests without a reply, and replies that were queued in vain.",
+    ),
+    "responder.malformed": ("responder_malformed", "Messages that are no requests."),
+    "authenticator.accepted": ("authenticator_accepted", "Peers that were accepted."),
+    "authenticator.refused": ("authenticator_refused", "Peers that were rejected for good."),
+    "authenticator.postponed": ("authenticator_postponed", "Peers that were rejected for now."),
+    "authenticator.malformed": ("authenticator_malformed", "Messages that are no requests."),
+    **{
+        f"proxy.{side}_{unit}_{way}": (
+            f"proxy_{side}_{unit}_{way}",
+            f"{unit.capitalize()} {text} the {side}, as of the collection before.",
+        )
+        for side in ("frontend", "backend")
+        for unit in ("frames", "bytes")
+        for way, text in (("in", "received from"), ("out", "sent to"))
+    },
 }
 
 #: Gauges, and how those of several sources are combined.
@@ -61,15 +94,28 @@ _GAUGES: dict[str, tuple[str, str, Callable[[Any, Any], Any]]] = {
         "Seconds since the oldest queued message was queued.",
         max,
     ),
+    "requester.outstanding": (
+        "requester_outstanding",
+        "Requests that wait for their replies.",
+        operator.add,
+    ),
+    "responder.running": ("responder_running", "Requests being handled.", operator.add),
 }
+
+#: The fields of `Stats` that are counters, but for the one with reasons, and those that are gauges.
+_COUNTED = ("received", "sent", "errors", "wakeups", "budget_stops")
+_HELD = ("in_hand", "outbox_depth", "outbox_bytes", "outbox_peak", "oldest_queued_age")
 
 
 class SourceCollector(Collector):
-    """Collects the numbers of all sources, and measures handlers and the hub.
+    """Collects the numbers of all sources and of what owns them, and measures handlers and the hub.
 
-    The counts of closed sources are kept. A handler is timed if its source is started after the
-    collector was made, which costs 0.2 us for each message. A process has one collector; without
-    one nothing is measured.
+    The counts of closed sources are kept, without their endpoints: once no source with an endpoint
+    is open, what was counted there moves to the series of that class and type whose endpoint is
+    empty. So does what has no series of its own because `max_endpoints` have one, which is decided
+    when a source is first collected. No series goes down while it exists. A handler is timed if its
+    source is started after the collector was made, which costs 0.2 us for each message. A process
+    has one collector; without one nothing is measured.
 
     Parameters
     ----------
@@ -89,8 +135,14 @@ class SourceCollector(Collector):
     #: Seconds between two measurements of how late this hub is.
     lateness_interval = 0.05
 
+    #: The most endpoints with series of their own; each takes about 2 KB of an answer.
+    max_endpoints = 100
+
     #: The most closed sources that are kept for the next collection.
     max_ended = 1000
+
+    _totals: _Numbers
+    _settled: int
 
     def __init__(
         self,
@@ -102,16 +154,14 @@ class SourceCollector(Collector):
             raise ValueError("the sources of this process have a SourceCollector already")
         self._registry = registry
         self._handler_buckets = sorted(handler_buckets)
-        self._handlers: dict[_Labels, _Histogram] = {}
         self._lateness = _Histogram(sorted(lateness_buckets))
-        # A collection may run in another thread while sources close in this one.
-        self._folding = allocate_lock()
-        self._ended: list[Registered] = []
-        self._totals: Counter[tuple[str, _Labels]] = Counter()
+        self._begin()
         registry.register(self)
         every_source.observer = self
+        abandon_in_child(self)
+        self._hub = gevent.get_hub()
         self._ticked = time.perf_counter()
-        self._ticker = gevent.get_hub().loop.timer(
+        self._ticker = self._hub.loop.timer(
             self.lateness_interval, self.lateness_interval, ref=False
         )
         self._ticker.start(self._tick)
@@ -120,15 +170,15 @@ class SourceCollector(Collector):
         """Stop collecting and measuring; closing again does nothing."""
         if every_source.observer is self:
             every_source.observer = None
-            self._ticker.close()
+            if self._hub.loop is not None:
+                self._ticker.close()
             self._registry.unregister(self)
 
     def instrument(
         self, source: Registered, handle: Callable[[Any], object]
     ) -> Callable[[Any], object]:
         """Return a handler that is timed; a source that starts calls this."""
-        labels = _labels(source)
-        histogram = self._handlers.setdefault(labels, _Histogram(self._handler_buckets))
+        histogram = self._handlers[source] = _Histogram(self._handler_buckets)
         observe, clock = histogram.observe, time.perf_counter
 
         def timed(message: Any) -> object:
@@ -146,7 +196,7 @@ class SourceCollector(Collector):
         # Not during a collection, which folds itself: it may be one of this thread.
         if len(self._ended) > self.max_ended and self._folding.acquire(False):
             try:
-                self._fold(len(self._ended))
+                self._fold(len(self._ended) // 2)  # the others may be about to count something
             finally:
                 self._folding.release()
 
@@ -154,33 +204,76 @@ class SourceCollector(Collector):
         """Return the current numbers; any thread may call this."""
         with self._folding:
             # In this order: a source that closes meanwhile is in one of the two, or in both.
-            sources = [
-                source for ref in every_source.live.valuerefs() if (source := ref()) is not None
+            live = [
+                source
+                for ref in every_source.live.valuerefs()
+                if (source := ref()) is not None and not source.closed
             ]
-            live = {id(source): source for source in sources if not source.closed}
-            ended = {id(source): source for source in list(self._ended)}
-            counters = self._totals.copy()
-            for source in (live | ended).values():
-                _count(source.snapshot(), _labels(source), counters)
-            self._fold(len(ended))
-        gauges: dict[tuple[str, _Labels], float] = {}
-        for source in live.values():
-            _gauge(source.snapshot(), _labels(source), gauges)
+            self._fold(self._settled)
+            ended = list(self._ended)
+            self._settled = len(ended)
+            closing = set(ended)
+            live = [source for source in live if source not in closing]
+            alive = self._label(live)
+            for source in ended:
+                if self._labels.get(source) not in alive:
+                    self._labels[source] = _labels_of(source)
+            self._totals = self._totals.moved(alive)
+            numbers = self._totals.moved(alive)
+            for source in ended:
+                self._count(source, numbers)
+            for source in live:
+                self._count(source, numbers)
+                numbers.measure(source, self._labels[source])
         return [
-            *_families(CounterMetricFamily, _COUNTERS, counters),
-            *_families(GaugeMetricFamily, _GAUGES, gauges),
-            _family("handler_seconds", "Time that a handler took.", LABELS, self._handlers),
+            *numbers.families(),
             _family("hub_lateness_seconds", "How late a timer was.", (), {(): self._lateness}),
         ]
+
+    def abandon(self) -> None:
+        """Count nothing that is the parent process's; called in a forked child."""
+        self._begin()
 
     def __repr__(self) -> str:
         state = "open" if every_source.observer is self else "closed"
         return f"<{type(self).__name__} {state}>"
 
+    def _begin(self) -> None:
+        # A collection may run in another thread while sources close in this one.
+        self._folding = allocate_lock()
+        #: What closed sources have counted.
+        self._totals = _Numbers()
+        #: Those that have closed since it was added up. So many of them had closed before the last
+        #: collection, and count no more.
+        self._ended: list[Registered] = []
+        self._settled = 0
+        #: The labels of each source that was collected, and the times of its handler.
+        self._labels: WeakKeyDictionary[Registered, _Labels] = WeakKeyDictionary()
+        self._handlers: WeakKeyDictionary[Registered, _Histogram] = WeakKeyDictionary()
+
+    def _label(self, live: Sequence[Registered]) -> set[_Labels]:
+        """Give each source its labels, for good; return those that have an endpoint."""
+        alive = {labels for source in live if (labels := self._labels.get(source)) and labels[-1]}
+        for source in live:
+            if source not in self._labels:
+                labels = _labels_of(source, source.endpoint)
+                if labels not in alive and len(alive) >= self.max_endpoints:
+                    labels = _labels_of(source)
+                self._labels[source] = labels
+                if labels[-1]:
+                    alive.add(labels)
+        return alive
+
     def _fold(self, ended: int) -> None:
+        """Add what so many closed sources have counted to the totals."""
         for source in self._ended[:ended]:
-            _count(source.snapshot(), _labels(source), self._totals)
+            self._count(source, self._totals)
         del self._ended[:ended]
+        self._settled = max(0, self._settled - ended)
+
+    def _count(self, source: Registered, numbers: _Numbers) -> None:
+        labels = self._labels.get(source) or _labels_of(source)
+        numbers.count(source, labels, self._handlers.get(source))
 
     def _tick(self) -> None:
         now = time.perf_counter()
@@ -202,32 +295,88 @@ class _Histogram:
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.total += seconds
 
+    def plus(self, other: _Histogram) -> _Histogram:
+        """Return a histogram of what both have observed."""
+        both = _Histogram(self.bounds)
+        both.counts = list(map(operator.add, self.counts, other.counts))
+        both.total = self.total + other.total
+        return both
+
     def buckets(self) -> list[tuple[str, float]]:
         """Return the bounds with the counts up to them, as Prometheus expects them."""
         names = [*(str(float(bound)) for bound in self.bounds), "+Inf"]
-        counts = list(self.counts)
-        return [(name, sum(counts[: index + 1])) for index, name in enumerate(names)]
+        return list(zip(names, itertools.accumulate(list(self.counts)), strict=True))
 
 
-def _labels(source: Registered) -> _Labels:
-    return source.name, source.kind.name, source.endpoint
+class _Numbers:
+    """Numbers of sources, by field and labels."""
+
+    def __init__(self) -> None:
+        #: By the field, the labels, and the reason of a drop.
+        self._counters: Counter[tuple[str, _Labels, str]] = Counter()
+        self._gauges: dict[tuple[str, _Labels, str], float] = {}
+        self._handlers: dict[_Labels, _Histogram] = {}
+
+    def count(self, source: Registered, labels: _Labels, handler: _Histogram | None) -> None:
+        """Add what a source has counted so far."""
+        stats = source.snapshot()
+        for field in _COUNTED:
+            self._counters[field, labels, ""] += getattr(stats, field)
+        for reason, count in stats.dropped.items():
+            self._counters["dropped", labels, reason] += count
+        for field, count in _counts_of_owner(source):
+            if field in _COUNTERS:
+                self._counters[field, labels, ""] += count
+        if handler is not None:
+            self._observe(labels, handler)
+
+    def measure(self, source: Registered, labels: _Labels) -> None:
+        """Add what an open source holds at the moment."""
+        stats = source.snapshot()
+        held = [(field, getattr(stats, field)) for field in _HELD]
+        for field, value in [("sources", 1), *held, *_counts_of_owner(source)]:
+            if field in _GAUGES:
+                key = field, labels, ""
+                self._gauges[key] = _GAUGES[field][2](self._gauges.get(key, 0), value)
+
+    def moved(self, alive: Container[_Labels]) -> _Numbers:
+        """Return a copy of what was counted, without the endpoints of labels that are not alive."""
+        copy = _Numbers()
+        for (field, labels, reason), count in self._counters.items():
+            copy._counters[field, _moved(labels, alive), reason] += count
+        for labels, histogram in self._handlers.items():
+            copy._observe(_moved(labels, alive), histogram)
+        return copy
+
+    def families(self) -> Iterable[Metric]:
+        """Yield all of them as Prometheus' client takes them."""
+        yield from _families(CounterMetricFamily, _COUNTERS, self._counters)
+        yield from _families(GaugeMetricFamily, _GAUGES, self._gauges)
+        yield _family("handler_seconds", "Time that a handler took.", LABELS, self._handlers)
+
+    def _observe(self, labels: _Labels, histogram: _Histogram) -> None:
+        before = self._handlers.get(labels, _Histogram(histogram.bounds))
+        self._handlers[labels] = before.plus(histogram)
 
 
-def _count(stats: Stats, labels: _Labels, counters: Counter[tuple[str, _Labels]]) -> None:
-    for field in _COUNTERS.keys() - {"dropped"}:
-        counters[field, labels] += getattr(stats, field)
-    for reason, count in stats.dropped.items():
-        counters["dropped", (*labels, reason)] += count
+def _labels_of(source: Registered, endpoint: str = "") -> _Labels:
+    return source.name, source.kind.name, "" if endpoint.startswith(_OWN) else endpoint
 
 
-def _gauge(stats: Stats, labels: _Labels, gauges: dict[tuple[str, _Labels], float]) -> None:
-    for field, (_, _, combine) in _GAUGES.items():
-        value = 1 if field == "sources" else getattr(stats, field)
-        gauges[field, labels] = combine(gauges.get((field, labels), 0), value)
+def _moved(labels: _Labels, alive: Container[_Labels]) -> _Labels:
+    return labels if labels in alive else (*labels[:-1], "")
+
+
+def _counts_of_owner(source: Registered) -> Iterable[tuple[str, int]]:
+    """Return what the owner of a source counts, by the keys of the tables."""
+    if source.owner is None:
+        return ()
+    kind, counts = source.owner
+    return [(f"{kind}.{name}", count) for name, count in counts().items()]
 
 
 def _families(
-    kind: Any, fields: Mapping[str, Any], values: Mapping[tuple[str, _Labels], float]
+    kind: Any, fields: Mapping[str, Any], values: Mapping[tuple[str, _Labels, str], float]
 ) -> Iterable[Metric]:
     families = {
         field: kind(
@@ -237,15 +386,15 @@ def _families(
         )
         for field, (name, text, *_) in fields.items()
     }
-    for (field, labels), value in values.items():
-        families[field].add_metric(labels, value)
+    for (field, labels, reason), value in values.items():
+        families[field].add_metric((*labels, reason) if reason else labels, value)
     return families.values()
 
 
 def _family(
-    name: str, text: str, labels: Sequence[str], histograms: dict[_Labels, _Histogram]
+    name: str, text: str, labels: Sequence[str], histograms: Mapping[_Labels, _Histogram]
 ) -> Metric:
     family = HistogramMetricFamily(f"gzmqsource_{name}", text, labels=labels)
-    for values, histogram in list(histograms.items()):
+    for values, histogram in histograms.items():
         family.add_metric(values, histogram.buckets(), histogram.total)
     return family

@@ -11,12 +11,14 @@ import struct
 from collections import deque
 from typing import Any, NamedTuple
 
+import gevent
 import zmq
 from gevent.event import AsyncResult
 from zmq.backend import proxy_steerable
 from zmq.sugar.context import Context as PlainContext
 from zmq.sugar.socket import Socket as PlainSocket
 
+from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.threads import NativeThread
 from gzmqsource._socket.loops import run_loop
 from gzmqsource._socket.view import check_is_free
@@ -140,6 +142,7 @@ class Proxy:
         self._control = Source.open(
             zmq.PAIR, self._replied, bind=address, context=context, on_error=lambda *_: None
         )
+        self._control._own("proxy", self, self._counts)
         self._control.rawlink(self._ended)
         self._control.start()
         self._inner = PlainSocket(PlainContext(shadow=context), zmq.PAIR)
@@ -254,11 +257,16 @@ class Proxy:
         control = self._control
         if control is not None and not control.closed and not self._stopping:
             if self._paused is None:
+                self._steer(b"STATISTICS")  # for the metrics, which count what has passed
                 self._steer(b"TERMINATE")
             self._stopping = True
             control.send_nowait(b"end")
+        deadline = Deadline(self.stop_timeout if timeout is None else timeout)
         try:
-            return self.join(self.stop_timeout if timeout is None else timeout)
+            has_ended = self.join(deadline.left())
+            if has_ended and control is not None:
+                gevent.wait([control], deadline.left())  # it reads the last report, and closes
+            return has_ended
         except zmq.ContextTerminated:
             return True
         finally:
@@ -299,6 +307,20 @@ class Proxy:
         reply: AsyncResult[Any] = AsyncResult()
         self._replies.append(reply)
         return reply
+
+    def _counts(self) -> dict[str, int]:
+        """Return what had passed at libzmq's last report, and ask for the next; from any thread."""
+        control = self._control
+        loop = None if control is None or control.closed else control._core.hub.loop
+        if loop is not None:
+            with contextlib.suppress(ValueError):  # its hub is being destroyed
+                loop.run_callback_threadsafe(gevent.spawn_raw, self._refresh)
+        return self._total._asdict()
+
+    def _refresh(self) -> None:
+        """Have libzmq report what has passed, unless it is about to."""
+        if self._state is _State.RUNNING and not self._replies:
+            self._steer(b"STATISTICS")
 
     def _close_later(self, socket: zmq.Socket[Any], linger: int | None = None) -> None:
         self._lingers[socket] = linger

@@ -19,6 +19,7 @@ from gevent.hub import get_hub
 from gevent.monkey import get_original
 
 from gzmqsource import Source
+from gzmqsource._base import reports
 from gzmqsource._socket.hub_slice import HubSlice
 
 LIMIT = 30
@@ -88,6 +89,13 @@ def context(request):
         context.destroy(0)  # to wait for what it has left open would end the whole run
     else:
         context.term()
+
+
+@pytest.fixture(autouse=True)
+def new_reports():
+    """Lines of the log that are not left out because of those of another test."""
+    for kind in reports.kinds:
+        kind.abandon()
 
 
 @pytest.fixture

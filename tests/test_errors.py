@@ -1,6 +1,6 @@
 """Errors: who is told, and what goes on."""
 
-import io
+import logging
 
 import gevent
 import pytest
@@ -215,13 +215,15 @@ def test_the_hub_is_told_which_source_it_was(context, told, make_spawn):
     assert type(error) is ZeroDivisionError
 
 
-def test_without_on_error_the_traceback_is_printed(context, monkeypatch):
-    printed = io.StringIO()
-    monkeypatch.setattr(gevent.get_hub(), "exception_stream", printed)
+def test_without_on_error_it_is_logged_with_its_traceback(context, caplog):
     with fed(context, lambda _: 1 / 0, INPROC) as (_, client):
         client.send(b"1")
-        wait_until(lambda: "ZeroDivisionError: division by zero" in printed.getvalue())
-    assert "Traceback" in printed.getvalue()
+        wait_until(lambda: "ZeroDivisionError: division by zero" in caplog.text)
+    ((name, level, text),) = caplog.record_tuples
+    assert (name, level) == ("gzmqsource.source", logging.ERROR)
+    assert text.startswith("<Source PULL inproc://fed started>: ZeroDivisionError")
+    assert "Traceback" in text
+    assert "in <lambda>" in text
 
 
 def test_on_error_may_close_the_source(context):

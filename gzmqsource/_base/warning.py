@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import logging
-import time
+
+from gzmqsource._base.reports import Reports, printable
+
+#: By the logger and the text: what many objects report is one kind.
+_kinds: dict[tuple[str, str], Reports] = {}
 
 
 class LimitedWarning:
-    """A count, and a warning that is logged at once and then at most once per `interval`.
+    """A count, and warnings that are logged as `gzmqsource._base.reports.Reports` says.
+
+    Objects with the same logger and text share their lines, and each has its own count.
 
     Parameters
     ----------
     logger : logging.Logger
         Where it is logged.
     text : str
-        What has happened, with ``%s`` for a detail of the last time.
+        What has happened, with ``%s`` for a detail of one time. What a peer has sent may be in it:
+        it is escaped.
     """
-
-    #: Seconds from one line to the next: a flood writes 1440 lines a day.
-    interval = 60.0
 
     def __init__(self, logger: logging.Logger, text: str) -> None:
         #: How often it has happened.
         self.count = 0
-        self._logger = logger
         self._text = text
-        self._logged = 0
-        self._quiet_until = float("-inf")
+        kind = logger.name, text
+        if kind not in _kinds:
+            _kinds[kind] = Reports(logger.name)
+        self._report = _kinds[kind]
 
     def __call__(self, detail: object) -> None:
-        """Count one more, and log it if the last line is old enough."""
+        """Count one more, and report it."""
         self.count += 1
-        now = time.monotonic()
-        if now >= self._quiet_until:
-            self._quiet_until = now + self.interval
-            since, self._logged = self.count - self._logged, self.count
-            self._logger.warning(self._text + " (%d since the last such line)", detail, since)
+        self._report(lambda: self._text % printable(str(detail)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -11,12 +11,14 @@ from gevent.lock import RLock
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.event import Event
+from gzmqsource._source import registry
 from gzmqsource._source.core import Core, State
 from gzmqsource._source.flusher import Report
 from gzmqsource._source.limits import Limits
 from gzmqsource._source.outbox import Overflow
 from gzmqsource._source.puller import Puller
 from gzmqsource._source.receiver import Handler, Receiver, spawner
+from gzmqsource.transfer.message import Message
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -244,7 +246,7 @@ class BaseSource(Limits):
     def report(self, error: BaseException, message: list[Any] | None = None) -> None:
         """Report an error as one that the handler raised.
 
-        It goes to ``on_error``, or to ``hub.handle_error`` without one, and is counted.
+        It goes to ``on_error``, or is logged without one, at a bounded rate; and it is counted.
 
         Parameters
         ----------
@@ -258,6 +260,17 @@ class BaseSource(Limits):
     def stats(self) -> Stats:
         """Return a snapshot of what the source has done; any thread may call this."""
         return self._core.snapshot()
+
+    def _own(
+        self,
+        kind: str,
+        owner: object,
+        counts: Callable[[], Any],
+        lost: Callable[[Sequence[Message]], object] | None = None,
+    ) -> None:
+        """Note what owns the source, for the metrics; *lost* is that of `Outbox.on_lost`."""
+        registry.own(self._core, kind, owner, counts)
+        self._core.outbox.on_lost = lost
 
     def __repr__(self) -> str:
         return repr(self._core)

@@ -20,7 +20,7 @@ from gzmqsource._socket import HubSocket
 from gzmqsource._socket.budget import yield_to_io
 from gzmqsource._socket.linger import close_and_wait
 from gzmqsource._socket.view import SourceSocket, check_is_free
-from gzmqsource._source import registry
+from gzmqsource._source import failures, registry
 from gzmqsource._source.flusher import Flusher, Report, last_look
 from gzmqsource._source.limits import Limits
 from gzmqsource._source.outbox import Outbox, Overflow
@@ -68,6 +68,9 @@ class Core:
     limits : Limits
         The tunables.
     """
+
+    #: What owns the source, and counts more about it.
+    owner: registry.Owner | None = None
 
     def __init__(
         self,
@@ -265,7 +268,7 @@ class Core:
         self.socket.readiness.wake_all()
 
     def report(self, error: BaseException, message: list[Any] | None) -> None:
-        """Pass an error to ``on_error``, or to the hub."""
+        """Pass an error to ``on_error``, or else to the log or the hub."""
         self.errors += 1
         if self._on_error is not None and isinstance(error, (Exception, gevent.Timeout)):
             try:
@@ -273,7 +276,7 @@ class Core:
                 return
             except BaseException as raised:
                 error = raised
-        self.hub.handle_error(self, type(error), error, error.__traceback__)
+        failures.report(self, error, message)
 
     def fail(self, error: zmq.ZMQError) -> None:
         """Close, because the socket is gone."""

@@ -146,7 +146,7 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
                 messages = self._outbox.empty(key)
             else:
                 messages = [lane.queue.popleft()]
-                self._outbox.dropped["refused"] += 1
+                self._outbox.drop("refused", messages)
                 self._outbox.settle({key: 1})
             reports += [SendError(error, as_frames(message)) for message in messages]
             if lane.queue:

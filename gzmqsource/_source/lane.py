@@ -71,12 +71,14 @@ class Lane(MessageQueue):
     @property
     def depth(self) -> int:
         """How many messages it holds."""
-        return len(self.queue) + (0 if self.aside is None else len(self.aside))
+        aside = self.aside  # another thread may ask meanwhile
+        return len(self.queue) + (0 if aside is None else len(aside))
 
     @property
     def bytes(self) -> int:
         """How many bytes it holds."""
-        return self.sizes.total + (0 if self.aside is None else self.aside.bytes)
+        aside = self.aside
+        return self.sizes.total + (0 if aside is None else aside.bytes)
 
     @property
     def left(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gevent
@@ -46,6 +47,8 @@ class Lanes:
         self.maxsize = bounds.messages
         #: How many messages were dropped, by reason.
         self.dropped: Counter[str] = Counter()
+        #: Called with messages that were queued and will not be sent.
+        self.on_lost: Callable[[Sequence[Message]], object] | None = None
         self._hub = get_hub()
         self._bounds = bounds
         self._per_peer = per_peer
@@ -85,9 +88,15 @@ class Lanes:
         lane = self.lanes[key]
         self._peak = max(self._peak, lane.depth)
         messages = lane.take_all()
-        self.dropped["refused"] += len(messages)
+        self.drop("refused", messages)
         self._left(key, lane)
         return messages
+
+    def drop(self, reason: str, messages: Sequence[Message]) -> None:
+        """Count messages that were queued, and will not be sent."""
+        self.dropped[reason] += len(messages)
+        if self.on_lost is not None:
+            self.on_lost(messages)
 
     @property
     def depth(self) -> int:

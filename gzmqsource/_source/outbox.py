@@ -254,6 +254,8 @@ class Outbox(Lanes):
             elif not putter.refuse():
                 unsent.append(putter.message)
         self._ended()
+        if self.on_lost is not None:
+            self.on_lost(unsent)
         return [as_frames(message) for message in unsent]
 
     def _has_place(self, key: Any, size: int, block: bool) -> bool | None:
@@ -274,8 +276,7 @@ class Outbox(Lanes):
         if self._overflow == "drop_oldest":
             # It always has one: what it drops from the lane, it drops when it gets there.
             while arrivals and not self._fits(None, arrivals, size):
-                arrivals.popleft()
-                self.dropped["oldest"] += 1
+                self.drop("oldest", [arrivals.popleft()[0]])
             return True
         has_putters = (lane and lane.waiting) or (arrivals and arrivals.putters)
         if not has_putters and self._fits(lane, arrivals, size):
@@ -302,8 +303,7 @@ class Outbox(Lanes):
         lane = self._lane_of(key)
         if self._overflow == "drop_oldest":
             while not lane.fits(size):
-                lane.get_nowait()
-                self.dropped["oldest"] += 1
+                self.drop("oldest", [lane.get_nowait()])
         lane.append(message, size)
         if key not in self._queued:
             self._note(key, lane)

@@ -13,7 +13,7 @@ from gzmqsource._socket.budget import yield_to_io
 from gzmqsource._source.limits import Limits
 from gzmqsource.transfer.message import UNLIMITED
 
-_log = logging.getLogger("gzmqsource")
+_log = logging.getLogger("gzmqsource.source")
 
 
 class Reader:

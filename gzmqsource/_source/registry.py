@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import zmq
 
 if TYPE_CHECKING:
     from gzmqsource._source.stats import Stats
+
+
+class Owner(NamedTuple):
+    """What owns a source, and counts more about it."""
+
+    #: ``"requester"``, ``"responder"``, ``"proxy"`` or ``"authenticator"``.
+    kind: str
+    #: Returns the numbers by their names; any thread may call it.
+    counts: Callable[[], Mapping[str, int]]
 
 
 class Registered(Protocol):
@@ -18,6 +27,7 @@ class Registered(Protocol):
     #: The name of its class, and the type of its socket.
     name: str
     kind: zmq.SocketType
+    owner: Owner | None
 
     @property
     def endpoint(self) -> str:
@@ -48,6 +58,41 @@ live: weakref.WeakValueDictionary[int, Registered] = weakref.WeakValueDictionary
 
 #: The observer, if there is one.
 observer: Observer | None = None
+
+
+#: The last source that an object has owned.
+_owned: weakref.WeakKeyDictionary[object, Registered] = weakref.WeakKeyDictionary()
+
+
+def own(source: Registered, kind: str, owner: object, counts: Callable[[], Any]) -> None:
+    """Note what owns a source: it may own several, one after another, and go on counting.
+
+    Parameters
+    ----------
+    source : Registered
+        The source.
+    kind : str
+        What `Owner` says.
+    owner : object
+        What owns it.
+    counts : callable
+        Returns a mapping of the numbers, or a named tuple.
+    """
+
+    def numbers() -> Mapping[str, int]:
+        counted = counts()
+        return dict(counted) if isinstance(counted, Mapping) else dict(counted._asdict())
+
+    def since_then() -> Mapping[str, int]:
+        return {name: number - before.get(name, 0) for name, number in numbers().items()}
+
+    before = numbers()
+    last = _owned.get(owner)
+    if last is not None and last.owner is not None:
+        so_far = last.owner.counts()
+        last.owner = Owner(kind, lambda: so_far)
+    source.owner = Owner(kind, since_then)
+    _owned[owner] = source
 
 
 def instrumented(source: Registered, handle: Callable[[Any], object]) -> Callable[[Any], object]:

@@ -60,7 +60,7 @@ class Source(BaseSource):
         Whether received frames are bytes; if not they are `zmq.Frame` objects.
     on_error : callable, optional
         ``on_error(error, message)`` takes what a handler raised, and each queued message that
-        libzmq refused (a `SendError`). Without it, ``hub.handle_error`` does.
+        libzmq refused (a `SendError`). Without it they are logged, at a bounded rate.
     ref : bool
         Whether a greenlet that waits on this source keeps the hub's loop running. Over libuv it
         always does: gevent's I/O watchers have no ``ref`` there.

@@ -26,7 +26,7 @@ class Stats:
     """
 
     errors: int
-    """Exceptions reported to ``on_error`` or to ``hub.handle_error``."""
+    """Exceptions that were passed to ``on_error`` or logged."""
 
     wakeups: int
     """Edges of the ``ZMQ_FD`` that woke the hub for this source."""

@@ -6,12 +6,15 @@ each attempt, and ``settle``, which ends it with a reply or an error.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from gevent.event import AsyncResult
 from gevent.hub import Waiter
 
 from gzmqsource._base.oneshot import OneShot
+
+#: What happens to outstanding requests when a connection is lost.
+Lost = Literal["wait", "fail", "retry"]
 
 
 class Call(Waiter):  # type: ignore[type-arg]

@@ -52,6 +52,14 @@ def error_payload(error: BaseException, with_traceback: bool) -> list[bytes]:
     return [ERROR, *(part.encode(errors="replace")[:MAX_TEXT] for part in parts)]
 
 
+def reports_error(message: list[Any]) -> bool:
+    """Return whether a reply with its envelope reports an exception."""
+    try:
+        return bool(split(message)[1][0] == ERROR)
+    except ValueError:
+        return False
+
+
 def error_in(payload: list[Any]) -> RemoteError | None:
     """Return the exception that a reply reports, or None."""
     if len(payload) < 3 or payload[0] != ERROR:

@@ -31,22 +31,27 @@ class RequesterStats(NamedTuple):
 
 
 class ResponderStats(NamedTuple):
-    """What a responder has done since it was made."""
+    """What a responder has done since it was made.
+
+    At any moment *requests* is the sum of *running*, *replies*, *errors* and *undelivered*.
+    """
 
     requests: int
     """Requests with which the handler was called."""
 
     running: int
-    """Requests that are being handled now."""
+    """Requests whose handler runs now, or whose reply waits for room in the outbox."""
 
     replies: int
-    """Replies that were sent, including those that report an error."""
+    """Requests whose reply libzmq has taken, or is queued. One that is refused later counts as
+    undelivered from then on."""
 
     errors: int
-    """Requests whose handler raised."""
+    """Requests whose handler raised; the reply reports that."""
 
     undelivered: int
-    """Replies that were dropped because their peer is gone or full."""
+    """Requests without a reply: it was dropped because the peer is gone or does not read, or at the
+    end of the responder, or the handler was killed."""
 
     malformed: int
     """Messages without an envelope, or without a payload."""

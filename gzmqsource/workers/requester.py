@@ -7,7 +7,7 @@ import itertools
 import logging
 import os
 from collections.abc import Iterable
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import gevent
 import zmq
@@ -30,14 +30,11 @@ from gzmqsource.errors import (
 )
 from gzmqsource.monitor import Monitor
 from gzmqsource.transfer.message import AnyMessage
-from gzmqsource.workers._calls import AnyCall, Call, ForeignCall, SubmittedCall
+from gzmqsource.workers._calls import AnyCall, Call, ForeignCall, Lost, SubmittedCall
 from gzmqsource.workers._clock import Clock
 from gzmqsource.workers._envelope import error_in, payload_of
 from gzmqsource.workers._stats import RequesterStats
 from gzmqsource.workers._turns import hear_out, in_turns
-
-#: What happens to outstanding requests when a connection is lost.
-Lost = Literal["wait", "fail", "retry"]
 
 _log = logging.getLogger("gzmqsource.workers")
 
@@ -95,7 +92,9 @@ class Requester:
         self._ending = False
         self._requests = self._retries = self._timeouts = self._given_up = self._late = 0
         self._unknown = LimitedWarning(_log, "a reply that answers nothing was dropped: %s")
+        self._lost_peer = LimitedWarning(_log, "a connection was lost: %s")
         source.set_handle(self._answered)
+        source._own("requester", self, self.stats)
         source.rawlink(self._ended)
         source.start()
         self._monitor = Monitor(source, zmq.EVENT_DISCONNECTED) if lost != "wait" else None
@@ -412,8 +411,9 @@ class Requester:
             self._unknown(f"{len(message)} frames, {key[:40]!r}")
 
     def _watch_peers(self, monitor: Monitor) -> None:
-        for _ in monitor:
+        for event in monitor:
             asked = list(self._pending.values())
+            self._lost_peer(f"{event.endpoint}, while {len(asked)} requests were outstanding")
             self._hear_out()
             for call in in_turns(asked):
                 if self._source.closed:

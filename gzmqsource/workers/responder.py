@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import gevent
 import zmq
+from gevent.queue import Full
 
+from gzmqsource._base.reports import peer_of
 from gzmqsource._base.warning import LimitedWarning
 from gzmqsource._source.opening import Endpoints
 from gzmqsource._source.source import Source
 from gzmqsource.errors import SendError, SourceClosed
-from gzmqsource.transfer.message import AnyMessage
-from gzmqsource.workers._envelope import error_payload, payload_of, split
+from gzmqsource.transfer.message import AnyMessage, Message, as_frames
+from gzmqsource.workers._envelope import error_payload, payload_of, reports_error, split
 from gzmqsource.workers._stats import ResponderStats
 
 #: Called with the frames of a request's payload; it returns or yields the frames of the reply.
@@ -31,7 +33,7 @@ class Responder:
     The handler is called with a request's payload, and returns the payload of the reply: a
     bytes-like object, a `zmq.Frame`, or an iterable of them. It may also yield the frames. If it
     raises, the reply reports the name of the exception's class and its text, and the exception goes
-    to the source's ``on_error``, or to ``hub.handle_error``. If its greenlet is killed there is no
+    to the source's ``on_error``, or is logged. If its greenlet is killed there is no
     reply, and the peer may retry. As a context manager, a responder is stopped at the end of the
     block; call `start` in it.
 
@@ -79,9 +81,12 @@ class Responder:
         self._handler = handler
         self._tracebacks = tracebacks
         self._requests = self._running = self._replies = self._errors = 0
-        self._undelivered = LimitedWarning(_log, "a reply could not be delivered: %s")
+        #: Requests that got no reply at all, and replies that were queued and then lost.
+        self._unanswered = self._lost = 0
+        self._undeliverable = LimitedWarning(_log, "a reply could not be delivered: %s")
         self._malformed = LimitedWarning(_log, "a malformed request was dropped: %s")
         source.set_handle(self._asked, spawn)
+        source._own("responder", self, self._counts, self._reply_lost)
 
     @classmethod
     def open(
@@ -207,11 +212,22 @@ class Responder:
         return ResponderStats(
             requests=self._requests,
             running=self._running,
-            replies=self._replies,
+            replies=self._replies - self._lost,
             errors=self._errors,
-            undelivered=self._undelivered.count + self._source.stats().dropped.get("newest", 0),
+            undelivered=self._unanswered + self._lost,
             malformed=self._malformed.count,
         )
+
+    def _counts(self) -> dict[str, int]:
+        """Return the numbers for a collector: none but *running* goes down."""
+        return {
+            "requests": self._requests,
+            "running": self._running,
+            "replies": self._replies,
+            "errors": self._errors,
+            "undelivered": self._unanswered + self._lost,
+            "malformed": self._malformed.count,
+        }
 
     def __enter__(self) -> Responder:
         return self
@@ -223,35 +239,54 @@ class Responder:
         return f"<{type(self).__name__} {self._running} running, over {self._source!r}>"
 
     def _asked(self, message: list[Any]) -> None:
-        """Handle one request."""
+        """Handle one request, which counts as one thing at any moment."""
         try:
             envelope, payload = split(message)
         except ValueError as error:
-            self._malformed(error)
+            self._malformed(f"{error}, {len(message)} frames{self._from(message)}")
             return
         self._requests += 1
         self._running += 1
+        is_error = is_sent = False
+        reply: list[Any]
         try:
-            self._reply(envelope, self._answer(payload, message))
+            try:
+                reply = payload_of(self._handler(payload))
+            except (Exception, gevent.Timeout) as error:
+                is_error = True
+                self._source.report(error, message)
+                reply = error_payload(error, self._tracebacks)
+            is_sent = self._reply(envelope, reply)
         finally:
             self._running -= 1
+            if is_error:
+                self._errors += 1
+            elif is_sent:
+                self._replies += 1
+            else:
+                self._unanswered += 1
 
-    def _answer(self, payload: list[Any], message: list[Any]) -> list[Any]:
-        try:
-            return payload_of(self._handler(payload))
-        except (Exception, gevent.Timeout) as error:
-            self._errors += 1
-            self._source.report(error, message)
-            return error_payload(error, self._tracebacks)
-
-    def _reply(self, envelope: list[Any], payload: list[Any]) -> None:
+    def _reply(self, envelope: list[Any], payload: list[Any]) -> bool:
+        """Send a reply; return whether libzmq or the outbox has it."""
         try:
             self._source.send(envelope + payload)
-            self._replies += 1
         except SendError as error:
-            self._undelivered(error)
+            self._undeliverable(f"{error.strerror}{self._from(envelope)}")
+        except Full:
+            self._undeliverable(f"the peer does not read{self._from(envelope)}")
         except SourceClosed:
-            self._undelivered("the source was closed meanwhile")
+            self._undeliverable(f"the source was closed meanwhile{self._from(envelope)}")
+        else:
+            return True
+        return False
+
+    def _reply_lost(self, messages: Sequence[Message]) -> None:
+        """Count replies that were queued, and will not be sent, unless they report an error."""
+        self._lost += sum(not reports_error(as_frames(message)) for message in messages)
+
+    def _from(self, message: list[Any]) -> str:
+        """Return what a line of the log says of the peer: behind a proxy, of one of the proxy's."""
+        return f", peer {peer_of(message[0])}"
 
 
 def open_source(kind: type[Source], *, bind: Endpoints, **options: Any) -> Source:
@@ -259,4 +294,4 @@ def open_source(kind: type[Source], *, bind: Endpoints, **options: Any) -> Sourc
     if not bind:
         return kind.open(zmq.DEALER, **options)
     options = {"router_mandatory": 1, **options}
-    return kind.open(zmq.ROUTER, bind=bind, overflow="drop_newest", **options)
+    return kind.open(zmq.ROUTER, bind=bind, overflow="raise", **options)

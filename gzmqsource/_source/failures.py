@@ -1,0 +1,54 @@
+"""Errors of handlers and of messages, which no caller can catch: to the log, or to the hub."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Protocol
+
+import gevent
+import zmq
+from gevent.hub import Hub
+
+from gzmqsource._base.reports import Reports, peer_of, text_of
+from gzmqsource.errors import SendError
+from gzmqsource.transfer.message import PER_PEER
+
+_failed = Reports("gzmqsource.source", logging.ERROR)
+_refused = Reports("gzmqsource.source")
+
+
+class Failing(Protocol):
+    """What this module knows of a source."""
+
+    hub: Any
+    kind: zmq.SocketType
+
+
+def report(source: Failing, error: BaseException, message: list[Any] | None) -> None:
+    """Log an error, at a bounded rate, or pass it to the hub.
+
+    The hub gets what it treats in a way of its own, such as `SystemExit`, which it raises in the
+    main greenlet. If its ``handle_error`` was replaced, it gets everything.
+
+    Parameters
+    ----------
+    source : Failing
+        The source that it concerns.
+    error : BaseException
+        The error.
+    message : list of bytes or zmq.Frame, or None
+        The message that it is about. Only the routing id of its peer is logged.
+    """
+    hub = source.hub
+    is_plain = isinstance(error, (Exception, gevent.Timeout)) and not isinstance(
+        error, (*hub.NOT_ERROR, *hub.SYSTEM_ERROR)
+    )
+    if not is_plain or getattr(hub.handle_error, "__func__", None) is not Hub.handle_error:
+        hub.handle_error(source, type(error), error, error.__traceback__)
+        return
+
+    def describe() -> str:
+        peer = f", peer {peer_of(message[0])}" if message and source.kind in PER_PEER else ""
+        return f"{source!r}: {text_of(error)}{peer}"
+
+    (_refused if isinstance(error, SendError) else _failed)(describe, error)

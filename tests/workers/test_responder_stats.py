@@ -1,0 +1,181 @@
+"""`ResponderStats` adds up, whatever becomes of requests and replies."""
+
+import contextlib
+import random
+from typing import Any
+
+import gevent
+import pytest
+import zmq
+from gevent.event import Event
+from gevent.pool import Pool
+from helpers import endpoint_of
+
+from gzmqsource import Source
+from gzmqsource.testing import all_blocked, wait_until
+from gzmqsource.workers import Responder
+
+BIG = b"r" * 20_000
+
+
+def adds_up(responder):
+    stats = responder.stats()
+    assert min(stats) >= 0, stats
+    total = stats.running + stats.replies + stats.errors + stats.undelivered
+    assert stats.requests == total, stats
+    return stats
+
+
+@contextlib.contextmanager
+def responder_of(context, handler, **options):
+    responder = Responder.open(
+        handler,
+        bind="tcp://127.0.0.1:*",
+        context=context,
+        on_error=lambda *_: None,
+        linger=0,
+        **options,
+    )
+    responder.start()
+    try:
+        yield responder
+    finally:
+        responder.close()
+
+
+def dealer_of(context, responder, **options):
+    return Source.open(
+        zmq.DEALER, connect=endpoint_of(responder.source), context=context, linger=0, **options
+    )
+
+
+NARROW = {"sndhwm": 1, "sndbuf": 4096}
+DEAF = {"rcvhwm": 1, "rcvbuf": 4096}
+
+
+def test_a_reply_that_is_queued_and_then_refused_is_undelivered(context):
+    with responder_of(context, lambda _: BIG, **NARROW) as responder:
+        with dealer_of(context, responder, **DEAF) as dealer:
+            for _ in range(300):
+                dealer.send([b"", b"x"])
+            wait_until(lambda: adds_up(responder).requests == 300)
+            before = adds_up(responder)
+            assert responder.source.stats().outbox_depth > 100
+            dealer.close()
+        wait_until(lambda: not responder.source.stats().outbox_depth)
+        stats = adds_up(responder)
+        assert stats.undelivered > before.undelivered + 100
+        assert stats.replies == responder.source.stats().sent
+
+
+def test_an_error_that_is_not_delivered_counts_once(context):
+    def fail(_):
+        raise ValueError("x" * 20_000)
+
+    with responder_of(context, fail, **NARROW) as responder:
+        with dealer_of(context, responder, **DEAF) as dealer:
+            for _ in range(300):
+                dealer.send([b"", b"x"])
+            wait_until(lambda: adds_up(responder).requests == 300)
+            dealer.close()
+        wait_until(lambda: not responder.source.stats().outbox_depth)
+        assert (adds_up(responder).errors, adds_up(responder).replies) == (300, 0)
+
+
+def test_a_reply_without_room_is_undelivered_and_holds_up_no_other(context, caplog):
+    with (
+        responder_of(context, lambda _: BIG, outbox=10, **NARROW) as responder,
+        dealer_of(context, responder, **DEAF) as deaf,
+        dealer_of(context, responder) as dealer,
+    ):
+        for _ in range(300):
+            deaf.send([b"", b"x"])
+        wait_until(lambda: adds_up(responder).undelivered > 100)
+        dealer.send([b"", b"x"])
+        assert dealer.recv(timeout=10) == [b"", BIG]
+        adds_up(responder)
+    assert "a reply could not be delivered: the peer does not read, peer 0x" in caplog.text
+
+
+@pytest.mark.parametrize("end", ["stop", "close"])
+def test_the_end_of_a_responder_leaves_no_request_uncounted(context, end):
+    go_on = Event()
+
+    def handler(payload):
+        if payload == [b"wait"]:
+            go_on.wait()
+        return BIG
+
+    with (
+        responder_of(context, handler, **NARROW) as responder,
+        dealer_of(context, responder, **DEAF) as dealer,
+    ):
+        for number in range(200):
+            dealer.send([b"", b"x" if number % 10 else b"wait"])
+        wait_until(lambda: adds_up(responder).requests == 200)
+        assert adds_up(responder).running == 20
+        if end == "stop":
+            responder.stop(0.05)
+        else:
+            responder.close()
+        go_on.set()
+        wait_until(lambda: not adds_up(responder).running)
+        stats = adds_up(responder)
+        assert stats.requests == 200
+        assert stats.replies == responder.source.stats().sent
+        assert stats.undelivered >= 20
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("spawn", [1, 5, "pool", gevent.spawn], ids=["1", "5", "pool", "spawn"])
+def test_requests_add_up_in_every_moment(context, spawn, seed):
+    """Peers that come, ask, do not read and go; handlers that wait, raise and are killed."""
+    chance = random.Random(seed)
+    handlers: set[Any] = set()
+
+    def handler(payload):
+        what = payload[0]
+        adds_up(responder)
+        handlers.add(gevent.getcurrent())
+        try:
+            if what == b"wait":
+                gevent.sleep(0.001 + chance.random() / 200)  # what libuv can count
+            elif what == b"raise":
+                raise ValueError("x" * 10_000)
+            elif what == b"exit":
+                raise gevent.GreenletExit
+            elif what == b"late":
+                with gevent.Timeout(0.001):
+                    gevent.sleep(60)
+            elif what == b"none":
+                return None
+            elif what == b"yield":
+                return (BIG for _ in range(3))
+        finally:
+            handlers.discard(gevent.getcurrent())
+        return BIG
+
+    asked = [b"now", b"wait", b"raise", b"exit", b"late", b"none", b"yield"]
+    with responder_of(
+        context, handler, spawn=Pool(4) if spawn == "pool" else spawn, outbox=20, **NARROW
+    ) as responder:
+        dealers: list[Source] = []
+        for _ in range(300):
+            step = chance.random()
+            if step < 0.1 or not dealers:
+                deaf = DEAF if chance.random() < 0.5 else {}
+                dealers.append(dealer_of(context, responder, **deaf))
+            elif step < 0.15:
+                dealers.pop(chance.randrange(len(dealers))).close()
+            elif step < 0.2 and handlers:
+                chance.choice([*handlers]).kill(block=False)
+            else:
+                with contextlib.suppress(gevent.queue.Full):
+                    chance.choice(dealers).send([b"", chance.choice(asked)], block=False)
+            gevent.sleep(0)
+            adds_up(responder)
+        responder.stop(chance.choice([0, 0.01, 1]))
+        all_blocked()
+        wait_until(lambda: not adds_up(responder).running)
+        for dealer in dealers:
+            dealer.close()
