@@ -30,9 +30,6 @@ class Directory:
         self.location = location
         self._keys: frozenset[bytes] = frozenset()
 
-    def __len__(self) -> int:
-        return len(self._keys)
-
     def reload(self) -> None:
         """Read all files, and only then change what is accepted.
 
@@ -46,7 +43,7 @@ class Directory:
         except IndexError:  # pyzmq's, of a line without a "="
             raise ValueError(f"{self.location}: a file has no public key") from None
         for key in keys:
-            if not _is_key(key):
+            if not is_key(key):
                 raise ValueError(f"{self.location}: {key!r} is not a public key in Z85")
         self._keys = keys
 
@@ -59,5 +56,6 @@ def any_key(domain: str, key: bytes) -> bool:
     return True
 
 
-def _is_key(key: bytes) -> bool:
+def is_key(key: bytes) -> bool:
+    """Return whether it is a key in Z85."""
     return len(key) == 40 and all(each in z85.Z85CHARS for each in key)
