@@ -23,6 +23,7 @@ COPIED = (
     "gzmqsource",
     "tests",
     "checks",
+    "docs",
     "examples",
     "README.rst",
     "pyproject.toml",

@@ -197,7 +197,8 @@ def refusal(verb, endpoint, arguments, side=0, env=None):
     """Return the error of a verb that is refused at start, and has opened nothing."""
     command, more, *how = VERBS[verb]
     where = [how[side], endpoint] if how[side] else [endpoint]
-    finished = CliRunner().invoke(command, [*more, *where, *arguments], env=env)
+    with gevent.Timeout(20):  # one that is not refused serves
+        finished = CliRunner().invoke(command, [*more, *where, *arguments], env=env)
     assert finished.exit_code == 2, (verb, arguments, finished.output)
     return finished.output
 
