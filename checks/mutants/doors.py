@@ -185,13 +185,6 @@ DOORS = [
         "cli/test_text.py",
     ),
     Mutation(
-        "JSON has a control character",
-        "cli/_text.py",
-        '    return text.replace("\\x7f", "\\\\u007f").encode() + b"\\n"\n',
-        '    return text.encode() + b"\\n"\n',
-        "cli/test_text.py",
-    ),
-    Mutation(
         "a deep line of JSON is a traceback",
         "cli/_text.py",
         "    except RecursionError:\n",

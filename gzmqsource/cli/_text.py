@@ -22,9 +22,7 @@ def as_hex(message: Frames) -> bytes:
 
 def as_json(message: Frames) -> bytes:
     """Return a line with a JSON list; a frame is a string, or ``{"hex": ...}`` if not UTF-8."""
-    text = json.dumps([_jsonable(bytes(frame)) for frame in message])
-    # The one control character that `json` leaves as it is.
-    return text.replace("\x7f", "\\u007f").encode() + b"\n"
+    return json.dumps([_jsonable(bytes(frame)) for frame in message]).encode() + b"\n"
 
 
 def as_raw(message: Frames) -> bytes:
