@@ -1,14 +1,19 @@
 """Bytes from a peer, made up by atheris: ``make fuzz SECONDS=60`` for each target.
 
 Whatever parses such bytes may only raise `ValueError`. Whatever comes in on a TCP port, a client
-that speaks ZeroMQ gets its answers.
+that speaks ZeroMQ gets its answers. Nothing of it reaches a terminal that a terminal would obey.
 """
 
 import argparse
 import contextlib
+import io
+import ipaddress
 import logging
+import pathlib
 import subprocess
 import sys
+import tempfile
+import unicodedata
 from collections.abc import Callable
 
 import atheris
@@ -16,12 +21,16 @@ import zmq
 
 with atheris.instrument_imports(include=["gzmqsource"]):
     from gzmqsource import monitor
-    from gzmqsource.auth import Authenticator
+    from gzmqsource.auth import Authenticator, _addresses
+    from gzmqsource.auth._rules import Directory
+    from gzmqsource.cli import _log, _security, _text, _top
     from gzmqsource.workers import Requester, Responder
     from gzmqsource.workers import _envelope as envelope
 
+from click import ClickException
 from gevent import socket
 from helpers import endpoint_of
+from rich.console import Console
 
 #: What ZMTP 3 begins with, so that a fuzzer gets past it.
 GREETING = b"\xff\0\0\0\0\0\0\0\1\x7f\3\0NULL"
@@ -70,6 +79,99 @@ def events(data):
     str(monitor.decode(frames_of(data)))
 
 
+RULES = {"ipc", *map(_addresses.network, ("::1", "10.0.0.0/8", "::ffff:0:0/96"))}
+
+
+def addresses(data):
+    """Parse a rule and an address; a rule for an address is one for both of its spellings."""
+    rule, _, address = data.decode(errors="replace").partition("\n")
+    _addresses.is_in(address, RULES)
+    network = _addresses.network(rule)
+    _addresses.is_in(address, {network})
+    if isinstance(network, ipaddress.IPv4Network):
+        first = str(network.network_address)
+        assert _addresses.is_in(first, {network})
+        assert _addresses.is_in(f"::ffff:{first}", {network})
+        assert _addresses.is_in(first, {_addresses.network(f"::ffff:{first}")})
+
+
+class Keys:
+    """A directory of keys, with a file of the fuzzer's beside a good one."""
+
+    def __init__(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp())
+        self.good = zmq.curve_keypair()[0]
+        (self.folder / "good.key").write_bytes(b'public-key = "' + self.good + b'"')
+        self.rule = Directory(str(self.folder))
+        self.rule.reload()
+
+    def __call__(self, data):
+        file = self.folder / "other.key"
+        for content in data, b'public-key = "' + data:
+            file.write_bytes(content)
+            with contextlib.suppress(ValueError):
+                self.rule.reload()
+            with contextlib.suppress(ClickException):
+                _security._keys_in(str(file))
+            assert self.rule("", self.good)
+            assert not self.rule("", b"")
+
+
+#: The categories of what a terminal obeys: controls, formats, lone surrogates, ends of lines.
+OBEYED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def assert_harmless(text):
+    assert not any(unicodedata.category(each) in OBEYED for each in text), text
+
+
+def lines(data):
+    """Write a message in each format, and read it again."""
+    message = frames_of(data) or [b""]
+    for name in ("text", "hex", "json"):
+        line = _text.FORMATS[name](message).decode()
+        assert line.endswith("\n")
+        assert_harmless(line[:-1].replace("\t", ""))
+    assert _text.from_json(_text.FORMATS["json"](message)) == message
+    assert all(type(frame) is bytes for frame in _text.from_json(data))
+
+
+class Terminal:
+    """What a verb logs, and what gevent prints."""
+
+    def __init__(self):
+        self.formatter = _log.Formatter("%(name)s: %(message)s")
+
+    def __call__(self, data):
+        for text in data.decode("utf-8", "surrogateescape"), data.decode("utf-16", "replace"):
+            record = logging.LogRecord("x", 30, "", 1, "%s", (text,), None, sinfo=text)
+            first, *others = self.formatter.format(record).split("\n")
+            for line in (first, *others):
+                assert_harmless(line)
+            assert all(line.startswith("    ") for line in others)
+            assert_harmless(_text.printable(text))
+
+
+METRIC = 'gzmqsource_received_messages_total{source="x",type="PULL",endpoint="'
+
+
+def numbers(data):
+    """Show the numbers of a server."""
+    text = data.decode(errors="replace")
+    for each in text, METRIC + text, METRIC + text + '"} 1\n':
+        try:
+            now = _top.Reading.of(each)
+        except ValueError:
+            continue
+        out = io.StringIO()
+        try:
+            table = _top._table(_top.Reading.of(""), now)
+        except ValueError as error:
+            raise AssertionError(each) from error
+        Console(file=out, width=100, color_system=None, legacy_windows=False).print(table)
+        assert_harmless(out.getvalue().replace("\n", ""))
+
+
 class Port:
     """A responder behind a TCP port on which anything may come in."""
 
@@ -95,6 +197,11 @@ TARGETS: dict[str, Callable[[], Callable[[bytes], object]]] = {
     "error": lambda: errors,
     "zap": Zap,
     "monitor": lambda: events,
+    "addresses": lambda: addresses,
+    "keys": Keys,
+    "lines": lambda: lines,
+    "terminal": Terminal,
+    "numbers": lambda: numbers,
     "port": Port,
 }
 

@@ -23,6 +23,7 @@ COPIED = (
     "gzmqsource",
     "tests",
     "checks",
+    "docs",
     "examples",
     "README.rst",
     "pyproject.toml",
@@ -50,10 +51,10 @@ def copied():
 
 def fails(tree: pathlib.Path, tests: str, transfer: str, seconds: int = 150) -> bool:
     """Run tests in a copy of the project, or the simulation for some seconds, until one fails."""
-    # In the copy, whose package comes first on the path, also of the tests' own processes.
+    # The copy's package comes first on the path, also of the tests' own processes in other folders.
     files = [f"tests/{each}" for each in tests.split()]
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not idle", *files]
-    environment = os.environ | {"GZMQSOURCE_TRANSFER": transfer}
+    environment = os.environ | {"GZMQSOURCE_TRANSFER": transfer, "PYTHONPATH": str(tree)}
     if tests == SIMULATION:
         command = [sys.executable, "-m", "simulation", "--seconds", str(seconds), "--seed", "1"]
         environment["PYZMQ_BACKEND"] = "simulation.backend"

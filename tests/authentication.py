@@ -65,14 +65,25 @@ def client_of(context, server, password=b"x"):
 
 def gets_in(context, server, **options):
     """Whether a client with these options gets in at its first try."""
-    client = Source.open(zmq.PUSH, context=context, linger=0, **options)
+    return gets_in_at(context, endpoint_of(server), **options)
+
+
+def gets_in_at(context, endpoint, kind=zmq.PUSH, **options):
+    """As `gets_in`, of a server in any process."""
+    client = Source.open(kind, context=context, linger=0, **options)
     with Monitor(client) as monitor:
-        client.socket.connect(endpoint_of(server))
-        for event in monitor:
-            if event.name == "handshake_succeeded" or event.name.startswith("handshake_failed"):
-                break
-            assert event.name != "disconnected"
+        client.socket.connect(endpoint)
+        came_in = shakes_hands(monitor)
     client.close()
+    return came_in
+
+
+def shakes_hands(monitor):
+    """Whether the next handshake succeeds."""
+    for event in monitor:
+        if event.name == "handshake_succeeded" or event.name.startswith("handshake_failed"):
+            break
+        assert event.name != "disconnected"
     return event.name == "handshake_succeeded"
 
 

@@ -22,10 +22,12 @@ class Lines(logging.Handler):
 
 reports = []
 logging.getLogger("gzmqsource.watchdog").addHandler(Lines())
-has_edge = lambda: get_original("select", "select")([raw], [], [], 5)[0]
+edges = get_original("select", "poll")()
+has_edge = lambda: edges.poll(5000)
 context = zmq.Context()
 raw = context.socket(zmq.PULL)
 raw.bind(sys.argv[1])
+edges.register(raw, select.POLLIN)
 peer = context.socket(zmq.PUSH)
 peer.connect(raw.get(zmq.LAST_ENDPOINT).rstrip(b"\\0").decode())
 source = Source(raw)
@@ -59,9 +61,19 @@ assert waiting.get(timeout=20) == [b"%d" % (COUNT - 1)]
 ENDPOINTS = {"inproc": "inproc://x", "tcp": "tcp://127.0.0.1:*"}
 
 
-def run(program, endpoint, debug="1"):
+#: From here on the descriptors that the process opens are above those that `select` takes.
+HIGH = """
+import os, resource
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 2000), most))
+while os.dup(0) < 1100:
+    pass
+"""
+
+
+def run(program, endpoint, debug="1", before=""):
     environment = {**os.environ, "GZMQSOURCE_DEBUG": debug}
-    with python_process(BEGIN + program + END, endpoint, env=environment) as process:
+    with python_process(before + BEGIN + program + END, endpoint, env=environment) as process:
         output = process.stdout.read()
         assert process.wait() == 0
     count, _, report = output.partition("\n")
@@ -87,6 +99,14 @@ def test_a_stolen_edge_is_reported_with_the_call_and_its_caller(name, call, coun
     assert report.startswith("ERROR gzmqsource.watchdog missed edge on <zmq.Socket(zmq.PULL)")
     assert f"eaten by {name}(), called from" in report
     assert "the_thief" in report
+
+
+def test_a_stolen_edge_is_reported_however_many_descriptors_are_open():
+    program = STEAL.replace("CALL", "raw.get(zmq.EVENTS)").replace("COUNT", "1")
+    program = "assert raw.fileno() > 1023\n" + program
+    reports, report = run(program, "inproc://x", before=HIGH)
+    assert reports == 1
+    assert "eaten by get(), called from" in report
 
 
 @pytest.mark.once

@@ -1,5 +1,6 @@
 """The lines that keep the invariants, and what each becomes when it is broken."""
 
+from mutants.doors import DOORS
 from mutants.green import GREEN
 from mutants.mutation import SIMULATION, Mutation
 from mutants.others import OTHERS
@@ -10,4 +11,4 @@ from mutants.source_floor import SOURCE
 
 __all__ = ["MUTATIONS", "SIMULATION", "Mutation"]
 
-MUTATIONS = [*SOCKET, *SOURCE, *RECEIVING, *GREEN, *OTHERS, *REPORTING]
+MUTATIONS = [*SOCKET, *SOURCE, *RECEIVING, *GREEN, *OTHERS, *REPORTING, *DOORS]

@@ -90,7 +90,7 @@ OTHERS = [
     ),
     Mutation(
         "a rule that raises keeps the peer out for good",
-        "auth.py",
+        "auth/__init__.py",
         'self._reply(request, _Verdict(b"300", "Internal error"))',
         'self._reply(request, _Verdict(b"400", "Internal error"))',
         "test_auth.py",

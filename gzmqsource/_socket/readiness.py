@@ -59,12 +59,13 @@ and costs no timer.
 
 from __future__ import annotations
 
-import select
 from collections.abc import Callable
+from select import POLLIN
 from typing import Any
 
 import zmq
 from gevent.hub import get_hub
+from gevent.monkey import get_original
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.waiters import Waiters
@@ -275,7 +276,7 @@ class Readiness:
 
         For the watchdog. It may eat the edge, so a `recheck` has to follow.
         """
-        if not self.waiting or self._look_scheduled or select.select([self._fd], [], [], 0)[0]:
+        if not self.waiting or self._look_scheduled or _has_edge(self._fd):
             return False
         events = self._events()
         could_read = bool(self.readers and events & _POLLIN)
@@ -424,3 +425,10 @@ class Readiness:
             # The context or the socket is gone: the retry of each greenlet reports it, and has the
             # next one woken.
             return _POLLIN | _POLLOUT | _POLLERR
+
+
+def _has_edge(fd: int) -> bool:
+    """Return whether a descriptor is readable now; `select` takes none above 1023."""
+    poll = get_original("select", "poll")()
+    poll.register(fd, POLLIN)
+    return bool(poll.poll(0))

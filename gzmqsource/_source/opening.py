@@ -13,6 +13,26 @@ Endpoints: TypeAlias = "str | Iterable[str]"
 #: One topic, or several.
 Topics: TypeAlias = "str | bytes | Iterable[str | bytes]"
 
+#: The domain of a socket that asks an authenticator and was given none. In pyzmq's authenticators,
+#: too, the rules of this name are those for every socket.
+COMMON_DOMAIN = b"*"
+
+#: The options with which a socket asks an authenticator.
+_ASKING = ("plain_server", "curve_server", "zap_domain")
+
+
+def guarded(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Let nobody into a socket that asks an authenticator while none is there to be asked.
+
+    Without ``zap_enforce_domain`` libzmq lets in every peer then. With it and without a domain it
+    never asks for CURVE, and aborts the process for PLAIN.
+    """
+    lowered = {name.lower(): value for name, value in options.items()}
+    if not any(lowered.get(name) for name in _ASKING):
+        return lowered
+    domain = lowered.get("zap_domain") or COMMON_DOMAIN
+    return {"zap_enforce_domain": 1, **lowered, "zap_domain": domain}
+
 
 def open_socket(
     context: zmq.Context[Any] | None,
@@ -25,7 +45,7 @@ def open_socket(
     """Make a socket and set it up; if that fails, close it."""
     socket: zmq.Socket[Any] = (context or zmq.Context.instance()).socket(socket_type)
     try:
-        for name, value in options.items():
+        for name, value in guarded(options).items():
             setattr(socket, name, value)
         for topic in _each(subscribe):
             socket.subscribe(topic)

@@ -7,6 +7,9 @@ from typing import Any
 
 import click
 
+from gzmqsource.cli._log import log_to_stderr
+from gzmqsource.cli._text import printable
+
 #: The verbs and their modules.
 _VERBS = {
     "serve": "serve",
@@ -31,6 +34,15 @@ class _Verbs(click.Group):
             return None
         command: Any = getattr(import_module(f"gzmqsource.cli._{_VERBS[name]}"), name)
         return command  # type: ignore[no-any-return]
+
+    def invoke(self, context: click.Context) -> Any:
+        log_to_stderr()
+        try:
+            return super().invoke(context)
+        except click.ClickException as error:
+            # It may quote what a peer has sent.
+            error.message = printable(error.message)  # type: ignore[misc]
+            raise
 
 
 @click.group(

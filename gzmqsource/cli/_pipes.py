@@ -61,7 +61,8 @@ output_option = click.option(
     type=click.Choice(list(FORMATS)),
     default="text",
     show_default=True,
-    help="How to write a message; text is a line with tabs between frames.",
+    help="How to write a message; text is a line with tabs between frames, which also takes the "
+    "place of raw on a terminal.",
 )
 
 
@@ -117,7 +118,7 @@ def recv(
       gzmqsource recv --type sub --connect tcp://127.0.0.1:5556 --subscribe weather
     """
     source = open_source(kind, socket)
-    work = Work(_receive_all, source, FORMATS[write], count, timeout)
+    work = Work(_receive_all, source, _format(write), count, timeout)
     source.stop()
     work.tell()
     if count is not None and work.result is False:
@@ -151,9 +152,14 @@ def request(socket: dict[str, Any], write: str, timeout: float, retries: int, **
     """
     with telling_errors(socket):
         requester = Requester.open(**socket)
-    work = Work(_ask_all, requester, _inputs(**given), FORMATS[write], timeout, retries)
+    work = Work(_ask_all, requester, _inputs(**given), _format(write), timeout, retries)
     requester.close()
     work.tell()
+
+
+def _format(name: str) -> Callable[[Any], bytes]:
+    """Return how messages are written; a terminal would obey the bytes of ``raw``."""
+    return FORMATS["text" if name == "raw" and os.isatty(1) else name]
 
 
 def _inputs(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -16,10 +14,12 @@ import gevent.monkey
 import zmq
 from rich.console import Console
 from rich.live import Live
-from rich.logging import RichHandler
 
 from gzmqsource._source.source import Source
-from gzmqsource.cli._sockets import RECEIVING, on_signals, socket_options, telling_errors, type_of
+from gzmqsource.cli._handler import Handler
+from gzmqsource.cli._log import console
+from gzmqsource.cli._signals import on_hangup, on_signals
+from gzmqsource.cli._sockets import RECEIVING, socket_options, telling_errors, type_of
 from gzmqsource.workers import Responder
 from gzmqsource.workers.responder import open_source
 
@@ -27,58 +27,6 @@ _log = logging.getLogger("gzmqsource.serve")
 
 #: Seconds between two status lines, on a terminal and in a log.
 _LIVE, _LOGGED = 0.5, 60.0
-
-
-class Handler:
-    """The function to serve, from a module that can be reloaded.
-
-    Parameters
-    ----------
-    target : str
-        ``module:function``.
-    timeout : float or None
-        The most seconds that a call may take.
-    """
-
-    def __init__(self, target: str, timeout: float | None) -> None:
-        name, colon, attribute = target.partition(":")
-        if not (name and colon and attribute):
-            raise click.UsageError(f"{target!r}: the handler is module:function")
-        self._name, self._attribute, self._timeout = name, attribute, timeout
-        sys.path.insert(0, os.getcwd())
-        self._function = self._load(importlib.import_module)
-
-    def __call__(self, message: list[Any]) -> Any:
-        """Call the function."""
-        if self._timeout is None:
-            return self._function(message)
-        with gevent.Timeout(self._timeout):
-            return self._function(message)
-
-    def reload(self) -> None:
-        """Reload the module; if that fails, keep the old function."""
-        try:
-            self._function = self._load(lambda name: importlib.reload(sys.modules[name]))
-        except (Exception, SystemExit) as error:
-            _log.error("reloading failed, the old code goes on: %s", error)
-        else:
-            _log.info("%s:%s was loaded anew", self._name, self._attribute)
-
-    def _load(self, load: Callable[[str], Any]) -> Callable[[Any], Any]:
-        try:
-            function: Any = load(self._name)
-        except ModuleNotFoundError as error:
-            if error.name != self._name:
-                raise
-            raise click.ClickException(f"there is no module {self._name!r} here") from error
-        for part in self._attribute.split("."):
-            if not hasattr(function, part):
-                raise click.ClickException(f"{self._name} has no {self._attribute}")
-            function = getattr(function, part)
-        if not callable(function):
-            raise click.ClickException(f"{self._name}:{self._attribute} cannot be called")
-        called: Callable[[Any], Any] = function
-        return called
 
 
 @click.command()
@@ -176,8 +124,7 @@ def serve(
     Example:
       gzmqsource serve hello:answer --bind tcp://127.0.0.1:5557
     """
-    console = Console(stderr=True)
-    _log_to(console)
+    logging.getLogger().setLevel(logging.INFO)
     served = Handler(handler, timeout)
     if metrics is not None:
         _serve_metrics(metrics)
@@ -191,10 +138,10 @@ def serve(
     server, source = _server(served, socket | options, kind, spawn, limits)
     told = gevent.event.Event()
     on_signals(told.set, signal.SIGTERM, signal.SIGINT)
-    on_signals(served.reload, signal.SIGHUP)
+    on_hangup(served.reload)
     server.start()
     _log.info("%s: pid %d", source, os.getpid())
-    showing = gevent.spawn(_show, source, console)
+    showing = gevent.spawn(_show, source, console())
     told.wait()
     showing.kill()
     given_up: Any = server.stop(stop_timeout)
@@ -239,17 +186,6 @@ def _serve_metrics(port: int) -> None:
         server.start()
     except OSError as error:
         raise click.ClickException(f"--metrics {port}: {error.strerror}") from error
-
-
-def _log_to(console: Console) -> None:
-    """Log to the standard error; on a terminal, above the live line."""
-    if console.is_terminal:
-        handler: logging.Handler = RichHandler(console=console, show_path=False)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-    else:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def _show(source: Source, console: Console) -> None:

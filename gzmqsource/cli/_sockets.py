@@ -9,11 +9,9 @@ from typing import Any
 
 import click
 import zmq
-import zmq.auth
-from gevent import signal_handler
 
 from gzmqsource._source.source import Source
-from gzmqsource.auth import Authenticator
+from gzmqsource.cli._security import security_options
 
 #: The types of sockets that send and receive in any order, and all that do one of the two.
 _BOTH = ("dealer", "router", "pair", "xsub", "xpub")
@@ -27,62 +25,6 @@ def _endpoints(_context: object, _option: object, values: tuple[str, ...]) -> tu
         if value.startswith("tcp://") and port.isdigit() and int(port) > 65535:
             raise click.BadParameter(f"{value}: a port is at most 65535")
     return values
-
-
-#: The options for which peers to accept, or how to be accepted.
-_SECURITY = (
-    click.option(
-        "--plain-user",
-        metavar="NAME",
-        help="The user to connect as, with --plain-password; with --bind, the only user to accept.",
-    ),
-    click.option(
-        "--plain-password",
-        metavar="WORD",
-        envvar="GZMQSOURCE_PLAIN_PASSWORD",
-        show_envvar=True,
-        help="The password of --plain-user.",
-    ),
-    click.option(
-        "--curve-key",
-        type=click.Path(exists=True, dir_okay=False),
-        help="This side's secret key, as `gzmqsource keygen` makes it.",
-    ),
-    click.option(
-        "--curve-server-key",
-        type=click.Path(exists=True, dir_okay=False),
-        help="The public key of the server to connect to; without it, this side is the server.",
-    ),
-    click.option(
-        "--curve-clients",
-        type=click.Path(exists=True, file_okay=False),
-        metavar="DIR",
-        help="The public keys, NAME.key, that a server accepts; without it, all that know its own.",
-    ),
-)
-
-
-def security_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of PLAIN and CURVE to a verb, which is passed one dict, ``security``."""
-
-    @functools.wraps(function)
-    def call(
-        plain_user: str | None,
-        plain_password: str | None,
-        curve_key: str | None,
-        curve_server_key: str | None,
-        curve_clients: str | None,
-        **rest: Any,
-    ) -> Any:
-        # A verb without --bind, the proxy, always binds.
-        security = _plain(plain_user, plain_password, bool(rest.get("bind", True)))
-        security |= _curve(curve_key, curve_server_key)
-        with _admitting(security, plain_user, plain_password, curve_clients):
-            return function(security=security, **rest)
-
-    for option in reversed(_SECURITY):
-        call = option(call)
-    return call
 
 
 #: Where a socket's peers are, and how much it holds.
@@ -154,54 +96,6 @@ def socket_options(
     return decorate
 
 
-def _plain(user: str | None, password: str | None, serves: bool) -> dict[str, Any]:
-    if user is None:
-        return {}
-    if password is None:
-        raise click.UsageError("--plain-user needs --plain-password")
-    if serves:
-        return {"plain_server": True}
-    return {"plain_username": user.encode(), "plain_password": password.encode()}
-
-
-def _curve(key: str | None, server_key: str | None) -> dict[str, Any]:
-    if key is None:
-        if server_key is not None:
-            raise click.UsageError("--curve-server-key needs this side's --curve-key")
-        return {}
-    try:
-        public, secret = zmq.auth.load_certificate(key)
-        options: dict[str, Any] = {"curve_publickey": public, "curve_secretkey": secret}
-        if secret is None:
-            raise click.UsageError(f"{key} has no secret key: use the file *.key_secret")
-        if server_key is None:
-            return options | {"curve_server": True}
-        return options | {"curve_serverkey": zmq.auth.load_certificate(server_key)[0]}
-    except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
-
-
-@contextlib.contextmanager
-def _admitting(
-    security: dict[str, Any], user: str | None, password: str | None, clients: str | None
-) -> Iterator[None]:
-    """Accept only the peers that the options of a server name."""
-    with contextlib.ExitStack() as stack:
-        if clients is not None and "curve_server" not in security:
-            raise click.UsageError("--curve-clients is for a server: --curve-key alone")
-        if clients is not None or "plain_server" in security:
-            authenticator = Authenticator()
-            try:
-                if clients is not None:
-                    authenticator.configure_curve(location=clients)
-            except (OSError, ValueError) as error:
-                raise click.ClickException(str(error)) from error
-            if user is not None and password is not None:
-                authenticator.configure_plain(passwords={user: password})
-            stack.enter_context(authenticator)
-        yield
-
-
 def type_of(kind: str) -> int:
     """Return the number of a type of socket."""
     return int(getattr(zmq, kind.upper()))
@@ -221,9 +115,3 @@ def telling_errors(socket: dict[str, Any]) -> Iterator[None]:
     except zmq.ZMQError as error:
         where = ", ".join([*socket["bind"], *socket["connect"]])
         raise click.ClickException(f"{where}: {zmq.strerror(error.errno or 0)}") from error
-
-
-def on_signals(function: Callable[[], object], *numbers: int) -> None:
-    """Call a function in the hub on each of some signals."""
-    for number in numbers:
-        signal_handler(number, function)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -46,18 +47,39 @@ def from_json(line: bytes) -> list[bytes]:
     ValueError
         It is something else.
     """
-    value = json.loads(line)
-    return [_frame(each) for each in (value if isinstance(value, list) else [value])]
+    try:
+        value = json.loads(line)
+    except RecursionError:
+        raise ValueError("this is nested too deeply for a message") from None
+    frames = [_frame(each) for each in (value if isinstance(value, list) else [value])]
+    if not frames:
+        raise ValueError("a message needs at least one frame")
+    return frames
+
+
+def printable(text: str) -> str:
+    r"""Return text as one line for a terminal, with ``\xNN`` or ``\uNNNN`` for what is not printed.
+
+    That is what a terminal obeys (controls, and what changes the direction of the text), and all
+    white space but a blank.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else _escape(ord(each)) for each in text)
+
+
+def _escape(code: int) -> str:
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _escaped(frame: Any) -> bytes:
     try:
-        text = bytes(frame).decode()
+        text = printable(bytes(frame).decode())
     except UnicodeDecodeError:
-        pieces = [chr(each) if 32 <= each < 127 else f"\\x{each:02x}" for each in bytes(frame)]
-    else:
-        pieces = [each if each.isprintable() else f"\\x{ord(each):02x}" for each in text]
-    return "".join(pieces).encode()
+        text = "".join(chr(each) if 32 <= each < 127 else _escape(each) for each in bytes(frame))
+    return text.encode()
 
 
 def _jsonable(frame: bytes) -> object:
@@ -70,6 +92,6 @@ def _jsonable(frame: bytes) -> object:
 def _frame(value: object) -> bytes:
     if isinstance(value, str):
         return value.encode()
-    if isinstance(value, dict) and value.keys() == {"hex"}:
+    if isinstance(value, dict) and value.keys() == {"hex"} and isinstance(value["hex"], str):
         return bytes.fromhex(value["hex"])
-    raise ValueError(f'a frame is a string or {{"hex": "..."}}, not {value!r:.60}')
+    raise ValueError(f'a frame is a string or {{"hex": "..."}}, not {reprlib.repr(value):.60}')

@@ -12,17 +12,21 @@ from pathlib import Path
 import click
 import gevent
 import zmq
-import zmq.auth
 from gevent.monkey import is_module_patched
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from gzmqsource import transfer
+from gzmqsource.cli._text import printable
 from gzmqsource.monkey._status import packages_of, patches_of
 
 #: Descriptors that a busy server may need, three for each socket and one for each peer.
 _ENOUGH_DESCRIPTORS = 4096
+
+#: What a file of keys begins with, for those who find it.
+_PUBLIC = "# A public key of ZeroMQ CURVE, made by `gzmqsource keygen`. Everybody may have it.\n"
+_SECRET = "# The SECRET key of ZeroMQ CURVE, made by `gzmqsource keygen`. Show it to nobody.\n"
 
 
 @click.command()
@@ -42,23 +46,52 @@ def keygen(directory: Path, name: str) -> None:
     Example:
       gzmqsource keygen keys --name server
     """
-    files = [directory / f"{name}.key", directory / f"{name}.key_secret"]
-    for file in files:
-        if file.exists():
-            raise click.ClickException(f"{file} exists already: choose another --name")
     if not zmq.has("curve"):
         raise click.ClickException("this libzmq was built without CURVE")
-    # From its first byte on, no other user may read the secret.
+    public, secret = (key.decode() for key in zmq.curve_keypair())
+    keys = f'    public-key = "{public}"\n'
+    files = {
+        directory / f"{name}.key": f"{_PUBLIC}metadata\ncurve\n{keys}",
+        directory / f"{name}.key_secret": f"{_SECRET}metadata\ncurve\n{keys}"
+        f'    secret-key = "{secret}"\n',
+    }
+    made: list[Path] = []
+    try:
+        _make(directory)
+        for file, text in files.items():
+            _write_new(file, text)
+            made.append(file)
+    except OSError as error:
+        for file in made:
+            file.unlink()
+        if isinstance(error, FileExistsError):
+            reason = f"{error.filename} exists already: choose another --name"
+        else:
+            reason = f"{error.filename or directory}: {error.strerror}"
+        raise click.ClickException(reason) from error
+    for file in files:
+        click.echo(str(file))
+
+
+def _make(directory: Path) -> None:
+    """Make a directory, and its parents, that no other user may enter."""
     mask = os.umask(0o077)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        zmq.auth.create_certificates(directory, name)
-    except OSError as error:
-        raise click.ClickException(f"{directory}: {error.strerror}") from error
     finally:
         os.umask(mask)
-    for file in files:
-        click.echo(str(file))
+
+
+def _write_new(file: Path, text: str) -> None:
+    """Make a file that no other user may read, and follow no link that is there instead."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(file, flags, 0o600)
+    try:
+        with open(descriptor, "w") as opened:
+            opened.write(text)
+    except OSError:
+        file.unlink()
+        raise
 
 
 @click.command()
@@ -89,10 +122,10 @@ def _report(facts: Iterable[tuple[str, str]], warnings: list[str]) -> None:
     console = Console()
     table = Table(show_header=False, box=None)
     for name, value in facts:
-        table.add_row(name, value)
+        table.add_row(name, escape(printable(value)))
     console.print(table)
     for warning in warnings:
-        console.print(f"[bold]![/bold] {escape(warning)}")
+        console.print(f"[bold]![/bold] {escape(printable(warning))}")
     if not warnings:
         console.print("no known problems")
 

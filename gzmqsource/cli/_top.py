@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from http.client import HTTPException
+from typing import Any
 from urllib.request import urlopen
 
 import click
@@ -17,11 +19,16 @@ import gevent.monkey
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+from gzmqsource.cli._text import printable
 from gzmqsource.cli._work import Work
 
 #: The most seconds that a server may take to reply.
 _PATIENCE = 5.0
+
+#: The most bytes of a reply: those of some 100,000 sources.
+_MOST = 1 << 27
 
 #: The width of a table that goes into a pipe, in columns.
 _WIDTH = 140
@@ -42,21 +49,33 @@ class Reading:
 
     @classmethod
     def of(cls, text: str) -> Reading:
-        """Parse the numbers of sources from a server's reply."""
+        """Parse the numbers of sources from a server's reply.
+
+        Raises
+        ------
+        ValueError
+            It is something else.
+        """
         from prometheus_client.parser import text_string_to_metric_families
 
         reading = cls(time.monotonic())
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                name = sample.name.removeprefix("gzmqsource_")
-                if name == "hub_lateness_seconds_bucket":
-                    reading.lateness[float(sample.labels["le"])] = sample.value
-                elif name != sample.name and "endpoint" in sample.labels:
-                    labels = (sample.labels["type"], sample.labels["endpoint"])
-                    numbers = reading.sources[labels]
-                    if not name.endswith("_bucket"):
-                        numbers[name] = numbers.get(name, 0.0) + sample.value
+        try:
+            for family in text_string_to_metric_families(text):
+                for sample in family.samples:
+                    reading._add(sample)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"these are no metrics of gzmqsource: {error!r:.100}") from error
         return reading
+
+    def _add(self, sample: Any) -> None:
+        name = sample.name.removeprefix("gzmqsource_")
+        if name == "hub_lateness_seconds_bucket":
+            self.lateness[float(sample.labels["le"])] = sample.value
+        elif name != sample.name and "endpoint" in sample.labels:
+            labels = (sample.labels["type"], sample.labels["endpoint"])
+            numbers = self.sources[labels]
+            if not name.endswith("_bucket"):
+                numbers[name] = numbers.get(name, 0.0) + sample.value
 
 
 @click.command()
@@ -99,12 +118,12 @@ def _look(url: str, interval: float, count: int | None) -> None:
     ):
         for _ in itertools.count() if count is None else range(count):
             gevent.sleep(interval)
-            table: Table | str
+            table: Table | Text
             try:
                 now = _read(url)
             except click.ClickException as error:
                 # A server that is restarted replies again.
-                table = error.message
+                table = Text(printable(error.message))
             else:
                 table = _table(before, now)
                 before = now
@@ -119,8 +138,11 @@ def _look(url: str, interval: float, count: int | None) -> None:
 def _read(url: str) -> Reading:
     try:
         with urlopen(url, timeout=_PATIENCE) as answer:
-            return Reading.of(answer.read().decode())
-    except (OSError, ValueError) as error:
+            text = answer.read(_MOST + 1)
+        if len(text) > _MOST:
+            raise ValueError(f"it answers with more than {_MOST} bytes")
+        return Reading.of(text.decode())
+    except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise click.ClickException(
             f"{url}: {getattr(reason, 'strerror', None) or reason}"
@@ -150,7 +172,8 @@ def _table(before: Reading, now: Reading) -> Table:
         table.add_column(name, justify="right")
     for labels, numbers in sorted(now.sources.items()):
         table.add_row(
-            *labels, *_row(before.sources.get(labels, {}), numbers, now.taken - before.taken)
+            *(Text(printable(label)) for label in labels),
+            *_row(before.sources.get(labels, {}), numbers, now.taken - before.taken),
         )
     return table
 
@@ -176,10 +199,10 @@ def _quantile(before: dict[float, float], now: dict[float, float], part: float) 
     """Return, as text, the bound of a quantile of what was added to a histogram."""
     counts = {bound: count - before.get(bound, 0.0) for bound, count in sorted(now.items())}
     total = max(counts.values(), default=0.0)
-    if total <= 0:
+    if not total > 0:
         return None
     bounds = list(counts)
-    bound = next(bound for bound, count in counts.items() if count >= part * total)
+    bound = next((bound for bound, count in counts.items() if count >= part * total), bounds[-1])
     if bound == float("inf"):
-        return f"more than {1000 * bounds[-2]:g} ms"
+        return f"more than {1000 * bounds[-2]:g} ms" if len(bounds) > 1 else None
     return f"at most {1000 * bound:g} ms"

@@ -12,15 +12,17 @@ import gevent
 import zmq
 from gevent.event import Event
 
+from gzmqsource._source.opening import guarded
+from gzmqsource.cli._security import security_options
+from gzmqsource.cli._signals import on_signals
 from gzmqsource.cli._sockets import (
     RECEIVING,
     SENDING,
-    on_signals,
     open_source,
-    security_options,
     socket_options,
     telling_errors,
 )
+from gzmqsource.cli._text import printable
 from gzmqsource.cli._work import Work
 from gzmqsource.monitor import Monitor
 from gzmqsource.proxy import Proxy
@@ -61,7 +63,7 @@ def proxy(front: str, back: str, pattern: str, security: dict[str, Any]) -> None
     sockets = [context.socket(kind) for kind in _PATTERNS[pattern]]
     for socket in sockets:
         socket.linger = _LAST_SECONDS * 1000
-        for name, value in security.items():
+        for name, value in guarded(security).items():
             setattr(socket, name, value)
     try:
         for socket, endpoint in zip(sockets, (front, back), strict=True):
@@ -108,4 +110,4 @@ def monitor(socket: dict[str, Any], kind: str, count: int | None) -> None:
 
 def _tell_all(events: Monitor, count: int | None) -> None:
     for event in itertools.islice(events, count):
-        click.echo(str(event))
+        click.echo(printable(str(event)))

@@ -11,7 +11,7 @@ import click
 import gevent
 import zmq
 
-from gzmqsource.cli._sockets import on_signals
+from gzmqsource.cli._signals import on_signals
 
 
 class Work:

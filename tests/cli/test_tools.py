@@ -1,8 +1,11 @@
-"""`bench` and `doctor`."""
+"""`bench`, `keygen` and `doctor`."""
 
 import os
+import resource
+import stat
 
 import pytest
+import zmq.auth
 from command_under_test import run
 from helpers import line_of, python_process
 from optional import needs
@@ -19,6 +22,61 @@ def test_a_benchmark_gives_ratios_and_a_picture(tmp_path):
     for line in ("receive, 1 frame", "receive, 3 frames", "send, 1 frame", "send, 3 frames"):
         assert line in text
     assert picture.read_text().startswith("<?xml")
+
+
+KEYS = ("x.key", "x.key_secret")
+
+
+def test_keys_are_for_this_user_alone_and_pyzmq_reads_them(tmp_path):
+    folder = tmp_path / "one" / "two"
+    mask = os.umask(0)
+    try:
+        assert run("keygen", folder, "--name", "x").returncode == 0
+    finally:
+        os.umask(mask)
+    assert [stat.S_IMODE((folder / name).stat().st_mode) for name in KEYS] == [0o600, 0o600]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    public, secret = zmq.auth.load_certificate(folder / "x.key_secret")
+    assert secret is not None
+    assert zmq.curve_public(secret) == public
+    assert zmq.auth.load_certificate(folder / "x.key") == (public, None)
+    assert secret not in (folder / "x.key").read_bytes()
+
+
+@pytest.mark.parametrize("taken", KEYS)
+@pytest.mark.parametrize("kind", ["file", "link", "dangling link", "folder", "fifo"])
+def test_no_key_takes_the_place_of_anything_or_goes_through_a_link(tmp_path, taken, kind):
+    folder, target = tmp_path / "keys", tmp_path / "target"
+    folder.mkdir()
+    path = folder / taken
+    if kind == "file":
+        path.write_text("mine")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(target)
+        if kind == "link":
+            target.write_text("mine")
+    finished = run("keygen", folder, "--name", "x")
+    assert finished.returncode == 1
+    assert f"{path} exists already: choose another --name" in finished.stderr.decode()
+    assert [each.name for each in folder.iterdir()] == [taken]
+    assert target.exists() == (kind == "link")
+    for mine in (path, target):
+        assert not mine.is_file() or mine.read_text() == "mine"
+
+
+def test_a_key_that_cannot_be_written_leaves_no_file(tmp_path):
+    finished = run(
+        "keygen",
+        tmp_path / "keys",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (170, 170)),
+    )
+    assert finished.returncode == 1
+    assert b"File too large" in finished.stderr
+    assert not [*(tmp_path / "keys").iterdir()]
 
 
 def test_the_doctor_tells_what_is_in_use():

@@ -3,29 +3,33 @@
 Before libzmq accepts a peer it sends a request to ``inproc://zeromq.zap.01`` of its context
 (https://rfc.zeromq.org/spec/27), for each connection of a socket with ``plain_server``,
 ``curve_server`` or ``zap_domain``. Only the credentials in a request come from the peer.
+
+libzmq accepts every peer if no authenticator is there, unless the socket has ``zap_enforce_domain``
+(and a ``zap_domain``). A source that asks has both, if it makes its socket itself.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hmac
-import ipaddress
 import logging
 import os
-import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import gevent
 import zmq
 from gevent.pool import Pool
-from zmq.auth import CURVE_ALLOW_ANY, load_certificates
+from zmq.auth import CURVE_ALLOW_ANY
 from zmq.utils import z85
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.warning import LimitedWarning
 from gzmqsource._source.flusher import Report
+from gzmqsource._source.opening import COMMON_DOMAIN
 from gzmqsource._source.source import Source
+from gzmqsource.auth._addresses import Network, is_in, network
+from gzmqsource.auth._relying import relying_on
+from gzmqsource.auth._rules import Directory, Passwords, any_key
 from gzmqsource.errors import SourceClosed
 
 __all__ = ["AuthStats", "Authenticator", "Rule"]
@@ -35,8 +39,6 @@ __all__ = ["AuthStats", "Authenticator", "Rule"]
 Rule: TypeAlias = Callable[..., "bool | str"]
 
 _ENDPOINT = "inproc://zeromq.zap.01"
-
-_Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 
 _log = logging.getLogger("gzmqsource.auth")
 
@@ -60,37 +62,6 @@ class _Verdict(NamedTuple):
     status: bytes
     reason: str
     user_id: str = ""
-
-
-class _Passwords:
-    """A rule that compares passwords in a time that reveals nothing about them."""
-
-    def __init__(self, passwords: Mapping[str, str]) -> None:
-        self._passwords = {name: password.encode() for name, password in passwords.items()}
-        # Compared with the password of an unknown user, so that this takes as long.
-        self._nobody = secrets.token_bytes()
-
-    def __call__(self, domain: str, username: str, password: str) -> bool:
-        expected = self._passwords.get(username, self._nobody)
-        return hmac.compare_digest(expected, password.encode())
-
-
-class _Directory:
-    """A rule that accepts the public keys in a directory, as `reload` last read them."""
-
-    def __init__(self, location: str) -> None:
-        self.location = location
-        self._keys: frozenset[bytes] = frozenset()
-
-    def reload(self) -> None:
-        keys = frozenset(load_certificates(self.location))
-        for key in keys:
-            if len(key) != 40:
-                raise ValueError(f"{self.location}: {key!r} is not a public key in Z85")
-        self._keys = keys
-
-    def __call__(self, domain: str, key: bytes) -> bool:
-        return key in self._keys
 
 
 class AuthStats(NamedTuple):
@@ -142,8 +113,8 @@ class Authenticator:
     ) -> None:
         self._context = context or zmq.Context.instance()
         self._on_error = on_error
-        self._allowed: set[str | _Network] = set()
-        self._denied: set[str | _Network] = set()
+        self._allowed: set[str | Network] = set()
+        self._denied: set[str | Network] = set()
         self._rules: dict[tuple[str, str], Rule] = {}
         self._pool = Pool(self.max_rules)
         self._source: Source | None = None
@@ -158,20 +129,21 @@ class Authenticator:
         ----------
         *addresses : str
             ``"10.0.0.1"``, ``"10.0.0.0/8"``, ``"::1"``; or ``"ipc"`` for every peer over ``ipc://``.
+            ``"::ffff:10.0.0.1"`` is ``"10.0.0.1"``, and ``"::/0"`` has all IPv4 addresses in it.
 
         Raises
         ------
         ValueError
             An address is none of these; nothing changes.
         """
-        self._allowed.update([_network(address) for address in addresses])
+        self._allowed.update([network(address) for address in addresses])
 
     def deny(self, *addresses: str) -> None:
         """Refuse all peers from these *addresses*, including those that `allow` accepts.
 
         Parameters and errors are those of `allow`.
         """
-        self._denied.update([_network(address) for address in addresses])
+        self._denied.update([network(address) for address in addresses])
 
     def configure_plain(
         self, domain: str = "*", passwords: Mapping[str, str] | Rule | None = None
@@ -191,7 +163,7 @@ class Authenticator:
         TypeError
             *domain* is not a str.
         """
-        rule = passwords if callable(passwords) else _Passwords(passwords or {})
+        rule = passwords if callable(passwords) else Passwords(passwords or {})
         self._rules["PLAIN", _domain(domain)] = rule
 
     def configure_curve(
@@ -219,9 +191,9 @@ class Authenticator:
         if callable(location):
             rule = location
         elif location == CURVE_ALLOW_ANY:
-            rule = _any_key
+            rule = any_key
         else:
-            rule = _Directory(os.fspath(location))
+            rule = Directory(os.fspath(location))
             rule.reload()
         self._rules["CURVE", _domain(domain)] = rule
 
@@ -234,14 +206,15 @@ class Authenticator:
             As for `configure_curve`; the keys of that directory stay as they were.
         """
         for rule in list(self._rules.values()):
-            if isinstance(rule, _Directory):
+            if isinstance(rule, Directory):
                 gevent.get_hub().threadpool.apply(rule.reload)
 
     def start(self) -> None:
         """Start answering libzmq; call this before the sockets are bound.
 
-        Without an authenticator, libzmq 4.3.5 accepts every peer that has the server's CURVE key,
-        and every peer without a mechanism.
+        Before that, a source that made its socket itself lets nobody in. Another socket lets in
+        every peer that has its CURVE key, and every peer without a mechanism, unless
+        ``zap_enforce_domain`` and ``zap_domain`` are set.
 
         Raises
         ------
@@ -270,6 +243,9 @@ class Authenticator:
     def stop(self, timeout: float | None = None) -> None:
         """Stop answering; stopping again does nothing.
 
+        Sources that still ask it let nobody in from now on, or everybody if they were opened with
+        ``zap_enforce_domain=0``: a warning is logged for either.
+
         Parameters
         ----------
         timeout : float or None
@@ -284,6 +260,8 @@ class Authenticator:
         """
         deadline = Deadline(self.stop_timeout if timeout is None else timeout)
         if self._source is not None and self.started:
+            for endpoint, what in relying_on(self._context):
+                _log.warning("%r stops, and %s %s", self, endpoint, what)
             self._source.pause()
             self._pool.join(deadline.left())
             self._pool.kill()
@@ -333,9 +311,9 @@ class Authenticator:
             self._ask_rule(request)
 
     def _may_come_from(self, address: str) -> bool:
-        if _is_in(address, self._denied):
+        if is_in(address, self._denied):
             return False
-        return not self._allowed or _is_in(address, self._allowed)
+        return not self._allowed or is_in(address, self._allowed)
 
     def _ask_rule(self, request: _Request) -> None:
         mechanism, domain = request.mechanism, request.domain
@@ -348,7 +326,7 @@ class Authenticator:
         except (TypeError, ValueError):
             self._reply(request, _Verdict(b"400", "Invalid credentials"))
             return
-        if isinstance(rule, (_Passwords, _Directory)) or rule is _any_key:
+        if isinstance(rule, (Passwords, Directory)) or rule is any_key:
             self._apply(rule, request, arguments)
         elif self._pool.full():
             self._reply(request, _Verdict(b"300", "Too many pending requests"))
@@ -386,10 +364,6 @@ class Authenticator:
                 self._source.send_nowait(request.reply_to + frames)
 
 
-def _any_key(domain: str, key: bytes) -> bool:
-    return True
-
-
 def _plain(username: bytes, password: bytes) -> tuple[str, str]:
     return username.decode(), password.decode()
 
@@ -419,7 +393,7 @@ def _parse(message: list[bytes]) -> _Request:
         raise ValueError(f"version {version!r:.20}, not 1.0")
     return _Request(
         reply_to=[peer, delimiter, version, number],
-        domain=domain.decode(errors="replace"),
+        domain="" if domain == COMMON_DOMAIN else domain.decode(errors="replace"),
         address=address.decode(errors="replace"),
         mechanism=mechanism.decode(errors="replace"),
         credentials=credentials,
@@ -430,20 +404,3 @@ def _domain(domain: str) -> str:
     if not isinstance(domain, str):
         raise TypeError(f"domain={domain!r}: a ZAP domain is a str; name the other arguments")
     return domain
-
-
-def _network(address: str) -> str | _Network:
-    """Parse an argument of `Authenticator.allow`."""
-    return address if address == "ipc" else ipaddress.ip_network(address)
-
-
-def _is_in(address: str, networks: set[str | _Network]) -> bool:
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        # Over ipc, libzmq sends "localhost:UID:GID:PID".
-        return "ipc" in networks
-    if isinstance(ip, ipaddress.IPv6Address):
-        # A socket with ``ipv6`` set reports an IPv4 peer by such an address.
-        ip = ip.ipv4_mapped or ip
-    return any(not isinstance(network, str) and ip in network for network in networks)

@@ -1,0 +1,243 @@
+"""Lines of the authenticator and of the command that are broken."""
+
+from mutants.mutation import Mutation
+
+#: Tests that are quick among those of the same file.
+REFUSED = " ".join(
+    f"cli/test_doors.py::{name}"
+    for name in (
+        "test_every_other_combination_is_refused_with_the_options_and_the_rule",
+        "test_a_name_or_a_password_that_libzmq_would_not_take_is_refused",
+        "test_a_password_in_the_environment_without_a_user_is_refused",
+        "test_an_endpoint_where_libzmq_asks_nobody_is_refused",
+    )
+)
+
+HANGUP = "cli/test_doors.py::test_a_hangup_reads_the_keys_of_clients_again"
+
+DOORS = [
+    Mutation(
+        "without an authenticator everybody gets in",
+        "_source/opening.py",
+        '    return {"zap_enforce_domain": 1, **lowered, "zap_domain": domain}\n',
+        '    return {**lowered, "zap_domain": domain}\n',
+        "test_auth_ends.py",
+    ),
+    Mutation(
+        "a socket without a domain of its own asks nobody",
+        "_source/opening.py",
+        '    return {"zap_enforce_domain": 1, **lowered, "zap_domain": domain}\n',
+        '    return {"zap_enforce_domain": 1, **lowered}\n',
+        "test_auth_ends.py",
+    ),
+    Mutation(
+        "a rule sees a domain that nobody has given",
+        "auth/__init__.py",
+        '        domain="" if domain == COMMON_DOMAIN else domain.decode(errors="replace"),\n',
+        '        domain=domain.decode(errors="replace"),\n',
+        "test_auth_ends.py",
+    ),
+    Mutation(
+        "an authenticator stops in silence",
+        "auth/__init__.py",
+        "            for endpoint, what in relying_on(self._context):\n",
+        "            for endpoint, what in ():\n",
+        "test_auth_ends.py",
+    ),
+    Mutation(
+        "a rule for a mapped address is none for its IPv4 address",
+        "auth/_addresses.py",
+        "        forms.append(ipaddress.IPv6Address(_MAPPED | int(ip)))\n",
+        "        pass\n",
+        "test_auth.py",
+    ),
+    Mutation(
+        "a rule for an IPv4 address is none for the mapped one",
+        "auth/_addresses.py",
+        "        forms.append(ip.ipv4_mapped)\n",
+        "        pass\n",
+        "test_auth.py",
+    ),
+    Mutation(
+        "a zone in a rule is ignored",
+        "auth/_addresses.py",
+        '    if "%" in address:\n',
+        "    if False:\n",
+        "test_auth.py",
+    ),
+    Mutation(
+        "a line without a = ends the reload of keys otherwise",
+        "auth/_rules.py",
+        "        except IndexError:",
+        "        except ZeroDivisionError:",
+        "test_auth.py",
+    ),
+    Mutation(
+        "the watchdog takes no descriptor above 1023",
+        "_socket/readiness.py",
+        "    return bool(poll.poll(0))\n",
+        '    return bool(get_original("select", "select")([fd], [], [], 0)[0])\n',
+        "test_watchdog.py",
+    ),
+    Mutation(
+        "a password without a user keeps nobody out",
+        "cli/_security.py",
+        "    if user is None and password is not None:\n",
+        "    if False:\n",
+        REFUSED,
+    ),
+    Mutation(
+        "two mechanisms are taken, and one is asked",
+        "cli/_security.py",
+        "    if user is not None and (key or server_key or clients):\n",
+        "    if False:\n",
+        REFUSED,
+    ),
+    Mutation(
+        "a client without the server's key is a server for who listens",
+        "cli/_security.py",
+        "        if curve_key and not (binds or curve_server_key or curve_clients):\n",
+        "        if False:\n",
+        REFUSED,
+    ),
+    Mutation(
+        "a transport that asks nobody is protected by name only",
+        "cli/_security.py",
+        "        if not endpoint.startswith(_ASKING):\n",
+        "        if False:\n",
+        REFUSED,
+    ),
+    Mutation(
+        "an empty password is one",
+        "cli/_security.py",
+        "    if not 0 < len(value) <= _LONGEST:\n",
+        "    if False:\n",
+        REFUSED,
+    ),
+    Mutation(
+        "the keys of clients are read once",
+        "cli/_security.py",
+        "        on_hangup(functools.partial(_reload, authenticator, clients))\n",
+        "        on_hangup(lambda: None)\n",
+        HANGUP,
+    ),
+    Mutation(
+        "a hangup during a reload is lost",
+        "cli/_signals.py",
+        "        asked.clear()\n        function()\n",
+        "        function()\n        asked.clear()\n",
+        "cli/test_reload.py",
+    ),
+    Mutation(
+        "a module is loaded anew into the old one",
+        "cli/_handler.py",
+        "            new = importlib.util.module_from_spec(spec)\n",
+        "            new = old\n",
+        "cli/test_reload.py",
+    ),
+    Mutation(
+        "a module that could not be loaded stays",
+        "cli/_handler.py",
+        "            sys.modules[name] = old\n            raise\n",
+        "            raise\n",
+        "cli/test_reload.py",
+    ),
+    Mutation(
+        "a module that raises no Exception ends all reloads",
+        "cli/_handler.py",
+        "        except BaseException as error:\n            log",
+        "        except Exception as error:\n            log",
+        "cli/test_reload.py",
+    ),
+    Mutation(
+        "a package that is loaded anew lacks its submodules",
+        "cli/_handler.py",
+        "            _adopt_submodules(name, new)\n",
+        "",
+        "cli/test_reload.py",
+    ),
+    Mutation(
+        "a package has the old module",
+        "cli/_handler.py",
+        "        setattr(sys.modules[parent], child, new)\n",
+        "        pass\n",
+        "cli/test_reload.py",
+    ),
+    Mutation(
+        "what a handler yields has all the time",
+        "cli/_handler.py",
+        "            if isinstance(result, Iterator):\n",
+        "            if False:\n",
+        "cli/test_reload.py",
+    ),
+    Mutation(
+        "a generator that never waits goes on for ever",
+        "cli/_handler.py",
+        "        if deadline.left() == 0:\n",
+        "        if False:\n",
+        "cli/test_reload.py",
+    ),
+    Mutation(
+        "a terminal gets what it obeys",
+        "cli/_text.py",
+        '    return "".join(each if each.isprintable() else _escape(ord(each)) for each in text)\n',
+        "    return text\n",
+        "cli/test_text.py",
+    ),
+    Mutation(
+        "a deep line of JSON is a traceback",
+        "cli/_text.py",
+        "    except RecursionError:\n",
+        "    except ZeroDivisionError:\n",
+        "cli/test_text.py",
+    ),
+    Mutation(
+        "an error quotes a peer as it is",
+        "cli/_command.py",
+        "            error.message = printable(error.message)  # type: ignore[misc]\n",
+        "",
+        "cli/test_text.py",
+    ),
+    Mutation(
+        "a line of a log quotes a peer as it is",
+        "cli/_log.py",
+        "        return printable(super().formatMessage(record))\n",
+        "        return super().formatMessage(record)\n",
+        "cli/test_text.py",
+    ),
+    Mutation(
+        "gevent prints what a peer has sent as it is",
+        "cli/_log.py",
+        "    hub.exception_stream = _Escaping()\n",
+        "",
+        "cli/test_text.py",
+    ),
+    Mutation(
+        "an endpoint is markup",
+        "cli/_top.py",
+        "            *(Text(printable(label)) for label in labels),\n",
+        "            *map(printable, labels),\n",
+        "cli/test_text.py",
+    ),
+    Mutation(
+        "raw bytes go to a terminal",
+        "cli/_pipes.py",
+        '    return FORMATS["text" if name == "raw" and os.isatty(1) else name]\n',
+        "    return FORMATS[name]\n",
+        "cli/test_text.py",
+    ),
+    Mutation(
+        "a key takes the place of another",
+        "cli/_tools.py",
+        "os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW",
+        "os.O_CREAT | os.O_TRUNC",
+        "cli/test_tools.py",
+    ),
+    Mutation(
+        "another user may read a key",
+        "cli/_tools.py",
+        "    descriptor = os.open(file, flags, 0o600)\n",
+        "    descriptor = os.open(file, flags, 0o666)\n",
+        "cli/test_tools.py",
+    ),
+]

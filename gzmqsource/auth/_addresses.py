@@ -1,0 +1,44 @@
+"""IP addresses and networks, in any of their spellings, and which peers are in them.
+
+A socket with ``ipv6`` set reports the IPv4 peer ``10.0.0.1`` as ``::ffff:10.0.0.1``, another socket
+as ``10.0.0.1``. So such a peer has two addresses, and is in a network that contains one of them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from typing import TypeAlias
+
+Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
+
+_MAPPED = int(ipaddress.IPv6Address("::ffff:0.0.0.0"))
+
+
+def network(address: str) -> str | Network:
+    """Parse an argument of `gzmqsource.auth.Authenticator.allow`.
+
+    Raises
+    ------
+    ValueError
+        It is neither an address nor a network nor ``"ipc"``, or it has a zone.
+    """
+    if "%" in address:
+        # ipaddress would accept it, and compare all but the zone.
+        raise ValueError(f"{address!r}: a rule is for all zones, leave out what follows the %")
+    return address if address == "ipc" else ipaddress.ip_network(address)
+
+
+def is_in(address: str, networks: Iterable[str | Network]) -> bool:
+    """Return whether the address of a peer, as libzmq reports it, is in one of the networks."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        # Over ipc, libzmq sends "localhost:UID:GID:PID".
+        return "ipc" in networks
+    forms: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = [ip]
+    if isinstance(ip, ipaddress.IPv4Address):
+        forms.append(ipaddress.IPv6Address(_MAPPED | int(ip)))
+    elif ip.ipv4_mapped is not None:
+        forms.append(ip.ipv4_mapped)
+    return any(form in each for each in networks if not isinstance(each, str) for form in forms)

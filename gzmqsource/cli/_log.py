@@ -1,0 +1,77 @@
+"""What a verb reports on the standard error: nothing in it is a command for a terminal."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from typing import Any
+
+from gevent.hub import get_hub
+from rich.console import Console
+
+from gzmqsource.cli._text import printable
+
+#: What a verb itself reports, also when all else is quiet.
+log = logging.getLogger("gzmqsource.cli")
+
+#: No line that has it is taken for a record, whatever a peer has put into an exception's text.
+_INDENT = "    "
+
+
+@functools.cache
+def console() -> Console:
+    """Return the console on the standard error."""
+    return Console(stderr=True)
+
+
+def log_to_stderr() -> None:
+    """Log warnings, and what the verb itself reports; on a terminal, above the live line."""
+    if console().is_terminal:
+        from rich.logging import RichHandler
+
+        handler: logging.Handler = RichHandler(console=console(), show_path=False)
+        handler.setFormatter(Formatter("%(message)s"))
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(Formatter("%(asctime)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler])
+    log.setLevel(logging.INFO)
+    hub: Any = get_hub()
+    hub.exception_stream = _Escaping()
+
+
+class Formatter(logging.Formatter):
+    """One line for each record, and a traceback below it, with an indent that no record has."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        return printable(super().formatMessage(record))
+
+    def formatException(self, *args: Any) -> str:
+        """Return the lines of a traceback."""
+        return _indented(super().formatException(*args))
+
+    def formatStack(self, stack_info: str) -> str:
+        """Return the lines of a stack."""
+        return _indented(stack_info)
+
+
+class _Escaping:
+    """Where gevent writes what greenlets raise; the text of an exception may be a peer's."""
+
+    def __init__(self) -> None:
+        self._indent = _INDENT
+
+    def write(self, text: str) -> None:
+        for line in text.splitlines(keepends=True):
+            end = "\n" if line.endswith("\n") else ""
+            sys.stderr.write(self._indent + printable(line.removesuffix("\n")) + end)
+            self._indent = _INDENT if end else ""
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def _indented(text: str) -> str:
+    return "\n".join(_INDENT + printable(line) for line in text.split("\n"))

@@ -1,0 +1,117 @@
+"""What an `Authenticator` leaves behind: once it was there, nobody gets in without it."""
+
+import gc
+import logging
+
+import gevent
+import pytest
+import zmq
+from authentication import CURVE, IMPATIENT, PLAIN, SERVER_KEYS, curve, gets_in, plain, server_of
+from helpers import closing, endpoint_of
+
+from gzmqsource import Source
+from gzmqsource.auth import Authenticator
+from gzmqsource.testing import all_blocked
+
+#: A server that asks, in each of the ways, and a client that it would let in.
+ASKING = {
+    "curve": ({"curve_server": True, "curve_secretkey": SERVER_KEYS[1]}, curve),
+    "CURVE": ({"CURVE_SERVER": True, "CURVE_SECRETKEY": SERVER_KEYS[1]}, curve),
+    "curve with a domain": (CURVE, curve),
+    "curve with an empty domain": (CURVE | {"zap_domain": b""}, curve),
+    "plain": ({"plain_server": True}, lambda _: plain(b"user", b"secret")),
+    "address": ({"zap_domain": b"site", **IMPATIENT}, lambda _: {}),
+}
+
+asking = pytest.mark.parametrize(("options", "credentials"), ASKING.values(), ids=ASKING)
+
+
+def authenticator_of(context):
+    authenticator = Authenticator(context)
+    authenticator.configure_curve()
+    authenticator.configure_plain(passwords={"user": "secret"})
+    return authenticator
+
+
+@asking
+def test_a_server_that_asks_lets_nobody_in_but_while_it_is_answered(context, options, credentials):
+    client = credentials(zmq.curve_keypair())
+    with server_of(context, **options) as server:
+        assert not gets_in(context, server, **client)
+        for _ in range(2):
+            with authenticator_of(context):
+                assert gets_in(context, server, **client)
+            assert not gets_in(context, server, **client)
+
+
+@pytest.mark.parametrize("end", ["close", "kill", "drop"])
+def test_however_an_authenticator_ends_nobody_gets_in_whom_it_refused(context, end):
+    def refuse_all(authenticator):
+        authenticator.configure_curve("*", lambda domain, key: False)
+        authenticator.start()
+        return authenticator._source
+
+    def run(authenticator):
+        with authenticator:
+            gevent.sleep(60)
+
+    with server_of(context, **ASKING["curve"][0]) as server:
+        authenticator = Authenticator(context)
+        if end == "kill":
+            running = gevent.spawn(run, authenticator)
+            all_blocked()
+        source = refuse_all(authenticator)
+        if end == "close":
+            source.close()
+        elif end == "kill":
+            running.kill()
+        del authenticator
+        gc.collect()
+        assert not gets_in(context, server, **curve(zmq.curve_keypair()))
+        source.close()
+
+
+def test_a_rule_sees_the_domain_that_a_socket_was_given_or_none(context):
+    domains = []
+
+    def rule(domain, key):
+        domains.append(domain)
+        return True
+
+    with Authenticator(context) as authenticator:
+        authenticator.configure_curve("*", rule)
+        for options in (ASKING["curve"][0], CURVE):
+            with server_of(context, **options) as server:
+                assert gets_in(context, server, **curve(zmq.curve_keypair()))
+    assert domains == ["", "site"]
+
+
+def test_its_stop_warns_of_the_servers_that_rely_on_it(context, caplog):
+    keys = zmq.curve_keypair()
+    other = zmq.Context()
+    authenticator = authenticator_of(context)
+    authenticator.start()
+    with (
+        server_of(context, **CURVE) as closed,
+        server_of(context, **CURVE, zap_enforce_domain=0) as opened,
+        server_of(context, **PLAIN, zap_enforce_domain=0) as by_name,
+        server_of(context),
+        server_of(other, **CURVE),
+        closing(Source.open(zmq.PUSH, context=context, **curve(keys))),
+    ):
+        with server_of(context, **CURVE):
+            pass  # and is closed when it stops
+        authenticator.stop()
+        authenticator.stop()
+        assert gets_in(context, opened, **curve(keys))
+        assert not gets_in(context, by_name, **plain(b"user", b"secret"))
+        expected = {
+            f"{endpoint_of(closed)} lets nobody in",
+            f"{endpoint_of(opened)} lets everybody in",
+            f"{endpoint_of(by_name)} lets nobody in",
+        }
+    other.term()
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+    texts = [record.getMessage().partition(" stops, and ")[2] for record in caplog.records]
+    assert len(texts) == 3
+    assert set(texts) == expected
