@@ -3,12 +3,39 @@
 from __future__ import annotations
 
 import time
+from numbers import Real
+
+#: The longest timeout in seconds, 23 days; a longer one is as good as none. The smallest of those
+#: that libzmq, the loops and native locks take is that of a linger, of 2**31 milliseconds.
+LONGEST = 2e6
 
 
-def check_timeout(timeout: float | None) -> None:
-    """Raise `ValueError` unless *timeout* is None or a non-negative number of seconds."""
-    if timeout is not None and not timeout >= 0:
-        raise ValueError(f"timeout={timeout!r}: a timeout is seconds from 0 up, or None")
+def check_timeout(timeout: float | None, name: str = "timeout") -> float | None:
+    """Return *timeout*, or None if it is so long that it may as well never end.
+
+    Every call with a timeout passes it through here, before it does anything else.
+
+    Parameters
+    ----------
+    timeout : float or None
+        Seconds, or None for ever.
+    name : str
+        What the caller calls it.
+
+    Raises
+    ------
+    ValueError
+        It is negative, or not a number that can be compared.
+    TypeError
+        It is neither a number nor None.
+    """
+    if timeout is None:
+        return None
+    if not isinstance(timeout, Real):
+        raise TypeError(f"{name}={timeout!r}: a timeout is seconds from 0 up, or None")
+    if not timeout >= 0:
+        raise ValueError(f"{name}={timeout!r}: a timeout is seconds from 0 up, or None")
+    return timeout if timeout <= LONGEST else None
 
 
 class Deadline:
@@ -19,8 +46,8 @@ class Deadline:
 
     __slots__ = ("_at",)
 
-    def __init__(self, timeout: float | None) -> None:
-        check_timeout(timeout)
+    def __init__(self, timeout: float | None, name: str = "timeout") -> None:
+        timeout = check_timeout(timeout, name)
         self._at = None if timeout is None else time.monotonic() + timeout
 
     def left(self) -> float | None:
