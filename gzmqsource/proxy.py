@@ -17,6 +17,7 @@ from zmq.backend import proxy_steerable
 from zmq.sugar.context import Context as PlainContext
 from zmq.sugar.socket import Socket as PlainSocket
 
+from gzmqsource._base.deadline import check_timeout
 from gzmqsource._base.threads import NativeThread
 from gzmqsource._socket.loops import run_loop
 from gzmqsource._socket.view import check_is_free
@@ -222,6 +223,7 @@ class Proxy:
         zmq.ZMQError
             What ended it: ``ETERM`` if the context was terminated.
         """
+        timeout = check_timeout(timeout)
         if self._control is not None:
             self._thread.join(timeout)
         if self._thread.error is not None:
@@ -251,6 +253,7 @@ class Proxy:
         InvalidThreadUseError
             It was started in the hub of another thread.
         """
+        timeout = check_timeout(self.stop_timeout if timeout is None else timeout)
         control = self._control
         if control is not None and not control.closed and not self._stopping:
             if self._paused is None:
@@ -258,7 +261,7 @@ class Proxy:
             self._stopping = True
             control.send_nowait(b"end")
         try:
-            return self.join(self.stop_timeout if timeout is None else timeout)
+            return self.join(timeout)
         except zmq.ContextTerminated:
             return True
         finally:

@@ -38,6 +38,34 @@ def check_timeout(timeout: float | None, name: str = "timeout") -> float | None:
     return timeout if timeout <= LONGEST else None
 
 
+def check_poll_timeout(timeout: float | None, per_second: int) -> float | None:
+    """Return the seconds of a timeout of ZeroMQ's polls, where a negative one is none, too.
+
+    Parameters
+    ----------
+    timeout : float or None
+        The timeout; a fraction of a millisecond is not waited for.
+    per_second : int
+        Its unit: 1000 for milliseconds.
+
+    Raises
+    ------
+    ValueError
+        It is not a number that can be compared.
+    TypeError
+        It is neither a number nor None.
+    """
+    if timeout is None:
+        return None
+    if not isinstance(timeout, Real):
+        raise TypeError(f"timeout={timeout!r}: a timeout is a number, or None")
+    if timeout < 0:
+        return None
+    if check_timeout(timeout / per_second) is None:
+        return None
+    return int(timeout * 1000 / per_second) / 1000
+
+
 class Deadline:
     """A point in time, *timeout* seconds from now; with None, it never comes."""
 

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.logging import RichHandler
 
+from gzmqsource._base.deadline import check_timeout
 from gzmqsource._source.source import Source
 from gzmqsource.cli._sockets import RECEIVING, on_signals, socket_options, telling_errors, type_of
 from gzmqsource.workers import Responder
@@ -44,7 +45,8 @@ class Handler:
         name, colon, attribute = target.partition(":")
         if not (name and colon and attribute):
             raise click.UsageError(f"{target!r}: the handler is module:function")
-        self._name, self._attribute, self._timeout = name, attribute, timeout
+        self._name, self._attribute = name, attribute
+        self._timeout = check_timeout(timeout)
         sys.path.insert(0, os.getcwd())
         self._function = self._load(importlib.import_module)
 
