@@ -193,3 +193,12 @@ def test_a_monitor_that_is_dropped_holds_nothing_up(context):
     with Source.open(zmq.PULL, bind="inproc://x", context=context) as pull:
         Monitor(pull)
         pull.socket.bind("tcp://127.0.0.1:*")
+
+
+def test_a_monitor_that_a_thread_drops_is_read_as_long_as_its_socket_lives(context):
+    with Source.open(zmq.PULL, bind="inproc://x", context=context) as pull:
+        held = [Monitor(pull)]
+        in_thread(held.clear)
+        for _ in range(20):  # libzmq would wait for a reader that is gone
+            make_events(pull.socket, 1)
+            gevent.sleep(0.001)
