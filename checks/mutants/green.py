@@ -13,8 +13,8 @@ GREEN = [
     Mutation(
         "what a monitor holds of a closed socket waits for a reader that is gone",
         "green/_relay.py",
-        "        is_over = not self.queue or not self._has_reader or (self._has_tried and not sent)\n",
-        "        is_over = not self.queue\n",
+        " or not self._has_reader or (self._has_tried and not sent)\n",
+        "\n",
         "green/test_monitors.py",
     ),
     Mutation(
