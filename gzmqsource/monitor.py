@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import zmq
+from gevent._hub_local import get_hub_if_exists
+from gevent.hub import get_hub
+from gevent.queue import Empty
 
-from gzmqsource._base.deadline import Deadline
+from gzmqsource._base.deadline import LONGEST, Deadline
+from gzmqsource._socket.budget import yield_to_io
+from gzmqsource._socket.reports import Report
 from gzmqsource._source.source import Source
-from gzmqsource.errors import SourceClosed
+from gzmqsource.errors import InvalidThreadUseError, SourceBroken, SourceClosed, SourceForked
 
 __all__ = ["NAMES", "PROTOCOL_ERRORS", "Monitor", "SocketEvent", "decode"]
 
@@ -32,8 +36,6 @@ PROTOCOL_ERRORS = {
 
 _ERRNO = zmq.EVENT_BIND_FAILED | zmq.EVENT_ACCEPT_FAILED | zmq.EVENT_CLOSE_FAILED
 _ERRNO |= zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-
-_serial = itertools.count()
 
 
 class SocketEvent(NamedTuple):
@@ -97,6 +99,10 @@ class Monitor:
     A socket has one monitor: a second one ends the first. Several greenlets may wait; each event
     goes to one of them. As a context manager, a monitor is closed at the end of the block.
 
+    A native thread reads the events, and holds `max_events` of them. So a monitor that is slow,
+    closed, dropped, or whose reader was killed, never holds up its socket or another one of the
+    context, nor the end of the context, whichever of them ends first.
+
     Parameters
     ----------
     socket : Source or zmq.Socket
@@ -114,21 +120,28 @@ class Monitor:
         The source belongs to the hub of another thread, or is closed.
     """
 
+    #: The most events that are held: a few megabytes. Of more, the oldest are dropped.
+    max_events = 10_000
+
+    #: How many events a greenlet may take without a wait, before it yields to I/O.
+    max_batch = 100
+
     def __init__(
         self, socket: Source | zmq.Socket[Any], events: int = zmq.EVENT_ALL, ref: bool = True
     ) -> None:
         self._watched = socket
-        plain = self._socket()
-        address = f"inproc://gzmqsource-monitor-{next(_serial)}"
-        # Without a bound: while a monitor is full, libzmq blocks whichever thread reports an event.
-        self._events = Source.open(
-            zmq.PAIR, connect=address, context=plain.context, ref=ref, rcvhwm=0
-        )
-        try:
-            plain.monitor(address, events)
-        except BaseException:
-            self._events.close()
-            raise
+        self._hub = get_hub()
+        self._ref = ref
+        self._closed = False
+        self._taken = 0
+        # The end of a socket is seen without its event.
+        events &= ~zmq.EVENT_MONITOR_STOPPED
+        self._report = Report(self._hub, self._socket(), events, self.max_events)
+
+    @property
+    def dropped(self) -> int:
+        """How many events were dropped because `max_events` were held; that is logged, too."""
+        return self._report.dropped
 
     def recv(self, timeout: float | None = None) -> SocketEvent:
         """Wait for the next event. If the greenlet is killed meanwhile, no event is lost.
@@ -143,17 +156,37 @@ class Monitor:
         gevent.queue.Empty
             No event came within *timeout*.
         SourceClosed
-            The monitor is closed, or the socket that it watched.
+            The monitor is closed, or the socket that it watched, or the socket has another one.
+        SourceForked
+            This is a forked child, and the monitor belongs to the parent process.
         ValueError
             *timeout* is negative.
         InvalidThreadUseError
             The monitor belongs to the hub of another thread.
         """
-        event = decode(self._events.recv(timeout=timeout))
-        if event.name == "monitor_stopped":
-            self._events.close()
-            raise SourceClosed(f"{self!r}: the socket is closed, or has another monitor")
-        return event
+        deadline = Deadline(timeout)
+        self._enter()
+        report = self._report
+        self._taken += 1
+        if self._taken > self.max_batch:
+            self._taken = 1
+            yield_to_io(self._hub)
+        while not self._closed:
+            has_ended = report.ended  # before the look: it is set after the last event
+            if report.queue:
+                return decode(report.queue.popleft())
+            if has_ended:
+                break
+            left = deadline.left()
+            if left == 0:
+                raise Empty
+            self._taken = 0
+            # A timer keeps the loop running, and there is nothing else that could.
+            report.waiters.wait(self._hub, LONGEST if left is None else left, self._ref)
+        error = SourceBroken if report.error is not None else SourceClosed
+        raise error(
+            f"{self!r}: it is closed, or its socket is, or has another monitor"
+        ) from report.error
 
     def __iter__(self) -> Iterator[SocketEvent]:
         """Iterate over the events, until the monitor or the socket is closed.
@@ -199,16 +232,19 @@ class Monitor:
     def close(self) -> None:
         """Stop watching; the socket stays open. Closing again does nothing.
 
+        Events that were not received are dropped. Calls that wait raise `SourceClosed`.
+
         Raises
         ------
         InvalidThreadUseError
             The monitor belongs to the hub of another thread.
         """
-        if not self._events.closed:
-            # In this order: libzmq would wait forever for a monitor that is gone.
-            if not self._watched.closed:
-                self._socket().disable_monitor()
-            self._events.close()
+        if self._closed or self._report.forked:
+            return
+        self._enter()
+        self._closed = True
+        self._report.stop(None if self._watched.closed else self._socket())
+        self._report.waiters.wake_all()
 
     def __enter__(self) -> Monitor:
         return self
@@ -217,11 +253,23 @@ class Monitor:
         self.close()
 
     def __del__(self) -> None:
-        if "_events" in self.__dict__:
+        report = self.__dict__.get("_report")
+        if report is None or self._closed or report.forked:
+            return
+        if get_hub_if_exists() is self._hub:
             self.close()
+        else:  # any thread may collect it, and only its own may use the socket
+            report.stop()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._watched!r}>"
 
     def _socket(self) -> Any:
         return self._watched.socket if isinstance(self._watched, Source) else self._watched
+
+    def _enter(self) -> None:
+        """Raise unless this is the hub of the monitor, in the process that made it."""
+        if self._report.forked:
+            raise SourceForked(f"{type(self).__name__} of the parent process: make a new one")
+        if get_hub_if_exists() is not self._hub:
+            raise InvalidThreadUseError(f"{self!r} belongs to the hub of another thread")

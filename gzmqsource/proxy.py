@@ -18,7 +18,7 @@ from zmq.backend import proxy_steerable
 from zmq.sugar.context import Context as PlainContext
 from zmq.sugar.socket import Socket as PlainSocket
 
-from gzmqsource._base.deadline import Deadline
+from gzmqsource._base.deadline import Deadline, check_timeout
 from gzmqsource._base.threads import NativeThread
 from gzmqsource._socket.loops import run_loop
 from gzmqsource._socket.view import check_is_free
@@ -225,6 +225,7 @@ class Proxy:
         zmq.ZMQError
             What ended it: ``ETERM`` if the context was terminated.
         """
+        timeout = check_timeout(timeout)
         if self._control is not None:
             self._thread.join(timeout)
         if self._thread.error is not None:
@@ -254,6 +255,7 @@ class Proxy:
         InvalidThreadUseError
             It was started in the hub of another thread.
         """
+        deadline = Deadline(self.stop_timeout if timeout is None else timeout)
         control = self._control
         if control is not None and not control.closed and not self._stopping:
             if self._paused is None:
@@ -261,7 +263,6 @@ class Proxy:
                 self._steer(b"TERMINATE")
             self._stopping = True
             control.send_nowait(b"end")
-        deadline = Deadline(self.stop_timeout if timeout is None else timeout)
         try:
             has_ended = self.join(deadline.left())
             if has_ended and control is not None:

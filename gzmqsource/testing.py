@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -23,6 +22,7 @@ from gevent.hub import get_hub
 from gevent.monkey import get_original
 from zmq.backend import Socket as BackendSocket
 
+from gzmqsource._base.deadline import Deadline, check_timeout
 from gzmqsource._source import registry
 from gzmqsource._source.source import Source
 from gzmqsource.transfer.message import AnyMessage
@@ -58,9 +58,9 @@ def wait_until(condition: Callable[[], _T], timeout: float = 10) -> _T:
     AssertionError
         It returned no true value in time.
     """
-    deadline = time.monotonic() + timeout
+    deadline = Deadline(timeout)
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout} s: {condition}"
+        assert deadline.left() != 0, f"not within {timeout} s: {condition}"
         gevent.sleep(0.001)
     return value
 
@@ -164,6 +164,7 @@ def in_forked_child(function: Callable[[], object], timeout: float = 10) -> None
     AssertionError
         The function raised, and the text holds the child's traceback; or it timed out.
     """
+    limit = check_timeout(timeout)
     reading, writing = os.pipe()
     child = _fork()
     if child == 0:
@@ -179,7 +180,7 @@ def in_forked_child(function: Callable[[], object], timeout: float = 10) -> None
     gevent.os.make_nonblocking(reading)
     said = b""
     try:
-        with gevent.Timeout(timeout):
+        with gevent.Timeout(limit):
             while part := gevent.os.nb_read(reading, 1 << 16):
                 said += part
     except gevent.Timeout:
@@ -210,11 +211,12 @@ def no_leaks(timeout: float = 10) -> Iterator[None]:
     AssertionError
         Something is left; the text lists it.
     """
+    check_timeout(timeout)
     before = _Census()
     yield
-    deadline = time.monotonic() + timeout
+    deadline = Deadline(timeout)
     while left := _Census().beyond(before):
-        assert time.monotonic() < deadline, f"left behind: {'; '.join(left)}"
+        assert deadline.left() != 0, f"left behind: {'; '.join(left)}"
         gevent.sleep(0.01)
 
 

@@ -6,10 +6,11 @@ import gevent
 import pytest
 import zmq
 from gevent.queue import Empty
-from helpers import endpoint_of, pair_of
+from helpers import endpoint_of, in_thread, pair_of
 
-from gzmqsource import Source, SourceClosed
+from gzmqsource import InvalidThreadUseError, Source, SourceClosed
 from gzmqsource.monitor import Monitor, decode
+from gzmqsource.testing import all_blocked, wait_until
 
 
 def test_it_tells_of_a_connection_and_of_its_end(context):
@@ -101,18 +102,103 @@ def test_a_name_that_is_none_is_refused(context):
     pull.close()
 
 
+def make_events(socket, count):
+    """Have libzmq report that a socket listens, and that it no longer does."""
+    for _ in range(count):
+        socket.bind("tcp://127.0.0.1:*")
+        socket.unbind(endpoint_of(socket))
+
+
 def test_a_monitor_that_nobody_reads_holds_nothing_up(context):
     with (
         Source.open(zmq.PULL, bind="inproc://x", context=context) as pull,
         Monitor(pull) as monitor,
     ):
-        for _ in range(1500):  # three events each
-            pull.socket.bind("tcp://127.0.0.1:*")
-            pull.socket.unbind(endpoint_of(pull))
+        make_events(pull.socket, 1500)
         assert monitor.recv(timeout=10).name == "listening"
+        assert not monitor.dropped
+
+
+def test_the_oldest_events_are_dropped_and_counted_and_logged(context, monkeypatch, caplog):
+    """Also while the hub stands still."""
+    monkeypatch.setattr(Monitor, "max_events", 10)
+    with Source.open(zmq.PULL, bind="inproc://x", context=context) as pull:
+        monitor = Monitor(pull, zmq.EVENT_LISTENING | zmq.EVENT_BIND_FAILED)
+        make_events(pull.socket, 100)
+        with pytest.raises(zmq.ZMQError):
+            pull.socket.bind("tcp://192.0.2.1:5555")  # no address of this machine
+        received = 1
+        while monitor.recv(timeout=10).name != "bind_failed":
+            received += 1
+        with pytest.raises(Empty):
+            monitor.recv(timeout=0)
+        assert monitor.dropped == 101 - received > 0
+        wait_until(lambda: "the oldest events of a monitor were dropped" in caplog.text)
+        monitor.close()
+
+
+def test_a_greenlet_that_reads_without_a_wait_yields_to_io(context):
+    with Source.open(zmq.PULL, bind="inproc://x", context=context) as pull:
+        monitor = Monitor(pull, zmq.EVENT_LISTENING)
+        make_events(pull.socket, 300)
+        report = monitor._report
+        wait_until(lambda: len(report.queue) == 300)
+        seen = []
+        gevent.spawn(lambda: seen.append(len(report.queue)))
+        for _ in range(300):
+            monitor.recv(timeout=0)
+        assert seen == [300 - Monitor.max_batch]
+        monitor.close()
+
+
+def test_a_greenlet_that_waits_keeps_the_loop_running_unless_it_should_not():
+    for ref, ends in ((True, False), (False, True)):
+        assert in_thread(loop_ends, ref) is ends
+
+
+def loop_ends(ref):
+    """Return whether a hub whose only greenlet waits for an event has nothing to do."""
+    with zmq.Context() as context, context.socket(zmq.PULL) as pull:
+        monitor = Monitor(pull, ref=ref)
+        waiting = gevent.spawn(monitor.recv)
+        ended = gevent.get_hub().join(timeout=0.05)
+        waiting.kill()
+        monitor.close()
+    gevent.get_hub().destroy()
+    return ended
+
+
+def test_several_greenlets_share_the_events_and_a_killed_one_takes_none(context):
+    with Source.open(zmq.PULL, bind="inproc://x", context=context) as pull:
+        monitor = Monitor(pull, zmq.EVENT_LISTENING)
+        waiting = [gevent.spawn(monitor.recv, 10) for _ in range(3)]
+        all_blocked()
+        waiting[0].kill()
+        make_events(pull.socket, 2)
+        events = [each.get(timeout=10) for each in waiting[1:]]
+        assert [event.name for event in events] == ["listening"] * 2
+        assert events[0].endpoint != events[1].endpoint
+        monitor.close()
+
+
+def test_only_its_own_hub_may_use_it(context):
+    with Source.open(zmq.PULL, bind="inproc://x", context=context) as pull:
+        monitor = Monitor(pull)
+        for call in (monitor.recv, monitor.close, lambda: list(monitor)):
+            assert isinstance(in_thread(call), InvalidThreadUseError)
+        monitor.close()
 
 
 def test_a_monitor_that_is_dropped_holds_nothing_up(context):
     with Source.open(zmq.PULL, bind="inproc://x", context=context) as pull:
         Monitor(pull)
         pull.socket.bind("tcp://127.0.0.1:*")
+
+
+def test_a_monitor_that_a_thread_drops_is_read_as_long_as_its_socket_lives(context):
+    with Source.open(zmq.PULL, bind="inproc://x", context=context) as pull:
+        held = [Monitor(pull)]
+        in_thread(held.clear)
+        for _ in range(20):  # libzmq would wait for a reader that is gone
+            make_events(pull.socket, 1)
+            gevent.sleep(0.001)

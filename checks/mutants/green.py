@@ -4,6 +4,20 @@ from mutants.mutation import SIMULATION, Mutation
 
 GREEN = [
     Mutation(
+        "the address of a monitor is free only after its socket is released",
+        "green/_relay.py",
+        "            self._out.unbind(self._endpoint)\n",
+        "            pass\n",
+        "green/test_monitors.py",
+    ),
+    Mutation(
+        "what a monitor holds of a closed socket waits for a reader that is gone",
+        "green/_relay.py",
+        " or not self._has_reader or (self._has_tried and not sent)\n",
+        "\n",
+        "green/test_monitors.py",
+    ),
+    Mutation(
         "the handle of a closed socket is still used",
         "green/_poll_set.py",
         "            if entry.socket._closed or readiness.closed:\n"

@@ -3,12 +3,67 @@
 from __future__ import annotations
 
 import time
+from numbers import Real
+
+#: The longest timeout in seconds, 23 days; a longer one is as good as none. The smallest of those
+#: that libzmq, the loops and native locks take is that of a linger, of 2**31 milliseconds.
+LONGEST = 2e6
 
 
-def check_timeout(timeout: float | None) -> None:
-    """Raise `ValueError` unless *timeout* is None or a non-negative number of seconds."""
-    if timeout is not None and not timeout >= 0:
-        raise ValueError(f"timeout={timeout!r}: a timeout is seconds from 0 up, or None")
+def check_timeout(timeout: float | None, name: str = "timeout") -> float | None:
+    """Return *timeout*, or None if it is so long that it may as well never end.
+
+    Every call with a timeout passes it through here, before it does anything else.
+
+    Parameters
+    ----------
+    timeout : float or None
+        Seconds, or None for ever.
+    name : str
+        What the caller calls it.
+
+    Raises
+    ------
+    ValueError
+        It is negative, or not a number that can be compared.
+    TypeError
+        It is neither a number nor None.
+    """
+    if timeout is None:
+        return None
+    if not isinstance(timeout, Real):
+        raise TypeError(f"{name}={timeout!r}: a timeout is seconds from 0 up, or None")
+    if not timeout >= 0:
+        raise ValueError(f"{name}={timeout!r}: a timeout is seconds from 0 up, or None")
+    return timeout if timeout <= LONGEST else None
+
+
+def check_poll_timeout(timeout: float | None, per_second: int) -> float | None:
+    """Return the seconds of a timeout of ZeroMQ's polls, where a negative one is none, too.
+
+    Parameters
+    ----------
+    timeout : float or None
+        The timeout; a fraction of a millisecond is not waited for.
+    per_second : int
+        Its unit: 1000 for milliseconds.
+
+    Raises
+    ------
+    ValueError
+        It is not a number that can be compared.
+    TypeError
+        It is neither a number nor None.
+    """
+    if timeout is None:
+        return None
+    if not isinstance(timeout, Real):
+        raise TypeError(f"timeout={timeout!r}: a timeout is a number, or None")
+    if timeout < 0:
+        return None
+    if check_timeout(timeout / per_second) is None:
+        return None
+    return int(timeout * 1000 / per_second) / 1000
 
 
 class Deadline:
@@ -19,8 +74,8 @@ class Deadline:
 
     __slots__ = ("_at",)
 
-    def __init__(self, timeout: float | None) -> None:
-        check_timeout(timeout)
+    def __init__(self, timeout: float | None, name: str = "timeout") -> None:
+        timeout = check_timeout(timeout, name)
         self._at = None if timeout is None else time.monotonic() + timeout
 
     def left(self) -> float | None:

@@ -11,6 +11,7 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.monkey import get_original
 
 from gzmqsource._base import fork
+from gzmqsource._base.deadline import check_timeout
 from gzmqsource._base.oneshot import OneShot, allocate_lock
 
 start_thread = get_original("_thread", "start_new_thread")
@@ -79,6 +80,7 @@ class NativeThread:
 
         A greenlet lets its hub run. The hub itself, and a thread without one, block.
         """
+        timeout = check_timeout(timeout)
         joiner = OneShot()
         with self._lock:
             if self._ended:

@@ -1,25 +1,20 @@
-"""Waiting until libzmq has released a socket.
+"""Waiting until libzmq has sent what it holds of a socket, after that was closed.
 
-``zmq_close`` returns at once; libzmq keeps sending what it holds for ``ZMQ_LINGER``, and pyzmq
-does not wait for that when the interpreter exits. A socket's monitor reports ``MONITOR_STOPPED``
-when the socket is gone for good: everything it held was sent or given up.
-
-That event must have a reader: libzmq sends it without a time limit, on the thread that releases
-closed sockets, and if nothing reads it no socket of the context is released any more. So a greenlet
-that does not wait to the end leaves the reader to a thread, which no hub can block.
+``zmq_close`` returns at once. libzmq keeps sending what it holds for ``ZMQ_LINGER``, and pyzmq
+does not wait for that when the interpreter exits. The monitor of a socket ends when the socket is
+gone for good: everything it held was sent or given up. This one reports no events, which libzmq
+would wait to send: its end is that of the pipe, after which the reader cannot be written to.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from typing import Any
 
 import zmq
-from zmq.backend import zmq_poll
 from zmq.sugar.socket import Socket as PlainSocket
 
-from gzmqsource._base.threads import start_thread
+from gzmqsource._base.deadline import Deadline
 from gzmqsource._socket.hub_socket import HubSocket
 
 _serial = itertools.count()
@@ -39,6 +34,7 @@ def close_and_wait(socket: zmq.Socket[Any], timeout: float | None) -> None:
         Seconds after which libzmq gives up what it still holds; None for the socket's own
         ``ZMQ_LINGER``, which also holds if it is shorter.
     """
+    deadline = Deadline(timeout)
     linger = int(socket.get(zmq.LINGER))
     if timeout is not None:
         limit = int(timeout * 1000)
@@ -50,28 +46,17 @@ def close_and_wait(socket: zmq.Socket[Any], timeout: float | None) -> None:
     monitor = socket.context.socket(zmq.PAIR)
     try:
         monitor.connect(address)
-        socket.monitor(address, zmq.EVENT_MONITOR_STOPPED)
+        PlainSocket.monitor(socket, address, 0)
     except BaseException:
         monitor.close()
         raise
     waited_for = HubSocket(monitor)
-    socket.close(linger)
-    stopped: list[list[bytes]] = []
     try:
-        waited_for.receive(stopped, 1, 1)
-        while not stopped and waited_for.wait_readable(timeout):
-            waited_for.receive(stopped, 1, 1)
+        socket.close(linger)
+        while waited_for.transfer.events() and waited_for.wait_readable(deadline.left()):
+            pass
     finally:
-        waited_for.release(
-            monitor.close if stopped else lambda: start_thread(_close_once_stopped, (monitor,))
-        )
-
-
-def _close_once_stopped(monitor: zmq.Socket[Any]) -> None:
-    """Wait, in a native thread, for the event or for the end of the context, and close."""
-    with contextlib.suppress(zmq.ZMQError):
-        zmq_poll([(monitor, zmq.POLLIN)], -1)
-    PlainSocket.close(monitor)
+        waited_for.release(monitor.close)
 
 
 def _holds_messages(socket: zmq.Socket[Any]) -> bool:

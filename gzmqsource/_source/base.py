@@ -9,7 +9,7 @@ import gevent
 import zmq
 from gevent.lock import RLock
 
-from gzmqsource._base.deadline import Deadline
+from gzmqsource._base.deadline import Deadline, check_timeout
 from gzmqsource._base.event import Event
 from gzmqsource._source import registry
 from gzmqsource._source.core import Core, State
@@ -192,6 +192,7 @@ class BaseSource(Limits):
         InvalidThreadUseError, SourceClosed
             As for `start`.
         """
+        check_timeout(stop_timeout, "stop_timeout")
         self.start()
         try:
             self._core.done.wait()

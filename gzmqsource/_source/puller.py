@@ -6,7 +6,7 @@ from typing import Any
 
 from gevent.queue import Empty
 
-from gzmqsource._base.deadline import Deadline
+from gzmqsource._base.deadline import Deadline, check_timeout
 from gzmqsource._source.core import Core
 
 
@@ -37,6 +37,7 @@ class Puller:
     def receive(self, limit: int, block: bool, timeout: float | None) -> list[list[Any]]:
         """Receive from 1 to *limit* messages; see `gzmqsource.Source.recv_many`."""
         core = self._core
+        timeout = check_timeout(timeout)
         core.enter()
         if core.serves:
             raise TypeError(f"{core!r} has a handler, which receives all messages")

@@ -54,12 +54,12 @@ class Sender:
         SourceClosed
             This handle or the source is closed.
         """
+        timeout = check_timeout(timeout)
         if self._closed:
             raise SourceClosed(f"{self!r} is closed: clone a handle that is open")
         core = self._core
         if core.closed:
             raise core.closed_error()
-        check_timeout(timeout)
         if get_hub_if_exists() is core.hub:
             core.send(message, block, timeout)
         elif core.hub.loop is None:

@@ -308,9 +308,9 @@ class Source(BaseSource):
         """
         if timeout is None and self._shortcut_send(message):
             return
+        timeout = check_timeout(timeout)
         self._core.enter()
         if block:
-            check_timeout(timeout)
             self._core.spend()
         self._core.send(message, block, timeout)
 
@@ -374,8 +374,8 @@ class Source(BaseSource):
         InvalidThreadUseError
             The source belongs to the hub of another thread.
         """
+        timeout = check_timeout(timeout)
         self._core.enter()
-        check_timeout(timeout)
         flushed = self._core.wait_until_flushed(timeout)
         if self._core.closed:
             raise self._core.closed_error()

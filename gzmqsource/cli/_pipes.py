@@ -15,6 +15,7 @@ from gevent.fileobject import FileObjectThread
 from gevent.queue import Empty, Full
 from gevent.socket import wait_write
 
+from gzmqsource.cli._numbers import Number, Seconds
 from gzmqsource.cli._sockets import (
     RECEIVING,
     SENDING,
@@ -69,7 +70,7 @@ output_option = click.option(
 @click.command()
 @socket_options("push", SENDING)
 @input_options
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Messages a second.")
+@click.option("--rate", type=Number(0, min_open=True), help="Messages a second.")
 def send(
     socket: dict[str, Any],
     kind: str,
@@ -104,7 +105,7 @@ def send(
 @socket_options("pull", RECEIVING)
 @output_option
 @click.option("--count", type=click.IntRange(1), help="Stop after this many messages.")
-@click.option("--timeout", type=click.FloatRange(0), help="Stop after this many idle seconds.")
+@click.option("--timeout", type=Seconds(0), help="Stop after this many idle seconds.")
 def recv(
     socket: dict[str, Any], kind: str, write: str, count: int | None, timeout: float | None
 ) -> None:
@@ -131,7 +132,7 @@ def recv(
 @output_option
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(0, min_open=True),
     default=5.0,
     show_default=True,
     help="Seconds to wait for a reply to each attempt.",

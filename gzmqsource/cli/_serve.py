@@ -18,6 +18,7 @@ from rich.live import Live
 from gzmqsource._source.source import Source
 from gzmqsource.cli._handler import Handler
 from gzmqsource.cli._log import console
+from gzmqsource.cli._numbers import Seconds
 from gzmqsource.cli._signals import on_hangup, on_signals
 from gzmqsource.cli._sockets import RECEIVING, socket_options, telling_errors, type_of
 from gzmqsource.workers import Responder
@@ -41,12 +42,12 @@ _LIVE, _LOGGED = 0.5, 60.0
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(0, min_open=True),
     help="Seconds after which the handler of a message is interrupted.",
 )
 @click.option(
     "--stop-timeout",
-    type=click.FloatRange(0),
+    type=Seconds(0),
     default=30.0,
     show_default=True,
     help="Seconds to finish accepted messages, after a signal to stop.",

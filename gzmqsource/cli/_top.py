@@ -21,6 +21,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from gzmqsource.cli._numbers import Seconds
 from gzmqsource.cli._text import printable
 from gzmqsource.cli._work import Work
 
@@ -82,7 +83,7 @@ class Reading:
 @click.argument("url", metavar="PORT|URL")
 @click.option(
     "--interval",
-    type=click.FloatRange(0.05),
+    type=Seconds(0.05),
     default=1.0,
     show_default=True,
     help="Seconds between two tables.",

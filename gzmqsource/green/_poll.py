@@ -10,6 +10,7 @@ from zmq.backend import zmq_poll as plain_poll
 from zmq.sugar.poll import Poller as PlainPoller
 from zmq.sugar.socket import Socket as PlainSocket
 
+from gzmqsource._base.deadline import check_poll_timeout
 from gzmqsource.errors import InvalidThreadUseError
 from gzmqsource.green._poll_set import PollSet
 from gzmqsource.green._polling import Events, Polling
@@ -43,7 +44,7 @@ def zmq_poll(sockets: Sequence[tuple[Any, int]], timeout: int | float | None = -
     InvalidThreadUseError
         Greenlets of another thread's hub wait on one of the sockets.
     """
-    return _Entries(sockets).poll(timeout)
+    return _Entries(sockets).poll(check_poll_timeout(timeout, 1000))
 
 
 def select(
@@ -76,7 +77,9 @@ def select(
     for sockets, mask in ((rlist, _POLLIN), (wlist, _POLLOUT), (xlist, _POLLERR)):
         for socket in sockets:
             masks[socket] = masks.get(socket, 0) | mask
-    events = zmq_poll(list(masks.items()), None if timeout is None else int(timeout * 1000))
+    if isinstance(timeout, float) and -0.001 < timeout < 0:
+        timeout = 0  # as pyzmq's, which counts in whole milliseconds first
+    events = _Entries(list(masks.items())).poll(check_poll_timeout(timeout, 1))
     readable, writable, failed = (
         [socket for socket, ready in events if ready & mask]
         for mask in (_POLLIN, _POLLOUT, _POLLERR)
@@ -164,7 +167,7 @@ class Poller(PlainPoller):
             made = None
         if made is None:
             made = self._made = PollSet(self.sockets)
-        return made.poll(timeout)
+        return made.poll(check_poll_timeout(timeout, 1000))
 
     def _usable(self) -> PollSet | None:
         """Return the set of the current hub, if one was made."""

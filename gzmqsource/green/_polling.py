@@ -21,21 +21,20 @@ class Polling:
     """Sockets and descriptors that are polled until one is ready or the time is over."""
 
     def poll(self, timeout: float | None) -> Events:
-        """Return what is ready, after waiting at most *timeout* milliseconds.
+        """Return what is ready, after waiting at most *timeout* seconds.
 
         What is there beats the clock: a last look follows after the time. If all is removed while
         a greenlet waits, it waits for what comes, or until its time is over.
         """
-        milliseconds = -1 if timeout is None or timeout < 0 else int(timeout)
         deadline: Deadline | None = None
         has_yielded = False
         try:
             while True:
                 events = self.look()
-                if not events and milliseconds and (deadline is not None or not self._is_empty):
+                if not events and timeout != 0 and (deadline is not None or not self._is_empty):
                     again = deadline is not None
                     if deadline is None:
-                        deadline = Deadline(None if milliseconds < 0 else milliseconds / 1000)
+                        deadline = Deadline(timeout)
                     left = deadline.left()
                     if left != 0:
                         self.wait(left, again)

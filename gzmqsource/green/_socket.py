@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import zmq
 from zmq.backend import Socket as BackendSocket
@@ -16,12 +17,18 @@ from gzmqsource._base.deadline import Deadline
 from gzmqsource._socket.calls import override_calls
 from gzmqsource.green._parts import as_part, check_parts, untracked
 from gzmqsource.green._poll import Poller
+from gzmqsource.green._relay import Relay
 from gzmqsource.green._shared import SharedSocket, known_socket, recheck, shared_socket
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _NOBLOCK, _SNDMORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
 
 _ReturnT = TypeVar("_ReturnT", covariant=True)
 _CallT = TypeVar("_CallT")
+
+_serial = itertools.count()
 
 
 def _typed_as(plain: _CallT) -> Callable[[Callable[..., Any]], _CallT]:
@@ -51,6 +58,7 @@ class Socket(PlainSocket[_ReturnT]):
     #: subclasses that do not call ``__init__``.
     _shared: SharedSocket | None = None
     _made_in: int | None = None
+    _relay: Relay | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[misc]
@@ -184,12 +192,24 @@ class Socket(PlainSocket[_ReturnT]):
         else:
             shared.release(functools.partial(super().close, linger))
 
-    def disable_monitor(self) -> None:
-        """Stop the monitor; see `zmq.Socket.disable_monitor`."""
-        # libzmq reports the stop to the monitor's peer, and would wait forever if it were gone.
-        peer = self._monitor_socket
-        super().disable_monitor()
-        del peer
+    def monitor(self, addr: str | bytes | None, events: int = int(zmq.EVENT_ALL)) -> None:
+        """Report events to a PAIR that connects to *addr*; see `zmq.Socket.monitor`.
+
+        Events are held while there is none, and while it is full. With 10,000 held, the oldest are
+        dropped, and that is logged.
+        """
+        if addr is None or self._closed or not _is_inproc(addr):
+            super().monitor(addr, events)
+            return
+        if self._relay is not None:
+            super().monitor(None, 0)
+            self._relay.released.block(1.0)  # within a millisecond the address is free again
+        self._relay = Relay(self, addr, events)
+
+    def get_monitor_socket(self, events: int | None = None, addr: str | None = None) -> Self:
+        """Return a PAIR that receives the socket's events; see `zmq.Socket.get_monitor_socket`."""
+        # pyzmq's default is the address of the monitor that a closed socket had.
+        return super().get_monitor_socket(events, addr or f"inproc://monitor-{next(_serial)}")
 
     def _enter(self) -> SharedSocket | None:
         """Return the shared socket in the current hub; None if this socket is closed."""
@@ -277,6 +297,11 @@ class Socket(PlainSocket[_ReturnT]):
         if group is not None:
             frame.group = group
         return frame
+
+
+def _is_inproc(address: str | bytes) -> bool:
+    prefix: Any = b"inproc://" if isinstance(address, bytes) else "inproc://"
+    return address.startswith(prefix)
 
 
 class _Live:

@@ -14,7 +14,7 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.monkey import get_original
 from zmq.sugar.tracker import MessageTracker as PlainTracker
 
-from gzmqsource._base.deadline import Deadline
+from gzmqsource._base.deadline import Deadline, check_poll_timeout
 from gzmqsource._base.oneshot import OneShot
 
 NativeEvent = get_original("threading", "Event")
@@ -40,11 +40,11 @@ class MessageTracker(PlainTracker):
         zmq.NotDone
             *timeout* ran out.
         """
-        forever = timeout is None or timeout is False or timeout < 0
+        timeout = None if timeout is False else check_poll_timeout(timeout, 1)
         if get_hub_if_exists() in (None, gevent.getcurrent()):
             super().wait(-1 if timeout is None else timeout)
             return
-        deadline = Deadline(None if forever else timeout)
+        deadline = Deadline(timeout)
         for event in _events_of(self):
             if not _wait_for(event, deadline.left()):
                 raise zmq.NotDone

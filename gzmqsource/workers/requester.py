@@ -177,9 +177,11 @@ class Requester:
         TypeError, ValueError
             *message*, *timeout* or *retries* is invalid; nothing was sent.
         """
+        timeout = check_timeout(timeout)
+        frames = self._frames(message, retries)
         if get_hub_if_exists() is not self._hub:
-            return self._request_from_elsewhere(message, timeout, retries)
-        call = Call(self._hub, self._frames(message, timeout, retries), timeout, retries)
+            return self._ask_elsewhere(frames, timeout, retries)
+        call = Call(self._hub, frames, timeout, retries)
         try:
             self._begin(call)
             outcome: list[Any] | Exception = call.get()
@@ -219,7 +221,8 @@ class Requester:
             raise InvalidThreadUseError(
                 f"{type(self).__name__} belongs to another hub: use request() here"
             )
-        call = SubmittedCall(self._frames(message, timeout, retries), timeout, retries)
+        timeout = check_timeout(timeout)
+        call = SubmittedCall(self._frames(message, retries), timeout, retries)
         try:
             self._begin(call)
         except BaseException:
@@ -297,11 +300,10 @@ class Requester:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {len(self._pending)} outstanding, over {self._source!r}>"
 
-    def _frames(self, message: AnyMessage, timeout: float | None, retries: int) -> list[Any]:
+    def _frames(self, message: AnyMessage, retries: int) -> list[Any]:
         """Check a request, and return it with its envelope."""
         if self._ending:
             raise SourceClosed(f"{type(self).__name__} takes no more requests")
-        check_timeout(timeout)
         if not isinstance(retries, int) or retries < 0:
             raise ValueError(f"retries={retries!r}: how often to send again, an int from 0 up")
         payload = [message] if type(message) is bytes else payload_of(message)
@@ -371,11 +373,8 @@ class Requester:
                 self._idle.set()
         return call
 
-    def _request_from_elsewhere(
-        self, message: AnyMessage, timeout: float | None, retries: int
-    ) -> list[Any]:
+    def _ask_elsewhere(self, frames: list[Any], timeout: float | None, retries: int) -> list[Any]:
         """Send a request from another thread, which does its timing; the owner's hub receives."""
-        frames = self._frames(message, timeout, retries)
         again_after = (RequestTimeout, PeerLost) if self._lost == "retry" else RequestTimeout
         for left in range(retries, -1, -1):
             call = ForeignCall(frames)

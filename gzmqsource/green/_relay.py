@@ -1,0 +1,82 @@
+"""`Relay`: the events of a green socket, sent on to the PAIR that its user reads."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import zmq
+from gevent._hub_local import get_hub_if_exists
+from zmq.sugar.socket import Socket as PlainSocket
+
+from gzmqsource._socket.reports import Report
+from gzmqsource.transfer import transfer_for
+
+
+class Relay(Report):
+    """A report that goes to whatever connects to an address, as libzmq's own does.
+
+    libzmq would wait, with all sockets of the context, for a PAIR that is closed, slow or not yet
+    there. This holds the events for it, and drops the oldest.
+
+    Parameters
+    ----------
+    socket : zmq.Socket
+        The socket to watch.
+    address : str or bytes
+        Where its events are read.
+    events : int
+        The events to report, as bits of ``zmq.Event``.
+    """
+
+    #: The most events that are held, beside those in the PAIR.
+    most = 10_000
+
+    def __init__(self, socket: zmq.Socket[Any], address: str | bytes, events: int) -> None:
+        self._endpoint: Any = address
+        self._has_reader = False  # whether there was one
+        self._has_tried = False
+        self._out = PlainSocket(socket.context, zmq.PAIR)
+        try:
+            self._out.linger = 0
+            self._out.bind(address)  # type: ignore[arg-type]
+            self._sending = transfer_for(self._out)
+            super().__init__(get_hub_if_exists(), socket, events, self.most, [self._out.fileno()])
+        except BaseException:
+            self._out.close()
+            raise
+
+    def read(self) -> tuple[bool, bool]:
+        """Pass events on, in the thread; return whether there is more, and whether it is over."""
+        more, has_ended = (False, True) if self.ended else super().read()
+        sent = 0
+        try:
+            if self._sending.events() & zmq.POLLOUT:
+                self._has_reader = True
+            while self.queue and self._sending.send_one(self.queue[0]):
+                self.queue.popleft()
+                sent += 1
+        except zmq.ZMQError:  # the context has ended
+            return False, True
+        if not has_ended:
+            return more, False
+        # What does not fit is kept until the reader has taken something, or is gone.
+        is_over = not self.queue or not self._has_reader or (self._has_tried and not sent)
+        self._has_tried = True
+        return False, is_over
+
+    def release(self) -> None:
+        """Close the sockets, in the thread; the address can be bound again."""
+        with contextlib.suppress(zmq.ZMQError):
+            self._out.unbind(self._endpoint)
+        self._out.close()
+        super().release()
+
+    def abandon(self) -> None:
+        """Leave the sockets to the parent process, in a forked child."""
+        super().abandon()
+        self._out._closed = True
+
+    def _notify(self) -> None:
+        if self.has_news:
+            super()._notify()

@@ -1,0 +1,246 @@
+"""A `Monitor` that ends before, with and after its socket holds up nothing of the context."""
+
+import os
+import sys
+
+import gevent
+import pytest
+import zmq
+from gevent import subprocess
+from helpers import endpoint_of, in_thread, pair_of, until_reaped
+
+from gzmqsource import Source, SourceClosed, SourceForked, green
+from gzmqsource.monitor import Monitor
+from gzmqsource.testing import all_blocked, in_forked_child, no_leaks, wait_until
+
+#: How often each happens in one test.
+TIMES = 20
+
+
+def plain_socket(context):
+    return context.socket(zmq.PUSH)
+
+
+def green_socket(context):
+    return green.Context(shadow=context).socket(zmq.PUSH)
+
+
+def source(context):
+    return Source.open(zmq.PUSH, context=context)
+
+
+def raw(watched):
+    return watched.socket if isinstance(watched, Source) else watched
+
+
+class Closed:
+    """The monitor is closed."""
+
+    def __init__(self, watched):
+        self._monitor = Monitor(watched)
+
+    def end(self):
+        self._monitor.close()
+
+
+class Dropped(Closed):
+    """The monitor is garbage."""
+
+    def end(self):
+        del self._monitor
+
+
+class DroppedElsewhere(Closed):
+    """A thread collects it."""
+
+    def end(self):
+        held = [self._monitor]
+        del self._monitor
+        in_thread(held.clear)
+
+
+class Killed:
+    """The greenlet that reads is killed, and the monitor is its own."""
+
+    def __init__(self, watched):
+        self._reading: gevent.Greenlet[..., list] = gevent.spawn(self._read, Monitor(watched))
+        all_blocked()
+
+    @staticmethod
+    def _read(monitor):
+        return list(monitor)
+
+    def end(self):
+        self._reading.kill()
+        del self._reading
+
+
+class Replaced(Closed):
+    """Another monitor of the socket takes its place, which is dropped."""
+
+    def __init__(self, watched):
+        super().__init__(watched)
+        Monitor(watched)
+
+    def end(self):
+        self._monitor.close()
+
+
+def passes(pull, push):
+    """Send a message through a context; the hub stands still until it has come."""
+    push.send(b"x")
+    assert pull.recv() == b"x"
+
+
+@pytest.mark.parametrize("linger", [0, -1], ids=["dropping", "lingering"])
+@pytest.mark.parametrize("order", ["before", "after", "long_after"])
+@pytest.mark.parametrize("kind", [Closed, Dropped, DroppedElsewhere, Killed, Replaced])
+@pytest.mark.parametrize("made", [plain_socket, green_socket, source])
+def test_other_sockets_go_on_and_all_are_released(context, made, kind, order, linger):
+    with context.socket(zmq.PULL) as pull, context.socket(zmq.PUSH) as push:
+        pull.rcvtimeo = 10_000
+        pull.bind("tcp://127.0.0.1:*")
+        push.connect(endpoint_of(pull))
+        passes(pull, push)
+        with no_leaks():
+            for _ in range(TIMES):
+                watched = made(context)
+                raw(watched).linger = linger
+                raw(watched).connect(endpoint_of(pull))
+                ending = kind(watched)
+                raw(watched).send(b"watched")
+                assert pull.recv() == b"watched"
+                if order == "before":
+                    ending.end()
+                    watched.close()
+                else:
+                    watched.close()
+                    if order == "long_after":
+                        until_reaped(context)  # its end was reported
+                    ending.end()
+                del ending, watched
+            passes(pull, push)
+
+
+@pytest.mark.parametrize("ending", ["term", "destroy"])
+@pytest.mark.parametrize("made", [plain_socket, green_socket, source])
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_a_context_ends_although_monitors_are_open(made, ending, is_closed):
+    """In the hub, which stands still meanwhile."""
+    for _ in range(TIMES):
+        context = zmq.Context()
+        watched = made(context)
+        raw(watched).bind("tcp://127.0.0.1:*")
+        monitor = Monitor(watched)
+        if ending == "term" or made is green_socket:  # a shadow knows its own sockets
+            watched.close()
+        if is_closed:
+            monitor.close()
+        getattr(context, ending)()
+        with gevent.Timeout(10):
+            list(monitor)
+        monitor.close()
+        watched.close()
+
+
+def test_a_greenlet_that_waits_ends_with_the_monitor(context):
+    with context.socket(zmq.PULL) as pull:
+        monitor = Monitor(pull)
+        waiting = [gevent.spawn(monitor.recv, 20) for _ in range(3)]
+        all_blocked()
+        monitor.close()
+        for each in waiting:
+            with pytest.raises(SourceClosed):
+                each.get(timeout=10)
+
+
+def test_a_monitor_that_was_replaced_ends_and_leaves_the_other(context):
+    with context.socket(zmq.PULL) as pull:
+        for _ in range(TIMES):
+            first, second = Monitor(pull), Monitor(pull, zmq.EVENT_LISTENING)
+            first.close()
+            pull.bind("tcp://127.0.0.1:*")
+            assert second.recv(timeout=10).name == "listening"
+            pull.unbind(endpoint_of(pull))
+            second.close()
+
+
+def test_it_ends_with_its_socket_whatever_its_events(context):
+    for events in (zmq.EVENT_CONNECTED, zmq.EVENT_MONITOR_STOPPED):
+        socket = context.socket(zmq.PULL)
+        monitor = Monitor(socket, events)
+        socket.close()
+        with pytest.raises(SourceClosed):
+            monitor.recv(timeout=10)
+
+
+def test_one_thread_reads_all_monitors_and_ends_with_the_last(context):
+    def readers():
+        return threads() - before
+
+    def threads():
+        return len(os.listdir("/proc/self/task"))
+
+    sockets = [context.socket(zmq.PULL) for _ in range(50)]
+    wait_until(lambda: threads() == threads())
+    before = threads()
+    monitors = [Monitor(socket) for socket in sockets]
+    assert readers() == 1
+    for socket, monitor in zip(sockets, monitors, strict=True):
+        socket.bind("tcp://127.0.0.1:*")
+        assert monitor.recv(timeout=10).name == "listening"
+        socket.close()
+    wait_until(lambda: readers() == 0)
+
+
+def test_an_inherited_monitor_is_closed_in_a_forked_child_and_a_new_one_works(context):
+    pull, push = pair_of(context, "tcp://127.0.0.1:*")
+    monitor = Monitor(pull)
+
+    def child():
+        with pytest.raises(SourceForked):
+            monitor.recv(timeout=0)
+        monitor.close()
+        with zmq.Context() as mine, mine.socket(zmq.PULL) as socket:
+            own = Monitor(socket)
+            socket.bind("tcp://127.0.0.1:*")
+            assert own.recv(timeout=5).name == "listening"
+            own.close()
+
+    in_forked_child(child)
+    pull.socket.bind("tcp://127.0.0.1:*")
+    assert monitor.wait_for("listening", timeout=10)
+    push.close()
+    pull.close()
+
+
+PROGRAM = """
+import sys, gevent, zmq
+from gzmqsource import Source
+from gzmqsource.monitor import Monitor
+pull = Source.open(zmq.PULL, bind="tcp://127.0.0.1:*")
+push = Source.open(zmq.PUSH, connect=pull.socket.LAST_ENDPOINT.decode())
+monitors = [Monitor(pull), Monitor(push)]
+reading = gevent.spawn(list, monitors[0])
+push.send(b"x")
+pull.recv(timeout=10)
+"""
+
+ENDS = {
+    "at once": "",
+    "with closed sockets": "push.close(); pull.close()",
+    "with closed monitors": "[each.close() for each in monitors]",
+    "with a context that was ended": "push.close(); pull.close(); zmq.Context.instance().term()",
+    "with sys.exit in a greenlet": "gevent.spawn(sys.exit, 0).join()",
+    "in an atexit function": "import atexit; atexit.register(zmq.Context.instance().destroy, 0)",
+    "with a hub that was destroyed": "gevent.get_hub().destroy(); push = pull = None",
+}
+
+
+@pytest.mark.once
+@pytest.mark.processes
+@pytest.mark.parametrize("end", list(ENDS))
+def test_a_process_ends_whatever_is_open(end):
+    program = PROGRAM + ENDS[end]
+    ended = subprocess.run([sys.executable, "-c", program], timeout=20, capture_output=True)
+    assert ended.returncode == 0, ended.stderr.decode()
