@@ -11,7 +11,7 @@ MINUTES ?= 20
 SECONDS ?= 60
 RUNS ?= 20
 SIMULATE ?= --seconds 22 --examples 100
-QUESTIONS := throughput roundtrip green forms idle fairness pressure busy many peers pools scale \
+QUESTIONS := throughput roundtrip green forms idle fairness pressure busy many peers bad pools scale \
     startup workers proxy
 
 .PHONY: help demo test idle one faults mutations simulate chaos soak fuzz pyzmq volttron packages docs lint style types \

@@ -54,6 +54,7 @@ QUESTIONS = {
         "green recv": "_green",
     },
     "peers": {"Source": "", "gzmqsource.green": "_green", "Responder": "_responder"},
+    "bad": {"Source": ""},
     "pools": {"Source": "", "Responder": "_responder"},
     "scale": {name: f"_{name.replace(' ', '_')}" for name in OPERATIONS},
 }
