@@ -45,6 +45,13 @@ OTHERS = [
         "test_transfer.py",
     ),
     Mutation(
+        "lent frames are given back by an interpreter that has ended",
+        "transfer/lending.pxi",
+        "            PyThread_release_lock(collector_bell);\n",
+        "            Py_AddPendingCall((int (*)(void *)) let_go_of_returned, NULL);\n",
+        "test_lending.py",
+    ),
+    Mutation(
         "a shortcut joins the frames of two greenlets",
         "transfer/shortcuts.pxi",
         "        current = getcurrent()\n        begun = self.partial.get(current)\n",
