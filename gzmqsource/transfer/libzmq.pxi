@@ -46,6 +46,29 @@ cdef extern from *:
     """
     double command_clock() noexcept
 
+cdef extern from *:
+    """
+    /* As many frames as most messages have fit into this list without allocating. */
+    static PyObject *list_with_room(void) {
+        PyObject *list = PyList_New(3);
+        if (list)
+            Py_SET_SIZE(list, 0);
+        return list;
+    }
+
+    static int append(PyObject *list, PyObject *frame) {
+        Py_ssize_t size = Py_SIZE(list);
+        if (size >= ((PyListObject *) list)->allocated)
+            return PyList_Append(list, frame);
+        Py_INCREF(frame);
+        PyList_SET_ITEM(list, size, frame);
+        Py_SET_SIZE(list, size + 1);
+        return 0;
+    }
+    """
+    list list_with_room()
+    int append(list into, bytes frame) except -1
+
 cdef extern from "Python.h":
     ctypedef struct PyObject:
         pass
