@@ -317,8 +317,9 @@ class PureShortcuts:
         """See `Shortcuts.dispatch`."""
 
         def handle_next() -> None:
-            message = messages.pop()
+            message = messages[-1]
             try:
+                messages.pop()  # in here, for a signal's handler may raise when it returns
                 handle(message)
             except BaseException as error:
                 failed(error, message)
