@@ -14,7 +14,7 @@ SIMULATE ?= --seconds 22 --examples 100
 QUESTIONS := throughput roundtrip green forms idle fairness pressure busy many peers bad pools scale \
     startup workers proxy
 
-.PHONY: help demo test idle one faults mutations simulate chaos soak fuzz pyzmq volttron packages docs lint style types \
+.PHONY: help demo test idle one faults mutations simulate chaos moments soak fuzz pyzmq volttron packages docs lint style types \
     floors bench bench-plots quick sanitize clean
 # Two installs at a time would get into each other's way.
 .NOTPARALLEL:
@@ -82,6 +82,9 @@ simulate: $(LIGHT)  ## Random schedules on a simulated libzmq, a fixed seed and 
 
 chaos: $(LIGHT)  ## Faults with real processes, RUNS of each, and a table of what was lost
 	$(CHECK) -m chaos --runs $(RUNS)
+
+moments: $(LIGHT)  ## Each call at each odd moment, into docs/; MOMENTS=--short takes 20 s
+	$(CHECK) -m moments $(MOMENTS)
 
 soak: $(LIGHT)  ## Mixed traffic for MINUTES: nothing may grow
 	PYTHONMALLOC=malloc $(CHECK) checks/soak.py --minutes $(MINUTES)

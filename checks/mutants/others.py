@@ -5,29 +5,50 @@ from mutants.mutation import SIMULATION, Mutation
 OTHERS = [
     Mutation(
         "a message leaves the outbox before libzmq has taken it",
-        "transfer/pure.py",
-        "                    if not self.send_one(message):\n"
-        "                        ending = True\n"
-        "                        break\n                    lane.popleft()\n",
-        "                    lane.popleft()\n                    if not self.send_one(message):\n"
-        "                        ending = True\n                        break\n",
+        "transfer/_sends.py",
+        "                    if not self._send(message):\n                        ending = True\n",
+        "                    if not self._send(message):\n                        lane.popleft()\n"
+        "                        ending = True\n",
         "test_outbox.py test_send.py",
         transfer="pure",
     ),
     Mutation(
         "a message whose pipe died is not begun again",
-        "transfer/pure.py",
-        "            while 0 < sent < len(message):",
-        "            while False:",
+        "transfer/_sends.py",
+        "            if error == zmq.EAGAIN and not sending.taken:\n",
+        "            if error == zmq.EAGAIN:\n",
         "test_transfer.py test_send.py green/test_faults.py",
         transfer="pure",
     ),
     Mutation(
         "a message that libzmq drops is not ended first",
-        "transfer/pure.py",
-        "                if self._dropping and sent < len(message) - 1:\n",
-        "                if False:\n",
+        "transfer/_sends.py",
+        "            if self._dropping and 0 < sending.taken < sending.count - 1:\n",
+        "            if False:\n",
         SIMULATION,
+        transfer="pure",
+    ),
+    Mutation(
+        "a message of which libzmq has a part is not ended for want of memory",
+        "transfer/_sends.py",
+        "            sending = self._finish(sending)\n            if self._dropping",
+        "            if self._dropping",
+        "test_memory.py",
+        transfer="pure",
+    ),
+    Mutation(
+        "what was received is lost for want of memory",
+        "transfer/native.pyx",
+        "        return self.is_full or self.begun is not None\n",
+        "        return False\n",
+        "test_memory.py",
+    ),
+    Mutation(
+        "a message that was sent is sent again after a signal",
+        "transfer/_sends.py",
+        "                if message is not None:\n                    self._remove(",
+        "                if False:\n                    self._remove(",
+        "test_signals.py",
         transfer="pure",
     ),
     Mutation(
@@ -43,6 +64,13 @@ OTHERS = [
         "                    lane.popleft()\n",
         "                    pass\n",
         "test_transfer.py",
+    ),
+    Mutation(
+        "lent frames are given back by an interpreter that has ended",
+        "transfer/lending.pxi",
+        "            PyThread_release_lock(collector_bell);\n",
+        "            Py_AddPendingCall((int (*)(void *)) let_go_of_returned, NULL);\n",
+        "test_lending.py",
     ),
     Mutation(
         "a shortcut joins the frames of two greenlets",
@@ -68,8 +96,8 @@ OTHERS = [
     Mutation(
         "a message that is too large is discarded at once",
         "transfer/pure.py",
-        "        for _ in range(MOST_DISCARDED):\n",
-        "        while True:\n",
+        "                if not left:\n",
+        "                if False:\n",
         "test_oversized.py",
         transfer="pure",
     ),

@@ -264,8 +264,8 @@ class Readiness:
     def wake_writers(self) -> None:
         """Make the writers that wait try again, soon."""
         if self.writers and not self._wake_scheduled:
-            self._wake_scheduled = True
             self.hub.loop.run_callback(self._wake_writers)
+            self._wake_scheduled = True
 
     def _wake_writers(self) -> None:
         self._wake_scheduled = False
@@ -384,10 +384,11 @@ class Readiness:
     def _look_soon(self) -> None:
         # A hub that was destroyed has no loop, and its greenlets wait forever.
         if self.hub.loop is not None:
-            self._look_scheduled = True
             if self.many is not None:
                 self.many.is_disturbed = True
+            # In this order: for want of memory it may raise.
             self.hub.loop.run_callback(self._look)
+            self._look_scheduled = True
 
     def _look(self) -> None:
         self._look_scheduled = False

@@ -56,7 +56,8 @@ class Outgoing:
         self.partial = partial
         kind = transfer.option(zmq.TYPE)
         self._per_peer = kind in PER_PEER
-        self._may_alternate = kind in _ALTERNATING
+        #: Whether the socket has no states, in which a call is refused.
+        self.has_no_states = kind not in _ALTERNATING
         self._most_partial = 16
 
     def send(self, socket: HubSocket, parts: list[Part], flags: int) -> None:
@@ -112,7 +113,7 @@ class Outgoing:
 
     def _begin(self, socket: HubSocket, greenlet: Any, flags: int) -> list[Part]:
         """Begin a message; raise `zmq.Again` where libzmq would not take its first frame now."""
-        says_when = socket.readiness.pollout_is_exact and not self._may_alternate
+        says_when = socket.readiness.pollout_is_exact and self.has_no_states
         if flags & _NOBLOCK and says_when and not socket.is_writable():
             raise zmq.Again
         if len(self.partial) >= self._most_partial:

@@ -59,6 +59,13 @@ class SharedSocket(HubSocket):
         """Return whether the frame received last, if any, ended its message."""
         return not self.transfer.option(zmq.RCVMORE)
 
+    def receive_whole(self, flags: int) -> list[Any]:
+        """Receive a message without waiting; whatever strikes meanwhile, the next call gets it."""
+        messages: list[list[Any]] = []
+        if self.transfer.receive(messages, 1, 1) and not messages:
+            raise zmq.Again
+        return messages[0]
+
     def release(self, close: Callable[[], object]) -> None:
         """Release the socket, whose handle becomes invalid; see `HubSocket.release`.
 

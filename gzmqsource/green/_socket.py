@@ -90,6 +90,14 @@ class Socket(PlainSocket[_ReturnT]):
                 message = self._wait_for(shared, shared.shortcuts.receive)
             if message is not None:
                 return message
+        shared = self._enter()
+        if (
+            shared is not None
+            and copy
+            and shared.outgoing.has_no_states
+            and type(self).recv is Socket.recv
+        ):
+            return self._receive(shared.receive_whole, flags)
         message = [self.recv(flags, copy=copy, track=track)]
         shared = self._enter()
         while shared is not None and shared.transfer.option(zmq.RCVMORE):

@@ -1,5 +1,12 @@
 # How many messages may pass, and for how long.
 
+cdef double clock(int which) noexcept nogil:
+    """Return the time in seconds."""
+    cdef timespec now
+    clock_gettime(which, &now)
+    return now.tv_sec + now.tv_nsec * 1e-9
+
+
 cdef class NativeSlice:
     """A `gzmqsource.transfer.pure.PureSlice` in C."""
 

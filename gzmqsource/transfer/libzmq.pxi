@@ -23,67 +23,6 @@ cdef extern from *:
 
 cdef extern from *:
     """
-    /* A large frame is lent to libzmq, which reports on a thread of its own when it is done with
-       it. That thread never waits for the GIL: it puts the frame on a stack without a lock, and
-       asks the interpreter to call back. */
-
-    typedef int (*zmq_init_data)(void *, void *, size_t, void (*)(void *, void *), void *);
-
-    typedef struct lent_frame {
-        struct lent_frame *next;
-        Py_buffer view;
-    } lent_frame;
-
-    static lent_frame *returned_frames = NULL;
-
-    static int let_go_of_returned(void *unused) {
-        if (!__atomic_load_n(&returned_frames, __ATOMIC_RELAXED))
-            return 0;
-        lent_frame *lent = __atomic_exchange_n(&returned_frames, NULL, __ATOMIC_ACQUIRE);
-        while (lent) {
-            lent_frame *next = lent->next;
-            PyBuffer_Release(&lent->view);
-            PyMem_RawFree(lent);
-            lent = next;
-        }
-        return 0;
-    }
-
-    static void give_back(void *data, void *hint) {
-        lent_frame *lent = hint;
-        lent_frame *top = __atomic_load_n(&returned_frames, __ATOMIC_RELAXED);
-        do {
-            lent->next = top;
-        } while (!__atomic_compare_exchange_n(
-            &returned_frames, &top, lent, 1, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
-        if (!top)
-            Py_AddPendingCall(let_go_of_returned, NULL);
-    }
-
-    static int lend(zmq_init_data init_data, void *part, PyObject *frame) {
-        lent_frame *lent = PyMem_RawMalloc(sizeof *lent);
-        if (!lent) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        if (PyObject_GetBuffer(frame, &lent->view, PyBUF_ANY_CONTIGUOUS) < 0) {
-            PyMem_RawFree(lent);
-            return -1;
-        }
-        if (init_data(part, lent->view.buf, lent->view.len, give_back, lent) < 0) {
-            PyBuffer_Release(&lent->view);
-            PyMem_RawFree(lent);
-            PyErr_NoMemory();
-            return -1;
-        }
-        return 0;
-    }
-    """
-    int lend(void *init_data, void *part, object frame) except -1
-    int let_go_of_returned(void *unused) noexcept
-
-cdef extern from *:
-    """
     /* libzmq looks for commands in a send if its clock has moved on by 3,000,000 since the last look
        (config.hpp). Its clock is the processor's counter on x86. What it is elsewhere depends on the
        build: there the shortest delay of all is assumed, which is that of a counter of 6 GHz. */
@@ -106,6 +45,29 @@ cdef extern from *:
     #endif
     """
     double command_clock() noexcept
+
+cdef extern from *:
+    """
+    /* As many frames as most messages have fit into this list without allocating. */
+    static PyObject *list_with_room(void) {
+        PyObject *list = PyList_New(3);
+        if (list)
+            Py_SET_SIZE(list, 0);
+        return list;
+    }
+
+    static int append(PyObject *list, PyObject *frame) {
+        Py_ssize_t size = Py_SIZE(list);
+        if (size >= ((PyListObject *) list)->allocated)
+            return PyList_Append(list, frame);
+        Py_INCREF(frame);
+        PyList_SET_ITEM(list, size, frame);
+        Py_SET_SIZE(list, size + 1);
+        return 0;
+    }
+    """
+    list list_with_room()
+    int append(list into, bytes frame) except -1
 
 cdef extern from "Python.h":
     ctypedef struct PyObject:

@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """Moving messages in one C loop over the libzmq that pyzmq has loaded.
 
-The functions of libzmq are in ``libzmq.pxi``, the count of messages in ``allowance.pxi``, and the
-shortcuts in ``shortcuts.pxi``. A socket's
-handle comes from `zmq.Socket.underlying`.
+The functions of libzmq are in ``libzmq.pxi``, the frames that are lent to it in ``lending.pxi``,
+the count of messages in ``allowance.pxi``, and the shortcuts in ``shortcuts.pxi``. A socket's handle
+comes from `zmq.Socket.underlying`.
 """
 
 cimport cython
@@ -29,11 +29,13 @@ from zmq.backend import Socket as BackendSocket
 
 from gzmqsource.transfer.message import FRAME_OVERHEAD
 from gzmqsource.transfer.message import UNLIMITED as _UNLIMITED
-from gzmqsource.transfer.pure import DROPPING_TYPES, MOST_DISCARDED
+from gzmqsource.transfer._sends import DROPPING_TYPES
+from gzmqsource.transfer.pure import MOST_DISCARDED
 from gzmqsource.transfer.pure import AFTER_WAIT as _AFTER_WAIT
 from gzmqsource.transfer.pure import LONGEST_STRIDE as _LONGEST_STRIDE
 
 include "libzmq.pxi"
+include "lending.pxi"
 
 #: The size in bytes from which a frame is lent to libzmq and not copied.
 cdef Py_ssize_t LARGE = 1 << 16
@@ -53,6 +55,7 @@ cdef Py_ssize_t DISCARDED = MOST_DISCARDED
 cdef int DONTWAIT = zmq.DONTWAIT
 cdef int SNDMORE = zmq.SNDMORE
 cdef int EVENTS = zmq.EVENTS
+cdef int POLLIN = zmq.POLLIN
 cdef int EAGAIN = zmq.EAGAIN
 cdef int EFSM = zmq.EFSM
 cdef int EINTR = errno.EINTR
@@ -75,6 +78,20 @@ cdef class NativeTransfer:
     cdef object socket
     cdef void *handle
     cdef bint dropping
+    # The frame received last, and whether it has yet to be taken.
+    cdef zmq_msg_t part
+    cdef bint is_full
+    # The frames of a message of which the end has yet to be taken, and their bytes.
+    cdef list begun
+    cdef Py_ssize_t begun_bytes
+    # An empty list, made while nothing depends on it.
+    cdef list spare
+
+    def __cinit__(self):
+        msg_init(&self.part)
+
+    def __dealloc__(self):
+        msg_close(&self.part)
 
     def __init__(self, socket):
         self.socket = socket
@@ -91,7 +108,11 @@ cdef class NativeTransfer:
 
     def events(self):
         """See `Transfer.events`."""
-        return self.option(EVENTS)
+        return self.option(EVENTS) | (POLLIN if self.holds() else 0)
+
+    cdef bint holds(self) noexcept:
+        """Return whether something was received that could not be returned, for want of memory."""
+        return self.is_full or self.begun is not None
 
     cpdef int option(self, int option) except? -1:
         """See `Transfer.option`."""
@@ -103,109 +124,103 @@ cdef class NativeTransfer:
         return value
 
     cpdef bint receive(self, list into, Py_ssize_t max_messages, Py_ssize_t max_bytes) except -1:
-        """See `Transfer.receive`."""
-        cdef zmq_msg_t part
+        """See `Transfer.receive`.
+
+        What is received stays in `part` until it is in a list: without memory nothing is lost, and
+        the next call goes on where this one ended.
+        """
         cdef Py_ssize_t size = 0
         cdef Py_ssize_t frames = 0
         cdef int code
         cdef list message
         self.check_open()
-        msg_init(&part)
         try:
-            if self.discarding and not self.discard(&part):
+            if self.discarding and not self.discard():
                 return False
             while max_messages > 0 and size < max_bytes and frames < self.max_frames:
-                if msg_recv(&part, self.handle, DONTWAIT) < 0:
+                if self.spare is None:
+                    self.spare = list_with_room()
+                if not self.holds() and msg_recv(&self.part, self.handle, DONTWAIT) < 0:
                     code = zmq_errno()
                     if code == EAGAIN or code == EFSM:
                         return True
                     raise_unless_interrupted()
                     continue
-                max_messages -= 1
-                if not msg_more(&part) and self.may_be(&part):
-                    into.append([take(&part, &size)])
-                    self.received += 1
-                    frames += 1
-                    continue
-                try:
-                    message = self.rest(&part, &size)
-                    if message is not None:
-                        into.append(message)
-                except BaseException:
-                    # Out of memory, or a signal handler's exception: this message is lost, but
-                    # the next receive must not begin in the middle of it.
-                    while msg_more(&part) and msg_recv(&part, self.handle, DONTWAIT) >= 0:
-                        pass
-                    raise
-                if message is not None:
-                    frames += len(message)
+                if self.begun is None:
+                    self.is_full = True
+                    if not msg_more(&self.part) and self.may_be():
+                        into.append([take(&self.part, &size)])
+                        self.is_full = False
+                        max_messages -= 1
+                        self.received += 1
+                        frames += 1
+                        continue
+                    self.begun = self.spare
+                    self.spare = None
+                if self.complete():
+                    into.append(self.begun)
+                    size += self.begun_bytes
+                    frames += len(self.begun)
                     self.received += 1
                 else:
                     self.oversized += 1
-                    self.discarding = msg_more(&part)
-                    if not self.discard(&part):
-                        return False
+                    self.discarding = msg_more(&self.part)
+                self.begun = None
+                self.begun_bytes = 0
+                max_messages -= 1
+                if self.discarding and not self.discard():
+                    return False
         finally:
-            msg_close(&part)
+            self.let_go()
         return False
 
-    cdef bint may_be(self, zmq_msg_t *part) noexcept:
-        """Return whether a lone frame is no larger than allowed."""
+    cdef void let_go(self) noexcept:
+        """Free the content of the last frame, unless it has yet to be taken."""
+        if not self.holds():
+            msg_close(&self.part)
+            msg_init(&self.part)
+
+    cdef bint may_be(self) noexcept:
+        """Return whether the frames so far, and the one received last, are no larger than allowed."""
         return (
             self.max_message_bytes == UNLIMITED
-            or <Py_ssize_t>msg_size(part) <= self.max_message_bytes
+            or self.begun_bytes + <Py_ssize_t>msg_size(&self.part) <= self.max_message_bytes
         )
 
-    cdef list rest(self, zmq_msg_t *part, Py_ssize_t *size):
-        """Return the message that begins with *part*; None if it is larger than allowed.
+    cdef bint complete(self) except -1:
+        """Take all frames of the message that has begun; return False if it is too large.
 
-        The list of a short message is never resized.
+        No Python code runs between two of them: neither a signal handler, nor a finaliser, for
+        nothing that is allocated is looked after by the garbage collector.
         """
-        cdef list message
-        cdef Py_ssize_t most = size[0] + self.max_message_bytes
-        if size[0] + <Py_ssize_t>msg_size(part) > most:
-            return None
-        first = take(part, size)
-        second = self.next(part, size, 1, most)
-        if second is None:
-            return None
-        if not msg_more(part):
-            return [first, second]
-        third = self.next(part, size, 2, most)
-        if third is None:
-            return None
-        message = [first, second, third]
-        while msg_more(part):
-            frame = self.next(part, size, len(message), most)
-            if frame is None:
-                return None
-            message.append(frame)
-        return message
+        cdef Py_ssize_t ignored = 0
+        while True:
+            if self.is_full:
+                if len(self.begun) >= self.max_frames or not self.may_be():
+                    self.is_full = False
+                    return False
+                append(self.begun, take(&self.part, &ignored))
+                self.is_full = False
+                self.begun_bytes += <Py_ssize_t>msg_size(&self.part)
+            if not msg_more(&self.part):
+                return True
+            self.next_part()
+            self.is_full = True
 
-    cdef bytes next(
-        self, zmq_msg_t *part, Py_ssize_t *size, Py_ssize_t frames, Py_ssize_t most
-    ):
-        """Return the frame after *frames* others; None if the message is larger than allowed."""
-        if frames >= self.max_frames:
-            return None
-        self.next_part(part)
-        if size[0] + <Py_ssize_t>msg_size(part) > most:
-            return None
-        return take(part, size)
-
-    cdef bint discard(self, zmq_msg_t *part) except -1:
+    cdef bint discard(self) except -1:
         """Read on in a message that is larger than allowed; return whether that was its end."""
         cdef Py_ssize_t left = DISCARDED
         while self.discarding and left > 0:
-            self.next_part(part)
-            self.discarding = msg_more(part)
+            self.next_part()
+            self.discarding = msg_more(&self.part)
             left -= 1
         return not self.discarding
 
-    cdef int next_part(self, zmq_msg_t *part) except -1:
+    cdef int next_part(self) except -1:
         """Receive the next frame of a message that was begun."""
-        while msg_recv(part, self.handle, DONTWAIT) < 0:
-            raise_unless_interrupted()
+        while msg_recv(&self.part, self.handle, DONTWAIT) < 0:
+            if zmq_errno() != EINTR:
+                raise_unless_interrupted()
         return 0
 
     def send_lanes(
@@ -348,13 +363,6 @@ cdef Py_ssize_t size_of(message) except -1:
     return size
 
 
-cdef double clock(int which) noexcept nogil:
-    """Return the time in seconds."""
-    cdef timespec now
-    clock_gettime(which, &now)
-    return now.tv_sec + now.tv_nsec * 1e-9
-
-
 cdef bytes take(zmq_msg_t *part, Py_ssize_t *size):
     """Copy a frame out, and add its length to *size*."""
     cdef Py_ssize_t length = <Py_ssize_t>msg_size(part)
@@ -372,7 +380,7 @@ cdef bint are_short(list frames):
 cdef int prepare(zmq_msg_t *parts, list frames, Py_ssize_t count) except -1:
     """Make each frame a part. Large ones are lent: 1 MB over tcp is 1.8 times as fast."""
     cdef Py_ssize_t done = 0
-    let_go_of_returned(NULL)
+    let_go_of_returned()
     try:
         while done < count:
             prepare_part(&parts[done], frames[done])
@@ -405,6 +413,7 @@ cdef int prepare_part(zmq_msg_t *part, frame) except -1:
             return copy_in(part, <const char *>view.buf, view.len)
     finally:
         PyBuffer_Release(&view)
+    collector.ensure()
     return lend(msg_init_data, part, frame)
 
 

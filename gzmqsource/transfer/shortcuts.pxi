@@ -305,18 +305,19 @@ cdef class NativeShortcuts:
 
     def receive_frame(self):
         """See `Shortcuts.receive_frame`."""
-        cdef zmq_msg_t part
+        cdef NativeTransfer transfer = self.transfer
         cdef Py_ssize_t size = 0
-        if not self.may_receive():
+        if not self.may_receive() or transfer.begun is not None:
             return None
-        self.transfer.check_open()
-        msg_init(&part)
+        transfer.check_open()
         try:
-            if msg_recv(&part, self.transfer.handle, DONTWAIT) < 0:
+            if not transfer.is_full and msg_recv(&transfer.part, transfer.handle, DONTWAIT) < 0:
                 return False if zmq_errno() == EAGAIN else None
-            frame = take(&part, &size)
+            transfer.is_full = True
+            frame = take(&transfer.part, &size)
+            transfer.is_full = False
         finally:
-            msg_close(&part)
+            transfer.let_go()
             self.recheck_if_awaited()
         self.allowance.count(1)
         return frame

@@ -1,0 +1,78 @@
+"""Large frames that are lent to libzmq: when they are given back, and when the process ends."""
+
+import ctypes
+import sys
+import weakref
+
+import pytest
+import zmq
+from gevent.monkey import get_original
+from helpers import free_ports, python_process
+
+from gzmqsource.transfer import transfer_for
+
+allocate_lock = get_original("_thread", "allocate_lock")
+start_thread = get_original("_thread", "start_new_thread")
+
+BIG = 100_000
+
+
+class Buffer(bytearray):
+    """A buffer to which a weak reference is possible."""
+
+
+def test_a_lent_frame_is_given_back_while_the_main_thread_sits_in_a_lock(context):
+    endpoint = f"tcp://127.0.0.1:{free_ports(1)[0]}"
+    with context.socket(zmq.PUSH) as push, context.socket(zmq.PULL) as pull:
+        push.connect(endpoint)
+        lock = allocate_lock()
+        lock.acquire()
+        buffer = Buffer(BIG)
+        weakref.finalize(buffer, lock.release)
+        assert transfer_for(push).send_one([memoryview(buffer)])  # type: ignore[list-item]
+        del buffer
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(100)
+        try:
+            # The thread runs when this one gives up the GIL, and that is in the lock.
+            start_thread(pull.bind, (endpoint,))
+            assert lock.acquire(True, 20), "it is still lent"
+        finally:
+            sys.setswitchinterval(before)
+        assert len(pull.recv()) == BIG
+
+
+#: Sends to the endpoint in its arguments. Once the interpreter has ended, C's ``exit`` closes its
+#: output and waits for the end of its input: libzmq goes on to send what it holds.
+ENDING = """
+import ctypes, sys
+import zmq
+from gzmqsource import Source, green
+form, endpoint = sys.argv[1:]
+if form == "source":
+    push = Source.open(zmq.PUSH, connect=endpoint, sndbuf=4096)
+else:
+    push = green.Context.instance().socket(zmq.PUSH)
+    push.sndbuf = 4096
+    push.connect(endpoint)
+for number in range(40):
+    push.send(bytes(1_000_000))
+process = ctypes.CDLL(None)
+process.__cxa_atexit(process.getchar, None, None)
+process.__cxa_atexit(process.close, 1, None)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "__cxa_atexit"), reason="glibc's, as macOS's")
+@pytest.mark.parametrize("form", ["source", "green"])
+def test_a_process_that_ends_while_frames_are_lent_ends_well(context, form):
+    with context.socket(zmq.PULL) as pull:
+        pull.rcvhwm, pull.rcvbuf = 1, 4096
+        pull.bind("tcp://127.0.0.1:*")
+        with python_process(ENDING, form, pull.LAST_ENDPOINT.decode()) as process:
+            assert process.stdout.read() == ""
+            for _ in range(40):
+                assert pull.poll(20_000), "the process has died"
+                pull.recv()
+            process.stdin.close()
+            assert process.wait(20) == 0

@@ -1,0 +1,174 @@
+"""A signal handler that raises, sends or receives in the middle of a transfer."""
+
+import gc
+import random
+import signal
+import sys
+import time
+from collections import deque
+from typing import Any
+
+import pytest
+import zmq
+from helpers import closing
+
+from gzmqsource.transfer import transfer_for
+
+FRAMES = 4
+SECONDS = 0.4
+
+
+class Struck(Exception):
+    """What a handler of a signal raises."""
+
+
+@pytest.fixture
+def alarms(monkeypatch):
+    """Let a function run in the handler of a signal, 5,000 times a second if it is *repeated*."""
+    # pyzmq runs the handlers when a frame is freed, too, where nothing can be raised.
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    before = signal.getsignal(signal.SIGALRM)
+
+    def start(function, repeated=False):
+        signal.signal(signal.SIGALRM, lambda _, frame: function(frame))
+        if repeated:
+            signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+
+    yield start
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def stop():
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def strike(frame):
+    """Raise, if `call` is being called, and not `check`."""
+    while frame is not None and frame.f_code.co_name != "check":
+        if frame.f_code.co_name == "call":
+            raise Struck
+        frame = frame.f_back
+
+
+def framed(number, size=0):
+    return [b"%d " % number + bytes(size)] * FRAMES
+
+
+def number_of(message):
+    assert message == [message[0]] * FRAMES, "torn"
+    return int(message[0].split(b" ")[0])
+
+
+@pytest.fixture
+def transfers(context):
+    sender, receiver = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
+    sender.sndhwm = receiver.rcvhwm = 0
+    sender.bind("inproc://signals")
+    receiver.connect("inproc://signals")
+    with closing(sender, receiver):
+        yield sender, receiver
+
+
+def until_late(call):
+    """Make a call over and over, and be struck once in most of them; return how often that was."""
+    struck = 0
+    ends = time.monotonic() + SECONDS
+    while time.monotonic() < ends:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 1e-4))
+        try:
+            call()
+        except Struck:
+            struck += 1
+        stop()
+    return struck
+
+
+@pytest.mark.parametrize("size", [0, 1000, 70_000])
+def test_what_a_lane_sends_is_neither_torn_nor_sent_twice_by_a_handler_that_raises(
+    transfers, alarms, size
+):
+    sender, receiver = transfers
+    transfer = transfer_for(sender)
+    numbers = iter(range(1 << 30))
+    lane: deque[Any] = deque()
+    moved: list[Any] = []
+    received = 0
+
+    def call():
+        if len(lane) < 5:
+            lane.append(framed(next(numbers), size))
+        transfer.send_lanes([lane], moved, 3, 3, 1 << 20)
+        check()
+
+    def check():
+        nonlocal received
+        while receiver.poll(0):
+            number = number_of(receiver.recv_multipart())
+            assert number >= received, "sent twice"
+            received = number + 1
+
+    alarms(strike)
+    assert until_late(call)
+    check()
+    assert sum(count for _, count, _ in moved) == transfer.sent
+    left = [number_of(message) for message in lane]
+    assert left == sorted(set(left))
+    assert not left or left[0] >= received
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+@pytest.mark.parametrize("copy", [True, False])
+def test_nothing_received_is_torn_or_lost_by_a_handler_that_raises(transfers, alarms, copy, size):
+    sender, receiver = transfers
+    transfer = transfer_for(receiver, copy)
+    count = 3000
+    for number in range(count):
+        sender.send_multipart(framed(number, size))
+    got: list[Any] = []
+
+    def call():
+        transfer.receive(got, 10, 1 << 20)
+
+    alarms(strike)
+    assert until_late(call)
+    while not transfer.receive(got, 10, 1 << 20):
+        pass
+    plain = [[frame if copy else frame.bytes for frame in message] for message in got]
+    assert [number_of(message) for message in plain] == list(range(count))
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+@pytest.mark.parametrize("how", ["signal", "finaliser"])
+def test_what_is_sent_in_between_tears_nothing(transfers, alarms, how, size):
+    sender, receiver = transfers
+    transfer = transfer_for(sender)
+    numbers = iter(range(1 << 30))
+
+    def send(frame=None):
+        assert transfer.send_one(framed(next(numbers), size))
+
+    class Garbage:
+        def __init__(self):
+            self.self = self
+
+        def __del__(self):
+            send()
+
+    ends = time.monotonic() + SECONDS
+    threshold = gc.get_threshold()
+    if how == "signal":
+        alarms(send, repeated=True)
+    else:
+        gc.set_threshold(5)
+    try:
+        while time.monotonic() < ends:
+            Garbage()
+            send()
+    finally:
+        stop()
+        gc.set_threshold(*threshold)
+        gc.collect()
+    total = next(numbers)
+    assert transfer.sent == total
+    assert {number_of(receiver.recv_multipart()) for _ in range(total)} == set(range(total))
