@@ -230,6 +230,36 @@ def test_what_a_socket_uses_after_an_edge_counts_while_others_wait(budgets):
     assert spent(busy) > 1
 
 
+def test_timers_that_became_due_in_a_turn_come_before_the_next_turn(budgets):
+    order = []
+    first, second = budgets(), budgets()
+
+    def use(budget):
+        budget.yield_to_io()
+        order.append("turn")
+        until(time.thread_time() + 0.01)
+
+    waiting = [gevent.spawn(use, budget) for budget in (first, second)]
+    gevent.sleep(0)
+    timer: Any = get_hub().loop.timer(0.005)
+    timer.start(order.append, "timer", update=True)
+    gevent.joinall(waiting)
+    timer.close()
+    assert order == ["turn", "timer", "turn"]
+
+
+def test_one_long_turn_makes_a_socket_wait_for_a_second_at_most(budgets):
+    """It is the time of the others that counts: so long a turn of each, of as many as they are."""
+    shared = budgets().shared
+    waiting = [gevent.spawn(budgets().yield_to_io) for _ in range(200)]
+    gevent.sleep(0)
+    late = budgets()
+    before = max(late.charged, shared._charged)
+    shared.run(late, lambda: until(time.thread_time() + 0.02))
+    assert late.charged - before <= shared.longest_wait / 200 + 1e-9
+    gevent.joinall(waiting)
+
+
 def test_a_turn_within_that_of_another_is_paid_for_once(budgets):
     """The hub may serve others before all that a socket has spawned has begun."""
     outer, inner, other = budgets(100), budgets(100), budgets()
@@ -247,7 +277,7 @@ def test_a_turn_within_that_of_another_is_paid_for_once(budgets):
     waiting.join()
 
 
-def test_what_is_used_in_the_turn_of_another_socket_belongs_to_that_turn(budgets):
+def test_what_is_used_in_the_turn_of_another_socket_belongs_to_that_turn(budgets, long_slices):
     """A handler sends to another source, while others wait for their parts."""
     receiving, sending, other = budgets(100), budgets(100), budgets()
     waiting = gevent.spawn(other.yield_to_io)

@@ -6,6 +6,7 @@ import time
 import gevent
 import pytest
 import zmq
+from gevent import GreenletExit
 from gevent.event import Event
 from gevent.hub import get_hub
 from gevent.lock import Semaphore
@@ -14,7 +15,7 @@ from handlers import INPROC, Gate, fed
 from helpers import closing
 
 from gzmqsource import Source
-from gzmqsource._socket.budget import yield_to_io
+from gzmqsource._socket.budget import Budget, yield_to_io
 from gzmqsource.testing import all_blocked, wait_until
 
 
@@ -126,6 +127,68 @@ def test_few_handlers_run_between_two_polls_however_many_pools_are_busy(context)
     # At first each pool has a batch at once. Then a slice and a half is 30 handlers, and each of
     # the two that have begun in it is allowed to take twice its part.
     assert sorted(between[10:])[-5] <= 60, between
+
+
+def at_once(run, message):
+    run(message)
+
+
+def unreturned(run, message):
+    gevent.spawn(run, message)
+
+
+@pytest.mark.parametrize("spawn", [at_once, unreturned])
+def test_a_spawn_function_need_not_return_a_greenlet(context, spawn):
+    got: list[list[bytes]] = []
+    with fed(context, got.append, INPROC, spawn=spawn) as (server, client):
+        for number in range(10):
+            client.send(b"%d" % number)
+        wait_until(lambda: len(got) == 10)
+        assert server.stop(10) == []
+
+
+def test_a_handler_that_is_killed_before_its_turn_is_begun_by_another_greenlet(context):
+    pool, got = Pool(10), []
+
+    def handle(message):
+        got.append(message)
+        if len(got) == 1:
+            # The others have begun when this returns, and have to wait for their turn.
+            work(0.01)
+            gevent.get_hub().loop.run_callback(kill)
+
+    def kill():
+        for greenlet in [*pool]:
+            greenlet.kill(block=False)
+
+    class Long(Source):
+        max_batch = 10
+
+    with fed(context, handle, INPROC, opened=Long, spawn=pool) as (server, client):
+        server._receiver._intake.batch = 10
+        for number in range(10):
+            client.send(b"%d" % number)
+        wait_until(lambda: len(got) == 10)
+    assert sorted(got) == [[b"%d" % number] for number in range(10)]
+
+
+def test_a_reader_that_is_idle_takes_what_was_killed_before_its_turn(context, monkeypatch):
+    take_in_turn, struck, got = Budget.take_in_turn, [], []
+
+    def strike(budget):
+        if not struck:
+            struck.append(budget)
+            raise GreenletExit
+        take_in_turn(budget)
+
+    def later(run, message):
+        return gevent.spawn_later(0.01, run, message)
+
+    monkeypatch.setattr(Budget, "take_in_turn", strike)
+    with fed(context, got.append, INPROC, spawn=later) as (_, client):
+        client.send(b"x")
+        wait_until(lambda: got == [[b"x"]])
+    assert struck
 
 
 class Blocked(Pool):

@@ -89,8 +89,8 @@ OTHERS = [
     Mutation(
         "a message has any number of frames",
         "transfer/native.pyx",
-        "        if frames >= self.max_frames:\n",
-        "        if False:\n",
+        "                if len(self.begun) >= self.max_frames or not self.may_be():\n",
+        "                if not self.may_be():\n",
         "test_oversized.py",
     ),
     Mutation(

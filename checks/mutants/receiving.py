@@ -159,6 +159,34 @@ RECEIVING = [
         "test_budget.py",
     ),
     Mutation(
+        "a message whose greenlet is killed before its turn is lost",
+        "_source/spawned.py",
+        "            self._core.prefetched.append(message)\n",
+        "            pass\n",
+        "test_spawned.py",
+    ),
+    Mutation(
+        "a reader that is idle does not see what is put back",
+        "_source/spawned.py",
+        "            self._core.hub.loop.run_callback(readers.wake, 1)\n",
+        "",
+        "test_spawned.py",
+    ),
+    Mutation(
+        "a stop waits for what is no greenlet",
+        "_source/spawned.py",
+        "                if isinstance(handler, greenlet) and not handler.dead:\n",
+        "                if True:\n",
+        "test_spawned.py",
+    ),
+    Mutation(
+        "a long turn makes a socket wait for that of each other",
+        "_socket/hub_slice.py",
+        "        most = max(self.length, self.longest_wait / others)\n",
+        "        most = self.longest_wait\n",
+        "test_budget.py",
+    ),
+    Mutation(
         "a slice goes on while spawned handlers are yet to run",
         "_socket/hub_slice.py",
         "        return seconds if budget.has_spawned else used\n",
@@ -189,8 +217,8 @@ RECEIVING = [
     Mutation(
         "a spawned handler begins without context variables",
         "_source/spawned.py",
-        "        self._base.copy().run(self._handle_one, message)\n",
-        "        self._handle_one(message)\n",
+        "            self._base.copy().run(self._handle, message)\n",
+        "            self._handle(message)\n",
         "test_contextvars.py",
     ),
 ]

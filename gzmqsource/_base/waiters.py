@@ -17,8 +17,9 @@ _TIMED_OUT = object()
 class Waiters(OrderedDict[Any, None]):
     """Greenlets of one hub that wait for the same thing, in FIFO order.
 
-    A waiter leaves the queue and runs in one step of the hub, so no wake-up is lost between the
-    two: a greenlet that is killed or timed out was either still in the queue, or has run.
+    A waiter runs and leaves the queue in one step of the hub, so no wake-up is lost between the
+    two: a greenlet that is killed or timed out was either still in the queue, or has run. It leaves
+    the queue itself, for a signal handler may raise before it runs.
 
     It is an ordered dictionary because a waiter leaves it without a search, from wherever it is. An
     empty one takes 130 bytes, a deque 760, and few greenlets wait for one thing.
@@ -79,7 +80,7 @@ class Waiters(OrderedDict[Any, None]):
             self._late.has_woken = True
         for _ in range(min(most, len(self))):
             if self:
-                self.popitem(last=False)[0].switch(None)
+                next(iter(self)).switch(None)
 
     def wake_all(self) -> None:
         """Switch into each greenlet that waits now, soon and in turns of the hub.
@@ -100,7 +101,6 @@ class Waiters(OrderedDict[Any, None]):
             if waiter in self:
                 if self._late is not None:
                     self._late.has_woken = True
-                del self[waiter]
                 waiter.switch(None)
                 yield
 
@@ -109,7 +109,6 @@ class Waiters(OrderedDict[Any, None]):
 
     def _time_out_if_waiting(self, waiter: Waiter[object]) -> Iterator[None]:
         if waiter in self:
-            del self[waiter]
             waiter.switch(_TIMED_OUT)
             yield
 

@@ -63,9 +63,10 @@ class HubSlice(Slice):
     #: others is about the same.
     least_part = 0.5
 
-    #: The most seconds of CPU time that a socket is charged with at once: so long it may have to
-    #: wait for each of the others.
-    most_charged = 0.1
+    #: The most seconds of CPU time for which a socket waits because of what it has used at once. If
+    #: the garbage collector ran for 20 ms in its turn, it would wait until each of 300 others has
+    #: had as much.
+    longest_wait = 1.0
 
     def __init__(self, hub: Any) -> None:
         super().__init__()
@@ -78,6 +79,9 @@ class HubSlice(Slice):
         #: looked at since.
         self._marker: Any = None
         self._serving: Any = None
+        #: Whether that timer has fired, and greenlets are resumed by the next callbacks: so timers
+        #: that became due since come first, which libuv calls in order of time.
+        self._is_due = False
         #: The serial when that timer was started.
         self._awaited_in = 0
         #: Of those that wait: what each was charged with, its place, and the socket.
@@ -167,23 +171,30 @@ class HubSlice(Slice):
         self.serial += 1
 
     def _enqueue(self, budget: Sharing) -> None:
-        budget.is_queued = self.is_crowded = True
+        # In this order: a signal handler may raise in between. One that is queued twice has a turn
+        # more in which nothing happens, but one that only counts as queued would wait forever.
         if self._is_serving:
             self._returning.append(budget)
         else:
+            self._serve_soon()
             budget.charged = max(budget.charged, self._charged)
             heapq.heappush(self._queue, (budget.charged, next(self._places), budget))
-            self._serve_soon()
+        budget.is_queued = self.is_crowded = True
 
     def _serve_soon(self) -> None:
         if self._serving is None:
             self._serving = timer_after_io(self._loop)
-        if not self._serving.active:
+        if not (self._serving.active or self._is_due):
             self._awaited_in = self.serial
-            self._serving.start(self._serve)
+            self._serving.start(self._be_due)
+
+    def _be_due(self) -> None:
+        self._loop.run_callback(self._serve)
+        self._is_due = True
 
     def _serve(self) -> None:
         """Resume those that wait, each at most once; called in the hub after it has polled."""
+        self._is_due = False
         now = time.monotonic()
         if self._awaited_in == self.serial:
             self._begin(now)
@@ -193,22 +204,27 @@ class HubSlice(Slice):
         try:
             # One that has had more than another that waits again comes after it.
             while self._queue and left > 0 and self._queue[0][0] <= least:
-                self._charged, _, budget = heapq.heappop(self._queue)
+                self._charged, _, budget = self._queue[0]
                 budget.is_queued = False
-                self.is_crowded = bool(self._queue or self._returning)
-                if budget.waiters:
-                    used = self._resume(budget)
-                    left -= used
-                    if budget.has_spawned:
-                        least = min(least, budget.charged + used)
-                    elif budget.is_queued:
-                        least = min(least, budget.charged)
+                try:
+                    heapq.heappop(self._queue)
+                    self.is_crowded = bool(self._queue or self._returning)
+                    used = self._resume(budget) if budget.waiters else 0.0
+                finally:
+                    if budget.waiters and not budget.is_queued:
+                        self._enqueue(budget)
+                left -= used
+                if budget.has_spawned:
+                    least = min(least, budget.charged + used)
+                elif budget.is_queued:
+                    least = min(least, budget.charged)
         finally:
             self._is_serving = False
             returning, self._returning = self._returning, []
             if self._loop is self.hub.loop:
                 for budget in returning:
                     self._enqueue(budget)
+                self.is_crowded = bool(self._queue)
                 if self._queue:
                     self._serve_soon()
                 elif not self._users:
@@ -221,8 +237,6 @@ class HubSlice(Slice):
         budget.begin_part(seconds)
         used = self._give_turn(budget, seconds, functools.partial(_wake_some, budget))
         self._pay(budget, used)
-        if budget.waiters and not budget.is_queued:
-            self._enqueue(budget)
         return seconds if budget.has_spawned else used
 
     def _give_turn(self, budget: Sharing, seconds: float, resume: Callable[[], object]) -> float:
@@ -268,7 +282,9 @@ class HubSlice(Slice):
         self._charge(budget, max(budget.charged, self._charged) + used, used)
 
     def _charge(self, budget: Sharing, charged: float, used: float) -> None:
-        budget.charged = min(charged, self._charged + self.most_charged)
+        others = 1 + len(self._queue) + len(self._returning)
+        most = max(self.length, self.longest_wait / others)
+        budget.charged = min(charged, self._charged + most)
         budget.owes = budget.owes or used > self.length
 
 

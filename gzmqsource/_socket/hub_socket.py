@@ -89,33 +89,26 @@ class HubSocket:
 
     def receive(self, into: list[list[Any]], max_messages: int, max_bytes: int) -> None:
         """Receive without waiting; see `Transfer.receive`."""
-        try:
-            self.transfer.receive(into, max_messages, max_bytes)
-        finally:
-            self.readiness.recheck()
+        self.readiness.recheck()
+        self.transfer.receive(into, max_messages, max_bytes)
 
     def send(self, message: Message) -> bool:
         """Send one message without waiting; return False if libzmq does not take it now."""
-        try:
-            return self.transfer.send_one(message)
-        finally:
-            self.readiness.recheck()
+        self.readiness.recheck()
+        return self.transfer.send_one(message)
 
     def is_readable(self) -> bool:
         """Return whether there is a message; not if the socket is gone, as a receive reports."""
+        self.readiness.recheck()
         try:
             return bool(self.transfer.events() & zmq.POLLIN)
         except zmq.ZMQError:
             return False
-        finally:
-            self.readiness.recheck()
 
     def is_writable(self) -> bool:
         """Return whether libzmq reports that it takes a message now."""
-        try:
-            return bool(self.transfer.events() & zmq.POLLOUT)
-        finally:
-            self.readiness.recheck()
+        self.readiness.recheck()
+        return bool(self.transfer.events() & zmq.POLLOUT)
 
     def deadline(self, option: int) -> Deadline:
         """Return the deadline that ``RCVTIMEO`` or ``SNDTIMEO`` sets for a call that begins now."""

@@ -11,7 +11,7 @@ the socket could still do.
 Three rules follow, and only this module has to know them.
 
 **Every call that reads the mailbox eats the edge**, also one that fails: those of
-`gzmqsource._socket.calls`, and ``zmq_poll``. A waiting greenlet would sleep forever. So after
+`gzmqsource._socket.calls`, and ``zmq_poll``. A waiting greenlet would sleep forever. So with
 each such call the owner calls `Readiness.recheck`, and before the loop polls again the socket is
 looked at once for all greenlets that wait. Over ``inproc`` a bind or connect attaches the pipe
 without any edge; the same look serves it.
@@ -140,8 +140,9 @@ class Readiness:
     def recheck(self) -> None:
         """Look at the socket again before the loop polls: a call may have eaten the edge.
 
-        Call this after each call that reads the mailbox. Many calls in one turn of the hub
-        share one look, and while no greenlet waits it costs nothing.
+        Call this before or after each call that reads the mailbox, with no switch in between;
+        before it where an error here must not lose what the call has done. Many calls in one turn
+        of the hub share one look, and while no greenlet waits it costs nothing.
         """
         if self.pollers:  # few sockets have any
             self.pollers.mark_stale()

@@ -181,7 +181,7 @@ class Core:
 
         Raises
         ------
-        zmq.ZMQError
+        zmq.ZMQError, MemoryError
             libzmq refuses, and nothing came before; the socket still works. If it is gone,
             nothing is raised: the core is closed then.
         """
@@ -192,6 +192,9 @@ class Core:
             if severity(error) is Severity.FATAL:
                 self.fail(error)
             elif len(into) == before:
+                raise
+        except MemoryError:
+            if len(into) == before:
                 raise
 
     def spend(self, may_yield: Callable[[], bool] | None = None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import gevent
 from gevent import GreenletExit, getcurrent
+from greenlet import greenlet
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.event import Event
@@ -79,7 +80,9 @@ class Spawned:
             while messages:
                 message = messages.pop()
                 # A pool that is shared may be full again, and this wait.
-                self._handlers.add(self._spawn(self._run, message))
+                handler = self._spawn(self._run, message)
+                if isinstance(handler, greenlet) and not handler.dead:
+                    self._handlers.add(handler)
                 self._back_off.succeed()
         except BaseException as error:
             if not self._was_killed:
@@ -120,17 +123,30 @@ class Spawned:
         return len(victims) + self._is_spawning
 
     def _run(self, message: list[Any]) -> None:
-        self._base.copy().run(self._handle_one, message)
-
-    def _handle_one(self, message: list[Any]) -> None:
         try:
             # This runs after the turn of the greenlet that read the message.
             self._core.socket.budget.take_in_turn()
-            self._handle(message)
+        except BaseException as error:
+            self._put_back(error, message)
+        else:
+            self._handle_one(message)
+        finally:
+            self._handlers.discard(getcurrent())
+            self._handler_ended.set()
+
+    def _handle_one(self, message: list[Any]) -> None:
+        try:
+            self._base.copy().run(self._handle, message)
         except GreenletExit:
             pass
         except BaseException as error:
             self._core.report(error, message)
-        finally:
-            self._handlers.discard(getcurrent())
-            self._handler_ended.set()
+
+    def _put_back(self, error: BaseException, message: list[Any]) -> None:
+        """Have the reader spawn another greenlet for a message whose handler has not begun."""
+        if not isinstance(error, GreenletExit):
+            self._core.report(error, None)
+        if not self._was_killed:
+            self._core.prefetched.append(message)
+            readers = self._core.socket.readiness.readers
+            self._core.hub.loop.run_callback(readers.wake, 1)

@@ -216,13 +216,12 @@ cdef class NativeShortcuts:
             self.least_frames < 2 or (<list>message)[0] in self.lanes
         ):
             return self.put(message)
+        self.recheck_if_awaited()
         try:
             if not self.transfer.send_one(message):
                 return False
         except zmq.ZMQError:
             return False  # the slow path meets it again, and handles it
-        finally:
-            self.recheck_if_awaited()
         if begun is not None:
             del self.partial[getcurrent()]
         self.allowance.count(1)
@@ -292,12 +291,11 @@ cdef class NativeShortcuts:
         cdef bint is_empty
         if not self.may_receive():
             return None
+        self.recheck_if_awaited()
         try:
             is_empty = self.transfer.receive(messages, 1, 1)
         except zmq.ZMQError:
             return None  # the slow path meets it again
-        finally:
-            self.recheck_if_awaited()
         if not messages:
             return False if is_empty else None  # the slow path reports what was discarded
         self.allowance.count(1)
@@ -310,6 +308,7 @@ cdef class NativeShortcuts:
         if not self.may_receive() or transfer.begun is not None:
             return None
         transfer.check_open()
+        self.recheck_if_awaited()
         try:
             if not transfer.is_full and msg_recv(&transfer.part, transfer.handle, DONTWAIT) < 0:
                 return False if zmq_errno() == EAGAIN else None
@@ -318,7 +317,6 @@ cdef class NativeShortcuts:
             transfer.is_full = False
         finally:
             transfer.let_go()
-            self.recheck_if_awaited()
         self.allowance.count(1)
         return frame
 
@@ -326,16 +324,16 @@ cdef class NativeShortcuts:
         """See `Shortcuts.receive_uncopied`."""
         if not self.may_receive():
             return None
+        self.recheck_if_awaited()
         try:
             frame = self.receive_by_pyzmq(DONTWAIT, False, track)
         except zmq.ZMQError as error:
             return False if error.errno == EAGAIN else None
-        finally:
-            self.recheck_if_awaited()
         self.allowance.count(1)
         return frame
 
     cdef int recheck_if_awaited(self) except -1:
+        """See `Readiness.recheck`."""
         if PyDict_Size(self.readers) or PyDict_Size(self.writers) or PyDict_Size(self.pollers):
             self.recheck()
         return 0
