@@ -15,7 +15,6 @@ from gevent.monkey import get_original
 
 from gzmqsource import Source
 from gzmqsource.testing import wait_until
-from gzmqsource.transfer import _calls
 
 _start_thread = get_original("_thread", "start_new_thread")
 _select = get_original("select", "select")
@@ -164,20 +163,6 @@ def close_for_good(context: zmq.Context, socket: zmq.Socket) -> None:
     socket.close(0)
     until_reaped(context)
     _sleep(COMMANDS_ARE_LOOKED_FOR)
-
-
-def before_each_frame(monkeypatch, function) -> None:
-    """Have a function called with each frame that a pure transfer is about to send."""
-
-    def wrapped(send):
-        def call(first, second, *arguments):
-            function(second)
-            return send(first, second, *arguments)
-
-        return call
-
-    for name in ("send", "send_part"):
-        monkeypatch.setattr(_calls._libzmq, name, wrapped(getattr(_calls._libzmq, name)))
 
 
 def free_ports(count: int) -> list[str]:

@@ -148,7 +148,8 @@ def test_a_spawn_function_need_not_return_a_greenlet(context, spawn):
 
 
 def test_a_handler_that_is_killed_before_its_turn_is_begun_by_another_greenlet(context):
-    pool, got = Pool(10), []
+    pool = Pool(10)
+    got: list[list[bytes]] = []
 
     def handle(message):
         got.append(message)
@@ -173,7 +174,9 @@ def test_a_handler_that_is_killed_before_its_turn_is_begun_by_another_greenlet(c
 
 
 def test_a_reader_that_is_idle_takes_what_was_killed_before_its_turn(context, monkeypatch):
-    take_in_turn, struck, got = Budget.take_in_turn, [], []
+    take_in_turn = Budget.take_in_turn
+    struck: list[Budget] = []
+    got: list[list[bytes]] = []
 
     def strike(budget):
         if not struck:

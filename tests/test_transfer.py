@@ -10,11 +10,12 @@ from typing import Any
 import gevent
 import pytest
 import zmq
-from helpers import before_each_frame, close_for_good, closing, endpoint_of, pair_of
+from helpers import close_for_good, closing, endpoint_of, pair_of
 
 from gzmqsource import Source, transfer
 from gzmqsource.testing import wait_until
 from gzmqsource.transfer import transfer_for
+from gzmqsource.transfer.pure import PureTransfer
 
 
 def framed(number, frames=3):
@@ -91,27 +92,37 @@ def test_large_frames_that_never_left_are_let_go_of_with_their_socket(context):
 class Dying:
     """Closes a peer before a chosen frame of the next message, which libzmq then sees."""
 
-    def __init__(self, context):
+    def __init__(self, context, send):
         self.context = context
+        self.send = send
         self.before = None
         self.peer = None
 
-    def __call__(self):
-        if self.before == 0:
-            self.before = None
-            assert self.peer is not None
-            close_for_good(self.context, self.peer)
-        elif self.before is not None:
-            self.before -= 1
+    def __call__(self, frame, *arguments):
+        if self.before is not None:
+            if self.before == 0:
+                self.before = None
+                assert self.peer is not None
+                close_for_good(self.context, self.peer)
+            else:
+                self.before -= 1
+        return self.send(frame, *arguments)
 
 
 @pytest.fixture
 def dying(context, monkeypatch):
-    """What is called before each frame that the pure transfer sends."""
-    dying = Dying(context)
+    """The pure transfer's sends, each through a `Dying`."""
+    made = []
+    original = PureTransfer.__init__
+
+    def init(self, *arguments, **options):
+        original(self, *arguments, **options)
+        self._send = Dying(context, self._send)
+        made.append(self._send)
+
+    monkeypatch.setattr(PureTransfer, "__init__", init)
     monkeypatch.setattr("gzmqsource.transfer._native", None)
-    before_each_frame(monkeypatch, lambda frame: dying())
-    return dying
+    return made
 
 
 # Over inproc, for a pipe of tcp outlives its connection: libzmq connects again.
@@ -131,6 +142,7 @@ def test_a_pipe_that_dies_within_a_message_never_leaves_a_torn_one(
             peers = [context.socket(peer_kind) for _ in range(2)]
             raw = context.socket(kind)
             raw.linger = 0
+            dying.clear()
             for index, peer in enumerate(peers):
                 suffix = f"{before}{victim}{index}{kind}"
                 peer.bind(f"{endpoint}{suffix}")
@@ -144,7 +156,7 @@ def test_a_pipe_that_dies_within_a_message_never_leaves_a_torn_one(
                     count += 1
                 dead, survivor = peers[victim], peers[1 - victim]
                 for _ in range(2):  # one of the two goes to the dying peer
-                    dying.peer, dying.before = dead, before
+                    dying[0].peer, dying[0].before = dead, before
                     source.send(framed(count, frames))
                     count += 1
                 for _ in range(3):
@@ -175,12 +187,13 @@ def test_a_message_whose_only_pipe_dies_within_it_goes_whole_to_the_next_peer(
         first, second = (
             context.socket(zmq.PULL if kind == zmq.PUSH else zmq.DEALER) for _ in range(2)
         )
+        dying.clear()
         first.bind(f"inproc://first{before}")
         second.bind(f"inproc://second{before}")
         source = Source.open(kind, connect=f"inproc://first{before}", context=context, linger=0)
         try:
             source.send(framed(0, frames))
-            dying.peer, dying.before = first, before
+            dying[0].peer, dying[0].before = first, before
             source.send(framed(1, frames))
             source.send(framed(2, frames))
             source.socket.connect(f"inproc://second{before}")

@@ -20,6 +20,9 @@ from moments.moments import MOMENTS
 TABLE = pathlib.Path(__file__).parents[2] / "docs" / "moments.csv"
 
 
+TRANSFERS = ("native", "pure")
+
+
 def run_one(call, moment):
     """Run one pair in this process."""
     import zmq
@@ -65,7 +68,9 @@ def main():
         if options.only in call
         for moment in MOMENTS
         if moment not in CALLS[call].excluded
-        for transfer in ("native", "pure")
+        for transfer in TRANSFERS
+        # The pure transfer sends and receives frame by frame, as pyzmq does.
+        if transfer == "native" or moment not in BUSY
     ]
     if options.short:
         pairs = pairs[::5]
@@ -87,10 +92,14 @@ def write(results):
         writer.writerow(["", *MOMENTS])
         for call in CALLS:
             outcomes = [
-                {results.get((transfer, call, moment), "-") for transfer in ("native", "pure")}
+                {
+                    results[each, call, moment]
+                    for each in TRANSFERS
+                    if (each, call, moment) in results
+                }
                 for moment in MOMENTS
             ]
-            words = {frozenset({"ok"}): "whole", frozenset({"-"}): "-"}
+            words = {frozenset({"ok"}): "whole", frozenset(): "-"}
             writer.writerow([call, *(words.get(frozenset(one), "**broken**") for one in outcomes)])
 
 

@@ -217,7 +217,7 @@ RECEIVING = [
     Mutation(
         "a spawned handler begins without context variables",
         "_source/spawned.py",
-        "            self._base.copy().run(self._handle, message)\n",
+        "            context.run(self._handle, message)\n",
         "            self._handle(message)\n",
         "test_contextvars.py",
     ),

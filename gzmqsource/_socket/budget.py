@@ -198,12 +198,13 @@ class Budget(Allowance):
         if self.restart_within(shared):
             self._serial = -1  # what is left of the slice follows the short part
             return
-        if shared.is_crowded and shared.is_ahead(self):
-            self.refill(1, self.max_seconds)
-            return
         shared.begin_if_over(time.monotonic())
         left = shared.ends - time.monotonic()
-        if left > 0:
+        # Others that wait come before a further message.
+        self._serial = -1 if left > 0 and not shared.is_crowded else shared.serial
+        if shared.is_crowded and shared.is_ahead(self):
+            self.refill(1, self.max_seconds)
+        elif left > 0:
             self.refill(min(AFTER_WAIT, self.max_messages), min(self.max_seconds / 8, left))
         else:
             # A message, its answer, and a look for the next one, if they are quick.

@@ -198,6 +198,8 @@ class HubSlice(Slice):
         now = time.monotonic()
         if self._awaited_in == self.serial:
             self._begin(now)
+        else:
+            self.mark()
         left = max(self.ends - now, self.length / 2)
         least = math.inf
         self._is_serving = True

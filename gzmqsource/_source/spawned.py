@@ -126,21 +126,22 @@ class Spawned:
         try:
             # This runs after the turn of the greenlet that read the message.
             self._core.socket.budget.take_in_turn()
+            context = self._base.copy()
         except BaseException as error:
             self._put_back(error, message)
         else:
-            self._handle_one(message)
+            self._handle_one(context, message)
         finally:
             self._handlers.discard(getcurrent())
             self._handler_ended.set()
 
-    def _handle_one(self, message: list[Any]) -> None:
+    def _handle_one(self, context: Context, message: list[Any]) -> None:
         try:
-            self._base.copy().run(self._handle, message)
+            context.run(self._handle, message)
         except GreenletExit:
             pass
         except BaseException as error:
-            self._core.report(error, message)
+            context.run(self._core.report, error, message)
 
     def _put_back(self, error: BaseException, message: list[Any]) -> None:
         """Have the reader spawn another greenlet for a message whose handler has not begun."""

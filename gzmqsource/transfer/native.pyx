@@ -29,7 +29,7 @@ from zmq.backend import Socket as BackendSocket
 
 from gzmqsource.transfer.message import FRAME_OVERHEAD
 from gzmqsource.transfer.message import UNLIMITED as _UNLIMITED
-from gzmqsource.transfer._sends import DROPPING_TYPES
+from gzmqsource.transfer.pure import DROPPING_TYPES
 from gzmqsource.transfer.pure import MOST_DISCARDED
 from gzmqsource.transfer.pure import AFTER_WAIT as _AFTER_WAIT
 from gzmqsource.transfer.pure import LONGEST_STRIDE as _LONGEST_STRIDE

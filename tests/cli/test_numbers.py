@@ -2,7 +2,6 @@
 
 import click
 import pytest
-from click.testing import CliRunner
 
 from gzmqsource._base.deadline import LONGEST
 from gzmqsource.cli import _pipes, _serve, _top
@@ -20,13 +19,14 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize(
-    ("command", "option"), OPTIONS, ids=[f"{c.name} {o.name}" for c, o in OPTIONS]
+    "option",
+    [option for _, option in OPTIONS],
+    ids=[f"{command.name} {option.name}" for command, option in OPTIONS],
 )
-def test_what_is_no_number_is_refused_by_the_name_of_the_option(command, option):
-    needed = ["x"] * sum(isinstance(each, click.Argument) for each in command.params)
-    result = CliRunner().invoke(command, [*needed, option.opts[0], "nan"])
-    assert result.exit_code == 2
-    assert f"Invalid value for '{option.opts[0]}': 'nan' is not a number" in result.output
+def test_what_is_no_number_is_refused(option):
+    # Without a call: that of `serve` would patch this process.
+    with pytest.raises(click.BadParameter, match="'nan' is not a number"):
+        option.type.convert("nan", option, None)
 
 
 @pytest.mark.parametrize("value", ["inf", "1e300", "1e7"])

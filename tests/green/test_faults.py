@@ -11,11 +11,12 @@ import gevent
 import pytest
 import zmq
 from green_under_test import LONG, fault, silent, soon
-from helpers import before_each_frame, close_for_good
+from helpers import close_for_good
 from zmq.sugar.context import Context as PlainContext
 from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource.testing import all_blocked, wait_until
+from gzmqsource.transfer.pure import PureTransfer
 
 
 class Ticking:
@@ -227,14 +228,11 @@ def test_a_message_whose_pipe_dies_midway_is_sent_whole(context, monkeypatch, by
         sender.connect(f"inproc://{index}")
     closes_before: list[bytes] = []
 
-    def close(data):
-        if data in closes_before:
-            closes_before.clear()
-            close_for_good(PlainContext(shadow=context), peers[0])
-
     def closing(send):
         def call(self, data, *args, **kwargs):
-            close(data)
+            if data in closes_before:
+                closes_before.clear()
+                close_for_good(PlainContext(shadow=context), peers[0])
             return send(self, data, *args, **kwargs)
 
         return call
@@ -248,7 +246,7 @@ def test_a_message_whose_pipe_dies_midway_is_sent_whole(context, monkeypatch, by
 
     # The drop-in sends by its transfer, of which only the pure one calls Python for each frame.
     monkeypatch.setattr("gzmqsource.transfer._native", None)
-    before_each_frame(monkeypatch, close)
+    monkeypatch.setattr(PureTransfer, "send_frame", closing(PureTransfer.send_frame))
     monkeypatch.setattr(PlainSocket, "send", closing(PlainSocket.send))
     for tag in (b"a", b"b"):  # both pipes stand
         soon(gevent.spawn(send_message, tag))

@@ -155,7 +155,7 @@ def test_input_that_is_there_beats_the_clock(green, form, original_sleep):
     os.close(writing)
 
 
-@pytest.mark.parametrize("timeout", ["x", float("nan"), float("inf")], ids=str)
+@pytest.mark.parametrize("timeout", ["x", float("nan")], ids=str)
 def test_a_bad_timeout_is_an_error_also_if_something_is_ready(green, pipe, timeout):
     plain = PlainPoller()
     plain.register(pipe, zmq.POLLIN)
