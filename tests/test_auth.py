@@ -3,6 +3,7 @@
 import itertools
 import logging
 import os
+from typing import Any
 
 import gevent
 import pytest
@@ -152,9 +153,10 @@ def test_a_peer_over_ipc_is_allowed_as_such(context, auth, tmp_path):
 
 
 def test_an_address_is_checked_when_it_is_given(auth):
-    for address in ("localhost", "", "10.0.0.1/33", "010.0.0.1", "10.1", "fe80::1%lo"):
+    addresses: tuple[Any, ...] = ("localhost", "", "10.0.0.1/33", "010.0.0.1", "10.1", "fe80::1%lo")
+    for address in (*addresses, b"127.0.0.1", None):
         for call in (auth.allow, auth.deny):
-            with pytest.raises(ValueError, match=r"does not appear to be|leave out"):
+            with pytest.raises(ValueError, match=r"does not appear to be|leave out|is a str"):
                 call("127.0.0.1", address)
     assert (auth._allowed, auth._denied) == (set(), set())
 

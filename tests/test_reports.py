@@ -1,5 +1,6 @@
 """What is logged of what peers and handlers do wrong: how much, and what of it."""
 
+import logging
 import re
 import tracemalloc
 
@@ -77,6 +78,24 @@ def test_what_is_left_out_is_logged_although_nothing_more_happens(report, caplog
     assert len(caplog.records) == 1
     wait_until(lambda: counted(caplog) == 10)
     assert len(caplog.records) == 2
+
+
+def test_a_handler_of_the_log_that_raises_is_no_error_of_what_is_reported(patient, capsys):
+    """Nor does it keep the other kinds from being logged at the end."""
+
+    class Full(logging.Handler):
+        def emit(self, record):
+            raise OSError("disk full")
+
+    logger, full = logging.getLogger("gzmqsource.test"), Full()
+    logger.addHandler(full)
+    try:
+        for _ in range(3):
+            patient(lambda: "event")
+        patient.flush()
+    finally:
+        logger.removeHandler(full)
+    assert capsys.readouterr().err.count("OSError: disk full") == 2
 
 
 def test_what_is_left_out_in_a_thread_is_logged_with_the_next(patient, caplog):

@@ -4,6 +4,13 @@ from mutants.mutation import Mutation
 
 REPORTING = [
     Mutation(
+        "a handler of the log that raises strikes who reports",
+        "_base/reports.py",
+        "            except Exception:  # of a handler of the log, not of what is reported\n",
+        "            except ZeroDivisionError:\n",
+        "test_reports.py",
+    ),
+    Mutation(
         "a flood has a line for each event",
         "_base/reports.py",
         "            is_due = now >= self._quiet_until\n",

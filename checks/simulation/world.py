@@ -158,6 +158,7 @@ class World:
     @action(weight=2)
     def reap(self):
         """Let libzmq's reaper thread do its work."""
+        self.disturb()
         self.simulated.reap()
 
     @action(weight=2, calls=range(1, 9), seconds=STALLS)

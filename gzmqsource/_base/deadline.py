@@ -59,10 +59,10 @@ def check_poll_timeout(timeout: float | None, per_second: int) -> float | None:
         return None
     if not isinstance(timeout, Real):
         raise TypeError(f"timeout={timeout!r}: a timeout is a number, or None")
-    if timeout < 0:
+    if timeout < 0 or timeout > LONGEST * per_second:
         return None
-    if check_timeout(timeout / per_second) is None:
-        return None
+    if timeout != timeout:
+        raise ValueError(f"timeout={timeout!r}: a timeout is a number, or None")
     return int(timeout * 1000 / per_second) / 1000
 
 

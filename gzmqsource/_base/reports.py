@@ -165,7 +165,11 @@ class Reports:
         elif self._logger.isEnabledFor(self._level):
             more = f" (and {others} more since the last such line)" if others else ""
             below = "\n" + line.traceback if line.traceback else ""
-            self._logger.log(self._level, "%s%s%s", line.text, more, below)
+            try:
+                self._logger.log(self._level, "%s%s%s", line.text, more, below)
+            except Exception:  # of a handler of the log, not of what is reported
+                if logging.raiseExceptions:
+                    traceback.print_exc()
 
 
 @atexit.register

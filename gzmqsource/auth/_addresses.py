@@ -23,6 +23,8 @@ def network(address: str) -> str | Network:
     ValueError
         It is neither an address nor a network nor ``"ipc"``, or it has a zone.
     """
+    if not isinstance(address, str):
+        raise ValueError(f"{address!r}: an address is a str, such as '10.0.0.1'")
     if "%" in address:
         # ipaddress would accept it, and compare all but the zone.
         raise ValueError(f"{address!r}: a rule is for all zones, leave out what follows the %")
