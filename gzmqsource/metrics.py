@@ -34,7 +34,7 @@ LABELS = ("source", "type", "endpoint")
 
 _Labels = tuple[str, ...]
 
-#: Endpoints that begin so are made up here, for monitors and proxies, and each is another one.
+#: Endpoints that begin so are made up here, for proxies, and each is another one.
 _OWN = "inproc://gzmqsource-"
 
 #: Counters, by the field of `Stats`, or the kind of an owner and one of its counts.
