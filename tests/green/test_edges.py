@@ -68,12 +68,17 @@ def test_the_watcher_runs_on_between_two_polls(pairs):
 
 
 def test_a_poller_that_is_not_polled_does_not_keep_the_loop_running(pairs):
-    poller = poller_of(pairs)
-    assert poller.poll(1) == []
-    with pytest.raises(LoopExit):
-        Waiter().get()
-    pairs[0][1].send(b"x")
-    assert poller.poll(5000) == [(pairs[0][0], zmq.POLLIN)]
+    def run():
+        poller = poller_of(pairs)
+        assert poller.poll(1) == []
+        with pytest.raises(LoopExit):
+            Waiter().get()
+        pairs[0][1].send(b"x")
+        assert poller.poll(5000) == [(pairs[0][0], zmq.POLLIN)]
+        get_hub().destroy(destroy_loop=True)
+
+    # Its hub has nothing else that would keep its loop running.
+    assert in_thread(run) is None
 
 
 def test_a_socket_that_is_used_while_it_is_not_polled_wakes_the_hub_once(pairs, reports):
