@@ -201,8 +201,8 @@ DOORS = [
     Mutation(
         "a line of a log quotes a peer as it is",
         "cli/_log.py",
-        "        return printable(super().formatMessage(record))\n",
-        "        return super().formatMessage(record)\n",
+        '        return "\\n".join([printable(line), *(_indented(each) for each in below)])\n',
+        '        return "\\n".join([line, *below])\n',
         "cli/test_text.py",
     ),
     Mutation(

@@ -42,11 +42,12 @@ def log_to_stderr() -> None:
 
 
 class Formatter(logging.Formatter):
-    """One line for each record, and a traceback below it, with an indent that no record has."""
+    """One line for each record, and what is below it with an indent that no record has."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """Return the line of a record."""
-        return printable(super().formatMessage(record))
+        """Return the line of a record, and those of a traceback that is in its text."""
+        line, *below = super().formatMessage(record).split("\n")
+        return "\n".join([printable(line), *(_indented(each) for each in below)])
 
     def formatException(self, *args: Any) -> str:
         """Return the lines of a traceback."""
@@ -74,4 +75,4 @@ class _Escaping:
 
 
 def _indented(text: str) -> str:
-    return "\n".join(_INDENT + printable(line) for line in text.split("\n"))
+    return "\n".join(_INDENT + printable(line.removeprefix(_INDENT)) for line in text.split("\n"))

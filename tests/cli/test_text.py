@@ -87,9 +87,15 @@ def test_no_line_of_a_log_has_a_control_character_or_looks_like_another(text, ra
         record = logging.LogRecord("x", 30, "", 1, "%s", (text,), sys.exc_info(), sinfo=text)
     handler.emit(record)
     first, *others = out.getvalue().split("\n")
-    assert first.endswith("x: " + printable(text))
+    assert first.endswith("x: " + printable(text.split("\n")[0]))
     assert is_harmless(first)
     assert all(is_harmless(line) and line.startswith("    ") for line in others if line)
+
+
+def test_a_traceback_in_the_text_of_a_record_stays_below_its_line():
+    record = logging.LogRecord("x", 30, "", 1, "an error\n    Traceback:\n      File", (), None)
+    formatted = _log.Formatter("%(message)s").format(record)
+    assert formatted == "an error\n    Traceback:\n      File"
 
 
 @given(st.lists(st.text(st.characters())))
