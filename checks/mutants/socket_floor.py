@@ -201,8 +201,8 @@ SOCKET = [
     Mutation(
         "sockets that are busy have turns before I/O that is ready",
         "_socket/hub_slice.py",
-        "            self._serving = timer_after_io(self._loop)\n",
-        "            self._serving = self._loop.timer(0)\n",
+        "        self._loop.run_callback(self._serve)\n        self._is_due = True\n",
+        "        self._serve()\n",
         "test_budget.py",
     ),
     Mutation(

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from gzmqsource._base.turns import timer_after_io
 from gzmqsource._base.waiters import Waiters
 from gzmqsource.transfer import Slice
 
@@ -79,8 +78,8 @@ class HubSlice(Slice):
         #: looked at since.
         self._marker: Any = None
         self._serving: Any = None
-        #: Whether that timer has fired, and greenlets are resumed by the next callbacks: so timers
-        #: that became due since come first, which libuv calls in order of time.
+        #: Whether that timer has fired, and the next callbacks resume greenlets. So I/O that is
+        #: ready and timers that are due come first, in whatever order a loop calls them.
         self._is_due = False
         #: The serial when that timer was started.
         self._awaited_in = 0
@@ -183,7 +182,7 @@ class HubSlice(Slice):
 
     def _serve_soon(self) -> None:
         if self._serving is None:
-            self._serving = timer_after_io(self._loop)
+            self._serving = self._loop.timer(0)
         if not (self._serving.active or self._is_due):
             self._awaited_in = self.serial
             self._serving.start(self._be_due)
