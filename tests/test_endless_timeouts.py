@@ -243,7 +243,16 @@ def device_join(make, *types):
         device.context_factory = lambda: context
         device.bind_in(unique_inproc())
         device.bind_out(unique_inproc())
+        set_up, is_set_up = device._setup_sockets, []
+
+        def note():
+            sockets = set_up()
+            is_set_up.append(True)
+            return sockets
+
+        device._setup_sockets = note
         device.start()
+        wait_until(lambda: is_set_up)  # before that, a context that ends is an error
         scene.soon(context.term)
         device.join(timeout)
 
