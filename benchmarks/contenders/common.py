@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import resource
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -38,11 +40,11 @@ class Cell:
 
     def address(self) -> str:
         """Give an address to bind to."""
-        return {
-            "tcp": "tcp://127.0.0.1:*",
-            "ipc": f"ipc://{tempfile.mkdtemp(prefix='gzmqsource-')}/socket",
-            "inproc": "inproc://benchmark",
-        }[self.transport]
+        if self.transport == "ipc":
+            folder = tempfile.mkdtemp(prefix="gzmqsource-")
+            atexit.register(shutil.rmtree, folder)
+            return f"ipc://{folder}/socket"
+        return {"tcp": "tcp://127.0.0.1:*", "inproc": "inproc://benchmark"}[self.transport]
 
     def peer(self, role: str, socket: Any, **options: Any) -> Peer:
         """Start the other end of a bound socket."""
