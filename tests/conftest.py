@@ -140,3 +140,19 @@ def _end_slice():
         if isinstance(each, HubSlice):
             each.ends = 0.0
     gevent.sleep(0.001)  # the hub has polled: the next one may begin
+
+
+@pytest.fixture
+def registry():
+    from prometheus_client import CollectorRegistry
+
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def collector(registry):
+    from gzmqsource.metrics import SourceCollector
+
+    collector = SourceCollector(registry)
+    yield collector
+    collector.close()

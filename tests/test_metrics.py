@@ -19,18 +19,6 @@ from gzmqsource.testing import wait_until
 START_NATIVE_THREAD = get_original("_thread", "start_new_thread")
 
 
-@pytest.fixture
-def registry():
-    return CollectorRegistry()
-
-
-@pytest.fixture
-def collector(registry):
-    collector = SourceCollector(registry)
-    yield collector
-    collector.close()
-
-
 def labels_of(source):
     kind = zmq.SocketType(source.socket.get(zmq.TYPE)).name
     return {"source": type(source).__name__, "type": kind, "endpoint": endpoint_of(source)}

@@ -11,7 +11,7 @@ import pytest
 import zmq
 from gevent.monkey import get_original
 from helpers import closing, endpoint_of
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 
 from gzmqsource import Source
 from gzmqsource._socket.reports import _reader
@@ -25,18 +25,6 @@ from gzmqsource.workers import RemoteError, Requester, Responder
 START_NATIVE_THREAD = get_original("_thread", "start_new_thread")
 
 numbers = itertools.count()
-
-
-@pytest.fixture
-def registry():
-    return CollectorRegistry()
-
-
-@pytest.fixture
-def collector(registry):
-    collector = SourceCollector(registry)
-    yield collector
-    collector.close()
 
 
 def series(registry, suffix="_total"):
