@@ -1,6 +1,7 @@
 """A signal handler that raises, sends or receives in the middle of a transfer."""
 
 import gc
+import itertools
 import random
 import signal
 import sys
@@ -121,7 +122,8 @@ def test_what_a_lane_sends_is_neither_torn_nor_sent_twice_by_a_handler_that_rais
 
 
 @pytest.mark.parametrize("size", [0, 1000])
-def test_nothing_received_is_torn_or_lost_by_a_handler_that_raises(transfers, alarms, size):
+@pytest.mark.parametrize("forms", ["bytes", "frames", "in turns"])
+def test_nothing_received_is_torn_or_lost_by_a_handler_that_raises(transfers, alarms, forms, size):
     sender, receiver = transfers
     transfer = transfer_for(receiver)
     count = 3000
@@ -129,14 +131,65 @@ def test_nothing_received_is_torn_or_lost_by_a_handler_that_raises(transfers, al
         sender.send_multipart(framed(number, size))
     got: list[Any] = []
 
+    copies = itertools.cycle({"bytes": [True], "frames": [False]}.get(forms, [True, False]))
+
     def call():
-        transfer.receive(got, 10, 1 << 20)
+        transfer.receive(got, 10, 1 << 20, next(copies))
 
     alarms(strike)
     assert until_late(call)
-    while not transfer.receive(got, 10, 1 << 20):
+    while not transfer.receive(got, 10, 1 << 20, next(copies)):
         pass
-    assert [number_of(message) for message in got] == list(range(count))
+    types = {*map(type, itertools.chain(*got))}
+    assert types == {"bytes": {bytes}, "frames": {zmq.Frame}}.get(forms, {bytes, zmq.Frame})
+    assert all(len({*map(type, message)}) == 1 for message in got)
+    assert [number_of([*map(bytes, message)]) for message in got] == list(range(count))
+
+
+def alternate(call, how, alarms):
+    """Make a call over and over, and have a signal's handler or a finaliser make it in between."""
+
+    class Garbage:
+        def __init__(self):
+            self.self = self
+
+        def __del__(self):
+            call()
+
+    ends = time.monotonic() + SECONDS
+    threshold = gc.get_threshold()
+    if how == "signal":
+        alarms(call, repeated=True)
+    else:
+        gc.set_threshold(5)
+    try:
+        while time.monotonic() < ends:
+            Garbage()
+            call()
+    finally:
+        stop()
+        gc.set_threshold(*threshold)
+        gc.collect()
+
+
+@pytest.mark.parametrize("copies", [True, False])
+@pytest.mark.parametrize("how", ["signal", "finaliser"])
+def test_what_is_received_in_between_is_received_once(transfers, alarms, how, copies):
+    sender, receiver = transfers
+    sending, transfer = transfer_for(sender), transfer_for(receiver)
+    numbers = itertools.count()
+    got: list[Any] = []
+
+    def receive(*signal_and_frame):
+        for _ in range(3):
+            assert sending.send_one(framed(next(numbers), 0))
+        transfer.receive(got, 2, 1 << 20, copies)
+
+    alternate(receive, how, alarms)
+    while not transfer.receive(got, 10, 1 << 20, copies):
+        pass
+    received = sorted(number_of([*map(bytes, message)]) for message in got)
+    assert received == list(range(next(numbers)))
 
 
 @pytest.mark.parametrize("size", [0, 1000])
@@ -146,30 +199,10 @@ def test_what_is_sent_in_between_tears_nothing(transfers, alarms, how, size):
     transfer = transfer_for(sender)
     numbers = iter(range(1 << 30))
 
-    def send(frame=None):
+    def send(*signal_and_frame):
         assert transfer.send_one(framed(next(numbers), size))
 
-    class Garbage:
-        def __init__(self):
-            self.self = self
-
-        def __del__(self):
-            send()
-
-    ends = time.monotonic() + SECONDS
-    threshold = gc.get_threshold()
-    if how == "signal":
-        alarms(send, repeated=True)
-    else:
-        gc.set_threshold(5)
-    try:
-        while time.monotonic() < ends:
-            Garbage()
-            send()
-    finally:
-        stop()
-        gc.set_threshold(*threshold)
-        gc.collect()
+    alternate(send, how, alarms)
     total = next(numbers)
     assert transfer.sent == total
     assert {number_of(receiver.recv_multipart()) for _ in range(total)} == set(range(total))

@@ -216,15 +216,20 @@ def test_a_receive_gives_whole_messages_up_to_its_limits(context, copy):
     with context.socket(zmq.PUSH) as push, context.socket(zmq.PULL) as pull:
         pull.bind("inproc://limits")
         push.connect("inproc://limits")
-        transfer = transfer_for(pull, copy)
+        transfer = transfer_for(pull)
         for number in range(10):
             push.send_multipart(framed(number))
         got: list[Any] = []
-        assert transfer.receive(got, 4, 1 << 20) is False
+        assert transfer.receive(got, 4, 1 << 20, copy) is False
         assert len(got) == 4
-        assert transfer.receive(got, 10, 5) is False  # more than 5 bytes: ends with the message
+        assert (
+            transfer.receive(got, 10, 5, copy) is False
+        )  # more than 5 bytes: ends with the message
         assert len(got) == 5
-        assert transfer.receive(got, 10, 1 << 20) is True
+        assert transfer.receive(got, 10, 1 << 20, copy) is True
+        assert copy or [[frame.more for frame in message] for message in got] == [
+            [True] * (len(message) - 1) + [False] for message in got
+        ]
         plain = [[f if copy else f.bytes for f in message] for message in got]
         assert [assert_whole(message) for message in plain] == list(range(10))
         assert transfer.received == 10

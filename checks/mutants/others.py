@@ -38,6 +38,27 @@ OTHERS = [
         "test_memory.py",
     ),
     Mutation(
+        "a finaliser receives what is being received",
+        "transfer/native.pyx",
+        "        cdef int collects = PyGC_Disable()",
+        "        cdef int collects = 0",
+        "test_signals.py",
+    ),
+    Mutation(
+        "a message that began as bytes goes on as frames",
+        "transfer/parts.pxi",
+        "    if (type(message[0]) is bytes) != copies:",
+        "    if False:",
+        "test_signals.py",
+    ),
+    Mutation(
+        "a frame does not say that more follow",
+        "transfer/parts.pxi",
+        "            set_more(message[index], True)\n",
+        "            pass\n",
+        "test_transfer.py",
+    ),
+    Mutation(
         "the frames after a routing id are not copied",
         "transfer/native.pyx",
         "                if is_copied(frame):\n",

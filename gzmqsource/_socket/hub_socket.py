@@ -51,7 +51,8 @@ class HubSocket:
         max_seconds: float = 0.001,
     ) -> None:
         self.hub = get_hub()
-        self.transfer = transfer_for(socket, copy)
+        self.transfer = transfer_for(socket)
+        self._copies = copy
         self.budget = Budget(self.hub, max_messages, max_seconds)
         self.readiness = Readiness(
             socket, self.transfer.events, self.transfer.command_clock, ref, self.budget
@@ -61,7 +62,9 @@ class HubSocket:
 
     def allow_shortcuts(self, backlog: Backlog) -> None:
         """Serve a busy socket by shortcuts, which respect *backlog* and the waiting greenlets."""
-        self.shortcuts = shortcuts_for(self.transfer, self.budget, backlog, self.readiness)
+        self.shortcuts = shortcuts_for(
+            self.transfer, self.budget, backlog, self.readiness, self._copies
+        )
 
     @property
     def is_here(self) -> bool:
@@ -90,7 +93,7 @@ class HubSocket:
     def receive(self, into: list[list[Any]], max_messages: int, max_bytes: int) -> None:
         """Receive without waiting; see `Transfer.receive`."""
         self.readiness.recheck()
-        self.transfer.receive(into, max_messages, max_bytes)
+        self.transfer.receive(into, max_messages, max_bytes, self._copies)
 
     def send(self, message: Message) -> bool:
         """Send one message without waiting; return False if libzmq does not take it now."""

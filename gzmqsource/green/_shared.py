@@ -59,10 +59,10 @@ class SharedSocket(HubSocket):
         """Return whether the frame received last, if any, ended its message."""
         return not self.transfer.option(zmq.RCVMORE)
 
-    def receive_whole(self, flags: int) -> list[Any]:
+    def receive_whole(self, flags: int, copies: bool) -> list[Any]:
         """Receive a message without waiting; whatever strikes meanwhile, the next call gets it."""
         messages: list[list[Any]] = []
-        if self.transfer.receive(messages, 1, 1) and not messages:
+        if self.transfer.receive(messages, 1, 1, copies) and not messages:
             raise zmq.Again
         return messages[0]
 

@@ -93,11 +93,11 @@ class Socket(PlainSocket[_ReturnT]):
         shared = self._enter()
         if (
             shared is not None
-            and copy
+            and not track
             and shared.outgoing.has_no_states
             and type(self).recv is Socket.recv
         ):
-            return self._receive(shared.receive_whole, flags)
+            return self._receive(shared.receive_whole, flags, copy)
         message = [self.recv(flags, copy=copy, track=track)]
         shared = self._enter()
         while shared is not None and shared.transfer.option(zmq.RCVMORE):

@@ -61,22 +61,17 @@ else:
 weight_of: Callable[[Message], int] = message.weight_of if _native is None else _native.weight_of
 
 
-def transfer_for(socket: zmq.Socket[Any], copy: bool = True) -> Transfer:
-    """Return the transfer of a socket; with ``copy=False`` it receives `zmq.Frame` objects.
-
-    Frames that keep libzmq's memory are pyzmq's own, so they are received through pyzmq.
-    """
-    if _native is None or not copy:
-        return PureTransfer(socket, copy)
-    transfer: Transfer = _native.NativeTransfer(socket)
+def transfer_for(socket: zmq.Socket[Any]) -> Transfer:
+    """Return the transfer of a socket."""
+    transfer: Transfer = (PureTransfer if _native is None else _native.NativeTransfer)(socket)
     return transfer
 
 
 def shortcuts_for(
-    transfer: Transfer, allowance: Allowance, backlog: Backlog, waiting: Waiting
+    transfer: Transfer, allowance: Allowance, backlog: Backlog, waiting: Waiting, copies: bool
 ) -> Shortcuts:
     """Return the shortcuts of a transfer; one in Python takes none."""
-    if _native is None or isinstance(transfer, PureTransfer):
+    if _native is None:
         return PureShortcuts(allowance)
-    shortcuts: Shortcuts = _native.NativeShortcuts(transfer, allowance, backlog, waiting)
+    shortcuts: Shortcuts = _native.NativeShortcuts(transfer, allowance, backlog, waiting, copies)
     return shortcuts

@@ -40,11 +40,14 @@ class Transfer(Protocol):
     def option(self, option: int) -> int:
         """Read a socket option that is an int."""
 
-    def receive(self, into: list[list[Any]], max_messages: int, max_bytes: int) -> bool:
+    def receive(
+        self, into: list[list[Any]], max_messages: int, max_bytes: int, copies: bool = True
+    ) -> bool:
         """Append whole messages until ``EAGAIN`` or a limit; return True if libzmq has no more.
 
         All of one call have `max_frames` frames at most, beside those of the last message. A
-        message with more than is allowed counts towards *max_messages*, and is not appended.
+        message with more than is allowed counts towards *max_messages*, and is not appended. Frames
+        are bytes, or `zmq.Frame` objects without *copies*.
 
         What was received before an error is appended before the error is raised.
         """

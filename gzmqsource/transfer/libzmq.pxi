@@ -67,7 +67,7 @@ cdef extern from *:
     }
     """
     list list_with_room()
-    int append(list into, bytes frame) except -1
+    int append(list into, object frame) except -1
 
 cdef extern from "Python.h":
     ctypedef struct PyObject:

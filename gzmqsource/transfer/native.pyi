@@ -13,6 +13,7 @@ class NativeShortcuts(PureShortcuts):
         allowance: NativeAllowance,
         backlog: Backlog,
         waiting: Waiting,
+        copies: bool,
     ) -> None: ...
 
 def weight_of(message: Message) -> int: ...

@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """Moving messages in one C loop over the libzmq that pyzmq has loaded.
 
-The functions of libzmq are in ``libzmq.pxi``, the frames that are lent to it in ``lending.pxi``,
-the count of messages in ``allowance.pxi``, and the shortcuts in ``shortcuts.pxi``. A socket's handle
-comes from `zmq.Socket.underlying`.
+The functions of libzmq are in ``libzmq.pxi``, what they move in ``parts.pxi``, the frames that are
+lent in ``lending.pxi``, the count of messages in ``allowance.pxi``, and the shortcuts in
+``shortcuts.pxi``. A socket's handle comes from `zmq.Socket.underlying`.
 """
 
 cimport cython
@@ -20,6 +20,8 @@ cdef extern from "Python.h":
     object PyContext_Copy(object context)
     int PyContext_Enter(object context) except -1
     int PyContext_Exit(object context) except -1
+    int PyGC_Disable()
+    int PyGC_Enable()
 
 import errno
 
@@ -36,6 +38,7 @@ from gzmqsource.transfer.pure import LONGEST_STRIDE as _LONGEST_STRIDE
 
 include "libzmq.pxi"
 include "lending.pxi"
+include "parts.pxi"
 
 #: The size in bytes from which a frame is lent to libzmq and not copied.
 cdef Py_ssize_t LARGE = 1 << 16
@@ -84,8 +87,9 @@ cdef class NativeTransfer:
     # The frames of a message of which the end has yet to be taken, and their bytes.
     cdef list begun
     cdef Py_ssize_t begun_bytes
-    # An empty list, made while nothing depends on it.
+    # An empty list and an empty `zmq.Frame`, made while nothing depends on them.
     cdef list spare
+    cdef object spare_frame
 
     def __cinit__(self):
         msg_init(&self.part)
@@ -106,6 +110,11 @@ cdef class NativeTransfer:
             raise zmq.ZMQError(ENOTSOCK)
         return 0
 
+    cdef int check_interrupted(self) except -1:
+        """Raise libzmq's error, unless a signal has interrupted the call: then it is repeated."""
+        raise_unless_interrupted()
+        return self.check_open()  # a signal's handler may have closed it
+
     def events(self):
         """See `Transfer.events`."""
         return self.option(EVENTS) | (POLLIN if self.holds() else 0)
@@ -120,10 +129,12 @@ cdef class NativeTransfer:
         cdef size_t size = sizeof(int)
         self.check_open()
         while zmq_getsockopt(self.handle, option, &value, &size) != 0:
-            raise_unless_interrupted()
+            self.check_interrupted()
         return value
 
-    cpdef bint receive(self, list into, Py_ssize_t max_messages, Py_ssize_t max_bytes) except -1:
+    cpdef bint receive(
+        self, list into, Py_ssize_t max_messages, Py_ssize_t max_bytes, bint copies=True
+    ) except -1:
         """See `Transfer.receive`.
 
         What is received stays in `part` until it is in a list: without memory nothing is lost, and
@@ -133,46 +144,71 @@ cdef class NativeTransfer:
         cdef Py_ssize_t frames = 0
         cdef int code
         cdef list message
-        self.check_open()
+        cdef int collects = PyGC_Disable()  # its finalisers are Python code
         try:
-            if self.discarding and not self.discard():
-                return False
-            while max_messages > 0 and size < max_bytes and frames < self.max_frames:
+            self.check_open()
+            while not self.discarding or self.discard():
+                if max_messages <= 0 or size >= max_bytes or frames >= self.max_frames:
+                    break
+                if not copies and self.spare_frame is None:
+                    self.make_spare_frame()
+                    continue  # a signal's handler may have received
                 if self.spare is None:
                     self.spare = list_with_room()
                 if not self.holds() and msg_recv(&self.part, self.handle, DONTWAIT) < 0:
                     code = zmq_errno()
                     if code == EAGAIN or code == EFSM:
                         return True
-                    raise_unless_interrupted()
+                    self.check_interrupted()
                     continue
                 if self.begun is None:
                     self.is_full = True
-                    if not msg_more(&self.part) and self.may_be():
-                        into.append([take(&self.part, &size)])
+                    if copies and not msg_more(&self.part) and self.may_be():
+                        into.append([copy_out(&self.part)])
                         self.is_full = False
+                        size += <Py_ssize_t>msg_size(&self.part)
                         max_messages -= 1
                         self.received += 1
                         frames += 1
                         continue
                     self.begun = self.spare
                     self.spare = None
-                if self.complete():
-                    into.append(self.begun)
+                if self.complete(copies):
+                    if self.is_full:
+                        continue
+                    message = self.begun
+                    into.append(message)
                     size += self.begun_bytes
-                    frames += len(self.begun)
+                    frames += len(message)
                     self.received += 1
                 else:
                     self.oversized += 1
                     self.discarding = msg_more(&self.part)
+                    message = None
                 self.begun = None
                 self.begun_bytes = 0
                 max_messages -= 1
-                if self.discarding and not self.discard():
-                    return False
+                if message is not None:
+                    finish(message, copies)
         finally:
+            if collects:
+                PyGC_Enable()
             self.let_go()
         return False
+
+    cdef int make_spare_frame(self) except -1:
+        """Make the frame that the next part needs. A signal's handler may run, and do anything."""
+        self.spare_frame = NewFrame()
+        return self.check_open()
+
+    cdef object take(self, bint copies):
+        """Return the frame received last; without copying, that is the spare one."""
+        if copies:
+            return copy_out(&self.part)
+        frame = self.spare_frame
+        share_out(&self.part, frame)
+        self.spare_frame = None
+        return frame
 
     cdef void let_go(self) noexcept:
         """Free the content of the last frame, unless it has yet to be taken."""
@@ -187,19 +223,20 @@ cdef class NativeTransfer:
             or self.begun_bytes + <Py_ssize_t>msg_size(&self.part) <= self.max_message_bytes
         )
 
-    cdef bint complete(self) except -1:
+    cdef bint complete(self, bint copies) except -1:
         """Take all frames of the message that has begun; return False if it is too large.
 
-        No Python code runs between two of them: neither a signal handler, nor a finaliser, for
-        nothing that is allocated is looked after by the garbage collector.
+        No Python code runs between two of them: neither a signal handler, nor a finaliser. Where
+        the spare frame is missing, `part` stays full.
         """
-        cdef Py_ssize_t ignored = 0
         while True:
             if self.is_full:
                 if len(self.begun) >= self.max_frames or not self.may_be():
                     self.is_full = False
                     return False
-                append(self.begun, take(&self.part, &ignored))
+                if not copies and self.spare_frame is None:
+                    return True
+                append(self.begun, self.take(copies))
                 self.is_full = False
                 self.begun_bytes += <Py_ssize_t>msg_size(&self.part)
             if not msg_more(&self.part):
@@ -220,7 +257,7 @@ cdef class NativeTransfer:
         """Receive the next frame of a message that was begun."""
         while msg_recv(&self.part, self.handle, DONTWAIT) < 0:
             if zmq_errno() != EINTR:
-                raise_unless_interrupted()
+                self.check_interrupted()
         return 0
 
     def send_lanes(
@@ -277,7 +314,7 @@ cdef class NativeTransfer:
         ) < 0:
             if zmq_errno() == EAGAIN:
                 return False
-            raise_unless_interrupted()
+            self.check_interrupted()
         return True
 
     cdef bint send_parts(self, list frames) except -1:
@@ -349,7 +386,7 @@ cdef class NativeTransfer:
             elif zmq_errno() == EAGAIN:
                 break
             elif index == 0 or zmq_errno() != EINTR:
-                raise_unless_interrupted()
+                self.check_interrupted()
         return index
 
 
@@ -361,73 +398,6 @@ cdef Py_ssize_t size_of(message) except -1:
     for frame in <list>message:
         size += PyBytes_GET_SIZE(frame) if type(frame) is bytes else len(frame)
     return size
-
-
-cdef bytes take(zmq_msg_t *part, Py_ssize_t *size):
-    """Copy a frame out, and add its length to *size*."""
-    cdef Py_ssize_t length = <Py_ssize_t>msg_size(part)
-    size[0] += length
-    return PyBytes_FromStringAndSize(msg_data(part), length)
-
-
-cdef bint are_short(list frames):
-    for frame in frames:
-        if type(frame) is not bytes or PyBytes_GET_SIZE(frame) > SHORT:
-            return False
-    return True
-
-
-cdef int prepare(zmq_msg_t *parts, list frames, Py_ssize_t count) except -1:
-    """Make each frame a part. Large ones are lent: 1 MB over tcp is 1.8 times as fast."""
-    cdef Py_ssize_t done = 0
-    let_go_of_returned()
-    try:
-        while done < count:
-            prepare_part(&parts[done], frames[done])
-            done += 1
-    except BaseException:
-        close_parts(parts, done)
-        raise
-    return 0
-
-
-cdef bint is_copied(frame) noexcept:
-    """Return whether a part is made for a frame before its content is copied."""
-    return type(frame) is bytes and PyBytes_GET_SIZE(frame) < LARGE
-
-
-cdef int prepare_part(zmq_msg_t *part, frame) except -1:
-    cdef Py_buffer view
-    if is_copied(frame):
-        if msg_init_size(part, PyBytes_GET_SIZE(frame)) < 0:
-            raise MemoryError
-        return 0
-    if isinstance(frame, Frame):
-        # It shares the message's content, and has its routing id and group.
-        msg_init(part)
-        msg_copy(part, <zmq_msg_t *>(<char *><void *>frame + message_in_frame))
-        return 0
-    PyObject_GetBuffer(frame, &view, PyBUF_ANY_CONTIGUOUS)
-    try:
-        if view.len < LARGE:
-            return copy_in(part, <const char *>view.buf, view.len)
-    finally:
-        PyBuffer_Release(&view)
-    collector.ensure()
-    return lend(msg_init_data, part, frame)
-
-
-cdef int copy_in(zmq_msg_t *part, const char *data, Py_ssize_t size) except -1:
-    if msg_init_size(part, size) < 0:
-        raise MemoryError
-    memcpy(msg_data(part), data, size)
-    return 0
-
-
-cdef void close_parts(zmq_msg_t *parts, Py_ssize_t count) noexcept:
-    cdef Py_ssize_t index
-    for index in range(count):
-        msg_close(&parts[index])
 
 
 cdef int raise_unless_interrupted() except -1:

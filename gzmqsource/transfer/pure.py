@@ -41,7 +41,6 @@ class PureTransfer:
     """A `gzmqsource.transfer.interface.Transfer` in Python."""
 
     __slots__ = (
-        "_copy",
         "_dropping",
         "_getsockopt",
         "_recv",
@@ -54,12 +53,11 @@ class PureTransfer:
         "sent",
     )
 
-    def __init__(self, socket: zmq.Socket[Any], copy: bool = True) -> None:
+    def __init__(self, socket: zmq.Socket[Any]) -> None:
         # Bound past every subclass: a green or patched socket would wait in its own way.
         self._recv = BackendSocket.recv.__get__(socket)
         self._send = BackendSocket.send.__get__(socket)
         self._getsockopt = BackendSocket.get.__get__(socket)
-        self._copy = copy
         self.received = self.sent = self.oversized = 0
         self.discarding = False
         self.max_frames = self.max_message_bytes = UNLIMITED
@@ -75,11 +73,13 @@ class PureTransfer:
         value: int = self._getsockopt(option)
         return value
 
-    def receive(self, into: list[list[Any]], max_messages: int, max_bytes: int) -> bool:
+    def receive(
+        self, into: list[list[Any]], max_messages: int, max_bytes: int, copies: bool = True
+    ) -> bool:
         """See `Transfer.receive`."""
         # A Frame knows whether more follow: 0.64 us a message, where asking the socket for
         # RCVMORE after each frame takes 1.14 us.
-        recv, copy, append = self._recv, self._copy, into.append
+        recv, append = self._recv, into.append
         size = frames = 0
         if self.discarding and not self._discard():
             return False
@@ -105,7 +105,7 @@ class PureTransfer:
                     if not self._discard():
                         return False
                     continue
-                append([frame.bytes for frame in message] if copy else message)
+                append([frame.bytes for frame in message] if copies else message)
             except BaseException:
                 # Out of memory, or a signal handler's exception: this message is lost, but the
                 # next receive must not begin in the middle of it.

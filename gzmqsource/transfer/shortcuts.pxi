@@ -120,7 +120,7 @@ cdef class NativeShortcuts:
     cdef bint is_open
     cdef unsigned long long thread
     cdef dict partial
-    cdef object receive_by_pyzmq
+    cdef bint copies
     # The lane, once it was needed, and its attributes.
     cdef object lane
     cdef object append
@@ -130,7 +130,9 @@ cdef class NativeShortcuts:
     cdef double resolution
     cdef double noted
 
-    def __init__(self, NativeTransfer transfer, NativeAllowance allowance, backlog, waiting):
+    def __init__(
+        self, NativeTransfer transfer, NativeAllowance allowance, backlog, waiting, bint copies
+    ):
         self.transfer = transfer
         self.allowance = allowance
         self.backlog = backlog
@@ -142,14 +144,14 @@ cdef class NativeShortcuts:
         self.writers = waiting.writers
         self.pollers = waiting.pollers
         self.recheck = waiting.recheck
-        self.receive_by_pyzmq = BackendSocket.recv.__get__(transfer.socket)
+        self.copies = copies
         self.thread = PyThreadState_GetID(PyThreadState_Get())
         self.is_open = True
 
     def close(self):
         """See `Shortcuts.close`."""
         self.is_open = self.may_pull = False
-        self.recheck = self.backlog = self.receive_by_pyzmq = None
+        self.recheck = self.backlog = None
 
     cdef bint may_pass(self):
         """Return whether this thread may use the socket, and something of the allowance is left."""
@@ -293,7 +295,7 @@ cdef class NativeShortcuts:
             return None
         self.recheck_if_awaited()
         try:
-            is_empty = self.transfer.receive(messages, 1, 1)
+            is_empty = self.transfer.receive(messages, 1, 1, self.copies)
         except zmq.ZMQError:
             return None  # the slow path meets it again
         if not messages:
@@ -303,8 +305,15 @@ cdef class NativeShortcuts:
 
     def receive_frame(self):
         """See `Shortcuts.receive_frame`."""
+        return self.receive_into(None)
+
+    def receive_uncopied(self, bint track):
+        """See `Shortcuts.receive_uncopied`."""
+        return self.receive_into(NewFrame(track=track)) if self.may_receive() else None
+
+    cdef object receive_into(self, frame):
+        """Receive one frame into an empty `zmq.Frame`, or as bytes."""
         cdef NativeTransfer transfer = self.transfer
-        cdef Py_ssize_t size = 0
         if not self.may_receive() or transfer.begun is not None:
             return None
         transfer.check_open()
@@ -313,22 +322,15 @@ cdef class NativeShortcuts:
             if not transfer.is_full and msg_recv(&transfer.part, transfer.handle, DONTWAIT) < 0:
                 return False if zmq_errno() == EAGAIN else None
             transfer.is_full = True
-            frame = take(&transfer.part, &size)
+            if frame is None:
+                frame = copy_out(&transfer.part)
+            else:
+                share_out(&transfer.part, frame)
             transfer.is_full = False
+            if msg_more(&transfer.part) and type(frame) is not bytes:
+                set_more(frame, True)
         finally:
             transfer.let_go()
-        self.allowance.count(1)
-        return frame
-
-    def receive_uncopied(self, bint track):
-        """See `Shortcuts.receive_uncopied`."""
-        if not self.may_receive():
-            return None
-        self.recheck_if_awaited()
-        try:
-            frame = self.receive_by_pyzmq(DONTWAIT, False, track)
-        except zmq.ZMQError as error:
-            return False if error.errno == EAGAIN else None
         self.allowance.count(1)
         return frame
 
