@@ -67,8 +67,10 @@ def test_it_is_told_of_events_that_came_while_memory_was_short(context, monkeypa
 
     monkeypatch.setattr(reports, "call_in_hub", call_if_there_is_memory)
     with context.socket(zmq.PULL) as pull, Monitor(pull) as monitor:
+        waiting = gevent.spawn(monitor.recv)
+        all_blocked()
         pull.bind("tcp://127.0.0.1:*")
-        assert monitor.recv(timeout=10).name == "listening"
+        assert waiting.get(timeout=10).name == "listening"
     assert not next(refusals, False)
 
 

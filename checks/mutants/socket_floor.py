@@ -320,7 +320,7 @@ SOCKET = [
     Mutation(
         "an endless timeout reaches the timers",
         "_base/deadline.py",
-        "    return timeout if timeout <= LONGEST else None\n",
+        "    return timeout if timeout <= LONGEST * per_second else None\n",
         "    return timeout\n",
         "test_endless_timeouts.py",
     ),
