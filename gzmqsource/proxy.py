@@ -19,6 +19,7 @@ from zmq.sugar.context import Context as PlainContext
 from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base.deadline import Deadline, check_timeout
+from gzmqsource._base.hubs import call_in_hub
 from gzmqsource._base.threads import NativeThread
 from gzmqsource._socket.loops import run_loop
 from gzmqsource._socket.view import check_is_free
@@ -312,10 +313,8 @@ class Proxy:
     def _counts(self) -> dict[str, int]:
         """Return what had passed at libzmq's last report, and ask for the next; from any thread."""
         control = self._control
-        loop = None if control is None or control.closed else control._core.hub.loop
-        if loop is not None:
-            with contextlib.suppress(ValueError):  # its hub is being destroyed
-                loop.run_callback_threadsafe(gevent.spawn_raw, self._refresh)
+        if control is not None and not control.closed:
+            call_in_hub(control._core.hub, gevent.spawn_raw, self._refresh)
         return self._total._asdict()
 
     def _refresh(self) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import weakref
 
 import gevent
 import pytest
@@ -69,6 +70,21 @@ def test_however_an_authenticator_ends_nobody_gets_in_whom_it_refused(context, e
         gc.collect()
         assert not gets_in(context, server, **curve(zmq.curve_keypair()))
         source.close()
+
+
+def test_one_that_is_dropped_goes_on_as_a_started_source_does_until_its_context_ends():
+    context = zmq.Context()
+    authenticator = authenticator_of(context)
+    authenticator.start()
+    dropped = weakref.ref(authenticator)
+    del authenticator
+    gc.collect()
+    with server_of(context, **PLAIN) as server:
+        assert gets_in(context, server, **plain(b"user", b"secret"))
+    context.destroy(0)
+    all_blocked()
+    gc.collect()
+    assert dropped() is None
 
 
 def test_a_rule_sees_the_domain_that_a_socket_was_given_or_none(context):

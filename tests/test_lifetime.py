@@ -14,7 +14,10 @@ from helpers import closing, in_thread
 from uses import uses
 
 from gzmqsource import Source, SourceClosed
+from gzmqsource.auth import Authenticator
+from gzmqsource.proxy import Proxy
 from gzmqsource.testing import all_blocked, wait_until
+from gzmqsource.workers import Requester, Responder
 
 # Dropped unclosed
 
@@ -83,6 +86,37 @@ def test_a_source_that_is_closed_warns_of_nothing(context):
         warnings.simplefilter("error")
         del source
         gc.collect()
+
+
+def authenticator(context):
+    authenticator = Authenticator(context)
+    authenticator.start()
+    return authenticator
+
+
+def proxy(context):
+    proxy = Proxy(context.socket(zmq.PULL), context.socket(zmq.PUSH))
+    proxy.start()
+    return proxy
+
+
+OWNERS = {
+    "authenticator": authenticator,
+    "proxy": proxy,
+    "requester": lambda context: Requester.open("tcp://127.0.0.1:1", context=context),
+    "responder": lambda context: Responder.open(list, bind="tcp://127.0.0.1:*", context=context),
+}
+
+
+@pytest.mark.parametrize("make", OWNERS.values(), ids=OWNERS)
+def test_what_owned_a_source_is_garbage_once_it_was_stopped_and_dropped(context, make):
+    owner = make(context)
+    owner.stop()
+    gone = weakref.ref(owner)
+    del owner
+    all_blocked()
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_source_that_failed_to_open_leaves_nothing(context):

@@ -97,6 +97,28 @@ def test_the_endpoints_of_open_sources_are_bounded(context, registry, collector)
             assert sorted(series(registry, "_sources").values()) == [1, 1, 1, 7]
 
 
+def test_the_sum_over_the_endpoints_is_all_that_was_ever_counted(context, registry, collector):
+    collector.max_endpoints, collector.max_ended = 3, 4
+    name = "gzmqsource_sent_messages_total"
+
+    def total():
+        return sum(count for key, count in series(registry).items() if key[0] == name)
+
+    with closing(Source.open(zmq.PULL, bind="inproc://summed", context=context)):
+        opened = []
+        for sent in range(1, 31):
+            opened.append(Source.open(zmq.PUSH, connect="inproc://summed", context=context))
+            opened[-1].socket.bind(f"inproc://growth-{next(numbers)}")
+            opened[-1].send(b"x")
+            if sent % 3:
+                opened.pop(sent % len(opened)).close()
+            if sent % 4:
+                assert total() == sent
+        for source in opened:
+            source.close()
+        assert total() == 30
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_no_counter_goes_down_whatever_ends(context, registry, collector, seed):
     chance = random.Random(seed)

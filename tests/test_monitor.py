@@ -9,6 +9,8 @@ from gevent.queue import Empty
 from helpers import endpoint_of, in_thread, pair_of
 
 from gzmqsource import InvalidThreadUseError, Source, SourceClosed
+from gzmqsource._base.hubs import call_in_hub
+from gzmqsource._socket import reports
 from gzmqsource.monitor import Monitor, decode
 from gzmqsource.testing import all_blocked, wait_until
 
@@ -53,6 +55,23 @@ def test_it_watches_a_plain_socket_which_goes_on_without_it(context):
         with pytest.raises(SourceClosed):
             monitor.recv()
         pull.bind("inproc://still-works")
+
+
+def test_it_is_told_of_events_that_came_while_memory_was_short(context, monkeypatch):
+    refusals = iter([True])
+
+    def call_if_there_is_memory(*call):
+        if next(refusals, False):
+            raise MemoryError
+        return call_in_hub(*call)
+
+    monkeypatch.setattr(reports, "call_in_hub", call_if_there_is_memory)
+    with context.socket(zmq.PULL) as pull, Monitor(pull) as monitor:
+        waiting = gevent.spawn(monitor.recv)
+        all_blocked()
+        pull.bind("tcp://127.0.0.1:*")
+        assert waiting.get(timeout=10).name == "listening"
+    assert not next(refusals, False)
 
 
 def test_an_event_carries_its_errno(context):

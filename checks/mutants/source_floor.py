@@ -78,9 +78,38 @@ SOURCE = [
     Mutation(
         "a source that is collected in a thread leaves its senders waiting",
         "_source/core.py",
-        "            self.hub.loop.run_callback_threadsafe(self._refuse_putters)\n",
-        "            pass\n",
+        "        if not call_in_hub(self.hub, self._refuse_putters):\n"
+        "            self._refuse_putters()\n",
+        "        pass\n",
         "test_sender.py",
+    ),
+    Mutation(
+        "a thread that ends leaves the senders of its sources waiting",
+        "_source/core.py",
+        "            self._refuse_putters()\n",
+        "            pass\n",
+        "test_thread_end.py",
+    ),
+    Mutation(
+        "the registry holds what owned a source",
+        "_source/registry.py",
+        "    _owned[owner] = weakref.ref(source)\n",
+        "    _owned[owner] = lambda: source\n",
+        "test_lifetime.py",
+    ),
+    Mutation(
+        "a thread that ends leaves its sources open",
+        "_source/core.py",
+        "        end_with_thread(self, self.hub)\n",
+        "",
+        "test_thread_end.py",
+    ),
+    Mutation(
+        "the end of a source whose hub was destroyed wakes its greenlets",
+        "_base/event.py",
+        "        with contextlib.suppress(AttributeError, InvalidThreadUseError):\n",
+        "        if True:\n",
+        "test_thread_end.py",
     ),
     Mutation(
         "a putter may be killed after its message was queued",

@@ -9,8 +9,15 @@ from numbers import Real
 #: that libzmq, the loops and native locks take is that of a linger, of 2**31 milliseconds.
 LONGEST = 2e6
 
+_RULES = {
+    1: "a timeout is seconds from 0 up, or None",
+    1000: "a timeout is milliseconds from 0 up, or None",
+}
 
-def check_timeout(timeout: float | None, name: str = "timeout") -> float | None:
+
+def check_timeout(
+    timeout: float | None, name: str = "timeout", per_second: int = 1
+) -> float | None:
     """Return *timeout*, or None if it is so long that it may as well never end.
 
     Every call with a timeout passes it through here, before it does anything else.
@@ -18,9 +25,11 @@ def check_timeout(timeout: float | None, name: str = "timeout") -> float | None:
     Parameters
     ----------
     timeout : float or None
-        Seconds, or None for ever.
+        Seconds, or what *per_second* says, or None for ever.
     name : str
         What the caller calls it.
+    per_second : int
+        The unit: 1000 for milliseconds.
 
     Raises
     ------
@@ -32,10 +41,10 @@ def check_timeout(timeout: float | None, name: str = "timeout") -> float | None:
     if timeout is None:
         return None
     if not isinstance(timeout, Real):
-        raise TypeError(f"{name}={timeout!r}: a timeout is seconds from 0 up, or None")
+        raise TypeError(f"{name}={timeout!r}: {_RULES[per_second]}")
     if not timeout >= 0:
-        raise ValueError(f"{name}={timeout!r}: a timeout is seconds from 0 up, or None")
-    return timeout if timeout <= LONGEST else None
+        raise ValueError(f"{name}={timeout!r}: {_RULES[per_second]}")
+    return timeout if timeout <= LONGEST * per_second else None
 
 
 def check_poll_timeout(timeout: float | None, per_second: int) -> float | None:
@@ -55,15 +64,10 @@ def check_poll_timeout(timeout: float | None, per_second: int) -> float | None:
     TypeError
         It is neither a number nor None.
     """
-    if timeout is None:
+    if isinstance(timeout, Real) and timeout < 0:
         return None
-    if not isinstance(timeout, Real):
-        raise TypeError(f"timeout={timeout!r}: a timeout is a number, or None")
-    if timeout < 0 or timeout > LONGEST * per_second:
-        return None
-    if timeout != timeout:
-        raise ValueError(f"timeout={timeout!r}: a timeout is a number, or None")
-    return int(timeout * 1000 / per_second) / 1000
+    timeout = check_timeout(timeout, per_second=per_second)
+    return None if timeout is None else int(timeout * 1000 / per_second) / 1000
 
 
 class Deadline:

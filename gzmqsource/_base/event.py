@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from gevent import event
+from gevent.exceptions import InvalidThreadUseError
 
 
 class Event(event.Event):
     """A `gevent.event.Event` whose `wait` returns at once if it is set.
+
+    It can be set after the hub of the greenlets that wait was destroyed; none of them runs then.
 
     gevent's event is fair: a greenlet that calls `wait` while others are about to be notified
     waits behind them. If the others are killed or time out before that, gevent never wakes the
@@ -14,6 +19,12 @@ class Event(event.Event):
     """
 
     __slots__ = ()
+
+    def set(self) -> None:
+        """Set it, and wake the greenlets that wait."""
+        # Not to be notified, which gevent tries in each thread in another way.
+        with contextlib.suppress(AttributeError, InvalidThreadUseError):
+            super().set()
 
     def wait(self, timeout: float | None = None) -> bool:  # type: ignore[override]
         """Wait until it is set; return False if *timeout*, in seconds, ran out."""

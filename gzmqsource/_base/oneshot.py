@@ -9,6 +9,8 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Waiter
 from gevent.monkey import get_original
 
+from gzmqsource._base.hubs import wake_hub
+
 # A waiting native thread must block itself, also where patching made locks cooperative.
 allocate_lock = get_original("_thread", "allocate_lock")
 
@@ -83,8 +85,7 @@ class OneShot:
                     timer = hub.loop.timer(timeout)
                     # The loop's clock stands still while a greenlet holds up the hub.
                     timer.start(waiter.switch, None, update=True)
-                # Another thread must not touch the loop of a hub that has ended.
-                if self._wake_with(lambda: hub.loop is not None and woken.send()):
+                if self._wake_with(lambda: wake_hub(hub, woken)):
                     waiter.get()
             finally:
                 self._wake_with(None)

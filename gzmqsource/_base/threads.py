@@ -17,12 +17,6 @@ from gzmqsource._base.oneshot import OneShot, allocate_lock
 start_thread = get_original("_thread", "start_new_thread")
 
 
-def can_run(hub: Any) -> bool:
-    """Return whether a hub was not destroyed, and its thread has not ended."""
-    # Not by the thread's identifier, which another thread may have by now.
-    return hub.loop is not None and not hub.dead
-
-
 class NativeThread:
     """As much of `threading.Thread` as a device needs; native even where threads are patched.
 

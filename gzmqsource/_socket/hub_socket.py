@@ -11,7 +11,7 @@ from gevent.hub import get_hub
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.fork import abandon_in_child
-from gzmqsource._base.threads import can_run
+from gzmqsource._base.hubs import call_in_hub
 from gzmqsource._socket.budget import Budget
 from gzmqsource._socket.readiness import Readiness
 from gzmqsource.transfer import shortcuts_for, transfer_for
@@ -133,14 +133,11 @@ class HubSocket:
         self.shortcuts.close()
         if get_hub_if_exists() is self.hub:
             self._stop_and(close)
-        elif self.readiness.waiting and can_run(self.hub):
-            self.hub.loop.run_callback_threadsafe(self._stop_and, close)
-        else:
+        elif not (self.readiness.waiting and call_in_hub(self.hub, self._stop_and, close)):
             try:
                 close()
             finally:
-                if self.hub.loop:
-                    self.hub.loop.run_callback_threadsafe(self._stop)
+                call_in_hub(self.hub, self._stop)
 
     def abandon(self) -> None:
         """Leave the socket to the parent process, in a forked child."""

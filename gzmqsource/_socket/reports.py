@@ -25,8 +25,9 @@ from gevent.monkey import get_original
 from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base import fork
+from gzmqsource._base.hubs import call_in_hub
 from gzmqsource._base.oneshot import OneShot, allocate_lock
-from gzmqsource._base.threads import can_run, start_thread
+from gzmqsource._base.threads import start_thread
 from gzmqsource._base.waiters import Waiters
 from gzmqsource._base.warning import LimitedWarning
 from gzmqsource.transfer import transfer_for
@@ -155,7 +156,7 @@ class Report:
         if not self._unread:
             self._hold(messages)
         self.ended = is_over  # after the last event is in the queue
-        if messages or is_over:
+        if self.queue or is_over:  # also if the last one could not be notified
             self._notify()
         return more, is_over
 
@@ -183,9 +184,13 @@ class Report:
 
     def _notify(self) -> None:
         """Have the hub wake greenlets, soon."""
-        if not self._notified and self._hub is not None and can_run(self._hub):
-            self._notified = True
-            self._hub.loop.run_callback_threadsafe(self._wake)
+        if not self._notified and self._hub is not None:
+            self._notified = True  # before the hub may look
+            try:
+                call_in_hub(self._hub, self._wake)
+            except MemoryError:
+                self._notified = False
+                raise
 
     def _wake(self) -> None:
         self._notified = False  # before the look: what is read after it is notified again

@@ -16,6 +16,7 @@ from gevent._hub_local import get_hub_if_exists
 
 from gzmqsource._base.event import Event
 from gzmqsource._base.fork import abandon_in_child
+from gzmqsource._base.hubs import call_in_hub, end_with_thread
 from gzmqsource._socket import HubSocket
 from gzmqsource._socket.budget import yield_to_io
 from gzmqsource._socket.linger import close_and_wait
@@ -25,6 +26,7 @@ from gzmqsource._source.flusher import Flusher, Report, last_look
 from gzmqsource._source.limits import Limits
 from gzmqsource._source.outbox import Outbox, Overflow
 from gzmqsource._source.reader import Reader
+from gzmqsource._source.underneath import close_underneath
 from gzmqsource.errors import (
     InvalidThreadUseError,
     SendError,
@@ -128,8 +130,9 @@ class Core:
         self.enter_state(State.OPEN if serves else State.STARTED)
         registry.live[id(self)] = self
         abandon_in_child(self)
+        end_with_thread(self, self.hub)
         # `zmq.Context.destroy` closes the original, and nothing else would report it.
-        socket.close = _closing(weakref.ref(self), socket)  # type: ignore[assignment,method-assign]
+        socket.close = close_underneath(weakref.ref(self), socket)  # type: ignore[assignment,method-assign]
         self._watch_if_debugging()
 
     def enter_state(self, state: State | None = None) -> None:
@@ -301,8 +304,8 @@ class Core:
         self.enter_state(State.CLOSED)
         del self.raw.close
         self.socket.release(close)
-        if self.hub.loop:
-            self.hub.loop.run_callback_threadsafe(self._refuse_putters)
+        if not call_in_hub(self.hub, self._refuse_putters):
+            self._refuse_putters()
 
     def close_lingering(self, timeout: float | None) -> list[list[Any]]:
         """Close, and wait while libzmq sends what it holds; return what it has not taken."""
@@ -315,19 +318,23 @@ class Core:
 
         return self._release(None, close)
 
-    def finalize(self) -> None:
+    def finalize(self, reason: str = "") -> None:
         """Close what the user dropped, and warn; this may run in any thread."""
         if self.state is State.FORKED:
             self.socket.budget.close()
             self.raw._closed = True  # or pyzmq would warn of what only the parent can close
         elif not self.closed:
             try:
-                warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=3)
+                warnings.warn(f"unclosed {self!r}{reason}", ResourceWarning, stacklevel=3)
             finally:
                 if get_hub_if_exists() is self.hub:
                     self.close()
                 else:
                     self.close_elsewhere(self._close_raw)
+
+    def thread_ended(self) -> None:
+        """Close what was left open in a thread that ends, and warn."""
+        self.finalize(", whose thread has ended")
 
     def abandon(self) -> None:
         """Leave the socket, and what was prefetched, to the parent process."""
@@ -425,25 +432,3 @@ class Core:
         finally:
             self.done.set()
         return unsent
-
-
-def _closing(owner: weakref.ref[Core], socket: zmq.Socket[Any]) -> Callable[[int | None], None]:
-    """Return a ``close`` for a socket that notifies its owner first.
-
-    In another thread it leaves everything to the owner's hub: pyzmq releases the GIL during a
-    call, and closing a socket that the hub is using crashes libzmq. `zmq.Context.destroy` then
-    waits.
-    """
-
-    def close(linger: int | None = None) -> None:
-        core = owner()
-        if core is not None and get_hub_if_exists() is core.hub:
-            core.socket_closed()
-        elif core is not None and core.hub.loop is not None:
-            core.hub.loop.run_callback_threadsafe(socket.close, linger)
-            return
-        elif core is not None:
-            core.close_elsewhere(lambda: None)
-        type(socket).close(socket, linger)
-
-    return close

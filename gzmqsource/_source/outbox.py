@@ -374,5 +374,6 @@ class Outbox(Lanes):
             self._left(key, lane)
 
     def _ended(self) -> None:
-        if self._flushing and not self.lanes and not self._arrived:
-            self._hub.loop.run_callback(self._flushing.wake, len(self._flushing))
+        loop = self._hub.loop
+        if self._flushing and not self.lanes and not self._arrived and loop is not None:
+            loop.run_callback(self._flushing.wake, len(self._flushing))

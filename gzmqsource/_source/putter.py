@@ -16,8 +16,8 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.queue import Full
 
 from gzmqsource._base.deadline import Deadline
+from gzmqsource._base.hubs import can_run
 from gzmqsource._base.oneshot import OneShot
-from gzmqsource._base.threads import can_run
 from gzmqsource._base.waiters import Waiters
 from gzmqsource.errors import SourceClosed
 from gzmqsource.transfer import weight_of
@@ -74,7 +74,8 @@ class Putter:
     def refuse(self) -> None:
         """Have the greenlet raise, because the outbox closes."""
         self._refused = True
-        self._hub.loop.run_callback(self.wake)
+        if self._hub.loop is not None:
+            self._hub.loop.run_callback(self.wake)
 
 
 class ForeignPutter(OneShot):

@@ -60,8 +60,8 @@ live: weakref.WeakValueDictionary[int, Registered] = weakref.WeakValueDictionary
 observer: Observer | None = None
 
 
-#: The last source that an object has owned.
-_owned: weakref.WeakKeyDictionary[object, Registered] = weakref.WeakKeyDictionary()
+#: The last source that an object has owned, which knows that object by what it counts.
+_owned: weakref.WeakKeyDictionary[object, weakref.ref[Registered]] = weakref.WeakKeyDictionary()
 
 
 def own(source: Registered, kind: str, owner: object, counts: Callable[[], Any]) -> None:
@@ -87,12 +87,12 @@ def own(source: Registered, kind: str, owner: object, counts: Callable[[], Any])
         return {name: number - before.get(name, 0) for name, number in numbers().items()}
 
     before = numbers()
-    last = _owned.get(owner)
+    last = _owned[owner]() if owner in _owned else None
     if last is not None and last.owner is not None:
         so_far = last.owner.counts()
         last.owner = Owner(kind, lambda: so_far)
     source.owner = Owner(kind, since_then)
-    _owned[owner] = source
+    _owned[owner] = weakref.ref(source)
 
 
 def instrumented(source: Registered, handle: Callable[[Any], object]) -> Callable[[Any], object]:

@@ -7,6 +7,7 @@ from types import TracebackType
 from gevent._hub_local import get_hub_if_exists
 
 from gzmqsource._base.deadline import check_timeout
+from gzmqsource._base.hubs import call_in_hub
 from gzmqsource._source.core import Core
 from gzmqsource.errors import SourceClosed
 from gzmqsource.transfer.message import AnyMessage
@@ -114,4 +115,4 @@ class Sender:
         return f"<{type(self).__name__} at {id(self):#x} {state}>"
 
     def _notify(self) -> None:
-        self._core.hub.loop.run_callback_threadsafe(self._core.accept)
+        call_in_hub(self._core.hub, self._core.accept)

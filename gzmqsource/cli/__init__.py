@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 
+from gzmqsource.cli._early import hold_hangups
+
 
 def main() -> None:
     """Run the command, or exit with a message that names the package it lacks."""
+    hold_hangups()
     try:
         import click  # noqa: F401
         import rich  # noqa: F401

@@ -43,6 +43,11 @@ class _Verbs(click.Group):
             # It may quote what a peer has sent.
             error.message = printable(error.message)  # type: ignore[misc]
             raise
+        except SystemExit as error:
+            # A handler may have raised it; Python writes what is no number to the standard error.
+            if error.code is not None and not isinstance(error.code, int):
+                error.code = printable(str(error.code))
+            raise
 
 
 @click.group(

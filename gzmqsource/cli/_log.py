@@ -5,6 +5,9 @@ from __future__ import annotations
 import functools
 import logging
 import sys
+import threading
+import traceback
+from types import TracebackType
 from typing import Any
 
 from gevent.hub import get_hub
@@ -39,6 +42,10 @@ def log_to_stderr() -> None:
     log.setLevel(logging.INFO)
     hub: Any = get_hub()
     hub.exception_stream = _Escaping()
+    # What ends the main greenlet, or a thread, and what cannot be raised.
+    sys.excepthook = _write_error
+    threading.excepthook = _write_error_of_thread
+    sys.unraisablehook = _write_unraisable
 
 
 class Formatter(logging.Formatter):
@@ -72,6 +79,22 @@ class _Escaping:
 
     def flush(self) -> None:
         sys.stderr.flush()
+
+
+def _write_error(
+    kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+) -> None:
+    _Escaping().write("".join(traceback.format_exception(kind, error, trace)))
+
+
+def _write_error_of_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_type is not SystemExit:
+        _write_error(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def _write_unraisable(args: sys.UnraisableHookArgs) -> None:
+    _Escaping().write(f"{args.err_msg or 'Exception ignored in'}: {args.object!r}\n")
+    _write_error(args.exc_type, args.exc_value, args.exc_traceback)
 
 
 def _indented(text: str) -> str:

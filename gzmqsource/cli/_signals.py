@@ -8,6 +8,8 @@ from collections.abc import Callable
 import gevent
 from gevent.event import Event
 
+from gzmqsource.cli import _early
+
 
 def on_signals(function: Callable[[], object], *numbers: int) -> None:
     """Call a function in the hub on each of some signals."""
@@ -18,10 +20,13 @@ def on_signals(function: Callable[[], object], *numbers: int) -> None:
 def on_hangup(function: Callable[[], object]) -> None:
     """Call a function, which must not raise, after each SIGHUP.
 
-    Never twice at a time: for what comes during a call there is one more call after it.
+    Never twice at a time: for what comes during a call there is one more call after it. For what
+    has come since the process began there is one, too.
     """
     asked = Event()
     on_signals(asked.set, signal.SIGHUP)
+    if _early.hung_up:
+        asked.set()
     gevent.spawn(_call_when, asked, function)
 
 

@@ -11,7 +11,7 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.monkey import get_original
 
 from gzmqsource._base import fork
-from gzmqsource._base.threads import can_run
+from gzmqsource._base.hubs import call_in_hub
 
 #: libev's, which gevent passes to any loop.
 _READ = 1
@@ -126,10 +126,8 @@ class Edges:
             self.discard(entry)
         if self._sets or is_inherited:
             return
-        if can_run(self.hub):
-            # libev aborts if a descriptor is closed under its watcher.
-            self.hub.loop.run_callback_threadsafe(self._end)
-        else:
+        # libev aborts if a descriptor is closed under its watcher.
+        if not call_in_hub(self.hub, self._end):
             self._end()
 
     def add(self, entry: Edged) -> None:

@@ -14,7 +14,7 @@ from zmq.backend import zmq_poll as plain_poll
 from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base import fork
-from gzmqsource._base.threads import can_run
+from gzmqsource._base.hubs import can_run
 from gzmqsource._base.waiters import Waiters
 from gzmqsource.green._edges import Edges, edges_of
 from gzmqsource.green._polling import Events, Polling

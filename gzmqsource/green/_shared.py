@@ -12,8 +12,8 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.hub import get_hub
 from zmq.sugar.socket import Socket as PlainSocket
 
+from gzmqsource._base.hubs import call_in_hub, can_run
 from gzmqsource._base.oneshot import OneShot
-from gzmqsource._base.threads import can_run
 from gzmqsource._socket import HubSocket
 from gzmqsource.errors import InvalidThreadUseError
 from gzmqsource.green._outgoing import Outgoing
@@ -99,8 +99,8 @@ class SharedSocket(HubSocket):
             return
         if get_hub_if_exists() is self.hub:
             self.budget.close()
-        elif self.hub.loop:
-            self.hub.loop.run_callback_threadsafe(self.budget.close)
+        else:
+            call_in_hub(self.hub, self.budget.close)
 
 
 #: By the address of the libzmq socket, for as long as a Python object that used it lives.

@@ -1,9 +1,14 @@
 """`serve` while its module is loaded anew, and what bounds a handler that yields."""
 
+import os
 import signal
+import sys
 
 import pytest
-from command_under_test import run
+from command_under_test import COMMAND, run
+from gevent import subprocess
+from gevent.fileobject import FileObjectThread
+from helpers import process_of
 
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import Requester
@@ -19,6 +24,37 @@ def ask(context, address):
 
 def hang_up(process):
     process.send_signal(signal.SIGHUP)
+
+
+#: Holds up the first import of the command until its fifo is opened.
+HELD_UP = """
+import os, sys
+open("entered", "w").close()
+open("gate").close()
+sys.path.remove(os.path.dirname(__file__))
+del sys.modules["click"]
+import click
+"""
+
+
+def test_a_hangup_before_all_is_imported_is_answered_once_the_server_is_up(tmp_path, address):
+    (tmp_path / "served.py").write_text("answer = list")
+    (tmp_path / "early").mkdir()
+    (tmp_path / "early" / "click.py").write_text(HELD_UP)
+    os.mkfifo(tmp_path / "gate")
+    path = os.pathsep.join([str(tmp_path / "early"), *sys.path])
+    with process_of(
+        *COMMAND,
+        *("serve", "served:answer", "--bind", address),
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": path},
+    ) as process:
+        wait_until((tmp_path / "entered").exists)
+        hang_up(process)
+        with FileObjectThread(tmp_path / "gate", "w"):
+            pass
+        assert until_told(process, "loaded anew")
 
 
 def until_told(process, text):

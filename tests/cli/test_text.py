@@ -191,6 +191,34 @@ def test_a_server_whose_handler_raises_what_a_peer_says_logs_no_line_of_it(
     assert not any(line.startswith("2026-01-01") for line in lines)
 
 
+#: What a handler does with the text of a peer, and what of it ends the server.
+ENDS = {
+    "exits": "raise SystemExit(text)",
+    "exits with a list": "raise SystemExit([text])",
+    "raises for the hub": "raise SystemError(text)",
+    "raises in a thread": "import threading, os\n    def run():\n        raise OSError(text)\n"
+    "    thread = threading.Thread(target=run)\n    thread.start()\n    thread.join()\n"
+    "    raise SystemExit(0)",
+    "raises where nobody catches": "class Text:\n        def __del__(self):\n"
+    "            raise OSError(text)\n    Text()\n    raise SystemExit(0)",
+}
+
+
+@pytest.mark.parametrize("patch", ["--patch", "--no-patch"])
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_a_server_that_a_handler_ends_writes_nothing_that_a_terminal_obeys(
+    serving, address, tmp_path, context, end, patch
+):
+    (tmp_path / "ending.py").write_text(f"def end(x):\n    text = x[0].decode()\n    {end}\n")
+    process = serving(patch, target="ending:end")
+    with closing(Source.open(zmq.DEALER, connect=address, context=context, linger=0)) as (client,):
+        client.send([b"", BAD.encode()])
+        lines = process.stderr.read().split("\n")
+    assert any(printable("\x1b[31mred") in line for line in lines)
+    assert all(is_harmless(line) for line in lines)
+    assert not any(line.startswith("2026-01-01") for line in lines)
+
+
 METRICS = """
 # TYPE gzmqsource_received_messages counter
 gzmqsource_received_messages_total{source="Source",type="PULL",endpoint="ENDPOINT"} 1

@@ -1,0 +1,122 @@
+"""The hub of another thread, which may be destroyed, or end with its thread, at any moment.
+
+gevent ends nothing with a thread: unless the thread destroys its hub, that waits for ever, and so
+does everything in it. Here each thread that has a hub has a `_ThreadEnd` among its variables, which
+Python deletes in that thread when it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from gevent._ffi.callback import callback  # type: ignore[import-not-found]
+from gevent.monkey import get_original
+
+
+class Ending(Protocol):
+    """What belongs to a hub, and ends with the thread."""
+
+    def thread_ended(self) -> None:
+        """Release what it holds, in the thread that ends; no greenlet runs there any more."""
+
+
+def can_run(hub: Any) -> bool:
+    """Return whether a hub was not destroyed, and its thread has not ended."""
+    # Not by the thread's identifier, which another thread may have by now.
+    return hub.loop is not None and not hub.dead and hub not in _over
+
+
+def call_in_hub(hub: Any, function: Callable[..., object], *args: object) -> bool:
+    """Have a hub call a function, soon; any thread may call this.
+
+    Returns
+    -------
+    bool
+        False if the hub runs no more, or is just being destroyed: the function is not called.
+    """
+    loop = hub.loop
+    return can_run(hub) and _reaches(_schedule, loop, function, args)
+
+
+def wake_hub(hub: Any, watcher: Any) -> bool:
+    """Send to an async watcher of a hub, from any thread; return False if the hub is destroyed."""
+    return hub.loop is not None and _reaches(watcher.send)
+
+
+def end_with_thread(ending: Ending, hub: Any) -> None:
+    """Have this thread call ``ending.thread_ended()`` when it ends, if *ending* lives by then.
+
+    Parameters
+    ----------
+    ending : Ending
+        What ends with it.
+    hub : gevent.hub.Hub
+        The hub of this thread.
+    """
+    end = _here.end
+    if end is None:
+        end = _here.end = _ThreadEnd()
+    end.hubs.add(hub)
+    end.all.add(ending)
+
+
+#: The hubs whose threads are over.
+_over: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+class _ThreadEnd:
+    """A variable of a thread, with what ends when it is deleted."""
+
+    def __init__(self) -> None:
+        self.hubs: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.all: weakref.WeakSet[Ending] = weakref.WeakSet()
+        self._pid = os.getpid()
+
+    def __del__(self) -> None:
+        # A forked child deletes the variables of the threads that it has not, before all else. And
+        # the end of the interpreter is that of the main thread.
+        if sys.is_finalizing() or self._pid != os.getpid():
+            return
+        _over.update(self.hubs)
+        with contextlib.ExitStack() as stack:
+            for each in self.all:
+                stack.callback(each.thread_ended)
+
+
+class _Here(get_original("_thread", "_local")):  # type: ignore[misc]
+    """What this thread has."""
+
+    end: _ThreadEnd | None = None
+
+
+_here = _Here()
+
+
+def _schedule(loop: Any, function: Callable[..., object], args: tuple[object, ...]) -> None:
+    if hasattr(loop, "_threadsafe_async"):
+        # `run_callback_threadsafe` of libuv's loop also starts a watcher, in this thread: if the
+        # loop is just being destroyed, the process crashes (in 10 of 25 runs that tried).
+        loop._callbacks.append(callback(function, args))
+        loop._threadsafe_async.send()
+    else:
+        loop.run_callback_threadsafe(function, *args)
+
+
+def _reaches(call: Callable[..., object], *args: object) -> bool:
+    """Call a loop that may have been destroyed since it was looked at.
+
+    Each loop then raises what it happens to trip over: libev's `ValueError`, libuv's
+    `AttributeError`, `TypeError`, `AssertionError` or `Exception`.
+    """
+    try:
+        call(*args)
+    except MemoryError:
+        raise
+    except Exception:
+        return False
+    return True

@@ -1,0 +1,22 @@
+"""What comes before the imports of a verb, which take half a second: a SIGHUP would end it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+#: Whether there was a SIGHUP that is yet to be answered.
+hung_up = False
+
+
+def hold_hangups() -> None:
+    """Note a SIGHUP until `gzmqsource.cli._signals.on_hangup`, if the verb is one that reloads."""
+    verb, *options = sys.argv[1:] or [""]
+    if verb == "serve" or any(each.startswith("--curve-clients") for each in options):
+        signal.signal(signal.SIGHUP, _note)
+
+
+def _note(_number: int, _frame: FrameType | None) -> None:
+    global hung_up
+    hung_up = True
