@@ -6,11 +6,13 @@ from typing import Any
 import gevent
 import pytest
 import zmq
+from gevent.monkey import get_original
 from helpers import line_of, python_process
 from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource import green
 from gzmqsource._base.threads import start_thread
+from gzmqsource._socket.hub_socket import HubSocket
 from gzmqsource.testing import all_blocked, wait_until
 
 WAITS = {
@@ -174,6 +176,25 @@ def test_a_socket_is_closed_when_the_close_of_another_thread_returns(context):
     assert outcome == [True]
     with pytest.raises(zmq.ZMQError):
         waiting.get(timeout=5)
+
+
+def test_the_hub_of_the_greenlets_that_wait_closes_for_another_thread(context):
+    pull = context.socket(zmq.PULL)
+    owner = HubSocket(pull)
+    waiting = gevent.spawn(owner.wait_readable)
+    all_blocked()
+    get_ident = get_original("_thread", "get_ident")
+    closed_in: list[int] = []
+
+    def close():
+        closed_in.append(get_ident())
+        pull.close()
+
+    start_thread(owner.release, (close,))
+    wait_until(lambda: closed_in)
+    assert closed_in == [get_ident()]
+    waiting.join(5)
+    assert waiting.dead
 
 
 @pytest.mark.parametrize("poll", [green.zmq_poll, green.select], ids=["zmq_poll", "select"])
