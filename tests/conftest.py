@@ -1,5 +1,6 @@
 """The suite's ground: patching, a hard limit for every test, transports."""
 
+import gc
 import os
 import sys
 import time
@@ -59,6 +60,15 @@ class HardLimit:
 
 def pytest_configure(config):
     config.hard_limit = HardLimit(config)
+
+
+def pytest_collection_finish():
+    """Keep what all tests share from the collector, which took 0.1 s to pass through it each time.
+
+    Hundreds of tests call it, to see what they have left behind.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
