@@ -62,15 +62,6 @@ def pytest_configure(config):
     config.hard_limit = HardLimit(config)
 
 
-def pytest_collection_finish():
-    """Keep what all tests share from the collector, which took 0.1 s to pass through it each time.
-
-    Hundreds of tests call it, to see what they have left behind.
-    """
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     limit = item.config.hard_limit
@@ -99,6 +90,16 @@ def context(request):
         context.destroy(0)  # to wait for what it has left open would end the whole run
     else:
         context.term()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_objects():
+    """Keep what was there before from the collector, which took 0.1 s to pass through it each time.
+
+    Hundreds of tests call it, to see what they leave behind.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
