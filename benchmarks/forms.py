@@ -93,7 +93,7 @@ def compare(
 
 def main() -> None:
     chosen = arguments(__doc__)
-    lengths = (1, 3, 5) if chosen.short else range(1, 6)
+    lengths = (1, 3) if chosen.short else range(1, 6)
     rows = []
     for move, copy, is_overridden, frames in itertools.product(
         (as_one_call, by_frame), (True, False), (False, True), lengths

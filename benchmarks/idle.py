@@ -7,7 +7,7 @@ from measure import arguments, compare, print_table
 
 def main() -> None:
     chosen = arguments(__doc__)
-    counts = [0, 5000] if chosen.short else [0, 100, 1000, 5000]
+    counts = [0, 1000] if chosen.short else [0, 100, 1000, 5000]
     count = int(2e6 * chosen.seconds)
     cells = [{"others": others, "count": count} for others in counts]
     figures = compare("idle", "idle", cells, lambda _: ["Source"], chosen, calibrate=False)

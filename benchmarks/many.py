@@ -27,7 +27,8 @@ def main() -> None:
     ]
 
     def kinds(cell: dict[str, Any]) -> list[str]:
-        return KINDS[:1] if chosen.short and cell["loop"] == "libuv-cffi" else KINDS
+        is_few = cell["loop"] == "libuv-cffi" or cell["others"] == 1
+        return KINDS[:1] if chosen.short and is_few else KINDS
 
     figures = compare("many", "many", cells, kinds, chosen, calibrate=False)
     show("Flooded sockets in one hub, tcp, 32 B", figures)

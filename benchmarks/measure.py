@@ -32,6 +32,9 @@ LIBRARIES = ("pyzmq", "gevent", "eventlet", "tornado", "aiozmq", "zerorpc")
 #: Seconds after which a run is given up.
 LIMIT = 120
 
+#: How many messages are tried, one after another, to find how many a run needs.
+TRIED = (200, 5000, 100_000)
+
 
 @dataclass
 class Figures:
@@ -68,7 +71,7 @@ def arguments(description: str | None) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, help="runs of each contender, taking turns")
     parser.add_argument("--seconds", type=float, help="the length of a run, about")
     chosen = parser.parse_args()
-    chosen.runs = chosen.runs or (2 if chosen.short else 5)
+    chosen.runs = chosen.runs or (1 if chosen.short else 5)
     chosen.seconds = chosen.seconds or (0.2 if chosen.short else 0.5)
     return chosen
 
@@ -100,14 +103,26 @@ def run(
     return result
 
 
+def tried(
+    contender: str,
+    question: str,
+    cell: dict[str, Any],
+    seconds: float,
+    counts: Iterable[int] = TRIED,
+) -> Figures:
+    """Run a contender with more and more messages, until that takes a tenth of so long."""
+    for count in counts:
+        one = Figures(contender, cell | {"count": count})
+        one.runs.append(run(contender, question, one.cell))
+        if one.runs[0]["seconds"] > seconds / 10:
+            break
+    return one
+
+
 def enough(contender: str, question: str, cell: dict[str, Any], seconds: float) -> dict[str, Any]:
     """Give the cell a count with which a run takes about so long."""
-    tried = dict(cell)
-    for tried["count"] in (200, 5000, 100_000):
-        result = run(contender, question, tried)
-        if result["seconds"] > seconds / 10:
-            break
-    return cell | {"count": max(100, int(result["rate"] * seconds))}
+    rate = tried(contender, question, cell, seconds).median("rate")
+    return cell | {"count": max(100, int(rate * seconds))}
 
 
 def compare(
@@ -118,7 +133,10 @@ def compare(
     chosen: argparse.Namespace,
     calibrate: bool = True,
 ) -> list[Figures]:
-    """Measure all contenders in all cells; in each run all of them take turns, A B A B."""
+    """Measure all contenders in all cells; in each run all of them take turns, A B A B.
+
+    In the short form the run that finds a count is the one that counts.
+    """
     build()
     build("library")
     plan = [(cell, contenders(cell)) for cell in cells]
@@ -130,16 +148,19 @@ def compare(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        total = sum(len(names) for _, names in plan) * (chosen.runs + calibrate)
+        runs = 0 if calibrate and chosen.short else chosen.runs
+        total = sum(len(names) for _, names in plan) * (runs + calibrate)
         task = progress.add_task(title, total=total)
         for cell, names in plan:
             for name in names:
-                counted = cell
-                if calibrate:
-                    counted = enough(name, question, cell, chosen.seconds)
-                    progress.advance(task)
-                figures.append(Figures(name, counted))
-        for _ in range(chosen.runs):
+                one = Figures(name, cell)
+                if calibrate and chosen.short:
+                    one = tried(name, question, cell, chosen.seconds, TRIED[1:])
+                elif calibrate:
+                    one.cell = enough(name, question, cell, chosen.seconds)
+                figures.append(one)
+                progress.advance(task, calibrate)
+        for _ in range(runs):
             for one in figures:
                 one.runs.append(run(one.contender, question, one.cell))
                 progress.advance(task)

@@ -1,12 +1,18 @@
-# The passes of the suite, for `make test`: the first one, and beside it the second and the third. Each
-# uses one core. (A shell's own background process would ignore Ctrl-C, and so would what it starts.)
-.PHONY: passes native others
+# The passes of the suite, for `make test`, and beside them the tests that need only one. Three go on at
+# a time on two cores, for each waits for other processes now and then; the longest begin first. (A
+# shell's own background process would ignore Ctrl-C, and so would what it starts.)
+.PHONY: passes once pure native patched
 
-passes: native others
+passes: once pure native patched
+
+once:
+	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and once" $(PYTEST_ARGS)
+
+pure:
+	GEVENT_LOOP=libuv GZMQSOURCE_TRANSFER=pure $(PYTEST) -m "not idle and not once" $(PYTEST_ARGS)
 
 native:
-	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle" $(PYTEST_ARGS)
+	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and not once" $(PYTEST_ARGS)
 
-others:
-	GEVENT_LOOP=libuv GZMQSOURCE_TRANSFER=pure $(PYTEST) -m "not idle and not once" $(PYTEST_ARGS)
+patched:
 	GEVENT_LOOP=libev-cext GZMQSOURCE_TEST_PATCHED=1 $(PYTEST) -m "not idle and not once and not processes" $(PYTEST_ARGS)

@@ -158,6 +158,7 @@ def tour(folder: pathlib.Path, clients: int, count: int) -> int:
 
     step("Another one takes its place, and the clients go on")
     with Server(folder, endpoint, metrics) as server:
+        run("request", "--connect", endpoint, "--frame", "1", "question 2")
         gevent.sleep(1)
         run("top", str(metrics), "--count", "1")
         results = [json.loads(each.communicate(timeout=TIMEOUT)[0]) for each in processes]

@@ -6,6 +6,8 @@ Each test runs a program of its own, which forks; pytest never does.
 import pytest
 from helpers import python_process
 
+pytestmark = pytest.mark.processes
+
 BEGIN = """
 import gc, os, sys, time, warnings
 warnings.simplefilter("error")

@@ -246,12 +246,12 @@ def test_a_peer_gets_what_waited_for_room_while_another_is_full(context, other, 
 def test_an_invitation_counts_for_more_than_the_clock(context, other, room):
     with blocked_pair(context, outbox=1) as (source, receiver, release):
         source.send(numbered(0))
-        wait_in(other, source, 1, count=1, timeout=0.1)
+        wait_in(other, source, 1, count=1, timeout=0.3)
         with other.held_up():
             if room:
                 source.withdraw(numbered(0))
                 # This hub runs no more, or it would lose its patience.
-            _sleep(0.2)
+            _sleep(0.4)
         wait_until(lambda: other.outcomes)
         assert other.outcomes == [None if room else Full]
         release()

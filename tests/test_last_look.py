@@ -17,7 +17,7 @@ from gzmqsource import InvalidThreadUseError, Source
 from gzmqsource.testing import all_blocked, fill
 from gzmqsource.workers import Requester
 
-TIMEOUT = 0.02
+TIMEOUT = 0.1
 
 
 def hold_up():

@@ -162,9 +162,9 @@ def test_one_that_was_killed_between_two_turns_is_not_woken(short):
 @pytest.mark.parametrize("look", [None, lambda: None], ids=["at once", "after a look"])
 def test_many_time_out_in_turns(short, polls, look):
     queue, noted = Waiters(), list[Any]()
-    greenlets = waiting_in(queue, MANY, noted, timeout=0.05, look=look)
+    greenlets = waiting_in(queue, MANY, noted, timeout=0.2, look=look)
     polled = polls_at_the_ends(greenlets, polls)
-    _sleep(0.1)  # all are late at once
+    _sleep(0.3)  # all are late at once
     wait_until(lambda: len(polled) == MANY)
     assert sorted(noted) == [(number, False) for number in range(MANY)]
     assert len(set(polled)) == MANY

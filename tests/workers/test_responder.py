@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import time
 
 import gevent
 import pytest
@@ -13,6 +14,7 @@ from gevent.pool import Pool
 from helpers import endpoint_of
 
 from gzmqsource import Source, SourceClosed
+from gzmqsource._base.reports import Reports
 from gzmqsource.monitor import Monitor
 from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import RemoteError, Requester, Responder
@@ -222,6 +224,7 @@ def test_it_answers_behind_a_proxy(context):
 
 def test_malformed_requests_are_counted_and_logged_at_a_bounded_rate(context, caplog):
     wrong = [[b"no delimiter"], [b""], [b"x", b""], [b"f"] * 10_000, [b"\xff\xfe", b"x"]]
+    began = time.monotonic()
     with (
         responder_of(context, upper) as responder,
         caplog.at_level(logging.WARNING),
@@ -233,7 +236,8 @@ def test_malformed_requests_are_counted_and_logged_at_a_bounded_rate(context, ca
         assert dealer.recv(timeout=10) == [b"", b"RIGHT"]
         stats = responder.stats()
         assert (stats.malformed, stats.requests) == (100, 1)
-        assert len([each for each in caplog.records if "malformed" in each.message]) == 1
+        lines = len([each for each in caplog.records if "malformed" in each.message])
+        assert 1 <= lines <= 1 + (time.monotonic() - began) / Reports.interval
 
 
 def test_a_peer_may_have_any_bytes_as_its_routing_id(context):
