@@ -295,4 +295,18 @@ GREEN = [
         "        if True:\n            with",
         "green/test_pollers.py",
     ),
+    Mutation(
+        "pyzmq's collector forgets what is lent as the interpreter ends",
+        "green/_collector.py",
+        "    atexit.unregister(gc._atexit)\n",
+        "",
+        "green/test_tracked_ends.py",
+    ),
+    Mutation(
+        "what is lent is freed with pyzmq's collector as the interpreter ends",
+        "green/_collector.py",
+        "    ctypes.pythonapi.Py_IncRef(ctypes.py_object(gc))\n",
+        "    pass\n",
+        "green/test_tracked_ends.py",
+    ),
 ]
