@@ -302,11 +302,4 @@ GREEN = [
         "",
         "green/test_tracked_ends.py",
     ),
-    Mutation(
-        "what is lent is freed with pyzmq's collector as the interpreter ends",
-        "green/_collector.py",
-        "    ctypes.pythonapi.Py_IncRef(ctypes.py_object(gc))\n",
-        "    pass\n",
-        "green/test_tracked_ends.py",
-    ),
 ]

@@ -15,7 +15,6 @@ Import this once threads are patched: pyzmq's module takes its thread and its lo
 from __future__ import annotations
 
 import atexit
-import ctypes
 import functools
 import os
 from typing import Any
@@ -78,11 +77,6 @@ def make_native() -> None:
 @functools.cache
 def outlive_interpreter() -> None:
     """Have what is lent at the end of the interpreter stay as it is until that of the process."""
+    # The thread of the collector, which refers to it, never returns to an interpreter that ends.
     atexit.unregister(gc._atexit)
-    atexit.register(_keep)
-
-
-def _keep() -> None:
-    gc._stay_down = True  # a collector that does not run yet starts no more
-    # Never given back: so nothing that it refers to is freed with its module.
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(gc))
+    atexit.register(setattr, gc, "_stay_down", True)  # one that does not run starts no more
