@@ -81,15 +81,15 @@ def deploy(server):
 def _(tally):
     with served() as (address, server), held(Requester.open(address, linger=0)) as requester:
 
-        def ask(number=0):
+        def ask(number=0, timeout=PATIENCE):
             """Return the version that replies, and the number of the reply."""
-            reply = requester.request(message_of(number), timeout=PATIENCE)
+            reply = requester.request(message_of(number), timeout)
             table, version, *payload = reply
             assert table == version, f"half of the code is new: {table} {version}"
             assert not version.startswith(b"bad"), version
             return version, number_of(payload)
 
-        wait_until(ask)
+        ask(timeout=30)  # until it has started
         deploying = gevent.spawn(deploy, server)
         tally.add(COUNT, [ask(number)[1] for number in range(COUNT)])
         deploying.get(timeout=30)

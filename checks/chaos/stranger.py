@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import zmq
 
@@ -57,7 +58,7 @@ def connected(endpoint):
     return peer
 
 
-def send_garbage(many, endpoint):
+def send_garbage(_, many, endpoint):
     peers = [connected(endpoint) for _ in range(many)]
     time.sleep(PAUSE)
     for peer in peers:
@@ -65,7 +66,7 @@ def send_garbage(many, endpoint):
             peer.send(garbage())
 
 
-def say_nothing(many, endpoint):
+def say_nothing(_, many, endpoint):
     """Hold as many connections as there may be, whose handshakes never end."""
     peers = [connected(endpoint) for _ in range(many)]
     time.sleep(PAUSE)
@@ -77,18 +78,18 @@ def say_nothing(many, endpoint):
         peer.close()
 
 
-def ask_and_leave(many, endpoint, **options):
-    context = zmq.Context()
-    for _ in range(many):
-        peer = context.socket(zmq.DEALER)
+def ask_and_leave(context, many, endpoint, **options):
+    peers = [context.socket(zmq.DEALER) for _ in range(many)]
+    for peer in peers:
+        peer.linger = 0
         for name, value in options.items():
             setattr(peer, name, value)
         peer.routing_id = b"p" + os.urandom(random.randint(1, 100))
         peer.connect(endpoint)
         peer.send_multipart([b"", *message_of(0)])
     time.sleep(PAUSE)
-    # Until they are released, for libzmq may be late.
-    context.destroy(linger=0)
+    for peer in peers:
+        peer.close()
 
 
 def use_wrong_passwords(*arguments):
@@ -104,7 +105,7 @@ def use_wrong_keys(*arguments):
     )
 
 
-HOWS: dict[str, Callable[[int, str], None]] = {
+HOWS: dict[str, Callable[[Any, int, str], None]] = {
     "garbage": send_garbage,
     "silent": say_nothing,
     "asking": ask_and_leave,
@@ -115,12 +116,15 @@ HOWS: dict[str, Callable[[int, str], None]] = {
 
 def main():
     how, many, endpoint, *_ = sys.argv[1:]
+    context = zmq.Context()
+    # libzmq may be late to release sockets, and never releases some clients that are refused.
+    context.max_sockets = 10_000
     input_ends = threading.Thread(target=sys.stdin.read, daemon=True)
     input_ends.start()
     say(endpoint)
     rounds = 0
     while input_ends.is_alive():
-        HOWS[how](int(many), endpoint)
+        HOWS[how](context, int(many), endpoint)
         rounds += 1
         say(rounds)
     os._exit(0)

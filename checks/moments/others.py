@@ -199,8 +199,9 @@ class Proxied(Sending):
 
 class ProxyPause(Proxied):
     name = "``Proxy.pause`` and ``resume``"
-    #: A call that waits needs memory for the switch: greenlet ends the process without any.
-    excluded = frozenset({"no memory"})
+    #: A call that waits needs memory for the switch: greenlet ends the process without any. And
+    #: what a signal raises between two commands leaves the proxy between two states.
+    excluded = frozenset({"no memory", "a signal's handler raises"})
 
     def make(self, number):
         self.proxy.pause()
@@ -211,7 +212,7 @@ class ProxyPause(Proxied):
 class ProxyStop(Proxied):
     name = "``Proxy.start`` and ``stop``"
     #: As above; and one that stops passes on no more.
-    excluded = frozenset({"no memory", "it sends, or receives"})
+    excluded = ProxyPause.excluded | {"it sends, or receives"}
 
     def make(self, number):
         if number != self.waiting:
