@@ -115,6 +115,7 @@ class TrackerWait(GreenSend):
     def open(self):
         super().open()
         self.arrived: list[int] = []
+        self.looks = 0
         self.is_reading = True
         gevent.spawn(self._read)
 
@@ -123,6 +124,7 @@ class TrackerWait(GreenSend):
         while not self.peer.closed:
             if self.is_reading:
                 self.arrived += super().seen()
+                self.looks += 1
             gevent.sleep(0.001)
 
     def make(self, number):
@@ -137,7 +139,8 @@ class TrackerWait(GreenSend):
 
     def seen(self):
         self.is_reading = True
-        gevent.sleep(0.1)
+        whole = self.looks + 2  # one has begun
+        wait_until(lambda: self.looks >= whole)
         numbers, self.arrived = self.arrived, []
         return numbers
 
