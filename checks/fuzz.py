@@ -21,9 +21,10 @@ import zmq
 
 with atheris.instrument_imports(include=["gzmqsource"]):
     from gzmqsource import monitor
+    from gzmqsource._base.deadline import LONGEST
     from gzmqsource.auth import Authenticator, _addresses
     from gzmqsource.auth._rules import Directory
-    from gzmqsource.cli import _log, _security, _text, _top
+    from gzmqsource.cli import _log, _numbers, _security, _sockets, _text, _top
     from gzmqsource.workers import Requester, Responder
     from gzmqsource.workers import _envelope as envelope
 
@@ -172,6 +173,46 @@ def numbers(data):
         assert_harmless(out.getvalue().replace("\n", ""))
 
 
+NUMBERS = [
+    _numbers.Seconds(0),
+    _numbers.Seconds(0.05),
+    _numbers.Seconds(0, min_open=True),
+    _numbers.Number(0, min_open=True),
+]
+
+
+def options(data):
+    """Pass an option's value: it is used, or refused in a line that a terminal may show."""
+    for text in data.decode(errors="surrogateescape"), data.decode("utf-16", "replace"):
+        option(text)
+
+
+def option(text):
+    try:
+        for number in NUMBERS:
+            with refused():
+                value = number.convert(text, None, None)
+                assert number.min is None or value >= number.min, value
+                assert value <= LONGEST or type(number) is _numbers.Number, value
+        for endpoint in text, f"tcp://127.0.0.1:{text}":
+            with refused():
+                _sockets._endpoints(None, None, (endpoint,))
+            with refused():
+                _security._check_transports({"front": endpoint, "back": "ipc://x"})
+        with refused():
+            assert 0 < len(_security._credential("--plain-user", text)) < 256
+    except ValueError as error:
+        raise AssertionError(text) from error
+
+
+@contextlib.contextmanager
+def refused():
+    try:
+        yield
+    except ClickException as error:
+        assert_harmless(_text.printable(error.format_message()))
+
+
 class Port:
     """A responder behind a TCP port on which anything may come in."""
 
@@ -202,6 +243,7 @@ TARGETS: dict[str, Callable[[], Callable[[bytes], object]]] = {
     "lines": lambda: lines,
     "terminal": Terminal,
     "numbers": lambda: numbers,
+    "options": lambda: options,
     "port": Port,
 }
 

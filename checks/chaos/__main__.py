@@ -19,6 +19,20 @@ from rich.table import Table
 
 from chaos.counting import FAULTS
 
+#: The modules of `chaos` that have faults.
+MODULES = (
+    "processes",
+    "links",
+    "readers",
+    "resources",
+    "program",
+    "handlers",
+    "monitors",
+    "endings",
+    "strangers",
+    "reloads",
+)
+
 
 def report(console):
     table = Table(title="faults, with sequence numbers and checksums end to end")
@@ -37,7 +51,7 @@ def main():
     parser.add_argument("--runs", type=int, default=20, help="how often each fault happens")
     parser.add_argument("--only", default="", help="part of the name of the faults to try")
     options = parser.parse_args()
-    for module in ("processes", "links", "readers", "resources", "program"):
+    for module in MODULES:
         importlib.import_module(f"chaos.{module}")
     FAULTS[:] = [each for each in FAULTS if options.only in each.what]
     console = Console(width=140)

@@ -1,7 +1,7 @@
 """A process of many clients that read slowly, never, or leave: plain pyzmq.
 
-Each has asked when the process says where they are connected. What one receives is said by its
-number, after the numbers of all clients before it.
+Each has asked when the process says where they are connected; those that never read ask again and
+again. What one receives is said by its number, after the numbers of all clients before it.
 """
 
 import sys
@@ -15,8 +15,8 @@ from chaos.peer import BUFFER, message_of, number_of, say
 #: How many numbers each client has.
 NUMBERS = 1000
 
-#: Seconds between two messages that a client reads slowly, and for which one stays that leaves:
-#: so long that their requests do not keep a server busy.
+#: Seconds between two messages that a client reads slowly, and for which one stays that leaves, or
+#: until it asks again: so long that their requests do not keep a server busy.
 PAUSE, STAY = 0.001, 0.25
 
 
@@ -52,6 +52,10 @@ def run(how, many, address, requests):
             read_slowly(sockets)
             continue
         time.sleep(STAY)
+        if how == "never":
+            # What was queued when its last request came may have been sent since.
+            for socket in sockets:
+                socket.send_multipart([b"", *message_of(0)])
         if how == "leaving":
             for socket in sockets:
                 socket.close()

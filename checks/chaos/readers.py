@@ -85,7 +85,6 @@ def among(tally, serving, role, how, many, requests, outbox, replies):
     with serving(outbox) as source, contextlib.ExitStack() as stack:
         others = Peer(stack, how, many, endpoint_of(source), requests, program=CLIENTS)
         if how == "never":
-            # One whose last request was early may have room for what was queued then.
             wait_until(lambda: source.stats().outbox_depth > many * outbox / 2, 30)
         honest = Peer(stack, role, "connect", endpoint_of(source))
         wait_until(lambda: honest.has_ended, 30)

@@ -14,8 +14,10 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from moments.calls import CALLS
+from moments import calls, others
 from moments.moments import MOMENTS
+
+CALLS = {call.name: call for call in (*calls.CALLS, *others.CALLS)}
 
 TABLE = pathlib.Path(__file__).parents[2] / "docs" / "moments.csv"
 

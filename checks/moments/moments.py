@@ -58,7 +58,7 @@ def blocked(call):
     if not call.receives:
         call.fill()
     greenlet = gevent.spawn(call.make, call.waiting)
-    gevent.sleep(0.02)
+    call.until_waiting()
     assert not greenlet.dead, "it does not wait"
     return greenlet
 

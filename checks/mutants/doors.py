@@ -282,4 +282,18 @@ DOORS = [
         "    descriptor = os.open(file, flags, 0o666)\n",
         "cli/test_tools.py",
     ),
+    Mutation(
+        "a port that is a digit and no number ends in a traceback",
+        "cli/_sockets.py",
+        "port.isdecimal()",
+        "port.isdigit()",
+        "cli/test_endpoints.py",
+    ),
+    Mutation(
+        "a port of thousands of digits ends in a traceback",
+        "cli/_sockets.py",
+        "(len(port) > 5 or int(port) > 65535)",
+        "int(port) > 65535",
+        "cli/test_endpoints.py",
+    ),
 ]

@@ -302,4 +302,11 @@ GREEN = [
         "        if True:\n            with",
         "green/test_pollers.py",
     ),
+    Mutation(
+        "pyzmq's collector forgets what is lent as the interpreter ends",
+        "green/_collector.py",
+        "    atexit.unregister(gc._atexit)\n",
+        "",
+        "green/test_tracked_ends.py",
+    ),
 ]

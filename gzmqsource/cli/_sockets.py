@@ -21,8 +21,9 @@ SENDING, RECEIVING = ("push", "pub", *_BOTH), ("pull", "sub", *_BOTH)
 def _endpoints(_context: object, _option: object, values: tuple[str, ...]) -> tuple[str, ...]:
     """Check what libzmq does not: it mistakes the port 80000 for 14464."""
     for value in values:
-        port = value.rpartition(":")[2]
-        if value.startswith("tcp://") and port.isdigit() and int(port) > 65535:
+        port = value.rpartition(":")[2].lstrip("0")
+        is_large = port.isdecimal() and (len(port) > 5 or int(port) > 65535)
+        if value.startswith("tcp://") and is_large:
             raise click.BadParameter(f"{value}: a port is at most 65535")
     return values
 
