@@ -20,7 +20,7 @@ GREEN = [
     Mutation(
         "what a monitor holds is lost while its reader is full",
         "green/_relay.py",
-        "            is_free = bool(other.get(zmq.EVENTS) & zmq.POLLOUT)\n",
+        "            is_free = bool(transfer_for(other).events() & zmq.POLLOUT)\n",
         "            is_free = True\n",
         "green/test_monitors.py",
     ),

@@ -70,7 +70,7 @@ class Relay(Report):
             other.linger = 0
             other.connect(self._endpoint)
             self._sending.events()  # refuses it, or lets it in
-            is_free = bool(other.get(zmq.EVENTS) & zmq.POLLOUT)
+            is_free = bool(transfer_for(other).events() & zmq.POLLOUT)
             self._sending.events()  # the end of the refusal must wake nobody later
         return is_free
 
