@@ -174,7 +174,12 @@ class Monitor:
         while not self._closed:
             has_ended = report.ended  # before the look: it is set after the last event
             if report.queue:
-                return decode(report.queue.popleft())
+                event = report.queue.popleft()
+                try:
+                    return decode(event)
+                except BaseException:  # there is no memory, or a signal's handler raises
+                    report.queue.appendleft(event)
+                    raise
             if has_ended:
                 break
             left = deadline.left()

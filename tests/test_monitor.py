@@ -74,6 +74,23 @@ def test_it_is_told_of_events_that_came_while_memory_was_short(context, monkeypa
     assert not next(refusals, False)
 
 
+def test_an_event_that_cannot_be_decoded_for_want_of_memory_is_kept(context, monkeypatch):
+    with (
+        Source.open(zmq.PULL, context=context) as pull,
+        Monitor(pull, zmq.EVENT_LISTENING) as monitor,
+    ):
+        pull.socket.bind("tcp://127.0.0.1:*")
+        with monkeypatch.context() as patch:
+
+            def decode_without_memory(message):
+                raise MemoryError
+
+            patch.setattr("gzmqsource.monitor.decode", decode_without_memory)
+            with pytest.raises(MemoryError):
+                monitor.recv(timeout=10)
+        assert monitor.recv(timeout=0).name == "listening"
+
+
 def test_an_event_carries_its_errno(context):
     with context.socket(zmq.PULL) as first, context.socket(zmq.PULL) as second:
         first.bind("tcp://127.0.0.1:*")

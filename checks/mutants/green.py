@@ -304,7 +304,7 @@ GREEN = [
     ),
     Mutation(
         "pyzmq's collector forgets what is lent as the interpreter ends",
-        "green/_collector.py",
+        "_base/lent.py",
         "    atexit.unregister(gc._atexit)\n",
         "",
         "green/test_tracked_ends.py",

@@ -276,6 +276,13 @@ SOCKET = [
         "test_monitor.py",
     ),
     Mutation(
+        "an event that cannot be decoded is lost",
+        "monitor.py",
+        "                    report.queue.appendleft(event)\n",
+        "",
+        "test_monitor.py",
+    ),
+    Mutation(
         "a monitor is not told that events came",
         "_socket/reports.py",
         "            self.waiters.wake(len(self.queue))\n",

@@ -1,8 +1,6 @@
 """pyzmq's collector of the frames that it has lent to libzmq.
 
-For each frame that libzmq is done with, it receives a message. As the interpreter ends, it forgets
-all buffers, which libzmq's threads still read: the process crashes, or sends what is no message. So
-it does not end before the process.
+For each frame that libzmq is done with, it receives a message.
 
 Where threads are patched its thread is a greenlet. A kill or timeout that strikes while pyzmq asks
 whether that is alive makes it start another collector, which forgets the buffers that libzmq still
@@ -14,8 +12,6 @@ Import this once threads are patched: pyzmq's module takes its thread and its lo
 
 from __future__ import annotations
 
-import atexit
-import functools
 import os
 from typing import Any
 
@@ -72,11 +68,3 @@ def make_native() -> None:
     """Have the collector run on a native thread, unless it was used before."""
     if type(gc) is GarbageCollector and gc.thread is None:
         gc.__class__ = Collector
-
-
-@functools.cache
-def outlive_interpreter() -> None:
-    """Have what is lent at the end of the interpreter stay as it is until that of the process."""
-    # The thread of the collector, which refers to it, never returns to an interpreter that ends.
-    atexit.unregister(gc._atexit)
-    atexit.register(setattr, gc, "_stay_down", True)  # one that does not run starts no more

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from typing import Any
 
 import zmq
 
+from gzmqsource._base.lent import keep_lent_at_exit
 from gzmqsource.green._outgoing import Part
 from gzmqsource.green._tracker import cooperative
 
@@ -32,7 +32,7 @@ def as_part(
         *track* is set, and *data* is a frame that is not tracked.
     """
     if isinstance(data, zmq.Frame):
-        _keep_lent_at_exit()
+        keep_lent_at_exit()
         if track and not data.tracker:
             raise ValueError("Not a tracked message")
         return data, cooperative(data.tracker)
@@ -48,17 +48,10 @@ def as_part(
             return view, None
         # Only here do pyzmq's store of lent frames and its thread take part.
         frame = zmq.Frame(data, track=True, copy=False)
-        _keep_lent_at_exit()
+        keep_lent_at_exit()
         return frame, cooperative(frame.tracker)
     # In the order of memory, as libzmq would read it.
     return view.tobytes("A"), untracked(view, copy, copy_threshold)
-
-
-@functools.cache
-def _keep_lent_at_exit() -> None:
-    from gzmqsource.green import _collector  # not before there is a frame: see there
-
-    _collector.outlive_interpreter()
 
 
 def untracked(last: Any, copy: bool, copy_threshold: int) -> zmq.MessageTracker | None:

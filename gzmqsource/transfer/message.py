@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import zmq
 
+from gzmqsource._base.lent import keep_lent_at_exit
+
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
@@ -79,7 +81,10 @@ def _is_frame(value: object) -> bool:
 
 def as_frame(frame: object) -> bytes | zmq.Frame:
     """Check one frame; raise a `TypeError` that says how to fix it."""
-    if type(frame) is bytes or isinstance(frame, zmq.Frame):
+    if type(frame) is bytes:
+        return frame
+    if isinstance(frame, zmq.Frame):
+        keep_lent_at_exit()
         return frame
     if isinstance(frame, str):
         raise TypeError(f"a frame is bytes, got the str {frame[:40]!r}: encode it first")

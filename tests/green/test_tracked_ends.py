@@ -1,4 +1,4 @@
-"""Frames that pyzmq has lent to libzmq, because they are tracked, when the process ends."""
+"""Frames that pyzmq has lent to libzmq, as tracked ones are, when the process ends."""
 
 import ctypes
 
@@ -22,13 +22,16 @@ from gevent import monkey
 form, patched, endpoint = sys.argv[1:]
 if patched == "patched":
     monkey.patch_all()
-from gzmqsource import green
-push = green.Context.instance().socket(zmq.PUSH)
-push.sndbuf = 4096
-push.connect(endpoint)
+from gzmqsource import Source, green
+if form == "source":
+    push = Source.open(zmq.PUSH, connect=endpoint, sndbuf=4096)
+else:
+    push = green.Context.instance().socket(zmq.PUSH)
+    push.sndbuf = 4096
+    push.connect(endpoint)
 for number in range(20):
     frame = b"%d" % (number % 10) * 1_000_000
-    if form == "frame":
+    if form != "tracked":
         push.send(zmq.Frame(frame, copy=False))
     else:
         push.send(frame, copy=False, track=True)
@@ -40,7 +43,7 @@ process.__cxa_atexit(process.close, 1, None)
 
 
 @pytest.mark.parametrize("patched", ["patched", "plain"])
-@pytest.mark.parametrize("form", ["tracked", "frame"])
+@pytest.mark.parametrize("form", ["tracked", "frame", "source"])
 def test_a_process_that_ends_while_tracked_frames_are_lent_sends_them_whole(context, form, patched):
     with context.socket(zmq.PULL) as pull:
         pull.rcvhwm, pull.rcvbuf = 1, 4096
