@@ -5,9 +5,13 @@
 # module. Nothing of libzmq is needed to build this.
 
 import ctypes
+import sys
 
-import zmq.backend.cython._zmq as _pyzmq
-from zmq.backend.cython._zmq import Frame
+from zmq.backend import Frame
+
+_pyzmq = sys.modules[BackendSocket.__module__]
+if _pyzmq.__name__.split(".")[:3] != ["zmq", "backend", "cython"]:
+    raise ImportError(f"pyzmq's backend is {_pyzmq.__name__}, and not the one in Cython")
 
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
@@ -79,9 +83,10 @@ cdef extern from "Python.h":
     unsigned long long PyThreadState_GetID(PyThreadState *)
 
 
-cdef struct zmq_msg_t:
+cdef union zmq_msg_t:
     # zmq.h: 64 opaque bytes, aligned as a pointer is.
-    void *opaque[8]
+    unsigned char opaque[64]
+    void *aligned
 
 ctypedef int (*msg_function)(zmq_msg_t *) noexcept nogil
 ctypedef int (*msg_copy_function)(zmq_msg_t *, zmq_msg_t *) noexcept nogil
