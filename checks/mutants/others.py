@@ -31,6 +31,20 @@ OTHERS = [
         transfer="pure",
     ),
     Mutation(
+        "a message is torn where frames do not say that more follow",
+        "transfer/pure.py",
+        "    frame.more = bool(option(_RCVMORE))\n",
+        "",
+        "test_platforms.py",
+    ),
+    Mutation(
+        "a report of libzmq is expected for each command",
+        "proxy.py",
+        "        elif len(message) == len(self._before):\n",
+        "        else:\n",
+        "test_proxy.py",
+    ),
+    Mutation(
         "what was received is lost for want of memory",
         "transfer/native.pyx",
         "        return self.is_full or self.begun is not None\n",
@@ -77,6 +91,13 @@ OTHERS = [
         "transfer/lending.pxi",
         "            PyThread_release_lock(collector_bell);\n",
         "            Py_AddPendingCall((int (*)(void *)) let_go_of_returned, NULL);\n",
+        "test_lending.py",
+    ),
+    Mutation(
+        "the collector is woken for each frame that is given back",
+        "transfer/lending.pxi",
+        "        if (!top && !__atomic_exchange_n(&bell_was_rung, 1, __ATOMIC_ACQ_REL))\n",
+        "        if (!top)\n",
         "test_lending.py",
     ),
     Mutation(

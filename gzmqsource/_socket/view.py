@@ -28,6 +28,7 @@ class SourceSocket(PlainSocket[Any]):
     def of(cls, original: zmq.Socket[Any], recheck: Callable[[], None]) -> SourceSocket:
         """Make the handle of *original*; *recheck* is `Readiness.recheck`."""
         view = cls(shadow=original)
+        view.context = original.context  # before 26.2.1 a shadow has none
         view._recheck = recheck
         view._original_close = original.close
         return view

@@ -5,9 +5,14 @@
 # module. Nothing of libzmq is needed to build this.
 
 import ctypes
+import sys
 
-import zmq.backend.cython._zmq as _pyzmq
-from zmq.backend.cython._zmq import Frame
+from zmq.backend import Frame
+
+_backend = BackendSocket.__module__
+if not _backend.startswith("zmq.backend.cython"):
+    raise ImportError(f"it needs pyzmq's backend in Cython, and this is {_backend}")
+_pyzmq = sys.modules[_backend]
 
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
@@ -79,9 +84,10 @@ cdef extern from "Python.h":
     unsigned long long PyThreadState_GetID(PyThreadState *)
 
 
-cdef struct zmq_msg_t:
+cdef union zmq_msg_t:
     # zmq.h: 64 opaque bytes, aligned as a pointer is.
-    void *opaque[8]
+    unsigned char opaque[64]
+    void *aligned
 
 ctypedef int (*msg_function)(zmq_msg_t *) noexcept nogil
 ctypedef int (*msg_copy_function)(zmq_msg_t *, zmq_msg_t *) noexcept nogil
