@@ -8,6 +8,7 @@ from gzmqsource.transfer import backend
 pytest.importorskip("_testcapi")
 if backend != "native":
     pytest.skip("the pure transfer keeps no message whole", allow_module_level=True)
+pytestmark = pytest.mark.processes
 
 #: In a process of its own, for nothing else may allocate meanwhile. The n-th allocation fails; with
 #: "often" a hundred from then on. Each message has a number, and what libzmq takes is read at once.

@@ -1,4 +1,4 @@
-"""Each call at each moment, in a process of its own: ``make moments``; ``--short`` takes 40 s.
+"""Each call at each moment, in a process of its own: ``make moments``; ``--short`` takes 20 s.
 
 The table goes into ``docs/moments.csv``. The exit status is 1 if anything was torn, doubled, lost
 or deaf.
