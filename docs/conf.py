@@ -5,7 +5,7 @@ from importlib import metadata
 from sphinx.pycode import ModuleAnalyzer
 
 project = "gzmqsource"
-author = "the gzmqsource team"
+author = "the gzmqsource project's maintainers"
 project_copyright = f"2026, {author}"
 release = version = metadata.version("gzmqsource")
 

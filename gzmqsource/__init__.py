@@ -26,6 +26,9 @@ __all__ = [
     "Stats",
 ]
 
+#: The one place of the version: ``setup.cfg`` reads it here, without an import.
+__version__ = "0.1.0"
+
 _MODULES = {"Sender": "_source.sender", "Source": "_source.source", "Stats": "_source.stats"}
 
 

@@ -254,6 +254,8 @@ GUNICORN = "gunicorn -w 2 -k gzmqsource.gunicorn.Worker -b 127.0.0.1:0 applicati
 
 SERVERS = {
     "gunicorn": [sys.executable, "-m", *GUNICORN.split()],
+    # The application is imported before the fork and before the patch.
+    "gunicorn, preloaded": [sys.executable, "-m", *GUNICORN.split(), "--preload"],
     "pywsgi": [*PATCHED, "serve.py"],
 }
 
