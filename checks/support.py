@@ -1,0 +1,127 @@
+"""The core of the suite in every environment at hand: ``make support``.
+
+A row of ``docs/support.csv`` is one pass: how many tests passed, failed and were skipped. The rows
+of what is not at hand stay as they are, and it is printed what that is. The exit status is 1 if a
+test failed in an environment that is claimed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+from cells import CELLS, CORE, PROJECT
+
+TABLE = PROJECT / "docs" / "support.csv"
+LOGS = PROJECT / "build" / "support" / "logs"
+
+COLUMNS = (
+    *("Cell", "Interpreter", "System", "pyzmq", "libzmq", "gevent", "Loop", "Transfer"),
+    *("Passed", "Failed", "Skipped", "Claimed"),
+)
+
+
+#: Seconds for a pass that does not end; a test that hangs ends it after its own limit.
+LIMIT = 900
+
+
+def run_pass(cell, place, python, facts, loop, transfer):
+    """Run the tests over one loop and one transfer; return a row of the table."""
+    environment = os.environ | {"GEVENT_LOOP": loop, "GZMQSOURCE_TRANSFER": transfer}
+    folder = cell.folder(place) / "project"
+    command = [python, "-m", "pytest", "-v", "-m", "not idle and not once", *CORE]
+    log = LOGS / f"{cell.name}-{facts['System']}-{loop}-{transfer}.log".replace(" ", "-")
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            place.command(*command, folder=folder),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            status = process.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            status = process.wait()
+    said = log.read_text(errors="replace")
+    row = facts | counts_of(said, status)
+    row |= {"Loop": loop.removesuffix("-cext"), "Transfer": transfer}
+    print(cell.name, *(row[name] for name in COLUMNS[1:-1]), sep=" | ", flush=True)
+    for line in re.findall(r"^(?:FAILED|ERROR) .*|^\S+ is over its hard limit", said, re.MULTILINE):
+        print("   ", line, flush=True)
+    return row
+
+
+def counts_of(said, status):
+    """Return how many tests passed, failed and were skipped, from what pytest says."""
+    if status not in (0, 1):
+        started = re.findall(r"^(tests/\S+::\S+)", said, re.MULTILINE) or ["the first test"]
+        return {"Passed": "", "Failed": f"ended with {status} in {started[-1]}", "Skipped": ""}
+    last = said.strip().splitlines()[-1]
+    counts = {word: int(number) for number, word in re.findall(r"(\d+) ([a-z]+)", last)}
+    failed = counts.get("failed", 0) + counts.get("error", 0) + counts.get("errors", 0)
+    return {
+        "Passed": counts.get("passed", 0),
+        "Failed": failed,
+        "Skipped": counts.get("skipped", 0) + counts.get("xfailed", 0),
+    }
+
+
+def run_cells(found, jobs):
+    """Run all passes of the cells, each with where it can be made; return the rows."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    passes = []
+    with ThreadPoolExecutor(jobs) as pool:
+        for cell, where in found.items():
+            for place, interpreter in where:
+                python = cell.make(place, interpreter)
+                facts = place.facts(python)
+                facts |= {"Cell": cell.name, "Claimed": "yes" if cell.claimed else "no"}
+                passes += [
+                    pool.submit(run_pass, cell, place, python, facts, *each) for each in cell.passes
+                ]
+        return [each.result() for each in passes]
+
+
+def write(rows):
+    """Put the rows into the table, in the place of those of the same environments."""
+    key = ("Cell", "System", "Loop", "Transfer")
+    kept = list(csv.DictReader(TABLE.open())) if TABLE.exists() else []
+    table = {tuple(row[name] for name in key): row for row in [*kept, *rows]}
+    order = [cell.name for cell in CELLS]
+    with TABLE.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row for name in order for row in table.values() if row["Cell"] == name)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cells", nargs="*", help="the names of some; all if none is given")
+    parser.add_argument("--short", action="store_true", help="the floor only, and no table")
+    parser.add_argument("--list", action="store_true", help="say what is at hand, and where")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="passes at a time")
+    options = parser.parse_args()
+    found = {cell: list(cell.found()) for cell in CELLS}
+    for cell, where in found.items():
+        if options.list:
+            print(cell.name, *(f"{place}:{python}" for place, python in where))
+        elif not where:
+            print(f"skipped: {cell.name}, which needs {cell.wants}", flush=True)
+    if options.list:
+        return 0
+    names = ["floor"] if options.short else options.cells or [cell.name for cell in CELLS]
+    rows = run_cells({cell: found[cell] for cell in found if cell.name in names}, options.jobs)
+    if not options.short:
+        write(rows)
+    return int(any(row["Claimed"] == "yes" and row["Failed"] != 0 for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
