@@ -35,7 +35,8 @@ _GO_ON = b"go on"
 #: Sent by the thread when libzmq's loop starts again and counts from zero.
 _BEGUN = b"begun"
 
-#: Sent last by the thread; libzmq's own replies are empty, or eight numbers.
+#: Sent last by the thread. libzmq's own reports are eight numbers; 4.3.5 has an empty reply to each
+#: other command, too, and 4.3.4 none.
 _ENDED = b"ended"
 
 
@@ -50,7 +51,7 @@ class _State(enum.Enum):
 
 
 class ProxyStats(NamedTuple):
-    """What has passed through a proxy; libzmq counts frames, not messages."""
+    """What has passed through a proxy; libzmq counts frames, and 4.3.4 whole messages."""
 
     frontend_frames_in: int
     """Frames received from the frontend."""
@@ -90,7 +91,7 @@ class Proxy:
         Bound or connected: a ROUTER and a DEALER, an XSUB and an XPUB, a PULL and a PUSH.
     capture : zmq.Socket, optional
         Is sent a copy of each message: a PUB, or a PUSH or DEALER, which blocks the proxy while it
-        is full.
+        is full. libzmq 4.3.4 sends it the proxy's commands, too, such as ``STATISTICS``.
 
     Raises
     ------
@@ -172,9 +173,10 @@ class Proxy:
         if paused is None:
             # libzmq's own pause uses a whole core while messages wait (4.3.5), so the thread leaves
             # its loop; it is paused before that to count exactly.
-            self._steer(_pause_command())
-            paused = self._paused = self._steer(b"STATISTICS")
-            self._steer(b"TERMINATE")
+            control = self._control_source()
+            control.send_nowait(_pause_command())
+            paused = self._paused = self._ask()
+            control.send_nowait(b"TERMINATE")
         paused.get()
 
     def resume(self) -> None:
@@ -203,7 +205,7 @@ class Proxy:
         SourceClosed, zmq.ZMQError, InvalidThreadUseError
             As for `pause`.
         """
-        reply = self._paused or self._steer(b"STATISTICS")
+        reply = self._paused or self._ask()
         numbers: Any = reply.get()
         return ProxyStats(*numbers)
 
@@ -259,8 +261,8 @@ class Proxy:
         control = self._control
         if control is not None and not control.closed and not self._stopping:
             if self._paused is None:
-                self._steer(b"STATISTICS")  # for the metrics, which count what has passed
-                self._steer(b"TERMINATE")
+                self._ask()  # for the metrics, which count what has passed
+                control.send_nowait(b"TERMINATE")
             self._stopping = True
             control.send_nowait(b"end")
         try:
@@ -302,9 +304,9 @@ class Proxy:
             raise SourceClosed(f"{self!r} has ended, or is about to")
         return self._control
 
-    def _steer(self, command: bytes) -> AsyncResult[Any]:
-        """Send a command; the result is set to the numbers once libzmq has executed it."""
-        self._control_source().send_nowait(command)
+    def _ask(self) -> AsyncResult[Any]:
+        """Ask what has passed; the result is set once libzmq has executed all before that."""
+        self._control_source().send_nowait(b"STATISTICS")
         reply: AsyncResult[Any] = AsyncResult()
         self._replies.append(reply)
         return reply
@@ -321,7 +323,7 @@ class Proxy:
     def _refresh(self) -> None:
         """Have libzmq report what has passed, unless it is about to."""
         if self._state is _State.RUNNING and not self._replies:
-            self._steer(b"STATISTICS")
+            self._ask()
 
     def _close_later(self, socket: zmq.Socket[Any], linger: int | None = None) -> None:
         self._lingers[socket] = linger
@@ -332,10 +334,9 @@ class Proxy:
                 self._control.close()
         elif message == [_BEGUN]:
             self._before = self._total
-        else:
-            if len(message) == len(self._before):
-                numbers = (struct.unpack("=Q", frame)[0] for frame in message)
-                self._total = ProxyStats(*map(operator.add, self._before, numbers))
+        elif len(message) == len(self._before):
+            numbers = (struct.unpack("=Q", frame)[0] for frame in message)
+            self._total = ProxyStats(*map(operator.add, self._before, numbers))
             self._replies.popleft().set(self._total)
 
     def _ended(self, control: Source) -> None:
@@ -390,8 +391,11 @@ def _pause_command() -> bytes:
         # A message that is there when a command comes has passed by the next command.
         for command in (b"STATISTICS", b"STATISTICS", b"TERMINATE"):
             control.send(command)
-        replies = [control.recv_multipart() for _ in range(4)]
         thread.join()
+        replies = []
+        while control.poll(0):
+            replies.append(control.recv_multipart())
+        _, report = (reply for reply in replies if len(reply) > 1)
         for socket in (*sockets, control, feeder):
             socket.close(0)
-    return b"RESUME" if any(replies[2][0]) else b"PAUSE"
+    return b"RESUME" if any(report[0]) else b"PAUSE"

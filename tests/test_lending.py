@@ -1,14 +1,18 @@
 """Large frames that are lent to libzmq: when they are given back, and when the process ends."""
 
 import ctypes
+import pathlib
 import sys
 import weakref
 
+import gevent
 import pytest
 import zmq
 from gevent.monkey import get_original
 from helpers import free_ports, python_process
 
+from gzmqsource import transfer
+from gzmqsource.testing import wait_until
 from gzmqsource.transfer import transfer_for
 
 allocate_lock = get_original("_thread", "allocate_lock")
@@ -40,6 +44,47 @@ def test_a_lent_frame_is_given_back_while_the_main_thread_sits_in_a_lock(context
         finally:
             sys.setswitchinterval(before)
         assert len(pull.recv()) == BIG
+
+
+#: Lends 1,000 frames, which are given back at once, and most are taken back by the next lending.
+#: For each line that it reads it prints how often the collector has had to wait.
+LENDING = """
+import os, pathlib, sys
+import zmq
+from gzmqsource.transfer import transfer_for
+with zmq.Context() as context, context.socket(zmq.PUSH) as push, context.socket(zmq.PULL) as pull:
+    pull.bind("inproc://there")
+    push.connect("inproc://there")
+    transfer = transfer_for(push)
+    for _ in range(1000):
+        assert transfer.send_one(bytes(100_000))
+        pull.recv()
+    others = [thread for thread in pathlib.Path("/proc/self/task").iterdir()
+        if int(thread.name) != os.getpid() and "ZMQbg" not in (thread / "comm").read_text()]
+    [collector] = others
+    for _ in sys.stdin:
+        print((collector / "status").read_text().split("voluntary_ctxt_switches:")[1].split()[0])
+        sys.stdout.flush()
+"""
+
+
+@pytest.mark.skipif(transfer.backend == "pure", reason="it lends nothing")
+@pytest.mark.skipif(not pathlib.Path("/proc/self/task").exists(), reason="Linux shows threads")
+def test_the_collector_rests_once_all_was_given_back():
+    def waits():
+        process.stdin.write("?\n")
+        process.stdin.flush()
+        return int(process.stdout.readline())
+
+    def rests():
+        before = waits()
+        gevent.sleep(0.05)  # five of its pauses
+        return waits() == before
+
+    with python_process(LENDING) as process:
+        wait_until(rests, 5)
+        process.stdin.close()
+        assert process.wait(20) == 0
 
 
 #: Sends to the endpoint in its arguments. Once the interpreter has ended, C's ``exit`` closes its

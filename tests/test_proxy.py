@@ -16,6 +16,13 @@ from gzmqsource.proxy import Proxy
 from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import Requester, Responder
 
+IS_435 = zmq.zmq_version_info() >= (4, 3, 5)
+
+#: What libzmq counts of a message of two frames: 4.3.4 counts messages.
+COUNTED = 2 if IS_435 else 1
+
+captures = pytest.mark.skipif(not IS_435, reason="libzmq 4.3.4 sends the capture commands, too")
+
 
 @pytest.fixture
 def line(context, endpoint):
@@ -41,7 +48,7 @@ def test_it_passes_messages_and_counts_them(line):
         [b"%d" % number, b"xx"] for number in range(1000)
     ]
     stats = proxy.stats()
-    assert stats.frontend_frames_in == stats.backend_frames_out == 2000
+    assert stats.frontend_frames_in == stats.backend_frames_out == 1000 * COUNTED
     assert stats.frontend_bytes_in == stats.backend_bytes_out == 2000 + 2890
     assert stats.frontend_frames_out == stats.backend_frames_in == 0
 
@@ -95,7 +102,7 @@ def test_a_peer_that_was_let_in_by_name_does_not_end_it(kind):
                 peer.send(b"last", more=False)
                 assert sink.recv(timeout=10) == [b"first", b"last"]
             if kind == "Proxy":
-                assert proxy.stats().backend_frames_out == 2
+                assert proxy.stats().backend_frames_out == COUNTED
                 proxy.stop()
         authenticator.stop()
         context.destroy(0)
@@ -163,6 +170,7 @@ def test_requests_go_through_it(context):
             responder.stop()
 
 
+@captures
 def test_a_capture_gets_a_copy_of_everything(context):
     front, back, capture = (context.socket(kind) for kind in (zmq.PULL, zmq.PUSH, zmq.PUSH))
     for socket, endpoint in ((front, "front"), (back, "back"), (capture, "capture")):
@@ -175,6 +183,7 @@ def test_a_capture_gets_a_copy_of_everything(context):
         assert sink.recv(timeout=10) == copies.recv(timeout=10) == [b"a", b"b"]
 
 
+@captures
 def test_a_capture_that_takes_no_more_holds_up_a_stop_and_nothing_else(context):
     front, back, capture = (context.socket(kind) for kind in (zmq.PULL, zmq.PUB, zmq.PUSH))
     front.rcvhwm = 1

@@ -80,6 +80,13 @@ OTHERS = [
         "test_lending.py",
     ),
     Mutation(
+        "the collector is woken for each frame that is given back",
+        "transfer/lending.pxi",
+        "        if (!top && !__atomic_exchange_n(&bell_was_rung, 1, __ATOMIC_ACQ_REL))\n",
+        "        if (!top)\n",
+        "test_lending.py",
+    ),
+    Mutation(
         "a shortcut joins the frames of two greenlets",
         "transfer/shortcuts.pxi",
         "        current = getcurrent()\n        begun = self.partial.get(current)\n",

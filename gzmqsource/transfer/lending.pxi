@@ -25,8 +25,10 @@ cdef extern from *:
 
     static lent_frame *returned_frames = NULL;
 
-    /* Acquired by the collector, and released for it: a semaphore, whose calls need no interpreter. */
+    /* Acquired by the collector, and released for it: its calls need no interpreter. It is locked
+       unless the bell was rung: to release one that is not locked aborts from CPython 3.15 on. */
     static PyThread_type_lock collector_bell = NULL;
+    static int bell_was_rung = 0;
 
     static int interpreter_ends = 0;
 
@@ -53,7 +55,7 @@ cdef extern from *:
             lent->next = top;
         } while (!__atomic_compare_exchange_n(
             &returned_frames, &top, lent, 1, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
-        if (!top)
+        if (!top && !__atomic_exchange_n(&bell_was_rung, 1, __ATOMIC_ACQ_REL))
             PyThread_release_lock(collector_bell);
     }
 
@@ -64,6 +66,7 @@ cdef extern from *:
             return -1;
         }
         PyThread_acquire_lock(collector_bell, 1);
+        __atomic_store_n(&bell_was_rung, 0, __ATOMIC_RELEASE);
         return 0;
     }
 
@@ -71,6 +74,7 @@ cdef extern from *:
     static void wait_for_returned(void) {
         struct timespec pause = {0, COLLECTOR_PAUSE};
         PyThread_acquire_lock(collector_bell, 1);
+        __atomic_exchange_n(&bell_was_rung, 0, __ATOMIC_ACQ_REL);  /* before it takes the stack */
         nanosleep(&pause, NULL);
         while (__atomic_load_n(&interpreter_ends, __ATOMIC_ACQUIRE))
             sleep(1000);
@@ -141,8 +145,9 @@ cdef class Collector:
         note_interpreter_ends()
 
     def abandon(self):
-        """Note that a forked child has no such thread."""
+        """Note that a forked child has no such thread; the old bell may be just being rung."""
         self.runs = False
+        make_collector_bell()
 
 
 cdef Collector collector = Collector()
