@@ -14,7 +14,7 @@ SIMULATE ?= --seconds 22 --examples 100
 QUESTIONS := throughput roundtrip green forms idle fairness pressure busy many peers bad pools scale \
     startup workers proxy
 
-.PHONY: help demo test idle one faults mutations simulate chaos moments soak fuzz pyzmq volttron packages docs lint style types \
+.PHONY: help demo test idle one faults mutations simulate chaos moments soak fuzz pyzmq volttron packages support docs lint style types \
     floors bench bench-plots quick sanitize clean
 # Two installs at a time would get into each other's way.
 .NOTPARALLEL:
@@ -100,6 +100,9 @@ volttron: $(LIGHT)  ## VOLTTRON's router and agents, in an environment of their 
 
 packages: .venv/installed  ## Build the sdist and the wheel, and use them in empty environments
 	$(BIN)/python checks/packages.py
+
+support: .venv/installed  ## The suite's core over each Python, pyzmq and gevent at hand, into docs/
+	$(BIN)/python checks/support.py $(SUPPORT)
 
 docs: .venv/installed  ## The pages, into build/docs
 	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs

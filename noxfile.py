@@ -13,9 +13,10 @@ sys.path.append(os.path.join(os.path.dirname(__file__), "checks"))
 
 from cells import CELLS, CPYTHONS
 
-nox.needs_version = ">=2024.10.9"
+nox.needs_version = ">=2026.1"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_missing_interpreters = False
+nox.options.download_python = "never"
 nox.options.sessions = ["tests", "floor", "debian", "pypy", "i386-smoke", "lint", "docs"]
 
 #: What the passes of the suite set, as in ``checks/passes.mk``, and the marks of its tests.

@@ -36,6 +36,7 @@ CORE = [
 Pass = tuple[str, str]
 BOTH: tuple[Pass, ...] = (("libev-cext", "native"), ("libuv", "pure"))
 PURE: tuple[Pass, ...] = (("libev-cext", "pure"), ("libuv", "pure"))
+PYPY: tuple[Pass, ...] = (("libev-cffi", "pure"), ("libuv", "pure"))
 ALL: tuple[Pass, ...] = (*BOTH, ("libuv", "native"), ("libev-cext", "pure"))
 
 CPYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14", "3.15")
@@ -83,7 +84,7 @@ class Place:
     root: pathlib.Path | None = None
 
     def __str__(self) -> str:
-        return str(self.root or "here")
+        return f"in {self.root}" if self.root else "on PATH"
 
     @property
     def folder(self) -> pathlib.Path:
@@ -211,7 +212,8 @@ class Cell:
         return [*self.pins, "--editable", ".[test]"]
 
 
-SOURCE = ("--no-binary", "pyzmq", "pyzmq")
+# Another cell has built another one of the same version.
+SOURCE = ("--no-cache-dir", "--no-binary", "pyzmq", "pyzmq")
 CFFI = {"PYZMQ_BACKEND": "cffi"}
 LIBZMQ = ("pkg-config", "--exists", "libzmq")
 
@@ -228,7 +230,7 @@ CELLS = (
     Cell("libzmq", "python3.11", SOURCE, needs=LIBZMQ),
     Cell("cffi", "python3.11", SOURCE, PURE, False, needs=LIBZMQ, environment=CFFI),
     # Newer ones of hypothesis are not made for PyPy.
-    Cell("pypy", "pypy3", ("hypothesis<6.145",), PURE, False),
+    Cell("pypy", "pypy3", ("hypothesis<6.145",), PYPY, False),
     Cell("free-threaded", "python3.14t", claimed=False),
     # There are no wheels of gevent for it.
     Cell("i386", "python3", ("pyzmq",), claimed=False, system=True, bits=32),

@@ -13,9 +13,10 @@ import os
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 
-from cells import CELLS, CORE, PROJECT
+from cells import BOTH, CELLS, CORE, PROJECT
 
 TABLE = PROJECT / "docs" / "support.csv"
 LOGS = PROJECT / "build" / "support" / "logs"
@@ -25,6 +26,8 @@ COLUMNS = (
     *("Passed", "Failed", "Skipped", "Claimed"),
 )
 
+#: What a row is replaced by.
+KEY = ("Cell", "System", "Loop", "Transfer")
 
 #: Seconds for a pass that does not end; a test that hangs ends it after its own limit.
 LIMIT = 900
@@ -33,6 +36,7 @@ LIMIT = 900
 def run_pass(cell, place, python, facts, loop, transfer):
     """Run the tests over one loop and one transfer; return a row of the table."""
     environment = os.environ | {"GEVENT_LOOP": loop, "GZMQSOURCE_TRANSFER": transfer}
+    environment.pop("PYTHONPATH", None)  # which may have another copy of the project
     folder = cell.folder(place) / "project"
     command = [python, "-m", "pytest", "-v", "-m", "not idle and not once", *CORE]
     log = LOGS / f"{cell.name}-{facts['System']}-{loop}-{transfer}.log".replace(" ", "-")
@@ -51,8 +55,8 @@ def run_pass(cell, place, python, facts, loop, transfer):
             status = process.wait()
     said = log.read_text(errors="replace")
     row = facts | counts_of(said, status)
-    row |= {"Loop": loop.removesuffix("-cext"), "Transfer": transfer}
-    print(cell.name, *(row[name] for name in COLUMNS[1:-1]), sep=" | ", flush=True)
+    row |= {"Loop": loop.partition("-")[0], "Transfer": transfer}
+    print(*(row[name] for name in COLUMNS[:-1]), sep=" | ", flush=True)
     for line in re.findall(r"^(?:FAILED|ERROR) .*|^\S+ is over its hard limit", said, re.MULTILINE):
         print("   ", line, flush=True)
     return row
@@ -74,53 +78,66 @@ def counts_of(said, status):
 
 
 def run_cells(found, jobs):
-    """Run all passes of the cells, each with where it can be made; return the rows."""
+    """Run all passes of the cells, each with where it can be made; yield the rows."""
     LOGS.mkdir(parents=True, exist_ok=True)
     passes = []
     with ThreadPoolExecutor(jobs) as pool:
         for cell, where in found.items():
             for place, interpreter in where:
-                python = cell.make(place, interpreter)
-                facts = place.facts(python)
-                facts |= {"Cell": cell.name, "Claimed": "yes" if cell.claimed else "no"}
+                facts = {"Cell": cell.name, "Claimed": "yes" if cell.claimed else "no"}
+                try:
+                    python = cell.make(place, interpreter)
+                except subprocess.SubprocessError as error:
+                    print(f"{cell.name} cannot be made: {error}", flush=True)
+                    yield facts | {"Failed": "all"}
+                    continue
+                facts |= place.facts(python)
                 passes += [
                     pool.submit(run_pass, cell, place, python, facts, *each) for each in cell.passes
                 ]
-        return [each.result() for each in passes]
+        yield from (each.result() for each in as_completed(passes))
 
 
-def write(rows):
-    """Put the rows into the table, in the place of those of the same environments."""
-    key = ("Cell", "System", "Loop", "Transfer")
+def write(row):
+    """Put a row into the table, in the place of that of the same environment and pass."""
     kept = list(csv.DictReader(TABLE.open())) if TABLE.exists() else []
-    table = {tuple(row[name] for name in key): row for row in [*kept, *rows]}
+    table = {tuple(each[name] for name in KEY): each for each in [*kept, row]}
     order = [cell.name for cell in CELLS]
     with TABLE.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(row for name in order for row in table.values() if row["Cell"] == name)
+        writer.writerows(each for name in order for each in table.values() if each["Cell"] == name)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cells", nargs="*", help="the names of some; all if none is given")
-    parser.add_argument("--short", action="store_true", help="the floor only, and no table")
-    parser.add_argument("--list", action="store_true", help="say what is at hand, and where")
+    parser.add_argument(
+        "--short", action="store_true", help="only two passes of the floor, no table"
+    )
+    parser.add_argument("--list", action="store_true", help="only say what is at hand, and where")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="passes at a time")
     options = parser.parse_args()
-    found = {cell: list(cell.found()) for cell in CELLS}
+    names = options.cells or [cell.name for cell in CELLS]
+    if unknown := set(names) - {cell.name for cell in CELLS}:
+        parser.error(f"no such cells: {', '.join(unknown)}")
+    found = {cell: list(cell.found()) for cell in CELLS if cell.name in names}
     for cell, where in found.items():
-        if options.list:
-            print(cell.name, *(f"{place}:{python}" for place, python in where))
-        elif not where:
+        if not where:
             print(f"skipped: {cell.name}, which needs {cell.wants}", flush=True)
+        elif options.list:
+            print(f"{cell.name}:", *(f"{python} {place}" for place, python in where))
     if options.list:
         return 0
-    names = ["floor"] if options.short else options.cells or [cell.name for cell in CELLS]
-    rows = run_cells({cell: found[cell] for cell in found if cell.name in names}, options.jobs)
-    if not options.short:
-        write(rows)
-    return int(any(row["Claimed"] == "yes" and row["Failed"] != 0 for row in rows))
+    if options.short:
+        [(floor, where)] = [each for each in found.items() if each[0].name == "floor"]
+        found = {replace(floor, passes=BOTH): where}
+    failed = False
+    for row in run_cells(found, options.jobs):
+        failed = failed or (row["Claimed"] == "yes" and row["Failed"] != 0)
+        if "Loop" in row and not options.short:
+            write(row)
+    return int(failed)
 
 
 if __name__ == "__main__":
