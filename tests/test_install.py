@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -26,8 +27,8 @@ def sources(tmp_path):
     return target
 
 
-def setup(project, *command, **environment):
-    finished = subprocess.run(
+def run_setup(project, *command, **environment):
+    return subprocess.run(
         [sys.executable, "setup.py", "--quiet", *command],
         cwd=project,
         env={**os.environ, **environment},
@@ -36,6 +37,10 @@ def setup(project, *command, **environment):
         timeout=60,
         check=False,
     )
+
+
+def setup(project, *command, **environment):
+    finished = run_setup(project, *command, **environment)
     assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
@@ -53,6 +58,17 @@ def test_an_install_without_a_compiler_has_the_transfer_in_python(sources):
 
 
 @pytest.mark.limit(90)
+def test_a_build_that_requires_the_extension_fails_without_a_compiler_and_says_what_it_needs(
+    sources,
+):
+    built = run_setup(sources, "bdist_wheel", CC="/nowhere/cc", GZMQSOURCE_REQUIRE_NATIVE="1")
+    assert built.returncode != 0
+    assert "GZMQSOURCE_REQUIRE_NATIVE=1, and the native transfer cannot be built" in built.stderr
+    assert "It needs a C compiler, Python's headers" in built.stderr
+    assert not [*sources.glob("dist/*.whl")]
+
+
+@pytest.mark.limit(90)
 def test_the_source_distribution_has_what_a_build_needs(sources):
     setup(sources, "sdist")
     (archive,) = sources.glob("dist/*.tar.gz")
@@ -62,9 +78,11 @@ def test_the_source_distribution_has_what_a_build_needs(sources):
     assert {"gzmqsource/py.typed", "LICENSE", "README.rst"} <= names
 
 
-def python(program, **environment):
+def python(program, folder=PROJECT, **environment):
+    """Run a program whose packages are those in a folder first."""
     return subprocess.run(
         [sys.executable, "-c", program],
+        cwd=folder,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -85,13 +103,68 @@ def test_an_unknown_transfer_is_an_error_that_names_the_two():
     assert "GZMQSOURCE_TRANSFER='turbo': use native or pure" in finished.stderr
 
 
-def test_without_the_extension_pure_serves_and_says_why():
-    hide = "import sys; sys.modules['gzmqsource.transfer.native'] = None; "
-    finished = python(hide + SHOW, GZMQSOURCE_TRANSFER="")
-    assert finished.stdout.startswith("pure | the native transfer cannot be had: ")
+HOW = "install a C compiler and Python's headers, then pip install --no-cache-dir"
 
 
-def test_forcing_the_missing_extension_is_an_error():
-    hide = "import sys; sys.modules['gzmqsource.transfer.native'] = None; "
-    finished = python(hide + SHOW, GZMQSOURCE_TRANSFER="native")
-    assert "ImportError: GZMQSOURCE_TRANSFER=native cannot be had" in finished.stderr
+@pytest.fixture(scope="module")
+def not_built(tmp_path_factory):
+    """Runs a program where the package has no extension."""
+    folder = tmp_path_factory.mktemp("not_built")
+    shutil.copytree(
+        PROJECT / "gzmqsource", folder / "gzmqsource", ignore=shutil.ignore_patterns("*.so", "*.c")
+    )
+    return lambda program, wanted="": python(program, folder, GZMQSOURCE_TRANSFER=wanted)
+
+
+def test_without_the_extension_pure_serves_and_says_in_one_line_how_to_get_it(not_built):
+    finished = not_built(SHOW)
+    assert finished.stdout.startswith("pure | the native transfer cannot be had: it was not built")
+    assert HOW in finished.stdout
+    assert finished.stdout.count("\n") == 1
+
+
+#: Opens two sources, and prints what is logged.
+USE = """
+import logging, sys
+logging.basicConfig(stream=sys.stdout, format="%(levelname)s %(name)s: %(message)s")
+import zmq
+from gevent import monkey
+monkey.patch_all()
+import gzmqsource.monkey
+print("imported")
+from gzmqsource import Source
+for _ in range(2):
+    Source.open(zmq.PULL).close()
+"""
+
+
+def test_a_slow_transfer_that_no_one_asked_for_is_logged_once_and_at_its_first_use(not_built):
+    lines = not_built(USE).stdout.splitlines()
+    assert lines[0] == "imported"
+    assert len(lines) == 2
+    assert lines[1].startswith("WARNING gzmqsource.transfer: the transfer in Python is slower: ")
+    assert HOW in lines[1]
+
+
+def test_one_that_was_asked_for_is_not_logged(not_built):
+    assert not_built(USE, "pure").stdout == "imported\n"
+
+
+def test_forcing_the_missing_extension_is_an_error(not_built):
+    finished = not_built(SHOW, "native")
+    assert "ImportError: GZMQSOURCE_TRANSFER=native cannot be had: it was not" in finished.stderr
+
+
+def test_what_the_import_of_the_extension_says_is_put_into_one_line():
+    raising = """
+import sys
+class Finder:
+    def find_spec(name, path, target=None):
+        if name == "gzmqsource.transfer.native":
+            raise ImportError("a symbol is missing\\n  in line 2\\n\\n")
+sys.meta_path.insert(0, Finder)
+"""
+    finished = python(raising + SHOW, GZMQSOURCE_TRANSFER="")
+    assert finished.stdout == (
+        "pure | the native transfer cannot be had: a symbol is missing in line 2\n"
+    )

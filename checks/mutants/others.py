@@ -31,6 +31,20 @@ OTHERS = [
         transfer="pure",
     ),
     Mutation(
+        "a message is torn where frames do not say that more follow",
+        "transfer/pure.py",
+        "    frame.more = bool(option(_RCVMORE))\n",
+        "",
+        "test_platforms.py",
+    ),
+    Mutation(
+        "a report of libzmq is expected for each command",
+        "proxy.py",
+        "        elif len(message) == len(self._before):\n",
+        "        else:\n",
+        "test_proxy.py",
+    ),
+    Mutation(
         "what was received is lost for want of memory",
         "transfer/native.pyx",
         "        return self.is_full or self.begun is not None\n",

@@ -5,11 +5,15 @@ them ever waits, and each of them may eat the socket's edge.
 
 There are two transfers. ``native`` is a loop in C over the libzmq that pyzmq has loaded; ``pure``
 makes pyzmq's calls, and is used where the C extension was not built, on PyPy, and over pyzmq's cffi
-backend. ``GZMQSOURCE_TRANSFER=native`` or ``pure`` in the environment forces one.
+backend. That is slower, and logged when the first socket is made. ``GZMQSOURCE_TRANSFER=native`` or
+``pure`` in the environment forces one.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib
+import logging
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -29,6 +33,12 @@ from gzmqsource.transfer.pure import (
 
 __all__ = ["backend", "reason"]
 
+#: What pip built without a compiler stays in its cache, and would serve again.
+_NOT_BUILT = (
+    "it was not built: install a C compiler and Python's headers, then "
+    "pip install --no-cache-dir --force-reinstall --no-deps gzmqsource"
+)
+
 
 def _choose() -> tuple[Any, str, str]:
     """Return the native module or None, the transfer's name, and the reason for it."""
@@ -37,12 +47,15 @@ def _choose() -> tuple[Any, str, str]:
         raise ImportError(f"GZMQSOURCE_TRANSFER={wanted!r}: use native or pure")
     if wanted == "pure":
         return None, "pure", "GZMQSOURCE_TRANSFER=pure"
+    name = f"{__name__}.native"
     try:
-        from gzmqsource.transfer import native
+        native = importlib.import_module(name)
     except (ImportError, AttributeError) as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == name
+        why = _NOT_BUILT if missing else " ".join(str(error).split())
         if wanted == "native":
-            raise ImportError(f"GZMQSOURCE_TRANSFER=native cannot be had: {error}") from error
-        return None, "pure", f"the native transfer cannot be had: {error}"
+            raise ImportError(f"GZMQSOURCE_TRANSFER=native cannot be had: {why}") from error
+        return None, "pure", f"the native transfer cannot be had: {why}"
     return native, "native", "GZMQSOURCE_TRANSFER=native" if wanted else "it was built"
 
 
@@ -63,8 +76,18 @@ weight_of: Callable[[Message], int] = message.weight_of if _native is None else 
 
 def transfer_for(socket: zmq.Socket[Any]) -> Transfer:
     """Return the transfer of a socket."""
-    transfer: Transfer = (PureTransfer if _native is None else _native.NativeTransfer)(socket)
+    if _native is None:
+        _log_reason()
+        return PureTransfer(socket)
+    transfer: Transfer = _native.NativeTransfer(socket)
     return transfer
+
+
+@functools.cache
+def _log_reason() -> None:
+    """Log, once in a process, that a transfer for which no one has asked is slow."""
+    if os.environ.get("GZMQSOURCE_TRANSFER") != "pure":
+        logging.getLogger(__name__).warning("the transfer in Python is slower: %s", reason)
 
 
 def shortcuts_for(

@@ -9,9 +9,10 @@ import sys
 
 from zmq.backend import Frame
 
-_pyzmq = sys.modules[BackendSocket.__module__]
-if _pyzmq.__name__.split(".")[:3] != ["zmq", "backend", "cython"]:
-    raise ImportError(f"pyzmq's backend is {_pyzmq.__name__}, and not the one in Cython")
+_backend = BackendSocket.__module__
+if not _backend.startswith("zmq.backend.cython"):
+    raise ImportError(f"it needs pyzmq's backend in Cython, and this is {_backend}")
+_pyzmq = sys.modules[_backend]
 
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 

@@ -6,9 +6,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import Context
+from functools import partial
 from typing import Any
 
 import zmq
+from zmq.backend import Frame
 from zmq.backend import Socket as BackendSocket
 
 from gzmqsource.transfer.message import UNLIMITED, Message, as_frames
@@ -33,8 +35,21 @@ AFTER_WAIT = 32
 LONGEST_STRIDE = 16
 
 
+#: Whether pyzmq's backend notes in a frame that it receives whether more follow. In cffi's,
+#: ``more`` is an attribute of the class, and always False.
+_FRAMES_KNOW = Frame.more is not False
+
 #: The most frames of an oversized message that one call discards: they take 0.5 ms.
 MOST_DISCARDED = 1 << 14
+
+
+def _receive_and_ask(
+    receive: Callable[[int, bool], Any], option: Callable[[int], int], flags: int, copy: bool
+) -> Any:
+    """Receive a frame, and note whether more follow."""
+    frame = receive(flags, copy)
+    frame.more = bool(option(_RCVMORE))
+    return frame
 
 
 class PureTransfer:
@@ -58,6 +73,8 @@ class PureTransfer:
         self._recv = BackendSocket.recv.__get__(socket)
         self._send = BackendSocket.send.__get__(socket)
         self._getsockopt = BackendSocket.get.__get__(socket)
+        if not _FRAMES_KNOW:
+            self._recv = partial(_receive_and_ask, self._recv, self._getsockopt)
         self.received = self.sent = self.oversized = 0
         self.discarding = False
         self.max_frames = self.max_message_bytes = UNLIMITED
