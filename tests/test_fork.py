@@ -9,6 +9,7 @@ from helpers import python_process
 BEGIN = """
 import gc, os, sys, time, warnings
 warnings.simplefilter("error")
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 import gevent
 import gevent.os
 import zmq
