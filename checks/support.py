@@ -16,7 +16,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 
-from cells import BOTH, CELLS, CORE, PROJECT
+from cells import BOTH, CELLS, PROJECT
 
 TABLE = PROJECT / "docs" / "support.csv"
 LOGS = PROJECT / "build" / "support" / "logs"
@@ -35,10 +35,11 @@ LIMIT = 900
 
 def run_pass(cell, place, python, facts, loop, transfer):
     """Run the tests over one loop and one transfer; return a row of the table."""
-    environment = os.environ | {"GEVENT_LOOP": loop, "GZMQSOURCE_TRANSFER": transfer}
+    environment = os.environ | cell.environment
+    environment |= {"GEVENT_LOOP": loop, "GZMQSOURCE_TRANSFER": transfer}
     environment.pop("PYTHONPATH", None)  # which may have another copy of the project
     folder = cell.folder(place) / "project"
-    command = [python, "-m", "pytest", "-v", "-m", "not idle and not once", *CORE]
+    command = [python, "-m", "pytest", "-v", "-m", "not idle and not once", *cell.tests]
     log = LOGS / f"{cell.name}-{facts['System']}-{loop}-{transfer}.log".replace(" ", "-")
     with log.open("w") as output:
         process = subprocess.Popen(
