@@ -1,7 +1,6 @@
 """A context ends once, and greenlets of any hub, the hub itself and a thread without one wait."""
 
 import ctypes
-import sys
 from typing import Any
 
 import gevent
@@ -15,6 +14,7 @@ from gzmqsource import green
 from gzmqsource._base.threads import start_thread
 from gzmqsource.testing import all_blocked, in_forked_child, wait_until
 
+allocate_lock = get_original("_thread", "allocate_lock")
 stack_size = get_original("_thread", "stack_size")
 
 
@@ -82,15 +82,19 @@ def test_a_greenlet_waits_for_a_termination_that_a_thread_without_a_hub_began(co
 
 
 def test_each_waiter_gets_the_error_of_libzmq():
+    all_wait = allocate_lock()
+
+    class Context(green.Context[Any]):
+        def _terminate(self):
+            with all_wait:
+                super()._terminate()
+
     no_context = ctypes.create_string_buffer(1024)
-    context: green.Context[Any] = green.Context(shadow=ctypes.addressof(no_context))
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(30)  # the native thread gets the GIL when all of them wait
-    try:
+    context = Context(shadow=ctypes.addressof(no_context))
+    with all_wait:
         ending = [gevent.spawn(context.term) for _ in range(3)]
-        gevent.joinall(ending, timeout=5)
-    finally:
-        sys.setswitchinterval(interval)
+        all_blocked()
+    gevent.joinall(ending, timeout=5)
     for each in ending:
         assert isinstance(each.exception, zmq.ZMQError)
         assert each.exception.errno == zmq.EFAULT

@@ -11,6 +11,7 @@ from typing import Any
 import gevent
 import pytest
 import zmq
+from helpers import unique_inproc
 from zmq.sugar.context import Context as PlainContext
 
 from gzmqsource import green
@@ -45,9 +46,10 @@ def shadow_of(request):
 def exchange(receiving, sending):
     """Pass a message between two contexts, which only works if libzmq has one."""
     with receiving.socket(zmq.PULL) as a, sending.socket(zmq.PUSH) as b:
+        endpoint = unique_inproc()  # libzmq forgets one some time after it was closed
         a.rcvtimeo = 5000
-        a.bind("inproc://exchange")
-        b.connect("inproc://exchange")
+        a.bind(endpoint)
+        b.connect(endpoint)
         gevent.spawn(b.send, b"x").get(timeout=5)
         assert a.recv() == b"x"
 
