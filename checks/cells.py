@@ -39,6 +39,7 @@ SOURCES = [name for name in CORE if "green" not in name and name != "tests/test_
 Pass = tuple[str, str]
 BOTH: tuple[Pass, ...] = (("libev-cext", "native"), ("libuv", "pure"))
 PURE: tuple[Pass, ...] = (("libev-cext", "pure"), ("libuv", "pure"))
+LIBEV: tuple[Pass, ...] = (("libev-cext", "native"), ("libev-cext", "pure"))
 PYPY: tuple[Pass, ...] = (("libev-cffi", "pure"), ("libuv", "pure"))
 ALL: tuple[Pass, ...] = (*BOTH, ("libuv", "native"), ("libev-cext", "pure"))
 
@@ -191,9 +192,10 @@ class Cell:
         shutil.copytree(PROJECT, place.outside(project), ignore=UNUSED)
         interpreter = str(environment / "bin" / "python")
         options = ["--system-site-packages"] if self.system else []
+        install = self._installer(place, interpreter)
         for command in (
             [python, "-m", "venv", *options, str(environment)],
-            [*self._installer(place, interpreter), *self._requirements()],
+            *([*install, *requirements] for requirements in self._requirements()),
         ):
             subprocess.run(
                 place.command(*command, folder=project),
@@ -210,15 +212,18 @@ class Cell:
             return [uv, "pip", "install", "--quiet", "--python", interpreter]
         return [interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
 
-    def _requirements(self) -> list[str]:
-        if self.system:
-            return [*self.pins, "--no-deps", "--no-build-isolation", "--editable", "."]
-        return [*self.pins, "--editable", ".[test]"]
+    def _requirements(self) -> list[list[str]]:
+        """Return what is installed, one after another."""
+        if not self.system:
+            return [[*self.pins, "--editable", ".[test]"]]
+        with_systems = ["--no-deps", "--no-build-isolation", "--editable", "."]
+        return [list(self.pins), with_systems] if self.pins else [with_systems]
 
 
 # Another cell has built another one of the same version.
 SOURCE = ("--no-cache-dir", "--no-binary", "pyzmq", "pyzmq")
 CFFI = {"PYZMQ_BACKEND": "cffi"}
+I386 = ("pyzmq", "setuptools>=70.1", "wheel", "Cython>=3", "pytest>=8", "hypothesis<6.145")
 LIBZMQ = ("pkg-config", "--exists", "libzmq")
 
 # A forked child that drops a source gets pyzmq's ResourceWarning of its socket.
@@ -235,7 +240,8 @@ CELLS = (
     Cell("pyzmq-26.2", "python3.11", ("pyzmq==26.2.*",)),
     Cell("pyzmq-26.4", "python3.11", ("pyzmq==26.4.*", floors()[1])),
     Cell("gevent-24.2", "python3.11", floors()[1:]),
-    Cell("debian", "python3", system=True),
+    # Debian's gevent has no libuv.
+    Cell("debian", "python3", passes=LIBEV, system=True),
     # pyzmq's own build over a libzmq that pkg-config finds: Debian 12 has 4.3.4.
     Cell("libzmq", "python3.11", SOURCE, needs=LIBZMQ),
     Cell("cffi", "python3.11", SOURCE, PURE, needs=LIBZMQ, environment=CFFI, tests=SOURCES),
@@ -243,6 +249,6 @@ CELLS = (
     Cell("pypy", "pypy3", ("hypothesis<6.145",), PYPY, claimed=False, tests=SOURCES),
     # gevent turns the GIL on, which is a warning unless it was asked for.
     Cell("free-threaded", "python3.14t", claimed=False, environment={"PYTHON_GIL": "1"}),
-    # There are no wheels of gevent for it.
-    Cell("i386", "python3", ("pyzmq",), claimed=False, system=True, bits=32),
+    # With Debian's gevent, for there are no wheels, and what Debian 12 has too old for a build.
+    Cell("i386", "python3", I386, LIBEV, claimed=False, system=True, bits=32),
 )

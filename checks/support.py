@@ -68,8 +68,8 @@ def counts_of(said, status):
     if status not in (0, 1):
         started = re.findall(r"^(tests/\S+::\S+)", said, re.MULTILINE) or ["the first test"]
         return {"Passed": "", "Failed": f"ended with {status} in {started[-1]}", "Skipped": ""}
-    last = said.strip().splitlines()[-1]
-    counts = {word: int(number) for number, word in re.findall(r"(\d+) ([a-z]+)", last)}
+    [*_, summary] = re.findall(r"^=+ (.*) in [\d.]+s.* =+$", said, re.MULTILINE)
+    counts = {word: int(number) for number, word in re.findall(r"(\d+) ([a-z]+)", summary)}
     failed = counts.get("failed", 0) + counts.get("error", 0) + counts.get("errors", 0)
     return {
         "Passed": counts.get("passed", 0),
