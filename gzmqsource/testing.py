@@ -220,6 +220,13 @@ def no_leaks(timeout: float = 10) -> Iterator[None]:
         gevent.sleep(0.01)
 
 
+def _target_of(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:  # macOS has no names for them
+        return "open"
+
+
 class _Census:
     """What this process has open."""
 
@@ -227,9 +234,10 @@ class _Census:
         all_blocked()
         gc.collect()
         self.descriptors = {}
-        for descriptor in os.listdir("/proc/self/fd"):
+        for descriptor in os.listdir("/dev/fd"):
             with contextlib.suppress(OSError):  # the descriptor of the listing itself
-                self.descriptors[descriptor] = os.readlink(f"/proc/self/fd/{descriptor}")
+                os.fstat(int(descriptor))
+                self.descriptors[descriptor] = _target_of(f"/dev/fd/{descriptor}")
         self.greenlets = {
             id(each): repr(each)
             for each in gc.get_objects()

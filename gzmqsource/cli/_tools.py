@@ -150,8 +150,8 @@ def _facts() -> Iterator[tuple[str, str]]:
 def _warnings() -> Iterator[str]:
     if transfer.backend == "pure":
         yield f"the transfer in Python is slower: {transfer.reason}"
-    if zmq.zmq_version_info() < (4, 3, 2):
-        yield "libzmq before 4.3.2 is not tested"
+    if zmq.zmq_version_info() < (4, 3, 4):
+        yield "libzmq before 4.3.4 is not tested"
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < _ENOUGH_DESCRIPTORS:
         yield f"{soft} file descriptors are few for a server: ulimit -n {_ENOUGH_DESCRIPTORS}"

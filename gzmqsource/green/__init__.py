@@ -7,15 +7,6 @@ of `zmq.green` is here, too. Its submodules (``core``, ``poll``, ``device``) are
 import zmq as _zmq
 import zmq.backend as _backend
 
-_backend_name = _backend.Socket.__module__
-if not _backend_name.startswith("zmq.backend.cython"):
-    # In cffi's, a context cannot be marked closed, monitors and polls have other errors, and
-    # ``closed`` calls ``get``.
-    raise ImportError(
-        f"gzmqsource.green needs pyzmq's backend in Cython, and this is {_backend_name}; "
-        "sources, workers and monitors work with both"
-    )
-
 from gzmqsource.green._context import Context as Context
 from gzmqsource.green._device import (
     ThreadDevice,
@@ -30,6 +21,15 @@ from gzmqsource.green._device import (
 from gzmqsource.green._poll import Poller, select, zmq_poll
 from gzmqsource.green._socket import Socket
 from gzmqsource.green._tracker import MessageTracker
+
+_backend_name = _backend.Socket.__module__
+if not _backend_name.startswith("zmq.backend.cython"):
+    # In cffi's, a context cannot be marked closed, monitors and polls have other errors, and
+    # ``closed`` calls ``get``.
+    raise ImportError(
+        f"gzmqsource.green needs pyzmq's backend in Cython, and this is {_backend_name}; "
+        "sources, workers and monitors work with both"
+    )
 
 #: The classes and functions that replace pyzmq's, by name.
 REPLACED = {

@@ -28,7 +28,7 @@ cdef class NativeAllowance:
 
     def refill(self, Py_ssize_t messages, double seconds):
         """See `PureAllowance.refill`."""
-        self.grant(clock(CLOCK_MONOTONIC), messages, seconds)
+        self.grant(clock(STEADY_CLOCK), messages, seconds)
 
     cdef void grant(self, double now, Py_ssize_t messages, double seconds) noexcept:
         self.looked = now
@@ -43,7 +43,7 @@ cdef class NativeAllowance:
         cdef double now
         if shared.is_crowded:
             return False
-        now = clock(CLOCK_MONOTONIC)
+        now = clock(STEADY_CLOCK)
         if now >= shared.ends:
             return False
         self.grant(now, min(AFTER_WAIT, self.max_messages), min(self.max_seconds / 8, shared.ends - now))
@@ -51,7 +51,7 @@ cdef class NativeAllowance:
 
     def seconds_left(self):
         """See `PureAllowance.seconds_left`."""
-        return max(0.0, self.ends - clock(CLOCK_MONOTONIC))
+        return max(0.0, self.ends - clock(STEADY_CLOCK))
 
     def spend(self, Py_ssize_t messages=1):
         """See `PureAllowance.spend`."""
@@ -64,7 +64,7 @@ cdef class NativeAllowance:
             return False
         self.until_look -= messages
         if self.until_look <= 0:
-            now = clock(CLOCK_MONOTONIC)
+            now = clock(STEADY_CLOCK)
             if now >= self.ends:
                 self.left = 0
                 return False

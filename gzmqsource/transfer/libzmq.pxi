@@ -14,16 +14,24 @@ if not _backend.startswith("zmq.backend.cython"):
     raise ImportError(f"it needs pyzmq's backend in Cython, and this is {_backend}")
 _pyzmq = sys.modules[_backend]
 
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.time cimport clock_gettime, timespec
 
 cdef extern from *:
     """
+    /* That of `time.monotonic`, by which a slice ends: on macOS it stands still in sleep. */
+    #ifdef __APPLE__
+    #define STEADY_CLOCK CLOCK_UPTIME_RAW
+    #else
+    #define STEADY_CLOCK CLOCK_MONOTONIC
+    #endif
+
     #ifdef CLOCK_MONOTONIC_COARSE
     #define COARSE_CLOCK CLOCK_MONOTONIC_COARSE
     #else
     #define COARSE_CLOCK CLOCK_MONOTONIC
     #endif
     """
+    const int STEADY_CLOCK
     const int COARSE_CLOCK
 
 cdef extern from *:
