@@ -42,6 +42,9 @@ _sleep = get_original("time", "sleep")
 _BATCH = 1000
 _BATCH_BYTES = 1 << 20
 
+#: Seconds after which a report that lingers is looked at again.
+_PATIENCE = 1.0
+
 _serial = itertools.count()
 
 _warn_dropped = LimitedWarning(
@@ -90,6 +93,8 @@ class Report:
         self.error: zmq.ZMQError | None = None
         #: Whether it belongs to the parent of this process.
         self.forked = False
+        #: Whether it has ended, and waits for who reads it: what ends that may show no edge.
+        self.lingers = False
         #: Set when its sockets are closed.
         self.released = OneShot()
         self._hub = hub
@@ -208,6 +213,7 @@ class _Reader:
     _lock: Any
     _reports: dict[int, Report]
     _busy: dict[Report, None]
+    _lingering: dict[Report, None]
     _running: bool
     _poll: _Poll
 
@@ -243,13 +249,17 @@ class _Reader:
         self._lock = allocate_lock()
         self._reports = {}
         self._busy = {}
+        self._lingering = {}
         self._running = False
         fork.abandon_in_child(self)
 
     def _run(self) -> None:
         while True:
             try:
-                for fd in self._poll.wait(0 if self._busy else -1):
+                fds = self._poll.wait(0 if self._busy else _PATIENCE if self._lingering else -1)
+                if not fds:
+                    self._busy.update(self._lingering)
+                for fd in fds:
                     if fd in self._reports:
                         self._busy[self._reports[fd]] = None
                 for report in list(self._busy):
@@ -269,7 +279,10 @@ class _Reader:
                 for fd in report.fds:
                     if self._reports.pop(fd, None) is not None:
                         self._poll.unregister(fd)
+            self._lingering.pop(report, None)
             report.release()
+        elif report.lingers:
+            self._lingering[report] = None
         if is_over or not more:
             del self._busy[report]
 
@@ -294,7 +307,7 @@ class _Poll:
         if self._set is not None:
             self._set.unregister(fd)
 
-    def wait(self, timeout: int) -> list[int]:
+    def wait(self, timeout: float) -> list[int]:
         """Return the descriptors that may be ready; wait for one unless *timeout* is 0."""
         if self._set is not None:
             return [fd for fd, _ in self._set.poll(timeout)]

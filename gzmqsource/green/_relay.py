@@ -35,7 +35,6 @@ class Relay(Report):
     def __init__(self, socket: zmq.Socket[Any], address: str | bytes, events: int) -> None:
         self._endpoint: Any = address
         self._has_reader = False  # whether there was one
-        self._has_tried = False
         self._out = PlainSocket(socket.context, zmq.PAIR)
         try:
             self._out.linger = 0
@@ -49,21 +48,31 @@ class Relay(Report):
     def read(self) -> tuple[bool, bool]:
         """Pass events on, in the thread; return whether there is more, and whether it is over."""
         more, has_ended = (False, True) if self.ended else super().read()
-        sent = 0
         try:
             if self._sending.events() & zmq.POLLOUT:
                 self._has_reader = True
             while self.queue and self._sending.send_one(self.queue[0]):
                 self.queue.popleft()
-                sent += 1
+            if not has_ended:
+                return more, False
+            # What does not fit is kept until the reader has taken something, or is gone.
+            self.lingers = bool(self.queue) and self._has_reader and not self._is_free()
         except zmq.ZMQError:  # the context has ended
             return False, True
-        if not has_ended:
-            return more, False
-        # What does not fit is kept until the reader has taken something, or is gone.
-        is_over = not self.queue or not self._has_reader or (self._has_tried and not sent)
-        self._has_tried = True
-        return False, is_over
+        return False, not self.lingers
+
+    def _is_free(self) -> bool:
+        """Return whether no PAIR is connected any more, so that another one is let in.
+
+        A pipe that is full looks the same as none.
+        """
+        with PlainSocket(self._out.context, zmq.PAIR) as other:
+            other.linger = 0
+            other.connect(self._endpoint)
+            self._sending.events()  # refuses it, or lets it in
+            is_free = bool(other.get(zmq.EVENTS) & zmq.POLLOUT)
+            self._sending.events()  # the end of the refusal must wake nobody later
+        return is_free
 
     def release(self) -> None:
         """Close the sockets, in the thread; the address can be bound again."""

@@ -86,6 +86,29 @@ def test_an_address_can_be_used_again_at_once(watched, context):
             assert next_name(pair) == "LISTENING"
 
 
+def test_a_pair_that_was_closed_long_before_keeps_nothing(watched):
+    """What notices that it is closed is a call before the end: there is no edge later."""
+    watched.get_monitor_socket().close()
+    relay = watched._relay
+    wait_until(lambda: make_events(watched) or relay.queue)
+    watched.close()
+    wait_until(lambda: relay.released.value)
+
+
+def test_a_pair_that_is_full_gets_all_of_a_socket_that_was_closed(watched):
+    pair = watched.get_monitor_socket(zmq.EVENT_LISTENING)
+    relay = watched._relay
+    count = 0
+    while not relay.queue:  # the pipe takes as many as it takes
+        make_events(watched, 100)
+        count += 100
+        gevent.sleep(0.001)
+    watched.close()
+    wait_until(lambda: relay.lingers)
+    assert [next_name(pair) for _ in range(count)] == ["LISTENING"] * count
+    wait_until(lambda: relay.released.value)
+
+
 def test_all_is_released_with_a_pair_that_was_never_there_never_read_or_closed(context):
     with context.socket(zmq.PULL), no_leaks():
         for number in range(30):
