@@ -14,8 +14,8 @@ SIMULATE ?= --seconds 22 --examples 100
 QUESTIONS := throughput roundtrip green forms idle fairness pressure busy many peers bad pools scale \
     startup workers proxy
 
-.PHONY: help demo test idle one faults mutations simulate chaos moments soak fuzz pyzmq volttron packages docs lint style types \
-    floors bench bench-plots quick sanitize clean
+.PHONY: help demo test idle one faults mutations simulate chaos moments soak fuzz pyzmq volttron packages support docs lint style types \
+    floors workflows changes bench bench-plots quick sanitize clean
 # Two installs at a time would get into each other's way.
 .NOTPARALLEL:
 
@@ -103,11 +103,14 @@ volttron: $(LIGHT)  ## VOLTTRON's router and agents, in an environment of their 
 packages: .venv/installed  ## Build the sdist and the wheel, and use them in empty environments
 	$(BIN)/python checks/packages.py
 
+support: .venv/installed  ## The suite's core over each Python, pyzmq and gevent at hand, into docs/
+	$(BIN)/python checks/support.py $(SUPPORT)
+
 docs: .venv/installed  ## The pages, into build/docs
 	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
 	@echo "open build/docs/index.html"
 
-lint: style types floors  ## Style, types, and the house: who imports whom, and how much is in a place
+lint: style types floors workflows  ## Style, types, the house, and the workflows
 
 style: .venv/installed
 	$(BIN)/ruff check
@@ -121,6 +124,12 @@ types: .venv/installed
 floors: .venv/installed
 	$(BIN)/python checks/size.py
 	$(BIN)/lint-imports --no-cache
+
+workflows: .venv/installed  ## The workflows: pins, permissions, actionlint, and the wheels
+	$(BIN)/python checks/workflows.py
+
+changes: .venv/installed  ## What the changelog of the next release will say
+	$(BIN)/towncrier build --draft --version next
 
 SANITIZED := $(CURDIR)/build/sanitized
 

@@ -4,13 +4,20 @@ Each test runs a program of its own, which forks; pytest never does.
 """
 
 import pytest
+import zmq.backend
 from helpers import python_process
 
 pytestmark = pytest.mark.processes
 
+needs_drop_in = pytest.mark.skipif(
+    not zmq.backend.Socket.__module__.startswith("zmq.backend.cython"),
+    reason="the drop-in needs pyzmq's backend in Cython",
+)
+
 BEGIN = """
 import gc, os, sys, time, warnings
 warnings.simplefilter("error")
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 import gevent
 import gevent.os
 import zmq
@@ -241,6 +248,7 @@ for _ in range(3):
     assert run(program, fork, tmp_path, transport) == []
 
 
+@needs_drop_in
 def test_a_hub_that_was_destroyed_does_not_keep_the_others_from_being_silenced(fork, tmp_path):
     program = """
 import threading
@@ -334,6 +342,7 @@ feeding.close()
     assert run(program, fork, tmp_path) == ["child done"]
 
 
+@needs_drop_in
 def test_an_inherited_green_socket_says_where_it_was_made(fork, tmp_path):
     program = """
 from gzmqsource import green

@@ -311,6 +311,8 @@ import os, signal
 import gevent
 import gzmqsource.green as zmq
 
+# A process in a shell's background inherits that it is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 context = zmq.Context()
 socket = context.socket(zmq.PUSH)
 
