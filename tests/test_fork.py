@@ -1,7 +1,4 @@
-"""A forked child: inherited sources are closed, silent and cheap, and the parent notices nothing.
-
-Each test runs a program of its own, which forks; pytest never does.
-"""
+"""A forked child: inherited sources are closed, silent and cheap; each test forks a program."""
 
 import pytest
 import zmq.backend
