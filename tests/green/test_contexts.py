@@ -1,6 +1,7 @@
 """A context ends once, and greenlets of any hub, the hub itself and a thread without one wait."""
 
 import ctypes
+import sys
 from typing import Any
 
 import gevent
