@@ -246,7 +246,7 @@ CELLS = (
     Cell("libzmq", "python3.11", SOURCE, needs=LIBZMQ),
     Cell("cffi", "python3.11", SOURCE, PURE, needs=LIBZMQ, environment=CFFI, tests=SOURCES),
     # Newer ones of hypothesis are not made for PyPy.
-    Cell("pypy", "pypy3", ("hypothesis<6.145",), PYPY, claimed=False, tests=SOURCES),
+    Cell("pypy", "pypy3", ("hypothesis<6.145",), PYPY, tests=SOURCES),
     # gevent turns the GIL on, which is a warning unless it was asked for.
     Cell("free-threaded", "python3.14t", claimed=False, environment={"PYTHON_GIL": "1"}),
     # With Debian's gevent, for there are no wheels, and what Debian 12 has too old for a build.

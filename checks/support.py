@@ -100,14 +100,23 @@ def run_cells(found, jobs):
 
 
 def write(row):
-    """Put a row into the table, in the place of that of the same environment and pass."""
+    """Put a row into the table, in the place of an earlier one, in the order of the cells."""
     kept = list(csv.DictReader(TABLE.open())) if TABLE.exists() else []
     table = {tuple(each[name] for name in KEY): each for each in [*kept, row]}
-    order = [cell.name for cell in CELLS]
+    order = [
+        (cell.name, loop.partition("-")[0], transfer)
+        for cell in CELLS
+        for loop, transfer in cell.passes
+    ]
     with TABLE.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(each for name in order for each in table.values() if each["Cell"] == name)
+        for key in order:
+            writer.writerows(
+                each
+                for each in table.values()
+                if (each["Cell"], each["Loop"], each["Transfer"]) == key
+            )
 
 
 def main():
