@@ -56,7 +56,8 @@ def test_however_an_authenticator_ends_nobody_gets_in_whom_it_refused(context, e
         with authenticator:
             gevent.sleep(60)
 
-    with server_of(context, **ASKING["curve"][0]) as server:
+    # A server that asks one that is just being closed has no answer, until its patience is over.
+    with server_of(context, **ASKING["curve"][0], **IMPATIENT) as server:
         authenticator = Authenticator(context)
         if end == "kill":
             running = gevent.spawn(run, authenticator)
