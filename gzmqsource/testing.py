@@ -38,6 +38,9 @@ __all__ = [
 
 _T = TypeVar("_T")
 
+#: Where this process's descriptors are; a container may have no ``/dev/fd``, and macOS no ``/proc``.
+_DESCRIPTORS = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
+
 # Not gevent's, which may never return in the child if the hub's thread pool was used.
 _fork: Callable[[], int] = get_original("os", "fork")
 _waitpid: Callable[[int, int], tuple[int, int]] = get_original("os", "waitpid")
@@ -234,10 +237,10 @@ class _Census:
         all_blocked()
         gc.collect()
         self.descriptors = {}
-        for descriptor in os.listdir("/dev/fd"):
+        for descriptor in os.listdir(_DESCRIPTORS):
             with contextlib.suppress(OSError):  # the descriptor of the listing itself
                 os.fstat(int(descriptor))
-                self.descriptors[descriptor] = _target_of(f"/dev/fd/{descriptor}")
+                self.descriptors[descriptor] = _target_of(f"{_DESCRIPTORS}/{descriptor}")
         self.greenlets = {
             id(each): repr(each)
             for each in gc.get_objects()
