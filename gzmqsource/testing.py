@@ -38,7 +38,7 @@ __all__ = [
 
 _T = TypeVar("_T")
 
-#: Where this process's descriptors are; a container may have no ``/dev/fd``, and macOS no ``/proc``.
+#: Where the process's descriptors are; a container may have no ``/dev/fd``, and macOS no ``/proc``.
 _DESCRIPTORS = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
 
 # Not gevent's, which may never return in the child if the hub's thread pool was used.
