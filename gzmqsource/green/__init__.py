@@ -23,7 +23,7 @@ from gzmqsource.green._socket import Socket
 from gzmqsource.green._tracker import MessageTracker
 
 _backend_name = _backend.Socket.__module__
-if not _backend_name.startswith("zmq.backend.cython"):
+if _backend_name.startswith("zmq.backend.cffi"):
     # In cffi's, a context cannot be marked closed, monitors and polls have other errors, and
     # ``closed`` calls ``get``.
     raise ImportError(
