@@ -9,7 +9,7 @@ import zmq
 from gevent.hub import get_hub
 from gevent.monkey import get_original
 from gevent.queue import Full
-from helpers import _sleep, closing, in_thread, until_nothing_moves
+from helpers import _sleep, closing, until_nothing_moves
 from outboxes import blocked_pair, number_of, numbered, pull, pull_all
 
 from gzmqsource import Source, SourceClosed
@@ -270,14 +270,22 @@ def test_giving_up_makes_no_room_for_a_newcomer_before_the_others(context, other
 
 
 def test_a_sender_whose_hub_was_destroyed_raises(context):
+    made = []
+    over = _allocate_lock()
+    over.acquire()
+
     def make():
         source = Source.open(zmq.PUSH, context=context, outbox=1, linger=0)
         sender = source.sender()
         get_hub().destroy(destroy_loop=True)
-        return source, sender
+        made.extend([source, sender])
+        over.acquire()  # the end of the thread would close the source
+        source._core.raw.close(0)
 
-    source, sender = in_thread(make)
+    _start_thread(make, ())
+    wait_until(lambda: made)
+    source, sender = made
     with pytest.raises(SourceClosed, match="destroyed"):
         sender.send(b"x")
-    source._core.raw.close(0)
-    assert source.closed
+    over.release()
+    wait_until(lambda: source.closed)
