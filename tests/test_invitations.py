@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+from typing import Any
 
 import gevent
 import pytest
@@ -270,7 +271,7 @@ def test_giving_up_makes_no_room_for_a_newcomer_before_the_others(context, other
 
 
 def test_a_sender_whose_hub_was_destroyed_raises(context):
-    made = []
+    made: list[Any] = []
     over = _allocate_lock()
     over.acquire()
 
