@@ -234,6 +234,7 @@ def test_what_passes_a_proxy_is_counted(context, registry, collector):
     front.bind("inproc://front")
     back.bind("inproc://back")
     name = "gzmqsource_proxy_frontend_frames_in_total", "Source", "PAIR", ""
+    each = 2 if zmq.zmq_version_info() > (4, 3, 4) else 1  # 4.3.4 counts messages
     with (
         Proxy(front, back),
         Source.open(zmq.PUSH, connect="inproc://front", context=context) as push,
@@ -242,10 +243,10 @@ def test_what_passes_a_proxy_is_counted(context, registry, collector):
         for _ in range(5):
             push.send([b"a", b"b"])
             pull.recv(timeout=10)
-        wait_until(lambda: series(registry).get(name) == 10)
+        wait_until(lambda: series(registry).get(name) == 5 * each)
         push.send([b"a", b"b"])
         pull.recv(timeout=10)
-    assert series(registry)[name] == 12
+    assert series(registry)[name] == 6 * each
 
 
 def test_a_collector_whose_hub_was_destroyed_still_answers_and_closes(context, registry):
