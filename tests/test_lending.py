@@ -1,6 +1,5 @@
 """Large frames that are lent to libzmq: when they are given back, and when the process ends."""
 
-import ctypes
 import pathlib
 import sys
 import weakref
@@ -10,6 +9,7 @@ import pytest
 import zmq
 from gevent.monkey import get_original
 from helpers import free_ports, python_process
+from slow_exit import check_all_arrives, needs_atexit_of_c
 
 from gzmqsource import transfer
 from gzmqsource.testing import wait_until
@@ -87,37 +87,7 @@ def test_the_collector_rests_once_all_was_given_back():
         assert process.wait(20) == 0
 
 
-#: Sends to the endpoint in its arguments. Once the interpreter has ended, C's ``exit`` closes its
-#: output and waits for the end of its input: libzmq goes on to send what it holds.
-ENDING = """
-import ctypes, sys
-import zmq
-from gzmqsource import Source, green
-form, endpoint = sys.argv[1:]
-if form == "source":
-    push = Source.open(zmq.PUSH, connect=endpoint, sndbuf=4096)
-else:
-    push = green.Context.instance().socket(zmq.PUSH)
-    push.sndbuf = 4096
-    push.connect(endpoint)
-for number in range(40):
-    push.send(bytes(1_000_000))
-process = ctypes.CDLL(None)
-process.__cxa_atexit(process.getchar, None, None)
-process.__cxa_atexit(process.close, 1, None)
-"""
-
-
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "__cxa_atexit"), reason="glibc's, as macOS's")
+@needs_atexit_of_c
 @pytest.mark.parametrize("form", ["source", "green"])
 def test_a_process_that_ends_while_frames_are_lent_ends_well(context, form):
-    with context.socket(zmq.PULL) as pull:
-        pull.rcvhwm, pull.rcvbuf = 1, 4096
-        pull.bind("tcp://127.0.0.1:*")
-        with python_process(ENDING, form, pull.LAST_ENDPOINT.decode()) as process:
-            assert process.stdout.read() == ""
-            for _ in range(40):
-                assert pull.poll(20_000), "the process has died"
-                pull.recv()
-            process.stdin.close()
-            assert process.wait(20) == 0
+    check_all_arrives(context, "plain", form, "bytes", 40)

@@ -8,9 +8,9 @@ cdef bytes copy_out(zmq_msg_t *part):
     return PyBytes_FromStringAndSize(msg_data(part), <Py_ssize_t>msg_size(part))
 
 
-cdef int share_out(zmq_msg_t *part, frame) except -1:
+cdef void share_out(zmq_msg_t *part, frame) noexcept:
     """Have an empty `zmq.Frame` share the content of a part."""
-    return msg_copy(part_in(frame), part)
+    msg_copy(part_in(frame), part)
 
 
 cdef zmq_msg_t *part_in(frame) noexcept:
