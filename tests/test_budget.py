@@ -1,5 +1,6 @@
 """The budget: how much passes before other I/O has its turn, in C and in Python alike."""
 
+import functools
 import os
 import time
 from typing import Any
@@ -217,9 +218,10 @@ def test_what_a_socket_uses_after_an_edge_counts_while_others_wait(budgets):
     quiet, busy, other = budgets(100), budgets(100), budgets()
     waiting = gevent.spawn(other.yield_to_io)
     gevent.sleep(0)
+    busy.quick_turns = 0
     busy.shared.run(busy, lambda: until(time.thread_time() + 0.01))
     busy.restart()
-    assert spent(busy) == 1
+    assert spent(busy) == 2
     quiet.shared.begin_if_over(float("inf"))
     quiet.restart()
     assert spent(quiet) > 1
@@ -228,6 +230,54 @@ def test_what_a_socket_uses_after_an_edge_counts_while_others_wait(budgets):
     busy.shared.run(busy, lambda: None)
     busy.restart()
     assert spent(busy) > 1
+
+
+def test_one_long_turn_among_many_quick_ones_is_forgiven(budgets):
+    budget, other = budgets(), budgets()
+    shared = budget.shared
+    waiting = gevent.spawn(other.yield_to_io)
+    gevent.sleep(0)
+    long = functools.partial(until_passed, 2 * shared.length)
+    before = budget.charged
+    shared.run(budget, long)
+    assert (budget.charged, shared.may_run(budget)) == (before, True)
+    for _ in range(shared.forgiven - 1):
+        shared.run(budget, lambda: None)
+    shared.run(budget, long)
+    assert budget.charged > before
+    assert not shared.may_run(budget)
+    waiting.join()
+
+
+def until_passed(seconds):
+    until(time.thread_time() + seconds)
+
+
+def test_a_socket_that_has_just_become_ready_is_served_before_those_that_are_busy(budgets):
+    """What it was charged with is less than a slice, beside 300 others that is 0.3 s."""
+    quiet, others = budgets(), [budgets() for _ in range(20)]
+    shared = quiet.shared
+    order = []
+
+    def use(budget, name):
+        budget.yield_to_io()
+        order.append(name)
+
+    waiting = [gevent.spawn(use, budget, "busy") for budget in others]
+    gevent.sleep(0)
+    shared.run(quiet, functools.partial(until_passed, shared.length / 2))
+    assert quiet.charged > max(shared._charged, *(budget.charged for budget in others))
+    waiting.append(gevent.spawn(use, quiet, "quiet"))
+    gevent.joinall(waiting)
+    assert order[0] == "quiet"
+    # What it uses in its part counts, up to a slice.
+    waiting = [gevent.spawn(use, budget, "busy") for budget in others]
+    gevent.sleep(0)
+    shared.run(quiet, lambda: None)
+    quiet.charged = shared._charged + 1.1 * shared.length
+    waiting.append(gevent.spawn(use, quiet, "quiet"))
+    gevent.joinall(waiting)
+    assert order[-1] == "quiet"
 
 
 def test_timers_that_became_due_in_a_turn_come_before_the_next_turn(budgets):
@@ -254,6 +304,7 @@ def test_one_long_turn_makes_a_socket_wait_for_a_second_at_most(budgets):
     waiting = [gevent.spawn(budgets().yield_to_io) for _ in range(200)]
     gevent.sleep(0)
     late = budgets()
+    late.quick_turns = 0
     before = max(late.charged, shared._charged)
     shared.run(late, lambda: until(time.thread_time() + 0.02))
     assert late.charged - before <= shared.longest_wait / 200 + 1e-9
@@ -272,6 +323,7 @@ def test_a_turn_within_that_of_another_is_paid_for_once(budgets):
     def compute():
         until(time.thread_time() + 0.01)
 
+    inner.quick_turns = 0
     assert outer.run_spawned(spawn) < 0.005
     assert inner.charged - outer.charged > 0.005
     waiting.join()

@@ -50,8 +50,10 @@ class Budget(Allowance):
         "charged",
         "has_spawned",
         "hub",
+        "is_fresh",
         "is_queued",
         "owes",
+        "quick_turns",
         "shared",
         "stops",
         "waiters",
@@ -70,7 +72,8 @@ class Budget(Allowance):
         #: See `gzmqsource._socket.hub_slice.Sharing`.
         self.charged = 0.0
         self.owes = False
-        self.is_queued = False
+        self.quick_turns = HubSlice.forgiven
+        self.is_fresh = self.is_queued = False
         self.has_spawned = False
         self.waiters = Waiters()
         self._serial = 0
@@ -191,8 +194,8 @@ class Budget(Allowance):
     def restart(self) -> None:
         """Begin a short part right after a wait, without a turn in the queue.
 
-        If others wait that had less, it is one message, and never none: who was woken must be able
-        to take what it was woken for.
+        If others wait that had less, it is a message and its answer, and never none: who was woken
+        must be able to take what it was woken for.
         """
         shared = self.shared
         if self.restart_within(shared):
@@ -203,7 +206,7 @@ class Budget(Allowance):
         # Others that wait come before a further message.
         self._serial = -1 if left > 0 and not shared.is_crowded else shared.serial
         if shared.is_crowded and shared.is_ahead(self):
-            self.refill(1, self.max_seconds)
+            self.refill(2, self.max_seconds)
         elif left > 0:
             self.refill(min(AFTER_WAIT, self.max_messages), min(self.max_seconds / 8, left))
         else:
