@@ -1,0 +1,122 @@
+"""The header that rides in a request's correlation frame, as docs/protocol.rst specifies it."""
+
+from __future__ import annotations
+
+import enum
+import os
+import struct
+from typing import Any, NamedTuple
+
+#: What a header begins with; the last byte is the version.
+MAGIC = b"\xa7gq\x01"
+
+#: The bytes of a header.
+SIZE = 32
+
+#: The bytes of a key, and where they are.
+KEY_SIZE = 16
+KEY = slice(8, 8 + KEY_SIZE)
+
+#: The most milliseconds that a header can say are left.
+MOST_LEFT = 0xFFFF_FFFF
+
+_LAYOUT = struct.Struct(f">4sBBBB{KEY_SIZE}sII")
+
+_RANDOM = KEY_SIZE * 256
+
+
+class Kind(enum.IntEnum):
+    """What a frame with a header is. Below 16 an asker sends it, up to 31 a responder."""
+
+    ASK = 1
+    CANCEL = 2
+    PING = 3
+    NOMORE = 4
+    REPLY = 16
+    ERROR = 17
+    REFUSED = 18
+    LOST = 19
+    PONG = 20
+    LEAVING = 21
+    JOIN = 32
+    BYE = 33
+    ITEM = 48
+    END = 49
+    CREDIT = 50
+
+
+class Flag(enum.IntFlag):
+    """The flags of a header."""
+
+    #: The request came through a ROUTER in between, behind which there may be several responders.
+    ROUTED = 1
+    #: The same key may be asked again: the reply is kept.
+    KEEP = 2
+
+
+class Detail(enum.IntEnum):
+    """Why a request was refused, or lost."""
+
+    NONE = 0
+    #: The responder is about to stop.
+    LEAVING = 1
+    #: As many requests wait as may.
+    FULL = 2
+    #: It could not be finished in what is left of its time.
+    EXPIRED = 3
+    #: The handler was ended before it had a reply.
+    KILLED = 4
+
+
+class Header(NamedTuple):
+    """A header, decoded."""
+
+    kind: int
+    key: bytes
+    flags: int = 0
+    attempt: int = 0
+    detail: int = 0
+    #: Milliseconds; what of depends on the kind. 0 is none.
+    left: int = 0
+    #: The session of a responder, or the credit of a worker.
+    session: int = 0
+
+    def encode(self) -> bytes:
+        """Return the 32 bytes."""
+        return _LAYOUT.pack(
+            MAGIC,
+            self.kind,
+            self.flags,
+            self.attempt,
+            self.detail,
+            self.key,
+            self.left,
+            self.session,
+        )
+
+
+def has_header(frame: Any) -> bool:
+    """Return whether a frame, bytes or a `zmq.Frame`, is a header of this version."""
+    return len(frame) == SIZE and bytes(frame).startswith(MAGIC)
+
+
+def decode(frame: bytes) -> Header:
+    """Decode a frame that `has_header`."""
+    _, kind, flags, attempt, detail, key, left, session = _LAYOUT.unpack(frame)
+    return Header(kind, key, flags, attempt, detail, left, session)
+
+
+class Keys:
+    """Makes keys that cannot be guessed, each once in all processes."""
+
+    def __init__(self) -> None:
+        self._random = b""
+        self._used = 0
+
+    def next(self) -> bytes:
+        """Return a new key."""
+        used = self._used
+        if used == len(self._random):
+            self._random, used = os.urandom(_RANDOM), 0  # 256 times a call of the kernel less
+        self._used = used + KEY_SIZE
+        return self._random[used : used + KEY_SIZE]
