@@ -1,0 +1,44 @@
+"""Hooks: what a program has called for each request, at either end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from gzmqsource._base.warning import LimitedWarning
+from gzmqsource.workers._current import Request
+
+_failed = LimitedWarning(logging.getLogger("gzmqsource.workers"), "a hook raised: %s")
+
+
+class Hook:
+    """Called for each request of a `Requester` or `Responder`; override what is wanted.
+
+    A hook runs in the greenlet of the caller or of the handler, and must not wait. An exception
+    that it raises is logged, and changes nothing for the request. It can keep what it has to
+    remember as attributes of the request.
+    """
+
+    __module__ = "gzmqsource.workers"
+
+    def before(self, request: Request) -> None:
+        """Look at a request that is about to be sent for the first time, or handled."""
+
+    def after(self, request: Request, reply: list[Any]) -> None:
+        """Look at a request that has its reply: at the responder, before that is sent."""
+
+    def error(self, request: Request, error: BaseException) -> None:
+        """Look at a request that ends without a reply: what the caller or the handler has raised.
+
+        That includes a `gevent.GreenletExit`.
+        """
+
+
+def call(hooks: Sequence[Hook], name: str, *arguments: Any) -> None:
+    """Call a method of each hook, and log what it raises."""
+    for hook in hooks:
+        try:
+            getattr(hook, name)(*arguments)
+        except Exception as error:
+            _failed(f"{type(hook).__name__}.{name}: {error!r}")
