@@ -56,15 +56,22 @@ INSTALL := $(PYTHON) -m venv .venv && $(PIP) --editable
 	$(BIN)/python checks/extension.py
 	touch $@
 
+# Peers in JavaScript, for tests that are skipped without them.
+build/node/installed: tests/interop/package.json
+	mkdir -p build/node && cp $< build/node
+	if command -v npm >/dev/null && npm install --silent --no-audit --no-fund --prefix build/node; \
+	    then touch $@; else echo "No npm, or no zeromq.js: tests with JavaScript will be skipped"; fi
+
 LIGHT := .venv/test .venv/native
 FULL := .venv/installed .venv/native
+FOREIGN := build/node/installed
 
 demo: .venv/demo  ## A tour of the command: a server under load, a killed client, new code, a stop
 	$(BIN)/python examples/demo.py
 
 # Each of a thousand processes would compile the package for itself.
 test: export PYTHONDONTWRITEBYTECODE :=
-test: $(FULL)  ## The whole suite: native and pure, libev and libuv, patched and not
+test: $(FULL) $(FOREIGN)  ## The whole suite: native and pure, libev and libuv, patched and not
 	$(MAKE) --no-print-directory -j 3 --output-sync=line -f checks/passes.mk PYTEST="$(PYTEST)" PYTEST_ARGS='$(PYTEST_ARGS)'
 
 idle: $(FULL)  ## The few tests that only a machine without other work can pass
