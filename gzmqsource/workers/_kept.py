@@ -42,8 +42,10 @@ class Kept:
         return len(self._replies)
 
     def add(self, key: bytes, kind: Kind, payload: list[Any]) -> None:
-        """Keep a reply."""
+        """Keep a reply, unless there is no room for it even alone."""
         size = sum(map(len, payload)) + FRAME_OVERHEAD * (2 + len(payload))
+        if size > self._most_bytes:
+            return
         until = time.monotonic() + self._seconds
         self._replies[key] = Reply(kind, payload, size, until)
         self._bytes += size

@@ -82,7 +82,7 @@ class Reception:
         has_payload = len(message) - delimiter > 1
         if header is not None:
             _, kind, flags, attempt, _, key, left, _ = unpack(header)
-            asker = self._asker_at(message[: delimiter - 1])
+            asker = self._asker_at(message[: delimiter - 1], kind)
             if kind == _ASK and has_payload:
                 job = Job(message[: delimiter + 1], message[delimiter + 1 :])
                 job.asker, job.key, job.attempt, job.flags = asker, key, attempt, flags
@@ -107,7 +107,7 @@ class Reception:
         if not line.jobs:
             return None
         job = line.pop()
-        if self._gate.full() and not line.is_full():
+        if self._gate.full() and not (line.jobs and line.is_full()):
             self._gate.open()
         if job.deadline is not None:
             left = job.deadline - time.monotonic()
@@ -117,13 +117,14 @@ class Reception:
                 return None
         return job
 
-    def _asker_at(self, route: list[Any]) -> Asker:
+    def _asker_at(self, route: list[Any], kind: int) -> Asker:
         """Return who has sent a header, and note that it is alive."""
         name = route[0] if len(route) == 1 and type(route[0]) is bytes else name_of(route)
         asker = self._asker(name)
         if asker is None:
             asker = self._askers.meet(name, route, len(route) > self._at_router)
-            self._voice.pong(asker)
+            if kind != Kind.PING:  # which is answered anyway
+                self._voice.pong(asker)
             if self.is_leaving:
                 self._voice.leaving(asker)
         asker.silence = 0
