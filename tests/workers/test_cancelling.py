@@ -1,6 +1,8 @@
 """Requests for whose replies nobody waits: dropped if they wait, told if they run."""
 
 import contextlib
+import functools
+from typing import Any
 
 import gevent
 import pytest
@@ -71,6 +73,10 @@ def test_one_that_waits_is_dropped_and_does_not_begin(context, spawn):
         assert not asker.of(keys[1])
 
 
+def has_come(asker, key, responder, requests):
+    return asker.of(key) or responder.stats().requests == requests
+
+
 def test_a_worker_that_is_on_to_the_next_request_is_not_struck(context):
     """The reply and the cancellation of a request cross each other."""
     told = []
@@ -88,7 +94,7 @@ def test_a_worker_that_is_on_to_the_next_request_is_not_struck(context):
         for number in range(50):
             short = asker.ask(b"short%d" % number)
             keys.append(asker.ask(b"long"))
-            wait_until(lambda: asker.of(short) or responder.stats().requests == 2 * number + 2)
+            wait_until(functools.partial(has_come, asker, short, responder, 2 * number + 2))
             asker.say(Kind.CANCEL, short)
         for key in keys:
             assert asker.wait_for(key) == [b"long"]
@@ -236,7 +242,7 @@ def test_a_shield_does_nothing_elsewhere():
 
 
 def test_a_kill_is_no_cancellation_and_is_told_as_a_loss(context):
-    greenlets = []
+    greenlets: list[Any] = []
 
     def handler(payload):
         greenlets.append(gevent.getcurrent())

@@ -1,5 +1,7 @@
 """The same key again: one execution, and one reply, to whoever has asked last."""
 
+import contextlib
+
 import gevent
 import pytest
 from asking import Asker, Flag, Kind, key_of, responder_of
@@ -125,10 +127,8 @@ def test_one_that_was_cancelled_and_still_runs_is_lost_to_who_asks_again(context
     def stubborn(payload):
         begun.append(payload)
         while not go_on.is_set():
-            try:
+            with contextlib.suppress(gevent.GreenletExit):
                 go_on.wait()
-            except gevent.GreenletExit:
-                pass
         return b"too late"
 
     with responder_of(context, stubborn) as responder, Asker(context, responder) as asker:

@@ -118,18 +118,20 @@ def test_an_asker_that_goes_on_to_ping_is_alive(context):
 
 
 def test_a_hub_that_was_held_up_accuses_nobody(context):
-    with responder_of(context, wait_for_ever, dead_after=DEAD_AFTER) as responder:
-        with Asker(context, responder) as asker:
-            asker.ask()
+    with (
+        responder_of(context, wait_for_ever, dead_after=DEAD_AFTER) as responder,
+        Asker(context, responder) as asker,
+    ):
+        asker.ask()
+        asker.say(Kind.PING, left=int(1000 * DEAD_AFTER))
+        asker.until_heard(Kind.PONG)
+        for _ in range(5):
+            block(3 * DEAD_AFTER)
+            # It has been heard by when the hub has had a turn or two.
             asker.say(Kind.PING, left=int(1000 * DEAD_AFTER))
-            asker.until_heard(Kind.PONG)
-            for _ in range(5):
-                block(3 * DEAD_AFTER)
-                # It has been heard by when the hub has had a turn or two.
-                asker.say(Kind.PING, left=int(1000 * DEAD_AFTER))
-                before = asker.count(Kind.PONG)
-                asker.until_heard(Kind.PONG, before + 1)
-            assert responder.stats().cancelled == 0
+            before = asker.count(Kind.PONG)
+            asker.until_heard(Kind.PONG, before + 1)
+        assert responder.stats().cancelled == 0
 
 
 def test_silence_counts_only_while_all_that_is_there_is_read(context):

@@ -1,6 +1,7 @@
 """What waits at a responder is bounded; beyond that it refuses, and goes on to read."""
 
 import itertools
+from typing import Any
 
 import gevent
 import pytest
@@ -99,7 +100,7 @@ def test_an_asker_is_told_that_the_hub_lives_while_plain_peers_hold_up_the_intak
 
 def test_a_worker_that_was_killed_leaves_the_line_to_another(context):
     held = Held()
-    victims = []
+    victims: list[Any] = []
 
     def handler(payload):
         victims.append(gevent.getcurrent())
@@ -154,7 +155,7 @@ def test_no_more_handlers_run_than_there_are_places(context):
 
 @pytest.mark.parametrize("spawn", [1, 3, Pool(3), gevent.spawn, gevent.spawn_raw])
 def test_a_handler_knows_its_request_and_begins_with_no_other(context, spawn):
-    requests = []
+    requests: list[Any] = []
 
     def handler(payload):
         requests.append(current_request())
