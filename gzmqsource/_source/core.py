@@ -71,6 +71,9 @@ class Core:
         The tunables.
     """
 
+    #: What holds up the intake in place of a pool, if its owner does that.
+    gate: Any = None
+
     #: What owns the source, and counts more about it.
     owner: registry.Owner | None = None
 

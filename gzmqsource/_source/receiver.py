@@ -66,7 +66,7 @@ class Receiver:
         self._spawned: Spawned | None = None
         if function is not None:
             self._spawned = Spawned(core, handle, function, base, limits)
-        self._intake = Intake(core, limits, pool)
+        self._intake = Intake(core, limits, pool if core.gate is None else core.gate)
         size = spawn if isinstance(spawn, int) else None
         self._crew = Crew(core, self._intake, handle, size, base, self._spawned)
 

@@ -17,10 +17,16 @@ SIZE = 32
 KEY_SIZE = 16
 KEY = slice(8, 8 + KEY_SIZE)
 
+#: Where the kind is.
+KIND = 4
+
 #: The most milliseconds that a header can say are left.
 MOST_LEFT = 0xFFFF_FFFF
 
 _LAYOUT = struct.Struct(f">4sBBBB{KEY_SIZE}sII")
+
+#: Returns the fields of 32 bytes: the magic, then as they are laid out.
+unpack = _LAYOUT.unpack
 
 _RANDOM = KEY_SIZE * 256
 
@@ -102,7 +108,7 @@ def has_header(frame: Any) -> bool:
 
 def decode(frame: bytes) -> Header:
     """Decode a frame that `has_header`."""
-    _, kind, flags, attempt, detail, key, left, session = _LAYOUT.unpack(frame)
+    _, kind, flags, attempt, detail, key, left, session = unpack(frame)
     return Header(kind, key, flags, attempt, detail, left, session)
 
 

@@ -33,11 +33,15 @@ class RequesterStats(NamedTuple):
 class ResponderStats(NamedTuple):
     """What a responder has done since it was made.
 
-    At any moment *requests* is the sum of *running*, *replies*, *errors* and *undelivered*.
+    At any moment *requests* is the sum of *waiting*, *running*, *replies*, *errors*, *undelivered*,
+    *full*, *leaving*, *expired*, *cancelled* and *lost*.
     """
 
     requests: int
-    """Requests with which the handler was called."""
+    """Requests that were read, each once."""
+
+    waiting: int
+    """Requests whose handler has not begun."""
 
     running: int
     """Requests whose handler runs now, or whose reply waits for room in the outbox."""
@@ -51,10 +55,31 @@ class ResponderStats(NamedTuple):
 
     undelivered: int
     """Requests without a reply: it was dropped because the peer is gone or does not read, or at the
-    end of the responder, or the handler was killed."""
+    end of the responder; and those of plain peers that it has not begun then."""
+
+    full: int
+    """Requests that were refused because as many wait as may."""
+
+    leaving: int
+    """Requests that were refused because the responder was about to stop."""
+
+    expired: int
+    """Requests that were refused because they could not be finished in time."""
+
+    cancelled: int
+    """Requests for whose reply nobody waited any more."""
+
+    lost: int
+    """Requests whose handler was killed."""
+
+    duplicates: int
+    """How often a request came again while it waited or ran, or while its reply was kept."""
 
     malformed: int
-    """Messages without an envelope, or without a payload."""
+    """Messages that are neither requests nor controls."""
+
+    askers: int
+    """Peers that speak the protocol and are remembered."""
 
 
 # A NamedTuple takes no such assignment in its body.
