@@ -7,11 +7,14 @@ number of proxies.
 """
 
 from gzmqsource.errors import PeerLost, RemoteError, RequestTimeout
-from gzmqsource.workers._stats import RequesterStats, ResponderStats
+from gzmqsource.workers._hooks import Hook
+from gzmqsource.workers._stats import EndpointStats, RequesterStats, ResponderStats
 from gzmqsource.workers.requester import Requester
 from gzmqsource.workers.responder import Responder
 
 __all__ = [
+    "EndpointStats",
+    "Hook",
     "PeerLost",
     "RemoteError",
     "RequestTimeout",
