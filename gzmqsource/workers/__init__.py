@@ -10,11 +10,12 @@ from gzmqsource.errors import PeerLost, RemoteError, RequestCancelled, RequestTi
 from gzmqsource.workers._cancelling import shield
 from gzmqsource.workers._current import Request, current_request
 from gzmqsource.workers._hooks import Hook
-from gzmqsource.workers._stats import RequesterStats, ResponderStats
+from gzmqsource.workers._stats import EndpointStats, RequesterStats, ResponderStats
 from gzmqsource.workers.requester import Requester
 from gzmqsource.workers.responder import Responder
 
 __all__ = [
+    "EndpointStats",
     "Hook",
     "PeerLost",
     "RemoteError",

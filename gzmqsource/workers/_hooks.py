@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from gzmqsource._base.warning import LimitedWarning
+from gzmqsource.workers._calls import AnyCall
 from gzmqsource.workers._current import Request
 
 _failed = LimitedWarning(logging.getLogger("gzmqsource.workers"), "a hook raised: %s")
@@ -42,3 +44,23 @@ def call(hooks: Sequence[Hook], name: str, *arguments: Any) -> None:
             getattr(hook, name)(*arguments)
         except Exception as error:
             _failed(f"{type(hook).__name__}.{name}: {error!r}")
+
+
+def before(hooks: Sequence[Hook], asked: AnyCall, payload: list[Any], peer: str) -> Request:
+    """Call `Hook.before` for a request that is about to be sent, and return the request."""
+    deadline = None if asked.timeout is None else time.monotonic() + asked.timeout
+    request = Request(asked.key, 0, payload, peer, deadline)
+    call(hooks, "before", request)
+    return request
+
+
+def after(
+    hooks: Sequence[Hook], asked: AnyCall, request: Request, outcome: list[Any] | BaseException
+) -> None:
+    """Call `Hook.after` or `Hook.error` for a request that has ended."""
+    if asked.past is not None:
+        request.attempt = asked.past.attempt
+    if asked.where is not None:
+        request.peer = asked.where.endpoint
+    name = "error" if isinstance(outcome, BaseException) else "after"
+    call(hooks, name, request, outcome)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
 class RequesterStats(NamedTuple):
-    """What a requester has done since it was made."""
+    """What a requester has done since it was made.
+
+    At any moment *requests* is the sum of *outstanding*, *replies*, *timeouts*, *lost*, *cancelled*
+    and *failed*.
+    """
 
     requests: int
     """Requests that were made."""
@@ -14,20 +19,66 @@ class RequesterStats(NamedTuple):
     outstanding: int
     """Requests that wait for their replies now."""
 
-    retries: int
-    """How often a request was sent again."""
+    waiting: int
+    """Those of them that no server has: there is none, or no room, or all have refused."""
+
+    replies: int
+    """Requests that were answered, also by an error."""
 
     timeouts: int
-    """Requests that were given up because no reply came."""
+    """Requests that were given up because no reply came in time."""
 
     lost: int
-    """Requests that were given up because a connection was lost."""
+    """Requests that were given up because their server was lost."""
+
+    cancelled: int
+    """Requests whose caller was killed, or left by another exception."""
+
+    failed: int
+    """Requests that libzmq has refused, or that were outstanding when the requester closed."""
+
+    retries: int
+    """How often a request was sent again because its server was lost."""
+
+    refused: int
+    """How often a server has refused a request, which was asked elsewhere or later."""
 
     late: int
-    """Replies to requests that were given up, or answered before."""
+    """Replies for which no request was outstanding over the same connection any more."""
 
     unknown: int
-    """Messages without an envelope, or replies to requests that this requester never made."""
+    """Messages that are no replies."""
+
+
+class EndpointStats(NamedTuple):
+    """One connection of a requester."""
+
+    endpoint: str
+    """The endpoint that was passed to the requester."""
+
+    address: str
+    """What it stands for: the endpoint itself, or one of the addresses of its name."""
+
+    state: str
+    """``"connecting"``; ``"probing"``: it is not known whether the server is alive; ``"live"``:
+    requests go to it; or ``"leaving"``: it is about to stop."""
+
+    outstanding: int
+    """Requests that the server has."""
+
+    speaks: bool
+    """Whether it speaks the protocol, so that it can be pinged."""
+
+    session: int
+    """The number of its session, which a server has from its start to its end; 0 if unknown."""
+
+
+def summary(endpoints: Sequence[EndpointStats], most: int = 3) -> str:
+    """Return the addresses and the states of some connections in a few words."""
+    words = [f"{each.address} {each.state}" for each in endpoints[:most]]
+    if len(endpoints) > most:
+        words.append(f"{len(endpoints) - most} more")
+    return ", ".join(words) or "no connection"
 
 
 class ResponderStats(NamedTuple):
@@ -84,3 +135,4 @@ class ResponderStats(NamedTuple):
 
 # A NamedTuple takes no such assignment in its body.
 RequesterStats.__module__ = ResponderStats.__module__ = "gzmqsource.workers"
+EndpointStats.__module__ = "gzmqsource.workers"

@@ -62,7 +62,7 @@ class Clients:
 
 def test_a_server_told_to_stop_answers_what_it_has_accepted(serving, address, context, tmp_path):
     process = serving(target="served:note")
-    with Requester.open(address, context=context, lost="fail", linger=0) as requester:
+    with Requester.open(address, context=context, linger=0) as requester:
         clients = Clients(requester)
         wait_until(lambda: len(clients.answers) > 1000)
         process.send_signal(signal.SIGTERM)
@@ -79,7 +79,7 @@ def test_after_a_hangup_the_new_code_serves_and_no_request_is_lost(
 ):
     process = serving()
     served = tmp_path / "served.py"
-    with Requester.open(address, context=context, lost="fail", linger=0) as requester:
+    with Requester.open(address, context=context, linger=0) as requester:
         clients = Clients(requester)
         wait_until(lambda: len(clients.answers) > 1000)
         served.write_text(served.read_text().replace("old", "new, and longer"))
