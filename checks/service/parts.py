@@ -69,7 +69,7 @@ class Process:
     def pid(self) -> int:
         return self._process.pid
 
-    def signal(self, number: int) -> None:
+    def send(self, number: int) -> None:
         """Send it a signal."""
         self._process.send_signal(number)
 

@@ -80,7 +80,7 @@ def stuck(how: str) -> Iterator[Row]:
         wait_until(lambda: load.answered > 100)
         began = time.monotonic()
         if how == "SIGSTOP":
-            servers[0].signal(signal.SIGSTOP)
+            servers[0].send(signal.SIGSTOP)
         else:
             requester.submit([b"stick 4"])
         wait_until(lambda: load.lost or time.monotonic() - began > 6, timeout=10)
@@ -89,7 +89,7 @@ def stuck(how: str) -> Iterator[Row]:
         lost_at_first = load.lost
         gevent.sleep(1.5)
         lost_later = load.lost - lost_at_first
-        servers[0].signal(signal.SIGCONT)
+        servers[0].send(signal.SIGCONT)
         load.end()
     others = load.lost - _told(load)
     yield Row(
