@@ -2,11 +2,9 @@
 
 ``make packages``. The sdist has what the checkout has, and a part of the suite runs in it unpacked.
 The wheel gets its manylinux tag, and so does one for another Python, if there is one. A user's
-program is type-checked against what the wheel has installed. ``--frozen`` also freezes a program
-with PyInstaller.
+program is type-checked against what the wheel has installed. PyInstaller freezes another.
 """
 
-import argparse
 import os
 import pathlib
 import shutil
@@ -191,9 +189,6 @@ def check_frozen(wheel, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--frozen", action="store_true", help="with PyInstaller, too")
-    chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         dist = folder / "dist"
@@ -206,8 +201,7 @@ def main():
         wheel = repaired(built, folder / "repaired")
         check_wheel(wheel, folder)
         check_another_python(sdist, folder / "another")
-        if chosen.frozen:
-            check_frozen(wheel, folder / "frozen")
+        check_frozen(wheel, folder / "frozen")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What an install gives, with a compiler and without, and which transfer is then in use."""
 
+import modulefinder
 import os
 import pathlib
 import shutil
@@ -168,3 +169,25 @@ sys.meta_path.insert(0, Finder)
     assert finished.stdout == (
         "pure | the native transfer cannot be had: a symbol is missing in line 2\n"
     )
+
+
+#: What a program imports by itself; all else has to be found from there.
+PUBLIC = """
+import gzmqsource, gzmqsource.auth, gzmqsource.cli.__main__, gzmqsource.green, gzmqsource.gunicorn
+import gzmqsource.metrics, gzmqsource.monitor, gzmqsource.monkey.__main__, gzmqsource.proxy
+import gzmqsource.testing, gzmqsource.workers
+"""
+
+
+def test_what_freezes_a_program_finds_every_module_and_the_extension(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(PUBLIC)
+    finder = modulefinder.ModuleFinder(path=[str(PROJECT)])
+    finder.run_script(str(program))
+    modules = {
+        ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__")
+        for path in PROJECT.glob("gzmqsource/**/*.py")
+    }
+    # Where it was not built, it is among those that are looked for in vain.
+    assert {*modules, "gzmqsource.transfer.native"} <= {*finder.modules, *finder.badmodules}
+    assert not [name for name in finder.badmodules if name in modules]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gzmqsource.cli._log import log_to_stderr
 from gzmqsource.cli._text import printable
+
+if TYPE_CHECKING:  # for PyInstaller, which reads this, and sees no import by a string
+    from gzmqsource.cli import _bench, _pipes, _serve, _tools, _top, _watch  # noqa: F401
 
 #: The verbs and their modules.
 _VERBS = {

@@ -12,7 +12,6 @@ backend. That is slower, and logged when the first socket is made. ``GZMQSOURCE_
 from __future__ import annotations
 
 import functools
-import importlib
 import logging
 import os
 from collections.abc import Callable
@@ -47,11 +46,11 @@ def _choose() -> tuple[Any, str, str]:
         raise ImportError(f"GZMQSOURCE_TRANSFER={wanted!r}: use native or pure")
     if wanted == "pure":
         return None, "pure", "GZMQSOURCE_TRANSFER=pure"
-    name = f"{__name__}.native"
     try:
-        native = importlib.import_module(name)
+        # Not by its name as a string, which PyInstaller would not see, and leave it out.
+        import gzmqsource.transfer.native as native
     except (ImportError, AttributeError) as error:
-        missing = isinstance(error, ModuleNotFoundError) and error.name == name
+        missing = isinstance(error, ModuleNotFoundError) and error.name == f"{__name__}.native"
         why = _NOT_BUILT if missing else " ".join(str(error).split())
         if wanted == "native":
             raise ImportError(f"GZMQSOURCE_TRANSFER=native cannot be had: {why}") from error
