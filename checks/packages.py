@@ -24,6 +24,13 @@ TESTS = "tests/test_edge.py tests/test_install.py tests/test_forms.py tests/test
 #: Files of the checkout that only git reads.
 ONLY_GIT = {".gitignore"}
 
+#: Prints the classifiers of the metadata that an index does not know: it would refuse the upload.
+UNKNOWN = """
+from importlib import metadata
+from trove_classifiers import classifiers
+print(*{*metadata.metadata("gzmqsource").get_all("Classifier")} - classifiers, sep=", ", end="")
+"""
+
 #: Prints the minor version of an interpreter that can build and install.
 CAN_BUILD = """
 import ensurepip, os, sys, sysconfig
@@ -154,7 +161,11 @@ def check_wheel(wheel, folder):
     run(full / "gzmqsource", "doctor")
     print(f"{wheel.name}: installed with cli and metrics, and used")
 
-    user = environment(folder / "user", f"{wheel}[cli]", "mypy", "types-gevent")
+    user = environment(
+        folder / "user", f"{wheel}[cli]", "mypy", "types-gevent", "trove-classifiers"
+    )
+    unknown = output(user / "python", "-c", UNKNOWN, env=clean_environ())
+    assert not unknown, f"setup.cfg: an index knows no {unknown}"
     # Not in the checkout, whose own gzmqsource/ would be taken.
     run(user / "mypy", "--strict", PROJECT / "examples", cwd=folder)
     print("examples/: type-checked against the wheel")
