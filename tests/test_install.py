@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 
@@ -67,6 +68,22 @@ def test_a_build_that_requires_the_extension_fails_without_a_compiler_and_says_w
     assert "GZMQSOURCE_REQUIRE_NATIVE=1, and the native transfer cannot be built" in built.stderr
     assert "It needs a C compiler, Python's headers" in built.stderr
     assert not [*sources.glob("dist/*.whl")]
+
+
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("build", ["bdist_wheel", "build_ext --inplace"])
+def test_a_build_that_fails_leaves_no_extension_of_an_earlier_one(sources, build):
+    folder = "gzmqsource/transfer"
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    earlier = sources / folder / f"native{suffix}"
+    if build == "bdist_wheel":
+        library = f"lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
+        earlier = sources / "build" / library / folder / earlier.name
+    earlier.parent.mkdir(parents=True, exist_ok=True)
+    earlier.write_bytes(b"of the release before")
+    os.utime(earlier, (0, 0))
+    setup(sources, *build.split(), CC="/nowhere/cc")
+    assert not earlier.exists()
 
 
 @pytest.mark.limit(90)
