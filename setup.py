@@ -30,7 +30,9 @@ class BuildExtension(build_ext):
             ) from error
 
     def build_extension(self, ext):
-        """Build one; if that fails, the folder of the wheel has none."""
+        """Build one that says its version; if that fails, the folder of the wheel has none."""
+        version = f'"{self.distribution.get_version()}"'
+        ext.define_macros.append(("GZMQSOURCE_VERSION", version))
         try:
             super().build_extension(ext)
         except Exception:
@@ -54,7 +56,8 @@ setup(
         Extension(
             "gzmqsource.transfer.native",
             ["gzmqsource/transfer/native.pyx"],
-            depends=glob.glob("gzmqsource/transfer/*.pxi"),
+            # The version is in the package's own file.
+            depends=[*glob.glob("gzmqsource/transfer/*.pxi"), "gzmqsource/__init__.py"],
             optional=not REQUIRED,
         )
     ],

@@ -12,6 +12,8 @@ import zipfile
 
 import pytest
 
+from gzmqsource import __version__
+
 pytestmark = pytest.mark.once
 
 PROJECT = pathlib.Path(__file__).parent.parent
@@ -171,6 +173,29 @@ def test_one_that_was_asked_for_is_not_logged(not_built):
 def test_forcing_the_missing_extension_is_an_error(not_built):
     finished = not_built(SHOW, "native")
     assert "ImportError: GZMQSOURCE_TRANSFER=native cannot be had: it was not" in finished.stderr
+
+
+@pytest.fixture
+def of_the_release_before(tmp_path):
+    """Runs a program where the package is newer than its extension."""
+    pytest.importorskip("gzmqsource.transfer.native")
+    shutil.copytree(PROJECT / "gzmqsource", tmp_path / "gzmqsource")
+    root = tmp_path / "gzmqsource" / "__init__.py"
+    root.write_text(root.read_text().replace(f'"{__version__}"', '"999.0"'))
+    return lambda program, wanted="": python(program, tmp_path, GZMQSOURCE_TRANSFER=wanted)
+
+
+STALE = f"it is of version {__version__}, and this is 999.0: pip install --no-cache-dir"
+
+
+def test_an_extension_of_another_version_is_not_used(of_the_release_before):
+    shown = of_the_release_before(SHOW).stdout
+    assert shown.startswith(f"pure | the native transfer cannot be had: {STALE}")
+
+
+def test_forcing_an_extension_of_another_version_is_an_error(of_the_release_before):
+    finished = of_the_release_before(SHOW, "native")
+    assert f"ImportError: GZMQSOURCE_TRANSFER=native cannot be had: {STALE}" in finished.stderr
 
 
 def test_what_the_import_of_the_extension_says_is_put_into_one_line():

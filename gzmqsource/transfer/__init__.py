@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
+from gzmqsource import __version__
 from gzmqsource.transfer import message
 from gzmqsource.transfer.interface import Backlog, Shortcuts, Transfer, Waiting
 from gzmqsource.transfer.message import Message
@@ -33,10 +34,8 @@ from gzmqsource.transfer.pure import (
 __all__ = ["backend", "reason"]
 
 #: What pip built without a compiler stays in its cache, and would serve again.
-_NOT_BUILT = (
-    "it was not built: install a C compiler and Python's headers, then "
-    "pip install --no-cache-dir --force-reinstall --no-deps gzmqsource"
-)
+_REINSTALL = "pip install --no-cache-dir --force-reinstall --no-deps gzmqsource"
+_NOT_BUILT = f"it was not built: install a C compiler and Python's headers, then {_REINSTALL}"
 
 
 def _choose() -> tuple[Any, str, str]:
@@ -49,6 +48,8 @@ def _choose() -> tuple[Any, str, str]:
     try:
         # Not by its name as a string, which PyInstaller would not see, and leave it out.
         import gzmqsource.transfer.native as native
+
+        _check_version(native)
     except (ImportError, AttributeError) as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == f"{__name__}.native"
         why = _NOT_BUILT if missing else " ".join(str(error).split())
@@ -56,6 +57,13 @@ def _choose() -> tuple[Any, str, str]:
             raise ImportError(f"GZMQSOURCE_TRANSFER=native cannot be had: {why}") from error
         return None, "pure", f"the native transfer cannot be had: {why}"
     return native, "native", "GZMQSOURCE_TRANSFER=native" if wanted else "it was built"
+
+
+def _check_version(native: Any) -> None:
+    """Refuse an extension that was left from another version: its calls may be others."""
+    version = getattr(native, "version", None)
+    if version != __version__:
+        raise ImportError(f"it is of version {version}, and this is {__version__}: {_REINSTALL}")
 
 
 _native, backend, reason = _choose()
