@@ -143,6 +143,30 @@ def test_without_the_extension_pure_serves_and_says_in_one_line_how_to_get_it(no
     assert finished.stdout.count("\n") == 1
 
 
+#: What lies in the place of the package, by what the reason then says.
+ELSEWHERE = {
+    "it was built for another Python, as native.cpython-36m-darwin.so: pip install": "other",
+    "Python loads no extension out of a zip: install gzmqsource, or unpack it": "zip",
+}
+
+
+@pytest.mark.parametrize("reason", list(ELSEWHERE))
+def test_an_extension_that_is_there_and_cannot_be_loaded_is_not_said_to_be_unbuilt(
+    reason, tmp_path
+):
+    ignored = shutil.ignore_patterns("*.so", "*.c", "__pycache__")
+    shutil.copytree(PROJECT / "gzmqsource", tmp_path / "gzmqsource", ignore=ignored)
+    transfer = tmp_path / "gzmqsource" / "transfer"
+    if ELSEWHERE[reason] == "other":
+        (transfer / "native.cpython-36m-darwin.so").touch()
+        finished = python(SHOW, tmp_path, GZMQSOURCE_TRANSFER="")
+    else:
+        archive = shutil.make_archive(str(tmp_path / "app"), "zip", tmp_path, "gzmqsource")
+        load = f"import sys; sys.path.insert(0, {archive!r}); "
+        finished = python(load + SHOW, tmp_path.parent, GZMQSOURCE_TRANSFER="")
+    assert f"pure | the native transfer cannot be had: {reason}" in finished.stdout
+
+
 #: Opens two sources, and prints what is logged.
 USE = """
 import logging, sys

@@ -89,6 +89,14 @@ def test_the_drop_in_needs_pyzmqs_backend_in_cython_and_says_so(use):
     )
 
 
+def test_no_compiler_is_asked_for_where_it_would_not_help():
+    missing = "import sys; sys.modules['gzmqsource.transfer.native'] = None\n"
+    reason = python(CFFI + missing + "from gzmqsource import transfer; print(transfer.reason)")
+    assert reason.stdout.endswith(
+        "it needs pyzmq's backend in Cython, and this is zmq.backend.cffi.socket\n"
+    )
+
+
 def test_a_message_is_whole_where_frames_do_not_say_that_more_follow():
     reason, got = python(CFFI + EXCHANGE).stdout.splitlines()
     assert reason.endswith(

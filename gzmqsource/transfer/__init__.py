@@ -15,9 +15,11 @@ import functools
 import logging
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zmq
+from zmq.backend import Socket as BackendSocket
 
 from gzmqsource import __version__
 from gzmqsource.transfer import message
@@ -35,7 +37,6 @@ __all__ = ["backend", "reason"]
 
 #: What pip built without a compiler stays in its cache, and would serve again.
 _REINSTALL = "pip install --no-cache-dir --force-reinstall --no-deps gzmqsource"
-_NOT_BUILT = f"it was not built: install a C compiler and Python's headers, then {_REINSTALL}"
 
 
 def _choose() -> tuple[Any, str, str]:
@@ -52,7 +53,7 @@ def _choose() -> tuple[Any, str, str]:
         _check_version(native)
     except (ImportError, AttributeError) as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == f"{__name__}.native"
-        why = _NOT_BUILT if missing else " ".join(str(error).split())
+        why = _why_missing() if missing else " ".join(str(error).split())
         if wanted == "native":
             raise ImportError(f"GZMQSOURCE_TRANSFER=native cannot be had: {why}") from error
         return None, "pure", f"the native transfer cannot be had: {why}"
@@ -64,6 +65,19 @@ def _check_version(native: Any) -> None:
     version = getattr(native, "version", None)
     if version != __version__:
         raise ImportError(f"it is of version {version}, and this is {__version__}: {_REINSTALL}")
+
+
+def _why_missing() -> str:
+    """Return why there is no extension, and how to get it if that is possible."""
+    pyzmq = BackendSocket.__module__
+    if not pyzmq.startswith("zmq.backend.cython"):
+        return f"it needs pyzmq's backend in Cython, and this is {pyzmq}"
+    folder = Path(__file__).parent
+    if not folder.is_dir():
+        return "Python loads no extension out of a zip: install gzmqsource, or unpack it"
+    if others := sorted(path.name for path in folder.glob("native.*.so")):
+        return f"it was built for another Python, as {', '.join(others)}: {_REINSTALL}"
+    return f"it was not built: install a C compiler and Python's headers, then {_REINSTALL}"
 
 
 _native, backend, reason = _choose()
