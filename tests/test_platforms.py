@@ -18,6 +18,11 @@ del os.register_at_fork
 import sys
 sys._is_gil_enabled = lambda: False
 """,
+    "gzmqsource needs pyzmq 25.0.0 or newer, and this is 24.0.1": """
+import zmq
+zmq.pyzmq_version = lambda: "24.0.1"
+zmq.pyzmq_version_info = lambda: (24, 0, 1)
+""",
 }
 
 #: pyzmq's backend as cffi's is, where ``more`` is always False.
