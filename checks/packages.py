@@ -7,12 +7,14 @@ program is type-checked against what the wheel has installed. PyInstaller freeze
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import venv
+import zipfile
 
 PROJECT = pathlib.Path(__file__).parent.parent
 SMOKE = PROJECT / "checks" / "smoke.py"
@@ -183,6 +185,26 @@ def check_another_python(sdist, folder):
     print(f"{wheel.name}: installed, and used")
 
 
+def check_oldest_setuptools(sdist, wheel, folder):
+    """Build as a distribution does, without isolation: the wheel has the same files."""
+    if sys.version_info >= (3, 12):
+        print("the oldest setuptools: skipped, it is tried with Python 3.11 and 3.10")
+        return
+    (oldest,) = re.findall(r'"setuptools>=([\d.]+)"', (PROJECT / "pyproject.toml").read_text())
+    build = environment(folder / "environment", f"setuptools=={oldest}.*", "wheel", "Cython>=3")
+    options = ("--no-deps", "--no-build-isolation", "--wheel-dir", folder)
+    run(build / "python", *PIP, "wheel", *options, sdist)
+    (built,) = folder.glob("*.whl")
+    missing = modules_in(wheel) ^ modules_in(built)
+    assert not missing, f"setuptools {oldest} and the newest do not agree about {sorted(missing)}"
+    print(f"{built.name}: built with setuptools {oldest}, of the same files")
+
+
+def modules_in(wheel):
+    """Return the files of a wheel, without those about it."""
+    return {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+
+
 def check_frozen(wheel, folder):
     """Freeze a program into one file, and run that where nothing is installed."""
     frozen = environment(folder / "environment", wheel, "pyinstaller")
@@ -212,6 +234,7 @@ def main():
         wheel = repaired(built, folder / "repaired")
         check_wheel(wheel, folder)
         check_another_python(sdist, folder / "another")
+        check_oldest_setuptools(sdist, built, folder / "oldest")
         check_frozen(wheel, folder / "frozen")
 
 
