@@ -15,7 +15,7 @@ import zmq
 from gevent.monkey import is_module_patched
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from gzmqsource import __version__, transfer
 from gzmqsource.cli._text import printable
@@ -120,7 +120,7 @@ def doctor(pid: int | None) -> None:
 
 def _report(facts: Iterable[tuple[str, str]], warnings: list[str]) -> None:
     console = Console()
-    table = Table(show_header=False, box=None)
+    table = Table("", Column(overflow="fold"), show_header=False, box=None)
     for name, value in facts:
         table.add_row(name, escape(printable(value)))
     console.print(table)

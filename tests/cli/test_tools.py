@@ -96,12 +96,15 @@ def test_the_doctor_tells_what_is_in_use():
     assert "! the transfer in Python is slower" in text
 
 
-def python(program, folder):
+DOCTOR = "from gzmqsource.cli import main; sys.argv[1:] = ['doctor']; main()"
+
+
+def python(program, folder, **environment):
     """Run a program beside a copy of the package, with no metadata of it."""
     return subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(folder)!r})\n{program}"],
         cwd=folder,
-        env={**os.environ, "GZMQSOURCE_TRANSFER": "pure", "COLUMNS": "300"},
+        env={**os.environ, "GZMQSOURCE_TRANSFER": "pure", "COLUMNS": "300", **environment},
         capture_output=True,
         text=True,
         timeout=60,
@@ -132,10 +135,16 @@ metadata.Distribution.from_name = from_name
 
 @pytest.mark.parametrize("before", ["", NOT_INSTALLED])
 def test_the_version_and_the_place_are_those_of_what_runs(copy, before):
-    run = f"{before}\nfrom gzmqsource.cli import main; sys.argv[1:] = [VERB]; main()"
-    assert "version 999.0\n" in python(run.replace("VERB", "'--version'"), copy).stdout
-    report = python(run.replace("VERB", "'doctor'"), copy).stdout.splitlines()
+    version = f"{before}\n{DOCTOR}".replace("doctor", "--version")
+    assert "version 999.0\n" in python(version, copy).stdout
+    report = python(f"{before}\n{DOCTOR}", copy).stdout.splitlines()
     assert report[0].strip().split(maxsplit=1) == ["gzmqsource", f"999.0, in {copy}/gzmqsource"]
+
+
+def test_a_place_that_is_longer_than_a_line_is_whole():
+    long = python(DOCTOR, PROJECT).stdout.replace("\n", "").replace(" ", "")
+    narrow = python(DOCTOR, PROJECT, COLUMNS="40").stdout.replace("\n", "").replace(" ", "")
+    assert narrow == long
 
 
 @pytest.mark.parametrize(("version", "warns"), [("23.9.1", True), ("24.2.1", False)])
@@ -143,7 +152,7 @@ def test_the_doctor_warns_of_a_gevent_that_no_install_admits(copy, version, warn
     program = f"""
 import gevent
 gevent.__version__ = {version!r}
-from gzmqsource.cli import main; sys.argv[1:] = ["doctor"]; main()
+{DOCTOR}
 """
     assert ("! gevent before 24.2.1 is not tested" in python(program, copy).stdout) == warns
     declared = (PROJECT / "setup.cfg").read_text()
