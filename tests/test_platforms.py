@@ -84,6 +84,15 @@ def test_a_program_that_patches_and_does_not_use_it_goes_on(before):
     assert finished.stdout == "on\n"
 
 
+PATCH_ALL = "import gevent.monkey, sys; gevent.monkey.patch_all(); print(sys.modules.get('zmq'))"
+
+
+@pytest.mark.parametrize("before", ["", "import sys; sys.modules['zmq'] = None; "])
+def test_a_program_that_patches_and_does_not_use_zmq_does_not_load_it(before):
+    finished = python(before + PATCH_ALL)
+    assert (finished.stdout, finished.stderr) == ("None\n", "")
+
+
 @pytest.mark.parametrize("use", ["import gzmqsource.green", "PATCH"])
 def test_the_drop_in_needs_pyzmqs_backend_in_cython_and_says_so(use):
     use = use.replace("PATCH", "import gzmqsource.monkey; gzmqsource.monkey.patch_zmq()")

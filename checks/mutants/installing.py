@@ -53,4 +53,11 @@ INSTALLING = [
         '@click.version_option(package_name="gzmqsource")\n',
         "cli/test_tools.py",
     ),
+    Mutation(
+        "each program that patches loads zmq",
+        "monkey/__init__.py",
+        "import warnings\n",
+        "import warnings\n\nimport zmq\n",
+        "test_platforms.py",
+    ),
 ]
