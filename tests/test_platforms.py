@@ -18,6 +18,11 @@ del os.register_at_fork
 import sys
 sys._is_gil_enabled = lambda: False
 """,
+    "gzmqsource needs pyzmq 25.0.0 or newer, and this is 24.0.1": """
+import zmq
+zmq.pyzmq_version = lambda: "24.0.1"
+zmq.pyzmq_version_info = lambda: (24, 0, 1)
+""",
 }
 
 #: pyzmq's backend as cffi's is, where ``more`` is always False.
@@ -79,6 +84,15 @@ def test_a_program_that_patches_and_does_not_use_it_goes_on(before):
     assert finished.stdout == "on\n"
 
 
+PATCH_ALL = "import gevent.monkey, sys; gevent.monkey.patch_all(); print(sys.modules.get('zmq'))"
+
+
+@pytest.mark.parametrize("before", ["", "import sys; sys.modules['zmq'] = None; "])
+def test_a_program_that_patches_and_does_not_use_zmq_does_not_load_it(before):
+    finished = python(before + PATCH_ALL)
+    assert (finished.stdout, finished.stderr) == ("None\n", "")
+
+
 @pytest.mark.parametrize("use", ["import gzmqsource.green", "PATCH"])
 def test_the_drop_in_needs_pyzmqs_backend_in_cython_and_says_so(use):
     use = use.replace("PATCH", "import gzmqsource.monkey; gzmqsource.monkey.patch_zmq()")
@@ -86,6 +100,14 @@ def test_the_drop_in_needs_pyzmqs_backend_in_cython_and_says_so(use):
     assert finished.stderr.splitlines()[-1].startswith(
         "ImportError: gzmqsource.green needs pyzmq's backend in Cython, "
         "and this is zmq.backend.cffi.socket; "
+    )
+
+
+def test_no_compiler_is_asked_for_where_it_would_not_help():
+    missing = "import sys; sys.modules['gzmqsource.transfer.native'] = None\n"
+    reason = python(CFFI + missing + "from gzmqsource import transfer; print(transfer.reason)")
+    assert reason.stdout.endswith(
+        "it needs pyzmq's backend in Cython, and this is zmq.backend.cffi.socket\n"
     )
 
 

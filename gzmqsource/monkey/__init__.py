@@ -21,7 +21,6 @@ import types
 import warnings
 from typing import Any
 
-from gzmqsource.monkey._live import made_before
 from gzmqsource.monkey._names import PLAIN, Replacements, let_see
 from gzmqsource.monkey._status import publish
 
@@ -135,6 +134,9 @@ def get_original(name: str) -> Any:
 
 def _patch(module: str, pairs: list[tuple[Any, Any]]) -> None:
     """Replace names, and say what is left as it was: in warnings, and to who asks the process."""
+    # This imports zmq. gevent imports this module in every program that patches.
+    from gzmqsource.monkey._live import made_before
+
     kept = Replacements(pairs).put_everywhere()
     left = [f"{name} keeps its base, which cannot be replaced" for name in kept]
     left += made_before(module)
