@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = [pytest.mark.once, pytest.mark.limit(60)]
 
-#: What another platform has otherwise, by what is said there.
+#: What another platform or install has otherwise, by what is said there.
 ELSEWHERE = {
     "gzmqsource needs Linux or macOS; on Windows use WSL": """
 import gevent.event, gevent.threading, os, random
@@ -17,6 +17,10 @@ del os.register_at_fork
     "gevent and gzmqsource need the GIL: leave out PYTHON_GIL=0 and -X gil=0": """
 import sys
 sys._is_gil_enabled = lambda: False
+""",
+    "gzmqsource needs pyzmq 25.0 or newer, and this is 24.0.1: pip install --upgrade pyzmq": """
+import zmq
+zmq.pyzmq_version, zmq.pyzmq_version_info = lambda: "24.0.1", lambda: (24, 0, 1)
 """,
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import resource
 from collections.abc import Iterable, Iterator
 from importlib import metadata
@@ -152,6 +153,9 @@ def _warnings() -> Iterator[str]:
         yield f"the transfer in Python is slower: {transfer.reason}"
     if zmq.zmq_version_info() < (4, 3, 4):
         yield "libzmq before 4.3.4 is not tested"
+    # Not by its `version_info`, which says (20, 0, 0) for years.
+    if [*map(int, re.findall(r"\d+", gevent.__version__))] < [24, 2, 1]:
+        yield "gevent before 24.2.1 is not tested"
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < _ENOUGH_DESCRIPTORS:
         yield f"{soft} file descriptors are few for a server: ulimit -n {_ENOUGH_DESCRIPTORS}"

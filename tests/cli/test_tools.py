@@ -3,10 +3,12 @@
 import os
 import resource
 import stat
+import sys
 
 import pytest
 import zmq.auth
 from command_under_test import run
+from gevent import subprocess
 from helpers import line_of, python_process
 from optional import needs
 
@@ -83,8 +85,21 @@ def test_the_doctor_tells_what_is_in_use():
     finished = run("doctor", env=os.environ | {"GZMQSOURCE_TRANSFER": "pure"})
     assert finished.returncode == 0
     text = finished.stdout.decode()
+    assert "not tested" not in text
     assert "pure: GZMQSOURCE_TRANSFER=pure" in text
     assert "! the transfer in Python is slower" in text
+
+
+def test_the_doctor_warns_of_a_gevent_that_an_install_would_not_admit():
+    program = """
+import gevent, sys
+gevent.__version__ = "23.9.1"
+from gzmqsource.cli import main
+main()
+"""
+    command = [sys.executable, "-c", program, "doctor"]
+    finished = subprocess.run(command, capture_output=True, timeout=60, check=True)
+    assert b"! gevent before 24.2.1 is not tested\n" in finished.stdout
 
 
 def report_on(pid):
