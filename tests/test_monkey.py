@@ -76,6 +76,33 @@ def test_patching_twice_does_nothing_and_the_originals_stay_known():
     assert run(program) == ["True"]
 
 
+def test_a_thread_that_patches_meanwhile_waits_and_keeps_the_originals():
+    program = """
+        import threading, zmq
+        from gzmqsource.monkey import get_original, patch_zmq
+
+        plain = [zmq.Socket]
+        other = threading.Thread(target=patch_zmq)
+
+        class Kind(type):
+            def mro(cls):
+                # The class gets its new base, once the names are replaced.
+                if "Mine" in globals() and other.ident is None:
+                    other.start()
+                    other.join(0.5)
+                return super().mro()
+
+        class Mine(zmq.Socket, metaclass=Kind):
+            pass
+
+        patch_zmq()
+        other.join()
+        assert get_original("Socket") is plain[0]
+        print("original")
+    """
+    assert run(program) == ["original"]
+
+
 @needs("tornado", extra="servers")
 def test_asyncio_and_zmqstream_work_after_it():
     program = """

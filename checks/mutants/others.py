@@ -31,6 +31,13 @@ OTHERS = [
         transfer="pure",
     ),
     Mutation(
+        "two threads that patch take each other's classes for the originals",
+        "monkey/__init__.py",
+        '    with _lock:\n        if "zmq" not in _patched:\n',
+        '    if True:\n        if "zmq" not in _patched:\n',
+        "test_monkey.py",
+    ),
+    Mutation(
         "a pyzmq that is too old fails later, in other words",
         "_base/__init__.py",
         "if zmq.pyzmq_version_info() < (25,):\n",

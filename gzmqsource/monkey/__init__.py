@@ -21,6 +21,8 @@ import types
 import warnings
 from typing import Any
 
+import gevent.monkey
+
 from gzmqsource.monkey._live import made_before
 from gzmqsource.monkey._names import PLAIN, Replacements, let_see
 from gzmqsource.monkey._status import publish
@@ -36,6 +38,9 @@ _DERIVING = (
 _originals: dict[str, Any] = {}
 _patched: set[str] = set()
 
+#: Held by the thread that patches: two at once take each other's classes for the originals.
+_lock = gevent.monkey.get_original("_thread", "RLock")()
+
 
 def patch_zmq() -> None:
     """Put green classes and functions in place of pyzmq's; a second call does nothing.
@@ -50,37 +55,9 @@ def patch_zmq() -> None:
         A context was made before: its sockets still block the whole hub. Or a class cannot be given
         its new base; the warning has its module and name.
     """
-    if "zmq" in _patched:
-        return
-    import zmq
-
-    from gzmqsource import green
-    from gzmqsource.monkey._green import replace_green_modules
-
-    for name in _DERIVING:
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            continue  # what it needs (tornado, asyncio) is not installed, so it is not used
-    plain = types.ModuleType("zmq")
-    vars(plain).update(vars(zmq))
-    devices = importlib.import_module("zmq.devices")
-    for name in green.REPLACED:
-        _originals[name] = getattr(zmq, name, None) or getattr(devices, name)
-    pairs = [(_originals[name], new) for name, new in green.REPLACED.items()]
-    _patch("zmq", pairs + replace_green_modules())
-    # Bound to the plain class. The devices that are replaced have a factory of their own.
-    devices.Device.context_factory = green.Context.instance
-    for name, module in list(sys.modules.items()):
-        if name.startswith(PLAIN):
-            let_see(module, zmq, plain)
-    if _threads_are_patched():
-        from gzmqsource.monkey import _authenticator
-
-        _authenticator.run_natively(zmq, plain)
-    else:
-        # Then pyzmq's collector of zero-copy frames is a native thread.
-        let_see(importlib.import_module("zmq.utils.garbage"), zmq, plain)
+    with _lock:
+        if "zmq" not in _patched:
+            _patch_zmq()
 
 
 def patch_zmq_green() -> None:
@@ -95,11 +72,9 @@ def patch_zmq_green() -> None:
         A context of `zmq.green` was made before: it keeps the sockets of `zmq.green`. Or a class
         cannot be given its new base; the warning has its module and name.
     """
-    if "zmq.green" in _patched:
-        return
-    from gzmqsource.monkey._green import replace_green_modules
-
-    _patch("zmq.green", replace_green_modules())
+    with _lock:
+        if "zmq.green" not in _patched:
+            _patch_zmq_green()
 
 
 def is_patched(module: str = "zmq") -> bool:
@@ -133,6 +108,44 @@ def get_original(name: str) -> Any:
     return _originals[name] if name in _originals else getattr(zmq, name)
 
 
+def _patch_zmq() -> None:
+    import zmq
+
+    from gzmqsource import green
+    from gzmqsource.monkey._green import replace_green_modules
+
+    for name in _DERIVING:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            continue  # what it needs (tornado, asyncio) is not installed, so it is not used
+    plain = types.ModuleType("zmq")
+    vars(plain).update(vars(zmq))
+    devices = importlib.import_module("zmq.devices")
+    for name in green.REPLACED:
+        _originals[name] = getattr(zmq, name, None) or getattr(devices, name)
+    pairs = [(_originals[name], new) for name, new in green.REPLACED.items()]
+    _patch("zmq", pairs + replace_green_modules())
+    # Bound to the plain class. The devices that are replaced have a factory of their own.
+    devices.Device.context_factory = green.Context.instance
+    for name, module in list(sys.modules.items()):
+        if name.startswith(PLAIN):
+            let_see(module, zmq, plain)
+    if _threads_are_patched():
+        from gzmqsource.monkey import _authenticator
+
+        _authenticator.run_natively(zmq, plain)
+    else:
+        # Then pyzmq's collector of zero-copy frames is a native thread.
+        let_see(importlib.import_module("zmq.utils.garbage"), zmq, plain)
+
+
+def _patch_zmq_green() -> None:
+    from gzmqsource.monkey._green import replace_green_modules
+
+    _patch("zmq.green", replace_green_modules())
+
+
 def _patch(module: str, pairs: list[tuple[Any, Any]]) -> None:
     """Replace names, and say what is left as it was: in warnings, and to who asks the process."""
     kept = Replacements(pairs).put_everywhere()
@@ -144,7 +157,7 @@ def _patch(module: str, pairs: list[tuple[Any, Any]]) -> None:
         warnings.warn(
             f"{module} is patched, but {text}. Patch before they are made.",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
