@@ -56,7 +56,7 @@ def test_a_closed_context_is_no_reason_to_warn():
     assert run(program) == []
 
 
-def test_patching_twice_does_nothing_and_the_originals_stay_known():
+def test_patching_twice_does_nothing_and_the_originals_stay_known_also_after_a_reload():
     program = """
         import zmq
         kept = [zmq.Socket]  # in a container, where the patch does not look
@@ -68,6 +68,10 @@ def test_patching_twice_does_nothing_and_the_originals_stay_known():
         patch_zmq()
         assert zmq.Socket is green and is_patched()
         assert get_original("Socket") is kept[0] and get_original("PULL") is zmq.PULL
+        import importlib, gzmqsource.monkey
+        again = importlib.reload(gzmqsource.monkey)
+        again.patch_zmq()
+        assert again.is_patched() and again.get_original("Socket") is kept[0]
         try:
             get_original("Nothing")
         except AttributeError as error:

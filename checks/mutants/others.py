@@ -33,8 +33,8 @@ OTHERS = [
     Mutation(
         "two threads that patch take each other's classes for the originals",
         "monkey/__init__.py",
-        '    with _lock:\n        if "zmq" not in _patched:\n',
-        '    if True:\n        if "zmq" not in _patched:\n',
+        '    with lock:\n        if "zmq" not in patched:\n',
+        '    if True:\n        if "zmq" not in patched:\n',
         "test_monkey.py",
     ),
     Mutation(

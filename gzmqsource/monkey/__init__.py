@@ -21,10 +21,9 @@ import types
 import warnings
 from typing import Any
 
-import gevent.monkey
-
 from gzmqsource.monkey._live import made_before
 from gzmqsource.monkey._names import PLAIN, Replacements, let_see
+from gzmqsource.monkey._state import lock, originals, patched
 from gzmqsource.monkey._status import publish
 
 __all__ = ["get_original", "is_patched", "patch_zmq", "patch_zmq_green"]
@@ -34,12 +33,6 @@ _DERIVING = (
     *("zmq.asyncio", "zmq.eventloop.future", "zmq.eventloop.zmqstream", "zmq.auth.asyncio"),
     *("zmq.auth.thread", "zmq.devices"),
 )
-
-_originals: dict[str, Any] = {}
-_patched: set[str] = set()
-
-#: Held by the thread that patches: two at once take each other's classes for the originals.
-_lock = gevent.monkey.get_original("_thread", "RLock")()
 
 
 def patch_zmq() -> None:
@@ -55,8 +48,8 @@ def patch_zmq() -> None:
         A context was made before: its sockets still block the whole hub. Or a class cannot be given
         its new base; the warning has its module and name.
     """
-    with _lock:
-        if "zmq" not in _patched:
+    with lock:
+        if "zmq" not in patched:
             _patch_zmq()
 
 
@@ -72,8 +65,8 @@ def patch_zmq_green() -> None:
         A context of `zmq.green` was made before: it keeps the sockets of `zmq.green`. Or a class
         cannot be given its new base; the warning has its module and name.
     """
-    with _lock:
-        if "zmq.green" not in _patched:
+    with lock:
+        if "zmq.green" not in patched:
             _patch_zmq_green()
 
 
@@ -85,7 +78,7 @@ def is_patched(module: str = "zmq") -> bool:
     module : str
         ``"zmq"``, for `patch_zmq`, or ``"zmq.green"``, for `patch_zmq` or `patch_zmq_green`.
     """
-    return module in _patched
+    return module in patched
 
 
 def get_original(name: str) -> Any:
@@ -105,7 +98,7 @@ def get_original(name: str) -> Any:
     """
     import zmq
 
-    return _originals[name] if name in _originals else getattr(zmq, name)
+    return originals[name] if name in originals else getattr(zmq, name)
 
 
 def _patch_zmq() -> None:
@@ -123,8 +116,8 @@ def _patch_zmq() -> None:
     vars(plain).update(vars(zmq))
     devices = importlib.import_module("zmq.devices")
     for name in green.REPLACED:
-        _originals[name] = getattr(zmq, name, None) or getattr(devices, name)
-    pairs = [(_originals[name], new) for name, new in green.REPLACED.items()]
+        originals[name] = getattr(zmq, name, None) or getattr(devices, name)
+    pairs = [(originals[name], new) for name, new in green.REPLACED.items()]
     _patch("zmq", pairs + replace_green_modules())
     # Bound to the plain class. The devices that are replaced have a factory of their own.
     devices.Device.context_factory = green.Context.instance
@@ -151,7 +144,7 @@ def _patch(module: str, pairs: list[tuple[Any, Any]]) -> None:
     kept = Replacements(pairs).put_everywhere()
     left = [f"{name} keeps its base, which cannot be replaced" for name in kept]
     left += made_before(module)
-    _patched.update({module, "zmq.green"})
+    patched.update({module, "zmq.green"})
     publish(module, left)
     for text in left:
         warnings.warn(
