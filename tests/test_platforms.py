@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = [pytest.mark.once, pytest.mark.limit(60)]
 
-#: What another platform has otherwise, by what is said there.
+#: What another platform or install has otherwise, by what is said there.
 ELSEWHERE = {
     "gzmqsource needs Linux or macOS; on Windows use WSL": """
 import gevent.event, gevent.threading, os, random
@@ -18,10 +18,9 @@ del os.register_at_fork
 import sys
 sys._is_gil_enabled = lambda: False
 """,
-    "gzmqsource needs pyzmq 25.0.0 or newer, and this is 24.0.1": """
+    "gzmqsource needs pyzmq 25.0 or newer, and this is 24.0.1: pip install --upgrade pyzmq": """
 import zmq
-zmq.pyzmq_version = lambda: "24.0.1"
-zmq.pyzmq_version_info = lambda: (24, 0, 1)
+zmq.pyzmq_version, zmq.pyzmq_version_info = lambda: "24.0.1", lambda: (24, 0, 1)
 """,
 }
 
@@ -60,10 +59,22 @@ context.destroy(0)
 """
 
 
-def python(program):
+CALL_OF_A_THREAD = """
+import gevent, threading
+from gzmqsource._base.hubs import call_in_hub
+called = []
+thread = threading.Thread(target=call_in_hub, args=(gevent.get_hub(), called.append, 1))
+thread.start()
+thread.join()
+gevent.sleep(0.01)
+print(type(gevent.get_hub().loop).__module__, called)
+"""
+
+
+def python(program, **environment):
     return subprocess.run(
         [sys.executable, "-c", program],
-        env={**os.environ, "GZMQSOURCE_TRANSFER": ""},
+        env={**os.environ, "GZMQSOURCE_TRANSFER": "", **environment},
         capture_output=True,
         text=True,
         timeout=30,
@@ -117,3 +128,10 @@ def test_a_message_is_whole_where_frames_do_not_say_that_more_follow():
         "it needs pyzmq's backend in Cython, and this is zmq.backend.cffi.socket"
     )
     assert got == "[b'a', b'b', b'c'] [[b'd', True], [b'e', False]]"
+
+
+@pytest.mark.parametrize("module", ["gevent.libev.corecffi", "gevent.libuv.loop"])
+def test_a_loop_over_cffi_waits_on_after_a_call_of_another_thread(module):
+    pytest.importorskip(module)
+    finished = python(CALL_OF_A_THREAD, GEVENT_LOOP=f"{module}.loop")
+    assert finished.stdout == f"{module} [1]\n", finished.stderr

@@ -33,13 +33,6 @@ INSTALLING = [
         "test_platforms.py",
     ),
     Mutation(
-        "an old pyzmq is not refused",
-        "transfer/__init__.py",
-        "    if zmq.pyzmq_version_info() < (25,):\n",
-        "    if False:\n",
-        "test_platforms.py",
-    ),
-    Mutation(
         "what the package needs is a traceback",
         "cli/_command.py",
         "        except ImportError as error:\n",

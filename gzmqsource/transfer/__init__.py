@@ -39,14 +39,6 @@ __all__ = ["backend", "reason"]
 _REINSTALL = "pip install --no-cache-dir --force-reinstall --no-deps gzmqsource"
 
 
-def _check_pyzmq() -> None:
-    """Refuse a pyzmq that an install would have replaced; older ones free sockets in use."""
-    if zmq.pyzmq_version_info() < (25,):
-        raise ImportError(
-            f"gzmqsource needs pyzmq 25.0.0 or newer, and this is {zmq.pyzmq_version()}"
-        )
-
-
 def _choose() -> tuple[Any, str, str]:
     """Return the native module or None, the transfer's name, and the reason for it."""
     wanted = os.environ.get("GZMQSOURCE_TRANSFER")
@@ -88,7 +80,6 @@ def _why_missing() -> str:
     return f"it was not built: install a C compiler and Python's headers, then {_REINSTALL}"
 
 
-_check_pyzmq()
 _native, backend, reason = _choose()
 """Which transfer is in use, and why."""
 
