@@ -24,7 +24,7 @@ help:  ## Show the targets
 
 # One environment in three sizes, with a stamp for each. A larger one stands for the smaller, too.
 DECLARED := setup.cfg setup.py pyproject.toml
-EXTENSION := $(wildcard gzmqsource/transfer/*.pyx gzmqsource/transfer/*.pxi)
+EXTENSION := $(wildcard gzmqsource/transfer/*.pyx gzmqsource/transfer/*.pxi) gzmqsource/__init__.py
 INSTALL := $(PYTHON) -m venv .venv && $(PIP) --editable
 
 .venv/demo: $(DECLARED) $(EXTENSION)

@@ -2,19 +2,19 @@
 
 ``make packages``. The sdist has what the checkout has, and a part of the suite runs in it unpacked.
 The wheel gets its manylinux tag, and so does one for another Python, if there is one. A user's
-program is type-checked against what the wheel has installed. ``--frozen`` also freezes a program
-with PyInstaller.
+program is type-checked against what the wheel has installed. PyInstaller freezes another.
 """
 
-import argparse
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import venv
+import zipfile
 
 PROJECT = pathlib.Path(__file__).parent.parent
 SMOKE = PROJECT / "checks" / "smoke.py"
@@ -25,6 +25,13 @@ TESTS = "tests/test_edge.py tests/test_install.py tests/test_forms.py tests/test
 
 #: Files of the checkout that only git reads.
 ONLY_GIT = {".gitignore"}
+
+#: Prints the classifiers of the metadata that an index does not know: it would refuse the upload.
+UNKNOWN = """
+from importlib import metadata
+from trove_classifiers import classifiers
+print(*{*metadata.metadata("gzmqsource").get_all("Classifier")} - classifiers, sep=", ", end="")
+"""
 
 #: Prints the minor version of an interpreter that can build and install.
 CAN_BUILD = """
@@ -156,7 +163,11 @@ def check_wheel(wheel, folder):
     run(full / "gzmqsource", "doctor")
     print(f"{wheel.name}: installed with cli and metrics, and used")
 
-    user = environment(folder / "user", f"{wheel}[cli]", "mypy", "types-gevent")
+    user = environment(
+        folder / "user", f"{wheel}[cli]", "mypy", "types-gevent", "trove-classifiers"
+    )
+    unknown = output(user / "python", "-c", UNKNOWN, env=clean_environ())
+    assert not unknown, f"setup.cfg: an index knows no {unknown}"
     # Not in the checkout, whose own gzmqsource/ would be taken.
     run(user / "mypy", "--strict", PROJECT / "examples", cwd=folder)
     print("examples/: type-checked against the wheel")
@@ -172,6 +183,26 @@ def check_another_python(sdist, folder):
     wheel = repaired(built, folder / "repaired")
     use(environment(folder / "environment", wheel, python=python) / "python")
     print(f"{wheel.name}: installed, and used")
+
+
+def check_oldest_setuptools(sdist, wheel, folder):
+    """Build as a distribution does, without isolation: the wheel has the same files."""
+    if sys.version_info >= (3, 12):
+        print("the oldest setuptools: skipped, it is tried with Python 3.11 and 3.10")
+        return
+    (oldest,) = re.findall(r'"setuptools>=([\d.]+)"', (PROJECT / "pyproject.toml").read_text())
+    build = environment(folder / "environment", f"setuptools=={oldest}.*", "wheel", "Cython>=3")
+    options = ("--no-deps", "--no-build-isolation", "--wheel-dir", folder)
+    run(build / "python", *PIP, "wheel", *options, sdist)
+    (built,) = folder.glob("*.whl")
+    missing = modules_in(wheel) ^ modules_in(built)
+    assert not missing, f"setuptools {oldest} and the newest do not agree about {sorted(missing)}"
+    print(f"{built.name}: built with setuptools {oldest}, of the same files")
+
+
+def modules_in(wheel):
+    """Return the files of a wheel, without those about it."""
+    return {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
 
 
 def check_frozen(wheel, folder):
@@ -191,9 +222,6 @@ def check_frozen(wheel, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--frozen", action="store_true", help="with PyInstaller, too")
-    chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         dist = folder / "dist"
@@ -206,8 +234,8 @@ def main():
         wheel = repaired(built, folder / "repaired")
         check_wheel(wheel, folder)
         check_another_python(sdist, folder / "another")
-        if chosen.frozen:
-            check_frozen(wheel, folder / "frozen")
+        check_oldest_setuptools(sdist, built, folder / "oldest")
+        check_frozen(wheel, folder / "frozen")
 
 
 if __name__ == "__main__":

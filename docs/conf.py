@@ -1,13 +1,13 @@
 """Sphinx' settings."""
 
-from importlib import metadata
-
 from sphinx.pycode import ModuleAnalyzer
+
+from gzmqsource import __version__
 
 project = "gzmqsource"
 author = "the gzmqsource project's maintainers"
 project_copyright = f"2026, {author}"
-release = version = metadata.version("gzmqsource")
+release = version = __version__
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
 # What docstrings put between single backticks is Python.

@@ -1,14 +1,18 @@
 """What an install gives, with a compiler and without, and which transfer is then in use."""
 
+import modulefinder
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 
 import pytest
+
+from gzmqsource import __version__
 
 pytestmark = pytest.mark.once
 
@@ -69,6 +73,22 @@ def test_a_build_that_requires_the_extension_fails_without_a_compiler_and_says_w
 
 
 @pytest.mark.limit(90)
+@pytest.mark.parametrize("build", ["bdist_wheel", "build_ext --inplace"])
+def test_a_build_that_fails_leaves_no_extension_of_an_earlier_one(sources, build):
+    folder = "gzmqsource/transfer"
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    earlier = sources / folder / f"native{suffix}"
+    if build == "bdist_wheel":
+        library = f"lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
+        earlier = sources / "build" / library / folder / earlier.name
+    earlier.parent.mkdir(parents=True, exist_ok=True)
+    earlier.write_bytes(b"of the release before")
+    os.utime(earlier, (0, 0))
+    setup(sources, *build.split(), CC="/nowhere/cc")
+    assert not earlier.exists()
+
+
+@pytest.mark.limit(90)
 def test_the_source_distribution_has_what_a_build_needs(sources):
     setup(sources, "sdist")
     (archive,) = sources.glob("dist/*.tar.gz")
@@ -123,6 +143,30 @@ def test_without_the_extension_pure_serves_and_says_in_one_line_how_to_get_it(no
     assert finished.stdout.count("\n") == 1
 
 
+#: What lies in the place of the package, by what the reason then says.
+ELSEWHERE = {
+    "it was built for another Python, as native.cpython-36m-darwin.so: pip install": "other",
+    "Python loads no extension out of a zip: install gzmqsource, or unpack it": "zip",
+}
+
+
+@pytest.mark.parametrize("reason", list(ELSEWHERE))
+def test_an_extension_that_is_there_and_cannot_be_loaded_is_not_said_to_be_unbuilt(
+    reason, tmp_path
+):
+    ignored = shutil.ignore_patterns("*.so", "*.c", "__pycache__")
+    shutil.copytree(PROJECT / "gzmqsource", tmp_path / "gzmqsource", ignore=ignored)
+    transfer = tmp_path / "gzmqsource" / "transfer"
+    if ELSEWHERE[reason] == "other":
+        (transfer / "native.cpython-36m-darwin.so").touch()
+        finished = python(SHOW, tmp_path, GZMQSOURCE_TRANSFER="")
+    else:
+        archive = shutil.make_archive(str(tmp_path / "app"), "zip", tmp_path, "gzmqsource")
+        load = f"import sys; sys.path.insert(0, {archive!r}); "
+        finished = python(load + SHOW, tmp_path.parent, GZMQSOURCE_TRANSFER="")
+    assert f"pure | the native transfer cannot be had: {reason}" in finished.stdout
+
+
 #: Opens two sources, and prints what is logged.
 USE = """
 import logging, sys
@@ -155,6 +199,29 @@ def test_forcing_the_missing_extension_is_an_error(not_built):
     assert "ImportError: GZMQSOURCE_TRANSFER=native cannot be had: it was not" in finished.stderr
 
 
+@pytest.fixture
+def of_the_release_before(tmp_path):
+    """Runs a program where the package is newer than its extension."""
+    pytest.importorskip("gzmqsource.transfer.native")
+    shutil.copytree(PROJECT / "gzmqsource", tmp_path / "gzmqsource")
+    root = tmp_path / "gzmqsource" / "__init__.py"
+    root.write_text(root.read_text().replace(f'"{__version__}"', '"999.0"'))
+    return lambda program, wanted="": python(program, tmp_path, GZMQSOURCE_TRANSFER=wanted)
+
+
+STALE = f"it is of version {__version__}, and this is 999.0: pip install --no-cache-dir"
+
+
+def test_an_extension_of_another_version_is_not_used(of_the_release_before):
+    shown = of_the_release_before(SHOW).stdout
+    assert shown.startswith(f"pure | the native transfer cannot be had: {STALE}")
+
+
+def test_forcing_an_extension_of_another_version_is_an_error(of_the_release_before):
+    finished = of_the_release_before(SHOW, "native")
+    assert f"ImportError: GZMQSOURCE_TRANSFER=native cannot be had: {STALE}" in finished.stderr
+
+
 def test_what_the_import_of_the_extension_says_is_put_into_one_line():
     raising = """
 import sys
@@ -168,3 +235,25 @@ sys.meta_path.insert(0, Finder)
     assert finished.stdout == (
         "pure | the native transfer cannot be had: a symbol is missing in line 2\n"
     )
+
+
+#: What a program imports by itself; all else has to be found from there.
+PUBLIC = """
+import gzmqsource, gzmqsource.auth, gzmqsource.cli.__main__, gzmqsource.green, gzmqsource.gunicorn
+import gzmqsource.metrics, gzmqsource.monitor, gzmqsource.monkey.__main__, gzmqsource.proxy
+import gzmqsource.testing, gzmqsource.workers
+"""
+
+
+def test_what_freezes_a_program_finds_every_module_and_the_extension(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(PUBLIC)
+    finder = modulefinder.ModuleFinder(path=[str(PROJECT)])
+    finder.run_script(str(program))
+    modules = {
+        ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__")
+        for path in PROJECT.glob("gzmqsource/**/*.py")
+    }
+    # Where it was not built, it is among those that are looked for in vain.
+    assert {*modules, "gzmqsource.transfer.native"} <= {*finder.modules, *finder.badmodules}
+    assert not [name for name in finder.badmodules if name in modules]

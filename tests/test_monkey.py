@@ -56,7 +56,7 @@ def test_a_closed_context_is_no_reason_to_warn():
     assert run(program) == []
 
 
-def test_patching_twice_does_nothing_and_the_originals_stay_known():
+def test_patching_twice_does_nothing_and_the_originals_stay_known_also_after_a_reload():
     program = """
         import zmq
         kept = [zmq.Socket]  # in a container, where the patch does not look
@@ -68,12 +68,43 @@ def test_patching_twice_does_nothing_and_the_originals_stay_known():
         patch_zmq()
         assert zmq.Socket is green and is_patched()
         assert get_original("Socket") is kept[0] and get_original("PULL") is zmq.PULL
+        import importlib, gzmqsource.monkey
+        again = importlib.reload(gzmqsource.monkey)
+        again.patch_zmq()
+        assert again.is_patched() and again.get_original("Socket") is kept[0]
         try:
             get_original("Nothing")
         except AttributeError as error:
             print("Nothing" in str(error))
         """
     assert run(program) == ["True"]
+
+
+def test_a_thread_that_patches_meanwhile_waits_and_keeps_the_originals():
+    program = """
+        import threading, zmq
+        from gzmqsource.monkey import get_original, patch_zmq
+
+        plain = [zmq.Socket]
+        other = threading.Thread(target=patch_zmq)
+
+        class Kind(type):
+            def mro(cls):
+                # The class gets its new base, once the names are replaced.
+                if "Mine" in globals() and other.ident is None:
+                    other.start()
+                    other.join(0.5)
+                return super().mro()
+
+        class Mine(zmq.Socket, metaclass=Kind):
+            pass
+
+        patch_zmq()
+        other.join()
+        assert get_original("Socket") is plain[0]
+        print("original")
+    """
+    assert run(program) == ["original"]
 
 
 @needs("tornado", extra="servers")

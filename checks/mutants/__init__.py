@@ -2,6 +2,7 @@
 
 from mutants.doors import DOORS
 from mutants.green import GREEN
+from mutants.installing import INSTALLING
 from mutants.mutation import SIMULATION, Mutation
 from mutants.others import OTHERS
 from mutants.receiving import RECEIVING
@@ -11,4 +12,4 @@ from mutants.source_floor import SOURCE
 
 __all__ = ["MUTATIONS", "SIMULATION", "Mutation"]
 
-MUTATIONS = [*SOCKET, *SOURCE, *RECEIVING, *GREEN, *OTHERS, *REPORTING, *DOORS]
+MUTATIONS = [*SOCKET, *SOURCE, *RECEIVING, *GREEN, *OTHERS, *REPORTING, *DOORS, *INSTALLING]

@@ -31,6 +31,20 @@ OTHERS = [
         transfer="pure",
     ),
     Mutation(
+        "two threads that patch take each other's classes for the originals",
+        "monkey/__init__.py",
+        '    with lock:\n        if "zmq" not in patched:\n',
+        '    if True:\n        if "zmq" not in patched:\n',
+        "test_monkey.py",
+    ),
+    Mutation(
+        "a pyzmq that is too old fails later, in other words",
+        "_base/__init__.py",
+        "if zmq.pyzmq_version_info() < (25,):\n",
+        "if False:\n",
+        "test_platforms.py",
+    ),
+    Mutation(
         "a message is torn where frames do not say that more follow",
         "transfer/pure.py",
         "    frame.more = bool(option(_RCVMORE))\n",

@@ -304,6 +304,13 @@ SOCKET = [
         "test_thread_end.py",
     ),
     Mutation(
+        "a loop of libev over cffi ends after calls of another thread",
+        "_base/hubs.py",
+        "    loop.ref()\n",
+        "",
+        "test_platforms.py",
+    ),
+    Mutation(
         "a monitor is not told of what came while memory was short",
         "_socket/reports.py",
         "            except MemoryError:\n                self._notified = False\n",

@@ -99,12 +99,19 @@ _here = _Here()
 
 def _schedule(loop: Any, function: Callable[..., object], args: tuple[object, ...]) -> None:
     if hasattr(loop, "_threadsafe_async"):
-        # `run_callback_threadsafe` of libuv's loop also starts a watcher, in this thread: if the
-        # loop is just being destroyed, the process crashes (in 10 of 25 runs that tried).
-        loop._callbacks.append(callback(function, args))
+        # `run_callback_threadsafe` of a loop over cffi also starts a watcher, in this thread: if
+        # libuv's is just being destroyed, the process crashes (in 10 of 25 runs that tried).
+        loop._callbacks.append(callback(_call_in, (loop, function, args)))
         loop._threadsafe_async.send()
     else:
         loop.run_callback_threadsafe(function, *args)
+
+
+def _call_in(loop: Any, function: Callable[..., object], args: tuple[object, ...]) -> None:
+    # libev's has one thing less to wait for with each callback, which was not added here: at zero
+    # it ends, whatever waits.
+    loop.ref()
+    function(*args)
 
 
 def _reaches(call: Callable[..., object], *args: object) -> bool:

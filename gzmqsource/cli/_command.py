@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from gzmqsource import __version__
 from gzmqsource.cli._log import log_to_stderr
 from gzmqsource.cli._text import printable
+
+if TYPE_CHECKING:  # for PyInstaller, which reads this, and sees no import by a string
+    from gzmqsource.cli import _bench, _pipes, _serve, _tools, _top, _watch  # noqa: F401
 
 #: The verbs and their modules.
 _VERBS = {
@@ -32,7 +36,11 @@ class _Verbs(click.Group):
     def get_command(self, _context: click.Context, name: str) -> click.Command | None:
         if name not in _VERBS:
             return None
-        command: Any = getattr(import_module(f"gzmqsource.cli._{_VERBS[name]}"), name)
+        try:
+            command: Any = getattr(import_module(f"gzmqsource.cli._{_VERBS[name]}"), name)
+        except ImportError as error:
+            # The package says why it cannot work here.
+            raise click.ClickException(str(error)) from error
         return command  # type: ignore[no-any-return]
 
     def invoke(self, context: click.Context) -> Any:
@@ -53,7 +61,7 @@ class _Verbs(click.Group):
 @click.group(
     cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@click.version_option(package_name="gzmqsource")
+@click.version_option(__version__)
 def gzmqsource() -> None:
     """ZeroMQ for gevent programs: serve, send, receive, and inspect.
 

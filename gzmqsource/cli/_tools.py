@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import resource
 from collections.abc import Iterable, Iterator
-from importlib import metadata
 from pathlib import Path
 
 import click
@@ -15,9 +15,9 @@ import zmq
 from gevent.monkey import is_module_patched
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
-from gzmqsource import transfer
+from gzmqsource import __version__, transfer
 from gzmqsource.cli._text import printable
 from gzmqsource.monkey._status import packages_of, patches_of
 
@@ -120,7 +120,7 @@ def doctor(pid: int | None) -> None:
 
 def _report(facts: Iterable[tuple[str, str]], warnings: list[str]) -> None:
     console = Console()
-    table = Table(show_header=False, box=None)
+    table = Table("", Column(overflow="fold"), show_header=False, box=None)
     for name, value in facts:
         table.add_row(name, escape(printable(value)))
     console.print(table)
@@ -131,9 +131,10 @@ def _report(facts: Iterable[tuple[str, str]], warnings: list[str]) -> None:
 
 
 def _facts() -> Iterator[tuple[str, str]]:
-    yield "gzmqsource", metadata.version("gzmqsource")
+    # Of what runs: another copy may be installed, or none.
+    yield "gzmqsource", f"{__version__}, in {Path(transfer.__file__).parents[1]}"
     yield "Python", f"{platform.python_implementation()} {platform.python_version()}"
-    yield "gevent", metadata.version("gevent")
+    yield "gevent", gevent.__version__
     yield "pyzmq", f"{zmq.pyzmq_version()}, backend {zmq.backend.Socket.__module__}"
     possible = ("curve", "gssapi", "ipc", "norm", "pgm", "draft")
     features = [each for each in possible if zmq.has(each)]
@@ -152,6 +153,9 @@ def _warnings() -> Iterator[str]:
         yield f"the transfer in Python is slower: {transfer.reason}"
     if zmq.zmq_version_info() < (4, 3, 4):
         yield "libzmq before 4.3.4 is not tested"
+    # Its `version_info` is that of another release.
+    if [int(part) for part in re.findall(r"\d+", gevent.__version__)[:3]] < [24, 2, 1]:
+        yield "gevent before 24.2.1 is not tested"
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < _ENOUGH_DESCRIPTORS:
         yield f"{soft} file descriptors are few for a server: ulimit -n {_ENOUGH_DESCRIPTORS}"

@@ -104,14 +104,16 @@ class Socket(PlainSocket[_ReturnT]):
             message.append(self.recv(flags, copy=copy, track=track))
         return message
 
-    def recv_into(self, buffer: Any, /, *, nbytes: int = 0, flags: int = 0) -> int:
-        """Receive one frame into a buffer; see `zmq.Socket.recv_into`."""
+    if hasattr(PlainSocket, "recv_into"):  # pyzmq 26.4; a program may ask so, too
 
-        def receive(flags: int) -> int:
-            return BackendSocket.recv_into(self, buffer, nbytes=nbytes, flags=flags)
+        def recv_into(self, buffer: Any, /, *, nbytes: int = 0, flags: int = 0) -> int:
+            """Receive one frame into a buffer; see `zmq.Socket.recv_into`."""
 
-        received: int = self._receive(receive, flags)
-        return received
+            def receive(flags: int) -> int:
+                return BackendSocket.recv_into(self, buffer, nbytes=nbytes, flags=flags)
+
+            received: int = self._receive(receive, flags)
+            return received
 
     @_typed_as(PlainSocket.send)
     def send(  # type: ignore[override]

@@ -21,8 +21,8 @@ import types
 import warnings
 from typing import Any
 
-from gzmqsource.monkey._live import made_before
 from gzmqsource.monkey._names import PLAIN, Replacements, let_see
+from gzmqsource.monkey._state import lock, originals, patched
 from gzmqsource.monkey._status import publish
 
 __all__ = ["get_original", "is_patched", "patch_zmq", "patch_zmq_green"]
@@ -32,9 +32,6 @@ _DERIVING = (
     *("zmq.asyncio", "zmq.eventloop.future", "zmq.eventloop.zmqstream", "zmq.auth.asyncio"),
     *("zmq.auth.thread", "zmq.devices"),
 )
-
-_originals: dict[str, Any] = {}
-_patched: set[str] = set()
 
 
 def patch_zmq() -> None:
@@ -50,37 +47,9 @@ def patch_zmq() -> None:
         A context was made before: its sockets still block the whole hub. Or a class cannot be given
         its new base; the warning has its module and name.
     """
-    if "zmq" in _patched:
-        return
-    import zmq
-
-    from gzmqsource import green
-    from gzmqsource.monkey._green import replace_green_modules
-
-    for name in _DERIVING:
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            continue  # what it needs (tornado, asyncio) is not installed, so it is not used
-    plain = types.ModuleType("zmq")
-    vars(plain).update(vars(zmq))
-    devices = importlib.import_module("zmq.devices")
-    for name in green.REPLACED:
-        _originals[name] = getattr(zmq, name, None) or getattr(devices, name)
-    pairs = [(_originals[name], new) for name, new in green.REPLACED.items()]
-    _patch("zmq", pairs + replace_green_modules())
-    # Bound to the plain class. The devices that are replaced have a factory of their own.
-    devices.Device.context_factory = green.Context.instance
-    for name, module in list(sys.modules.items()):
-        if name.startswith(PLAIN):
-            let_see(module, zmq, plain)
-    if _threads_are_patched():
-        from gzmqsource.monkey import _authenticator
-
-        _authenticator.run_natively(zmq, plain)
-    else:
-        # Then pyzmq's collector of zero-copy frames is a native thread.
-        let_see(importlib.import_module("zmq.utils.garbage"), zmq, plain)
+    with lock:
+        if "zmq" not in patched:
+            _patch_zmq()
 
 
 def patch_zmq_green() -> None:
@@ -95,11 +64,9 @@ def patch_zmq_green() -> None:
         A context of `zmq.green` was made before: it keeps the sockets of `zmq.green`. Or a class
         cannot be given its new base; the warning has its module and name.
     """
-    if "zmq.green" in _patched:
-        return
-    from gzmqsource.monkey._green import replace_green_modules
-
-    _patch("zmq.green", replace_green_modules())
+    with lock:
+        if "zmq.green" not in patched:
+            _patch_zmq_green()
 
 
 def is_patched(module: str = "zmq") -> bool:
@@ -110,7 +77,7 @@ def is_patched(module: str = "zmq") -> bool:
     module : str
         ``"zmq"``, for `patch_zmq`, or ``"zmq.green"``, for `patch_zmq` or `patch_zmq_green`.
     """
-    return module in _patched
+    return module in patched
 
 
 def get_original(name: str) -> Any:
@@ -130,21 +97,62 @@ def get_original(name: str) -> Any:
     """
     import zmq
 
-    return _originals[name] if name in _originals else getattr(zmq, name)
+    return originals[name] if name in originals else getattr(zmq, name)
+
+
+def _patch_zmq() -> None:
+    import zmq
+
+    from gzmqsource import green
+    from gzmqsource.monkey._green import replace_green_modules
+
+    for name in _DERIVING:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            continue  # what it needs (tornado, asyncio) is not installed, so it is not used
+    plain = types.ModuleType("zmq")
+    vars(plain).update(vars(zmq))
+    devices = importlib.import_module("zmq.devices")
+    for name in green.REPLACED:
+        originals[name] = getattr(zmq, name, None) or getattr(devices, name)
+    pairs = [(originals[name], new) for name, new in green.REPLACED.items()]
+    _patch("zmq", pairs + replace_green_modules())
+    # Bound to the plain class. The devices that are replaced have a factory of their own.
+    devices.Device.context_factory = green.Context.instance
+    for name, module in list(sys.modules.items()):
+        if name.startswith(PLAIN):
+            let_see(module, zmq, plain)
+    if _threads_are_patched():
+        from gzmqsource.monkey import _authenticator
+
+        _authenticator.run_natively(zmq, plain)
+    else:
+        # Then pyzmq's collector of zero-copy frames is a native thread.
+        let_see(importlib.import_module("zmq.utils.garbage"), zmq, plain)
+
+
+def _patch_zmq_green() -> None:
+    from gzmqsource.monkey._green import replace_green_modules
+
+    _patch("zmq.green", replace_green_modules())
 
 
 def _patch(module: str, pairs: list[tuple[Any, Any]]) -> None:
     """Replace names, and say what is left as it was: in warnings, and to who asks the process."""
+    # This imports zmq. gevent imports this module in every program that patches.
+    from gzmqsource.monkey._live import made_before
+
     kept = Replacements(pairs).put_everywhere()
     left = [f"{name} keeps its base, which cannot be replaced" for name in kept]
     left += made_before(module)
-    _patched.update({module, "zmq.green"})
+    patched.update({module, "zmq.green"})
     publish(module, left)
     for text in left:
         warnings.warn(
             f"{module} is patched, but {text}. Patch before they are made.",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

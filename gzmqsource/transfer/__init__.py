@@ -12,14 +12,16 @@ backend. That is slower, and logged when the first socket is made. ``GZMQSOURCE_
 from __future__ import annotations
 
 import functools
-import importlib
 import logging
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zmq
+from zmq.backend import Socket as BackendSocket
 
+from gzmqsource import __version__
 from gzmqsource.transfer import message
 from gzmqsource.transfer.interface import Backlog, Shortcuts, Transfer, Waiting
 from gzmqsource.transfer.message import Message
@@ -34,10 +36,7 @@ from gzmqsource.transfer.pure import (
 __all__ = ["backend", "reason"]
 
 #: What pip built without a compiler stays in its cache, and would serve again.
-_NOT_BUILT = (
-    "it was not built: install a C compiler and Python's headers, then "
-    "pip install --no-cache-dir --force-reinstall --no-deps gzmqsource"
-)
+_REINSTALL = "pip install --no-cache-dir --force-reinstall --no-deps gzmqsource"
 
 
 def _choose() -> tuple[Any, str, str]:
@@ -47,16 +46,38 @@ def _choose() -> tuple[Any, str, str]:
         raise ImportError(f"GZMQSOURCE_TRANSFER={wanted!r}: use native or pure")
     if wanted == "pure":
         return None, "pure", "GZMQSOURCE_TRANSFER=pure"
-    name = f"{__name__}.native"
     try:
-        native = importlib.import_module(name)
+        # Not by its name as a string, which PyInstaller would not see, and leave it out.
+        import gzmqsource.transfer.native as native
+
+        _check_version(native)
     except (ImportError, AttributeError) as error:
-        missing = isinstance(error, ModuleNotFoundError) and error.name == name
-        why = _NOT_BUILT if missing else " ".join(str(error).split())
+        missing = isinstance(error, ModuleNotFoundError) and error.name == f"{__name__}.native"
+        why = _why_missing() if missing else " ".join(str(error).split())
         if wanted == "native":
             raise ImportError(f"GZMQSOURCE_TRANSFER=native cannot be had: {why}") from error
         return None, "pure", f"the native transfer cannot be had: {why}"
     return native, "native", "GZMQSOURCE_TRANSFER=native" if wanted else "it was built"
+
+
+def _check_version(native: Any) -> None:
+    """Refuse an extension that was left from another version: its calls may be others."""
+    version = getattr(native, "version", None)
+    if version != __version__:
+        raise ImportError(f"it is of version {version}, and this is {__version__}: {_REINSTALL}")
+
+
+def _why_missing() -> str:
+    """Return why there is no extension, and how to get it if that is possible."""
+    pyzmq = BackendSocket.__module__
+    if not pyzmq.startswith("zmq.backend.cython"):
+        return f"it needs pyzmq's backend in Cython, and this is {pyzmq}"
+    folder = Path(__file__).parent
+    if not folder.is_dir():
+        return "Python loads no extension out of a zip: install gzmqsource, or unpack it"
+    if others := sorted(path.name for path in folder.glob("native.*.so")):
+        return f"it was built for another Python, as {', '.join(others)}: {_REINSTALL}"
+    return f"it was not built: install a C compiler and Python's headers, then {_REINSTALL}"
 
 
 _native, backend, reason = _choose()

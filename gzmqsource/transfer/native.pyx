@@ -23,6 +23,9 @@ cdef extern from "Python.h":
     int PyGC_Disable()
     int PyGC_Enable()
 
+cdef extern from *:
+    const char *GZMQSOURCE_VERSION  # setup.py defines it
+
 import errno
 
 import zmq
@@ -35,6 +38,9 @@ from gzmqsource.transfer.pure import DROPPING_TYPES
 from gzmqsource.transfer.pure import MOST_DISCARDED
 from gzmqsource.transfer.pure import AFTER_WAIT as _AFTER_WAIT
 from gzmqsource.transfer.pure import LONGEST_STRIDE as _LONGEST_STRIDE
+
+#: The version of gzmqsource that this was built for.
+version = GZMQSOURCE_VERSION.decode()
 
 include "libzmq.pxi"
 include "lending.pxi"

@@ -1,16 +1,25 @@
 """`bench`, `keygen` and `doctor`."""
 
 import os
+import pathlib
 import resource
+import shutil
 import stat
+import sys
 
 import pytest
 import zmq.auth
 from command_under_test import run
+from gevent import subprocess
 from helpers import line_of, python_process
 from optional import needs
 
+from gzmqsource import __version__
+
 pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
+
+
+PROJECT = pathlib.Path(__file__).parents[2]
 
 
 @needs("matplotlib", extra="plot")
@@ -83,8 +92,78 @@ def test_the_doctor_tells_what_is_in_use():
     finished = run("doctor", env=os.environ | {"GZMQSOURCE_TRANSFER": "pure"})
     assert finished.returncode == 0
     text = finished.stdout.decode()
+    assert "not tested" not in text
     assert "pure: GZMQSOURCE_TRANSFER=pure" in text
     assert "! the transfer in Python is slower" in text
+
+
+DOCTOR = "from gzmqsource.cli import main; sys.argv[1:] = ['doctor']; main()"
+
+
+def python(program, folder, **environment):
+    """Run a program beside a copy of the package, with no metadata of it."""
+    return subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(folder)!r})\n{program}"],
+        cwd=folder,
+        env={**os.environ, "GZMQSOURCE_TRANSFER": "pure", "COLUMNS": "300", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A folder with a package of another version, of which nothing is installed."""
+    shutil.copytree(PROJECT / "gzmqsource", tmp_path / "gzmqsource")
+    root = tmp_path / "gzmqsource" / "__init__.py"
+    root.write_text(root.read_text().replace(f'"{__version__}"', '"999.0"'))
+    return tmp_path
+
+
+#: What an application that carries the package has: no metadata of it.
+NOT_INSTALLED = """
+from importlib import metadata
+find = metadata.Distribution.from_name
+def from_name(name):
+    if name == "gzmqsource":
+        raise metadata.PackageNotFoundError(name)
+    return find(name)
+metadata.Distribution.from_name = from_name
+"""
+
+
+@pytest.mark.parametrize("before", ["", NOT_INSTALLED])
+def test_the_version_and_the_place_are_those_of_what_runs(copy, before):
+    version = f"{before}\n{DOCTOR}".replace("doctor", "--version")
+    assert "version 999.0\n" in python(version, copy).stdout
+    report = python(f"{before}\n{DOCTOR}", copy).stdout.splitlines()
+    assert report[0].strip().split(maxsplit=1) == ["gzmqsource", f"999.0, in {copy}/gzmqsource"]
+
+
+def test_a_place_that_is_longer_than_a_line_is_whole():
+    long = python(DOCTOR, PROJECT).stdout.replace("\n", "").replace(" ", "")
+    narrow = python(DOCTOR, PROJECT, COLUMNS="40").stdout.replace("\n", "").replace(" ", "")
+    assert narrow == long
+
+
+@pytest.mark.parametrize(("version", "warns"), [("23.9.1", True), ("24.2.1", False)])
+def test_the_doctor_warns_of_a_gevent_that_no_install_admits(copy, version, warns):
+    program = f"""
+import gevent
+gevent.__version__ = {version!r}
+{DOCTOR}
+"""
+    assert ("! gevent before 24.2.1 is not tested" in python(program, copy).stdout) == warns
+    declared = (PROJECT / "setup.cfg").read_text()
+    assert "gevent >= 24.2.1" in declared
+
+
+def test_what_the_package_needs_is_said_in_one_line():
+    finished = run("doctor", env=os.environ | {"GZMQSOURCE_TRANSFER": "turbo"})
+    assert finished.returncode == 1
+    assert finished.stderr == b"Error: GZMQSOURCE_TRANSFER='turbo': use native or pure\n"
 
 
 def report_on(pid):

@@ -42,6 +42,12 @@ def test_sockets_and_contexts_are_pyzmqs(green, context):
     green.Context.instance().term()
 
 
+def test_a_socket_has_the_methods_of_pyzmqs_and_no_others(green):
+    # `recv_into` came with pyzmq 26.4, and a program asks by hasattr.
+    plain, offered = map(dir, (PlainSocket, green.Socket))
+    assert {name for name in set(offered) ^ set(plain) if not name.startswith("_")} == set()
+
+
 def test_the_classes_are_generic_as_pyzmqs(green: Any):
     def annotated(socket: "green.Socket[bytes]") -> "green.Context[green.Socket[bytes]]": ...
 

@@ -1,0 +1,16 @@
+"""What is patched: as gevent's own, this outlives ``importlib.reload`` of the package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gevent.monkey import get_original
+
+#: pyzmq's own classes and functions, by name, once `zmq` is patched.
+originals: dict[str, Any] = {}
+
+#: The modules that were patched.
+patched: set[str] = set()
+
+#: Held by the thread that patches: two at once take each other's classes for the originals.
+lock = get_original("_thread", "RLock")()
