@@ -142,7 +142,7 @@ class Reception:
         if kept is not None:
             self.duplicates += 1
             header = self._voice.header(kept.kind, job, asker)
-            handling.send([*asker.route, header, b"", *kept.payload])
+            handling.send([*asker.route, header, b"", *kept.payload], block=False)
             return
         self.requests += 1
         if self.is_leaving:
