@@ -2,6 +2,7 @@
 
 import random
 import time
+from typing import Any
 
 import gevent
 import pytest
@@ -23,20 +24,22 @@ def test_one_whose_time_is_over_does_not_begin(context, spawn):
         go_on.wait()
         return payload
 
-    with responder_of(context, handler, spawn=spawn) as responder:
-        with Asker(context, responder) as asker:
-            first = asker.ask(b"first")
-            wait_until(lambda: responder.stats().running)
-            short, long = asker.ask(b"short", left=10), asker.ask(b"long", left=60_000)
-            wait_until(lambda: responder.stats().waiting == 2)
-            gevent.sleep(0.02)
-            go_on.set()
-            assert asker.wait_for(short, Kind.REFUSED) == Detail.EXPIRED
-            assert asker.wait_for(first) == [b"first"]
-            assert asker.wait_for(long) == [b"long"]
-            assert begun == [b"first", b"long"]
-            stats = responder.stats()
-            assert (stats.expired, stats.replies, stats.requests) == (1, 2, 3)
+    with (
+        responder_of(context, handler, spawn=spawn) as responder,
+        Asker(context, responder) as asker,
+    ):
+        first = asker.ask(b"first")
+        wait_until(lambda: responder.stats().running)
+        short, long = asker.ask(b"short", left=10), asker.ask(b"long", left=60_000)
+        wait_until(lambda: responder.stats().waiting == 2)
+        gevent.sleep(0.02)
+        go_on.set()
+        assert asker.wait_for(short, Kind.REFUSED) == Detail.EXPIRED
+        assert asker.wait_for(first) == [b"first"]
+        assert asker.wait_for(long) == [b"long"]
+        assert begun == [b"first", b"long"]
+        stats = responder.stats()
+        assert (stats.expired, stats.replies, stats.requests) == (1, 2, 3)
 
 
 def test_one_that_takes_longer_than_is_left_makes_room_for_another(context):
@@ -67,9 +70,7 @@ def test_an_idle_one_refuses_nothing_however_long_its_handler_took_before(contex
         for _ in range(5):
             asker.wait_for(asker.ask(b"slow", left=60_000))
         for _ in range(5):
-            key = asker.ask(left=50)
-            wait_until(lambda key=key: asker.of(key))
-            assert asker.wait_for(key) == [b"x"]
+            assert asker.wait_for(asker.ask(left=50)) == [b"x"]
         # One that waits begins, too, if no other does.
         slow = asker.ask(b"slow")
         wait_until(lambda: responder.stats().running)
@@ -104,7 +105,7 @@ def test_under_steady_overload_most_of_the_work_is_for_who_still_waits(context):
 
     def handler(payload):
         nonlocal done, useful
-        request = current_request()
+        request: Any = current_request()
         gevent.sleep(0.02)
         done += 1
         useful += request.left > 0.001
