@@ -51,13 +51,19 @@ _COUNTERS = {
     "requester.lost": ("requester_lost", "Requests given up with a lost connection."),
     "requester.late": ("requester_late_replies", "Replies to requests that had ended."),
     "requester.unknown": ("requester_unknown_replies", "Replies to no request."),
-    "responder.requests": ("responder_requests", "Requests with which a handler was called."),
+    "responder.requests": ("responder_requests", "Requests that were read."),
     "responder.replies": ("responder_replies", "Replies that libzmq or the outbox has taken."),
     "responder.errors": ("responder_errors", "Requests whose handler raised."),
     "responder.undelivered": (
         "responder_undelivered",
         "Requests without a reply, and replies that were queued in vain.",
     ),
+    "responder.full": ("responder_refused_full", "Requests refused because too many wait."),
+    "responder.leaving": ("responder_refused_leaving", "Requests refused at the end."),
+    "responder.expired": ("responder_expired", "Requests refused because of their time."),
+    "responder.cancelled": ("responder_cancelled", "Requests whose asker was gone."),
+    "responder.lost": ("responder_lost", "Requests whose handler was killed."),
+    "responder.duplicates": ("responder_duplicates", "Requests that came again."),
     "responder.malformed": ("responder_malformed", "Messages that are no requests."),
     "authenticator.accepted": ("authenticator_accepted", "Peers that were accepted."),
     "authenticator.refused": ("authenticator_refused", "Peers that were rejected for good."),
@@ -100,6 +106,8 @@ _GAUGES: dict[str, tuple[str, str, Callable[[Any, Any], Any]]] = {
         operator.add,
     ),
     "responder.running": ("responder_running", "Requests being handled.", operator.add),
+    "responder.waiting": ("responder_waiting", "Requests not yet begun.", operator.add),
+    "responder.askers": ("responder_askers", "Peers that speak the protocol.", operator.add),
 }
 
 #: The fields of `Stats` that are counters, but for the one with reasons, and those that are gauges.

@@ -229,10 +229,10 @@ class Handling:
             self._kept.add(job.key, kind, payload)
         return self.send([*asker.route, self._voice.header(kind, job, asker), b"", *payload])
 
-    def send(self, reply: list[Any]) -> bool:
+    def send(self, reply: list[Any], block: bool = True) -> bool:
         """Send a reply; return whether libzmq or the outbox has it."""
         try:
-            self._source.send(reply)
+            self._source.send(reply, block)
         except SendError as error:
             self._undeliverable(f"{error.strerror}, peer {peer_of(reply[0])}")
         except Full:

@@ -80,7 +80,7 @@ class Pulse:
         is_held = self._gate.full() or not self._core.resumed.is_set()
         may_accuse = not is_held and (edges != self._edges or self.has_read_all())
         leaving = self._reception.is_leaving
-        is_wanted = is_held or leaving
+        is_wanted = self._voice.pay() or is_held or leaving
         for number, asker in enumerate(self._askers.all(), start=1):
             asker.was_told = False
             if asker.jobs or is_held or leaving:

@@ -87,9 +87,7 @@ class Reception:
                 job = Job(message[: delimiter + 1], message[delimiter + 1 :])
                 job.asker, job.key, job.attempt, job.flags = asker, key, attempt, flags
                 self._ask(job, asker, left)
-            elif delimiter == len(message):
-                self._hear(asker, kind, key, left)
-            else:
+            elif delimiter < len(message) or not self._hear(asker, kind, key, left):
                 self.malformed(f"a header of kind {kind}{_from(message)}")
         elif has_payload:
             self.requests += 1
@@ -142,7 +140,7 @@ class Reception:
         if kept is not None:
             self.duplicates += 1
             header = self._voice.header(kept.kind, job, asker)
-            handling.send([*asker.route, header, b"", *kept.payload])
+            handling.send([*asker.route, header, b"", *kept.payload], block=False)
             return
         self.requests += 1
         if self.is_leaving:
@@ -184,8 +182,8 @@ class Reception:
         line.append(job)
         self._places.notify()
 
-    def _hear(self, asker: Asker, kind: int, key: bytes, left: int) -> None:
-        """Deal with a control."""
+    def _hear(self, asker: Asker, kind: int, key: bytes, left: int) -> bool:
+        """Deal with a control; return False if it is of a kind that no asker sends."""
         if kind == Kind.PING:
             ticks = left / 1000 / self._tick if left else 4
             # One more, for the first may have begun just before it was heard.
@@ -202,6 +200,9 @@ class Reception:
         elif kind == Kind.NOMORE:
             asker.has_left = True
             self._handling.note_change()
+        else:
+            return False
+        return True
 
     def abandon(self, asker: Asker) -> None:
         """Cancel all requests of an asker."""

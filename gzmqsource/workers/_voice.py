@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from collections import deque
 
 from gevent.queue import Full
 
@@ -32,8 +33,13 @@ class Voice:
         What a PONG says, in seconds.
     """
 
+    #: The most that is owed to one asker, which does not read. The rest it finds out itself.
+    most_owed = 1000
+
     def __init__(self, source: Source, dead_after: float) -> None:
         self._source = source
+        #: What is said later, for there was no room.
+        self._owed: dict[Asker, deque[bytes]] = {}
         #: The session of this responder: an asker sees that it was started anew.
         self.session = random.SystemRandom().randrange(1, 1 << 32)
         self._tail = _TAIL.pack(0, self.session)
@@ -50,24 +56,42 @@ class Voice:
     def pong(self, asker: Asker) -> None:
         """Tell an asker that this hub is alive, once in a tick."""
         if not asker.was_told:
-            asker.was_told = self._say(asker, self._pongs[asker.is_routed])
+            asker.was_told = self._say(asker, self._pongs[asker.is_routed]) is not False
 
     def leaving(self, asker: Asker) -> None:
         """Tell an asker to ask others."""
-        if not self._say(asker, self._leaving[asker.is_routed]):
+        if self._say_or_owe(asker, self._leaving[asker.is_routed]) is False:
             asker.has_left = True
 
     def end(self, kind: Kind, job: Job, detail: Detail) -> None:
         """Tell an asker that an attempt has ended without a reply; a plain peer is told nothing."""
         if job.asker is not None:
-            self._say(job.asker, self.header(kind, job, job.asker, detail))
+            self._say_or_owe(job.asker, self.header(kind, job, job.asker, detail))
 
-    def _say(self, asker: Asker, header: bytes) -> bool:
-        """Send a control; return False if the asker cannot be reached."""
+    def pay(self) -> bool:
+        """Say what is owed to those that have room by now; return whether there is more."""
+        for asker, headers in list(self._owed.items()):
+            while headers:
+                if self._say(asker, headers[0]) is None:
+                    break
+                headers.popleft()
+            else:
+                del self._owed[asker]
+        return bool(self._owed)
+
+    def _say_or_owe(self, asker: Asker, header: bytes) -> bool | None:
+        """Send a control, or say it later if there is no room."""
+        is_said = None if asker in self._owed else self._say(asker, header)
+        if is_said is None:
+            self._owed.setdefault(asker, deque(maxlen=self.most_owed)).append(header)
+        return is_said
+
+    def _say(self, asker: Asker, header: bytes) -> bool | None:
+        """Send a control; return None if there is no room for it, False if there is no peer."""
         try:
             self._source.send([*asker.route, header], block=False)
         except Full:
-            pass  # it does not read, and is told later, or finds out itself
+            return None
         except (SendError, SourceClosed):
             return False
         return True

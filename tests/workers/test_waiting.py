@@ -117,7 +117,7 @@ def test_a_worker_that_was_killed_leaves_the_line_to_another(context):
         assert held.begun == [b"0", b"1", b"2", b"x"]
 
 
-def test_a_handler_that_does_not_wait_costs_no_greenlet(context):
+def test_a_handler_that_does_not_wait_costs_no_greenlet(context, long_slices):
     greenlets = set()
 
     def handler(payload):
