@@ -132,23 +132,26 @@ def test_an_error_of_the_handler_is_raised(context):
         with pytest.raises(RemoteError, match="KeyError: '\N{REPLACEMENT CHARACTER}'") as caught:
             requester.request([b"1", b"2", b"3"])
         assert caught.value.traceback == "somewhere"
-        with pytest.raises(RemoteError, match="KeyError: $") as caught:
+        with pytest.raises(RemoteError, match=r"KeyError: $") as caught:
             requester.request([b"1"])
         assert caught.value.traceback is None
 
 
 def test_a_reply_counts_only_from_the_server_that_was_asked(context):
-    with Scripted(context) as one, Scripted(context) as other:
-        with requester_of([one.endpoint, other.endpoint], context) as requester:
-            results = [requester.submit(b"%d" % number) for number in range(2)]
-            wait_until(lambda: one.asks and other.asks)
-            stolen = one.asks[0]._replace(route=other.asks[0].route)
-            other.reply(stolen, [b"wrong"])
-            wait_until(lambda: requester.stats().late == 1)
-            assert not any(each.ready() for each in results)
-            for server in (one, other):
-                server.reply(server.asks[0])
-            assert [each.get(timeout=10) for each in results] == [[b"0"], [b"1"]]
+    with (
+        Scripted(context) as one,
+        Scripted(context) as other,
+        requester_of([one.endpoint, other.endpoint], context) as requester,
+    ):
+        results = [requester.submit(b"%d" % number) for number in range(2)]
+        wait_until(lambda: one.asks and other.asks)
+        stolen = one.asks[0]._replace(route=other.asks[0].route)
+        other.reply(stolen, [b"wrong"])
+        wait_until(lambda: requester.stats().late == 1)
+        assert not any(each.ready() for each in results)
+        for server in (one, other):
+            server.reply(server.asks[0])
+        assert [each.get(timeout=10) for each in results] == [[b"0"], [b"1"]]
 
 
 def test_a_duplicate_is_late_and_garbage_is_counted(context, caplog):
@@ -223,19 +226,21 @@ def test_nothing_is_asked_of_a_server_that_leaves_and_what_it_has_ends_as_it_wou
 
 
 def test_behind_a_router_others_are_asked_after_a_short_hold(context):
-    with Scripted(context, flags=Flag.ROUTED) as server:
-        with requester_of(server.endpoint, context) as requester:
-            requester.submit(b"x")
-            wait_until(lambda: requester.endpoints()[0].speaks)
-            server.tell(Kind.LEAVING)
-            wait_until(lambda: state_of(requester) == "leaving")
-            held = requester.submit(b"y")
-            gevent.sleep(0.05)
-            assert len(server.asks) == 1
-            wait_until(lambda: len(server.asks) == 2)
-            server.reply(server.asks[1])
-            assert held.get(timeout=10) == [b"y"]
-            assert state_of(requester) == "live"
+    with (
+        Scripted(context, flags=Flag.ROUTED) as server,
+        requester_of(server.endpoint, context) as requester,
+    ):
+        requester.submit(b"x")
+        wait_until(lambda: requester.endpoints()[0].speaks)
+        server.tell(Kind.LEAVING)
+        wait_until(lambda: state_of(requester) == "leaving")
+        held = requester.submit(b"y")
+        gevent.sleep(0.05)
+        assert len(server.asks) == 1
+        wait_until(lambda: len(server.asks) == 2)
+        server.reply(server.asks[1])
+        assert held.get(timeout=10) == [b"y"]
+        assert state_of(requester) == "live"
 
 
 def test_a_server_that_was_started_anew_has_lost_what_it_had(context):
@@ -253,15 +258,17 @@ def test_a_server_that_was_started_anew_has_lost_what_it_had(context):
 
 
 def test_sessions_of_others_behind_a_router_mean_nothing(context):
-    with Scripted(context, flags=Flag.ROUTED) as server:
-        with requester_of(server.endpoint, context) as requester:
-            result = requester.submit(b"x")
-            wait_until(lambda: requester.endpoints()[0].session == 7)
-            server.session = 8
-            server.tell(Kind.PONG)
-            wait_until(lambda: requester.endpoints()[0].session == 8)
-            server.reply(server.asks[0])
-            assert result.get(timeout=10) == [b"x"]
+    with (
+        Scripted(context, flags=Flag.ROUTED) as server,
+        requester_of(server.endpoint, context) as requester,
+    ):
+        result = requester.submit(b"x")
+        wait_until(lambda: requester.endpoints()[0].session == 7)
+        server.session = 8
+        server.tell(Kind.PONG)
+        wait_until(lambda: requester.endpoints()[0].session == 8)
+        server.reply(server.asks[0])
+        assert result.get(timeout=10) == [b"x"]
 
 
 def test_a_bound_requester_asks_whoever_connects_and_hears_refusals(context):
