@@ -321,8 +321,8 @@ class Requester:
         self._forked = True
 
     def thread_ended(self) -> None:
-        """Fail the requests of other threads, whose replies nothing takes any more."""
-        self._stopping = True
+        """Fail the requests of other threads: nothing here takes their replies any more."""
+        self._closed = self._stopping = True
         for call in list(self._dispatcher.calls()):
             if isinstance(call, ForeignCall):
                 call.settle(SourceClosed(f"{type(self).__name__}: its thread has ended"))
@@ -404,10 +404,14 @@ class Requester:
             source._own("requester", self, self.stats)
 
     def _broke(self, source: Source) -> None:
-        """Close, because libzmq has taken a socket away."""
-        if not self._closed:
-            self._broken = source
+        """Close, because libzmq has taken a socket away, or its thread or hub has ended."""
+        if self._closed:
+            return
+        self._broken = source
+        if get_hub_if_exists() is self._hub:
             self._end(0)
+        else:
+            self.thread_ended()
 
     def _enter(self) -> None:
         if get_hub_if_exists() is not self._hub and not self.closed:
@@ -440,8 +444,5 @@ class Requester:
                 f"{type(self).__name__} was made in the parent process: make a new one"
             )
         if self._broken is not None:
-            try:
-                self._broken.check()
-            except SourceClosed as error:
-                return error
+            return self._broken._core.closed_error()
         return SourceClosed(f"{self!r} takes no more requests")
