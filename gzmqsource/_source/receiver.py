@@ -76,7 +76,7 @@ class Receiver:
         self._crew.dismiss()
 
     def finish(self, deadline: Deadline) -> bool:
-        """Wait until all that was read is handled, except by a handler that calls this.
+        """Wait until all that was read is handled, except by handlers that are in a stop.
 
         Returns
         -------
@@ -87,8 +87,20 @@ class Receiver:
             return False
         return self._spawned is None or self._spawned.finish(deadline)
 
+    def is_stuck(self) -> bool:
+        """Return whether nothing is read because all that could handle it are in a stop."""
+        if self._spawned is None:
+            return self._crew.is_stuck
+        return self._intake.is_stuck
+
+    def note_stopper(self) -> None:
+        """Have a stop look again: another handler may be in one."""
+        self._crew.note_stopper()
+        if self._spawned is not None:
+            self._spawned.note_stopper()
+
     def kill(self) -> int:
-        """Kill what still runs, except for the caller; return how many handlers that ends.
+        """Kill what still runs, but for what is in a stop; return how many handlers that ends.
 
         What is prefetched is dropped, and counted.
         """

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from gzmqsource._base.deadline import check_timeout
+from gzmqsource._socket.linger import close_and_free
 from gzmqsource._socket.view import SourceSocket
 from gzmqsource._source.base import BaseSource
 from gzmqsource._source.flusher import Report
@@ -134,7 +135,7 @@ class Source(BaseSource):
                 ref=ref,
             )
         except BaseException:
-            socket.close(0)
+            close_and_free(socket, 0)
             raise
 
     @property

@@ -94,7 +94,7 @@ class Spawned:
             self._is_spawning = False
 
     def finish(self, deadline: Deadline) -> bool:
-        """Wait for the handlers, except for one that calls this.
+        """Wait for the handlers, except for those that are in a stop.
 
         Returns
         -------
@@ -102,14 +102,18 @@ class Spawned:
             Whether they ended before the deadline.
         """
         self._handlers = {handler for handler in self._handlers if not handler.dead}
-        while len(self._handlers) > (getcurrent() in self._handlers):
+        while self._handlers - self._core.lull.stoppers:
             self._handler_ended.clear()
             if not self._handler_ended.wait(deadline.left()):
                 return False
         return True
 
+    def note_stopper(self) -> None:
+        """Have a stop look again: another handler may be in one."""
+        self._handler_ended.set()
+
     def kill(self) -> int:
-        """Kill the handlers that still run, but for one that calls this.
+        """Kill the handlers that still run, but for those that are in a stop.
 
         Returns
         -------
@@ -117,7 +121,8 @@ class Spawned:
             How many these are, and one that is being spawned.
         """
         self._was_killed = True
-        victims = {handler for handler in self._handlers if not handler.dead} - {getcurrent()}
+        victims = {handler for handler in self._handlers if not handler.dead}
+        victims -= self._core.lull.stoppers
         for handler in victims:
             self._core.hub.loop.run_callback(handler.throw, GreenletExit)
         return len(victims) + self._is_spawning
