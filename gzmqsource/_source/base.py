@@ -13,6 +13,7 @@ from gzmqsource._base.event import Event
 from gzmqsource._source import registry
 from gzmqsource._source.core import Core, State
 from gzmqsource._source.flusher import Report
+from gzmqsource._source.handlers import check_handler
 from gzmqsource._source.limits import Limits
 from gzmqsource._source.outbox import Overflow
 from gzmqsource._source.puller import Puller
@@ -48,6 +49,8 @@ class BaseSource(Limits):
         spawner(spawn)
         if handle is not None:
             self.handle = handle
+        if self.handle is not None:
+            check_handler(self.handle)
         self._core = Core(
             type(self).__name__,
             socket,

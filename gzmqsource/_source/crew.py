@@ -44,6 +44,8 @@ class Crew:
         The context variables that each handler begins with.
     spawned : Spawned or None
         What handles the messages in place of *handle*, in greenlets that it spawns.
+    returned : callable
+        Called after *handle* has returned something.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Crew:
         size: int | None,
         base: Context,
         spawned: Spawned | None,
+        returned: Callable[[], object],
     ) -> None:
         self._core = core
         self._intake = intake
@@ -62,6 +65,7 @@ class Crew:
         self._prefetches = size is None
         self._base = base
         self._spawned = spawned
+        self._returned = returned
         self._stoppers = core.lull.stoppers
         self._workers: set[Any] = set()
         self._leader: Any = None
@@ -172,7 +176,7 @@ class Crew:
                 self._spawned.dispatch(core.prefetched)
             else:
                 core.socket.shortcuts.dispatch(
-                    core.prefetched, self._handle, self._failed, self._base
+                    core.prefetched, self._handle, self._failed, self._base, self._returned
                 )
         finally:
             self._busy.discard(worker)

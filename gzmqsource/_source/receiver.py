@@ -12,6 +12,7 @@ from gzmqsource._base.deadline import Deadline
 from gzmqsource._source import registry
 from gzmqsource._source.core import Core
 from gzmqsource._source.crew import Crew, Handler
+from gzmqsource._source.handlers import Returning
 from gzmqsource._source.intake import Intake
 from gzmqsource._source.limits import Limits
 from gzmqsource._source.spawned import Spawned
@@ -64,11 +65,12 @@ class Receiver:
         function, pool = spawner(spawn)
         self._core = core
         self._spawned: Spawned | None = None
+        returned = Returning(core)
         if function is not None:
-            self._spawned = Spawned(core, handle, function, base, limits)
+            self._spawned = Spawned(core, handle, function, base, limits, returned)
         self._intake = Intake(core, limits, pool)
         size = spawn if isinstance(spawn, int) else None
-        self._crew = Crew(core, self._intake, handle, size, base, self._spawned)
+        self._crew = Crew(core, self._intake, handle, size, base, self._spawned, returned)
 
     def end(self) -> None:
         """Read nothing more; what is prefetched is still handled."""

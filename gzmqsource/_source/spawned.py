@@ -33,6 +33,8 @@ class Spawned:
         The context variables that each handler begins with.
     limits : Limits
         The tunables.
+    returned : callable
+        Called after *handle* has returned something.
     """
 
     def __init__(
@@ -42,11 +44,13 @@ class Spawned:
         spawn: Callable[..., Any],
         base: Context,
         limits: Limits,
+        returned: Callable[[], object],
     ) -> None:
         self._core = core
         self._handle = handle
         self._spawn = spawn
         self._base = base
+        self._returned = returned
         self._back_off = BackOff(limits)
         #: The CPU seconds that a handler took of late until it ended, or waited.
         self._pace = 1e-6
@@ -142,7 +146,8 @@ class Spawned:
 
     def _handle_one(self, context: Context, message: list[Any]) -> None:
         try:
-            context.run(self._handle, message)
+            if context.run(self._handle, message) is not None:
+                self._returned()
         except GreenletExit:
             pass
         except BaseException as error:
