@@ -9,12 +9,14 @@ after which the reader cannot be written to.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from typing import Any
 
 import zmq
 from gevent import getcurrent
 from gevent._hub_local import get_hub_if_exists
+from gevent.monkey import get_original
 from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base.deadline import Deadline
@@ -23,6 +25,8 @@ from gzmqsource._socket.hub_socket import HubSocket
 
 #: The most seconds to wait until an endpoint is free; a socket that lingers keeps its monitor.
 FREE_WITHIN = 0.1
+
+_sleep = get_original("time", "sleep")
 
 _serial = itertools.count()
 
@@ -62,6 +66,23 @@ def close_and_free(socket: zmq.Socket[Any], linger: int | None = None) -> None:
     _close_watched(socket, Endpoints.of(socket), linger, Deadline(0))
 
 
+def close_on_thread(socket: zmq.Socket[Any], linger: int | None) -> None:
+    """Close a socket as `close_and_free` does, on a native thread, which blocks meanwhile."""
+    endpoints = Endpoints.of(socket)
+    endpoints.unbind_names(socket)
+    monitor = None
+    with contextlib.suppress(zmq.ZMQError):  # there are no more sockets, or the context has ended
+        if endpoints.holds_names:
+            monitor = _watch(socket, PlainSocket(socket.context, zmq.PAIR))
+    PlainSocket.close(socket, linger)
+    if monitor is not None:
+        deadline = Deadline(FREE_WITHIN)
+        with contextlib.suppress(zmq.ZMQError):
+            while monitor.get(zmq.EVENTS) and deadline.left():
+                _sleep(0.001)
+        monitor.close()
+
+
 def may_hold_messages(socket: zmq.Socket[Any], endpoints: Endpoints) -> bool:
     """Return whether libzmq may hold messages of a socket that it has yet to send.
 
@@ -77,12 +98,12 @@ def _close_watched(
     """Close a socket, and wait for its end until the deadline, or `FREE_WITHIN` if later."""
     endpoints.unbind_names(socket)
     holds_names = endpoints.holds_names
-    may_wait = socket.context is not None and getcurrent() is not get_hub_if_exists()
-    if not may_wait or (deadline.left() == 0 and not holds_names):
+    in_hub = getcurrent() is get_hub_if_exists()
+    if socket.context is None or in_hub or (deadline.left() == 0 and not holds_names):
         socket.close(linger)
         return
     try:
-        monitor = _watch(socket)
+        monitor = _watch(socket, socket.context.socket(zmq.PAIR))
     except zmq.ZMQError:  # there are no more sockets, or the context has ended
         socket.close(linger)
         return
@@ -97,11 +118,9 @@ def _close_watched(
         waited_for.release(monitor.close)
 
 
-def _watch(socket: zmq.Socket[Any]) -> zmq.Socket[Any]:
-    """Return a PAIR whose pipe ends with the socket."""
-    assert socket.context is not None
+def _watch(socket: zmq.Socket[Any], monitor: zmq.Socket[Any]) -> zmq.Socket[Any]:
+    """Return *monitor*, a PAIR, with a pipe that ends with the socket."""
     address = f"inproc://gzmqsource-linger-{next(_serial)}"
-    monitor: zmq.Socket[Any] = socket.context.socket(zmq.PAIR)
     try:
         monitor.connect(address)
         PlainSocket.monitor(socket, address, 0)

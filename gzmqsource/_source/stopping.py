@@ -29,10 +29,13 @@ _SHARE = 0.5
 _LINGER_SHARE, _LINGER = 0.1, 0.25
 
 #: The least seconds for which messages are read only to be counted: some 100,000.
-_COUNTING = 0.1
+COUNTING = 0.1
+
+#: The most seconds to wait for the moment after a message: right before one, it would be lost.
+_GAP = 0.01
 
 #: What a publisher sends goes on without an end, and no other subscriber would get it.
-_NEVER_QUIET = frozenset({zmq.SUB, zmq.XSUB, zmq.XPUB})
+NEVER_QUIET = frozenset({zmq.SUB, zmq.XSUB, zmq.XPUB})
 
 #: What a stop has not saved and not returned.
 _LOSSES = ("unread", "unhandled", "killed", "unsent")
@@ -119,9 +122,12 @@ class Stopping:
         """
         core = self._core
         endpoints = Endpoints.of(core.raw)
-        quiet = self._quiet if endpoints.is_remote and core.kind not in _NEVER_QUIET else 0.0
-        self._receive(receiver, quiet, _part(deadline, _SHARE))
+        quiet = self._quiet if endpoints.is_remote and core.kind not in NEVER_QUIET else 0.0
+        until = _part(deadline, _SHARE)
+        self._receive(receiver, quiet, until)
         if core.is_draining and core.kind in SENDS_NOTHING:
+            if until.left() == 0:
+                core.lull.wait_for_news(_GAP)
             core.socket.readiness.recheck()
             endpoints.unbind(core.raw)
             self._receive(receiver, 0.0, _part(deadline, _SHARE))
@@ -169,7 +175,7 @@ class Stopping:
         core = self._core
         if core.kind in RECEIVES_NOTHING:
             return
-        until = Deadline(max(_part(deadline, _SHARE).left() or 0.0, _COUNTING))
+        until = Deadline(max(_part(deadline, _SHARE).left() or 0.0, COUNTING))
         is_all = False
         while not (core.closed or is_all):
             messages: list[list[Any]] = []
@@ -179,7 +185,7 @@ class Stopping:
             except (zmq.ZMQError, MemoryError):
                 is_all = True  # such as the second one of a REP, which owes an answer
             finally:
-                count = sum(not _is_notice(core.kind, message) for message in messages)
+                count = sum(not is_notice(core.kind, message) for message in messages)
                 core.count_dropped("unread", count)
             if is_all or until.left() == 0:
                 return
@@ -188,7 +194,9 @@ class Stopping:
     def _report(self, lost: Counter[str]) -> None:
         counts = ", ".join(f"{lost[reason]} {reason}" for reason in _LOSSES if lost[reason])
         if counts:
-            _log.warning("%r: its stop has lost messages: %s", self._core, counts)
+            # What a subscriber has not read was sent to it alone, and it has left.
+            level = logging.INFO if self._core.kind in NEVER_QUIET else logging.WARNING
+            _log.log(level, "%r: its stop has lost messages: %s", self._core, counts)
 
 
 def _part(deadline: Deadline, share: float) -> Deadline:
@@ -196,7 +204,7 @@ def _part(deadline: Deadline, share: float) -> Deadline:
     return Deadline(None if left is None else left * share)
 
 
-def _is_notice(kind: int, message: list[Any]) -> bool:
+def is_notice(kind: int, message: list[Any]) -> bool:
     """Return whether libzmq or a subscriber tells of itself, which ends with the socket."""
     if kind == zmq.XPUB:
         return message[0][:1] in (b"\0", b"\1")
