@@ -7,11 +7,16 @@ import gevent
 import pytest
 import zmq
 from gevent.event import Event
+from gevent.monkey import get_original
 from gevent.pool import Pool
-from helpers import closing, endpoint_of, in_thread, is_readable, pair_of
+from helpers import closing, endpoint_of, is_readable, pair_of
 
 from gzmqsource import Source, SourceClosed
+from gzmqsource._source import stopping as phases
+from gzmqsource.monitor import Monitor
 from gzmqsource.testing import all_blocked, wait_until
+
+select = get_original("select", "select")
 
 #: Seconds that no test takes: a stop that waits for them is stuck.
 AGES = 3600
@@ -239,21 +244,21 @@ def test_an_xpub_does_not_count_subscriptions(context):
 
 def test_what_came_while_the_hub_was_late_is_handled(context):
     handled: list[list[bytes]] = []
-    source = Patient.open(zmq.PULL, handled.append, bind="tcp://127.0.0.1:*", context=context)
-    push = context.socket(zmq.PUSH)
-    push.connect(endpoint_of(source))
-    with closing(source):
+    source = Patient.open(zmq.DEALER, handled.append, bind="tcp://127.0.0.1:*", context=context)
+    sender = Source.open(zmq.DEALER, connect=endpoint_of(source), context=context)
+    with closing(source, sender):
         source.start()
-        all_blocked()
-        source._core.lull.since -= AGES
-        in_thread(push.send, b"x")
-        stopping = gevent.spawn(stopped, source)
+        sender.send(b"first")
         wait_until(lambda: handled)
+        idle(source)
+        sender.send(b"last")
+        assert select([source.socket.FD], [], [], 20)[0]  # the hub does not run meanwhile
+        stopping = gevent.spawn(source.stop)
+        wait_until(lambda: len(handled) == 2)
         idle(source)
         source._core.lull.end()
         stopping.get(timeout=5)
         assert source.stats().dropped == {}
-    push.close()
 
 
 def test_a_stop_that_was_killed_while_it_received_can_be_repeated(context):
@@ -263,17 +268,19 @@ def test_a_stop_that_was_killed_while_it_received_can_be_repeated(context):
         gate.wait()
         handled.append(message)
 
-    source = Source.open(zmq.PULL, handle, bind="inproc://a", context=context)
+    source = Patient.open(zmq.PULL, handle, bind="inproc://a", context=context)
     with closing(source, Source.open(zmq.PUSH, connect="inproc://a", context=context)) as (_, push):
         source.start()
         send_numbers(push, 10)
         all_blocked()
-        stopping = gevent.spawn(source.stop, AGES)
+        stopping = gevent.spawn(source.stop)
         all_blocked()
         stopping.kill()
         assert not source.closed
+        stopping = gevent.spawn(source.stop)
+        all_blocked()
         gate.set()
-        assert stopped(source) == []
+        assert stopping.get(timeout=20) == []
         assert len(handled) == 10
         assert source.stats().dropped == {}
 
@@ -356,3 +363,41 @@ def test_recv_raises_once_the_source_receives_no_more(context):
         stopped(receiver)
         with pytest.raises(SourceClosed):
             pulling.get(timeout=5)
+
+
+def test_what_only_receives_is_unbound_before_its_handlers_are_waited_for(context):
+    """So what its peers send meanwhile stays with them."""
+    gate = Event()
+    source = Source.open(
+        zmq.PULL, lambda _message: gate.wait(), bind="tcp://127.0.0.1:*", context=context, spawn=2
+    )
+    sender = Source.open(zmq.PUSH, connect=endpoint_of(source), context=context, linger=0)
+    with closing(source, sender), Monitor(sender) as monitor:
+        source.start()
+        sender.send(b"x")
+        wait_until(lambda: source.stats().received)
+        stopping = gevent.spawn(source.stop, AGES)
+        monitor.wait_for("disconnected", timeout=20)
+        assert not source.closed
+        gate.set()
+        stopping.get(timeout=20)
+        assert source.stats().dropped == {}
+
+
+def test_a_handler_over_the_deadline_leaves_libzmq_time_to_send(context, monkeypatch):
+    monkeypatch.setattr(phases, "_LINGER_SHARE", 0.9)
+    monkeypatch.setattr(phases, "_LINGER", AGES)
+
+    def handle(message):
+        server.send(message)
+        gevent.sleep(AGES)
+
+    server = Source.open(zmq.ROUTER, handle, bind="tcp://127.0.0.1:*", context=context)
+    client = Source.open(zmq.DEALER, connect=endpoint_of(server), context=context, linger=0)
+    with closing(server, client):
+        server.start()
+        client.send(b"x")
+        assert client.recv(timeout=5) == [b"x"]
+        with gevent.Timeout(8):  # of the 10 seconds, 9 are left
+            assert server.stop(10, drain=False) == []
+        assert server.stats().dropped == {"killed": 1}

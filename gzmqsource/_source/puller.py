@@ -36,7 +36,8 @@ class Puller:
     def wait(self) -> list[Any]:
         """Wait for one message, after a shortcut has found none."""
         self._core.enter()  # the shortcut knows the thread, which may have another hub by now
-        self._note_reader()
+        if self._last != id(getcurrent()):
+            self._note_reader()
         self._core.lull.begin()
         self._core.socket.wait_readable()
         message = self._receive_one()

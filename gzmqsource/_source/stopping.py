@@ -31,7 +31,8 @@ _LINGER_SHARE, _LINGER = 0.1, 0.25
 #: The least seconds for which messages are read only to be counted: some 100,000.
 COUNTING = 0.1
 
-#: The most seconds to wait for the moment after a message: right before one, it would be lost.
+#: The most seconds to wait for the moment after a message, for right before one it would be lost;
+#: and how long no connection must have ended.
 _GAP = 0.01
 
 #: What a publisher sends goes on without an end, and no other subscriber would get it.
@@ -130,7 +131,10 @@ class Stopping:
                 core.lull.wait_for_news(_GAP)
             core.socket.readiness.recheck()
             endpoints.unbind(core.raw)
-            self._receive(receiver, 0.0, _part(deadline, _SHARE))
+            # The connections end once the socket has read what libzmq tells it of each.
+            quiet = _GAP if endpoints.is_remote else 0.0
+            core.lull.begin()
+            self._receive(receiver, quiet, _part(deadline, _SHARE))
 
     def _receive(self, receiver: Receiver | None, quiet: float, until: Deadline) -> None:
         """Wait while messages are received, until there was none for *quiet* seconds."""
