@@ -248,11 +248,12 @@ def test_what_came_while_the_hub_was_late_is_handled(context):
     sender = Source.open(zmq.DEALER, connect=endpoint_of(source), context=context)
     with closing(source, sender):
         source.start()
+        descriptor = source.socket.FD
         sender.send(b"first")
         wait_until(lambda: handled)
         idle(source)
         sender.send(b"last")
-        assert select([source.socket.FD], [], [], 20)[0]  # the hub does not run meanwhile
+        assert select([descriptor], [], [], 20)[0]  # the hub does not run meanwhile
         stopping = gevent.spawn(source.stop)
         wait_until(lambda: len(handled) == 2)
         idle(source)
