@@ -206,11 +206,11 @@ def test_repr_shows_type_endpoint_state_and_whether_it_is_paused(context):
 
     server = Server.open(zmq.ROUTER, print, context=context)
     with closing(server):
-        assert repr(server) == "<Server ROUTER open>"
+        assert repr(server) == "<Server ROUTER not started>"
         server.socket.bind("inproc://a")
-        assert repr(server) == "<Server ROUTER inproc://a open>"
+        assert repr(server) == "<Server ROUTER inproc://a not started>"
         server.pause()
-        assert repr(server) == "<Server ROUTER inproc://a open paused>"
+        assert repr(server) == "<Server ROUTER inproc://a not started paused>"
         server.start()
         assert repr(server) == "<Server ROUTER inproc://a started paused>"
         server.resume()
