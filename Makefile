@@ -89,6 +89,9 @@ mutations: $(LIGHT)  ## Break each line that keeps an invariant, and see the sui
 simulate: $(LIGHT)  ## Random schedules on a simulated libzmq, a fixed seed and a fresh one
 	for seed in "--seed 1" ""; do $(SIMULATION) $$seed $(SIMULATE) || exit 1; done
 
+service: $(LIGHT)  ## Servers that restart, stick and die under load, RUNS times, and what became of requests
+	$(CHECK) -m service --runs $(RUNS)
+
 chaos: $(LIGHT)  ## Faults with real processes, RUNS of each, and a table of what was lost
 	$(CHECK) -m chaos --runs $(RUNS)
 

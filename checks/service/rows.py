@@ -95,7 +95,8 @@ def stuck(how: str) -> Iterator[Row]:
     yield Row(
         f"the hub of one of two servers stands still ({how})",
         "told within 1.5 s, not asked meanwhile",
-        f"told after {told:.2f} s, {lost_at_first} lost, {lost_later} later, {others} otherwise",
+        f"told after {told:.2f} s, {lost_at_first} lost, {lost_later} later, {others} otherwise"
+        + (f" {dict(load.failed)}" if others or lost_later else ""),
         told < 1.5 and lost_at_first > 0 and lost_later == 0 and others == 0,
     )
 

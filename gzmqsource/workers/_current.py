@@ -45,6 +45,10 @@ class Request:
         # A routing id becomes text only if it is asked for.
         return self._peer if isinstance(self._peer, str) else peer_of(self._peer)
 
+    @peer.setter
+    def peer(self, peer: str) -> None:
+        self._peer = peer
+
     @property
     def left(self) -> float | None:
         """The seconds that are left of its time, 0 if they are over; None if it has no deadline."""
