@@ -125,7 +125,7 @@ class Responder:
         kind = source.socket.get(zmq.TYPE)
         if kind not in _ENVELOPED:
             raise ValueError(f"{source!r}: a Responder answers through a ROUTER or a DEALER")
-        _check_handler(handler)
+        check_handler(handler)
         if not isinstance(max_waiting, int) or max_waiting < 0:
             raise ValueError(f"max_waiting={max_waiting!r}: how many may wait, an int from 0 up")
         _check_seconds("dead_after", dead_after, 0.02)  # four times a libuv timer's least, and more
@@ -397,10 +397,17 @@ class Responder:
             self._handling.reject(job, Detail.LEAVING)
 
 
-def _check_handler(handler: Any) -> None:
+def check_handler(handler: Any) -> None:
+    """Check that a handler can be called, and that a call runs it.
+
+    Raises
+    ------
+    TypeError
+        It cannot be called, or is a coroutine function.
+    """
     if not callable(handler):
         raise TypeError(f"handler={handler!r}: a Responder calls it with each request")
-    function = handler
+    function: Any = handler
     while isinstance(function, functools.partial):
         function = function.func
     function = getattr(function, "__func__", function)
