@@ -162,7 +162,7 @@ class Farewell:
             # What one says that is routed may go to others, and what counts is that it is quiet.
             if asker.is_routed:
                 is_routed = True
-            elif not (asker.has_left or self._pulse.is_silent(asker)):
+            elif not (asker.has_left or self._pulse.is_silent(asker) or self._pulse.is_paused):
                 return False
         if plain_goes_on:
             self._gate.shut()
