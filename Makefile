@@ -14,7 +14,7 @@ SIMULATE ?= --seconds 22 --examples 100
 QUESTIONS := throughput roundtrip green forms idle fairness pressure busy many peers bad pools scale \
     startup workers proxy
 
-.PHONY: help demo test idle one faults mutations simulate chaos restarts moments soak fuzz pyzmq volttron \
+.PHONY: help demo test idle one faults mutations simulate chaos service restarts moments soak fuzz pyzmq volttron \
     packages support docs lint style types floors workflows changes bench bench-plots quick sanitize clean
 # Two installs at a time would get into each other's way.
 .NOTPARALLEL:

@@ -15,6 +15,7 @@ import gevent
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource.cli._log import log
+from gzmqsource.workers.responder import check_handler
 
 
 class Handler:
@@ -93,6 +94,10 @@ class Handler:
             function = getattr(function, part)
         if not callable(function):
             raise click.ClickException(f"{self._name}:{self._attribute} cannot be called")
+        try:
+            check_handler(function)
+        except TypeError as error:
+            raise click.ClickException(str(error)) from None
         called: Callable[[Any], Any] = function
         return called
 

@@ -19,6 +19,39 @@ from gzmqsource.workers._reception import Reception
 from gzmqsource.workers._voice import Voice
 
 
+class Calm:
+    """For how long nothing has come, in looks: one after a hub was held up counts as any other.
+
+    Parameters
+    ----------
+    seconds : float
+        How long it has to last.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._lasts = 0.0
+        self._last = float("-inf")
+
+    def begin(self, last: float, lasts: float = 0.0) -> None:
+        """Begin to look, when it has lasted for so long; *last* is when something came."""
+        self._last = last
+        self._lasts = lasts
+
+    def note(self, last: float, seconds: float, has_read_all: bool) -> None:
+        """Note a look, so many seconds after that before."""
+        if last != self._last or not has_read_all:
+            self._last = last
+            self._lasts = 0.0
+        else:
+            self._lasts += seconds
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has lasted for long enough."""
+        return self._lasts >= self._seconds
+
+
 class Farewell:
     """The end of a responder, up to the end of its source.
 
@@ -43,8 +76,8 @@ class Farewell:
     #: others may be there.
     again = 0.3
 
-    #: The most seconds between two looks.
-    look = 0.05
+    #: Seconds between two looks.
+    look = 0.02
 
     def __init__(
         self,
@@ -65,6 +98,8 @@ class Farewell:
         self._pulse = pulse
         self._told = 0.0
         self._plain_ends = Deadline(None)
+        self._plain = Calm(self.plain_quiet)
+        self._routed = Calm(self.routed_quiet)
         self._has_shut = False
 
     def begin(self) -> None:
@@ -86,12 +121,21 @@ class Farewell:
         self._plain_ends = Deadline(min(part, self.plain_seconds))
         changed = self._handling.changed
         assert changed is not None
-        while (seconds := self._seconds_to_wait()) > 0:
+        looked = time.monotonic()
+        # At least one look shows what has come by now, and was not read yet.
+        last = self._reception.last_plain
+        self._plain.begin(last, min(looked - last, self.plain_quiet) - self.look / 2)
+        while not self._is_over():
             left = deadline.left()
             if left == 0:
                 return False
             changed.clear()
-            changed.wait(seconds if left is None else min(seconds, left))
+            changed.wait(self.look if left is None else min(self.look, left))
+            now = time.monotonic()
+            seconds, looked = min(now - looked, 2 * self.look), now
+            has_read_all = self._pulse.has_read_all()
+            self._plain.note(self._reception.last_plain, seconds, has_read_all)
+            self._routed.note(self._reception.last_routed, seconds, has_read_all)
         return True
 
     def give_up(self) -> int:
@@ -105,38 +149,28 @@ class Farewell:
             self._handling.lose(job)
         return len(waiting) + len(running)
 
-    def _seconds_to_wait(self) -> float:
-        """Return for how long there is a reason to wait, at least; 0 if there is none."""
+    def _is_over(self) -> bool:
+        """Return whether there is nothing more to wait for."""
         is_busy = bool(self._line.all()) or not all(map(_is_own, self._handling.running))
         if self._has_shut:
-            return self.look if is_busy else 0.0
+            return not is_busy
+        plain_goes_on = not self._plain.is_over
+        if (plain_goes_on and self._plain_ends.left() != 0) or (is_busy and not plain_goes_on):
+            return False
         is_routed = False
         for asker in self._askers.all():
             # What one says that is routed may go to others, and what counts is that it is quiet.
             if asker.is_routed:
                 is_routed = True
-            elif not (asker.has_left or self._pulse.is_silent(asker)):
-                return self.look
-        if self._plain_ends.left() == 0 and not self._is_quiet(self._reception.last_plain):
+            elif not (asker.has_left or self._pulse.is_silent(asker) or self._pulse.is_paused):
+                return False
+        if plain_goes_on:
             self._gate.shut()
             self._has_shut = True
-            return self.look
-        if is_busy:
-            return self.look
-        if not self._pulse.has_read_all():
-            return 0.001
-        waits = [self._reception.last_plain + self.plain_quiet]
-        if is_routed:
-            if time.monotonic() > self._told + self.again:
-                self._tell(only_routed=True)
-            waits += [
-                each + self.routed_quiet for each in (self._told, self._reception.last_routed)
-            ]
-        left = max(waits) - time.monotonic()
-        return max(0.001, left) if left > 0 else 0.0
-
-    def _is_quiet(self, last: float) -> bool:
-        return self._pulse.has_read_all() and time.monotonic() > last + self.plain_quiet
+            return not is_busy
+        if is_routed and not self._routed.is_over and time.monotonic() > self._told + self.again:
+            self._tell(only_routed=True)
+        return self._routed.is_over or not is_routed
 
     def _tell(self, only_routed: bool) -> None:
         for number, asker in enumerate(self._askers.all(), start=1):
@@ -145,6 +179,7 @@ class Farewell:
             if not number % TURN:
                 yield_to_io(get_hub())
         self._told = time.monotonic()
+        self._routed.begin(self._reception.last_routed)
 
 
 def _is_own(job: Job) -> bool:

@@ -25,12 +25,15 @@ class Pulse:
     ----------
     core, reception, askers, voice, gate
         The parts of the responder.
-    tick : float
-        Seconds from one to the next.
+    dead_after : float
+        Seconds after which this hub may be taken for dead.
     """
 
-    #: After how many ticks an asker that has sent no PING counts as silent, when this one leaves.
-    patience = 5
+    #: How many ticks `dead_after` has: silence is noticed up to one of them late.
+    ticks = 8
+
+    #: In how many of them askers are told that this hub is alive.
+    told = 2
 
     def __init__(
         self,
@@ -39,14 +42,15 @@ class Pulse:
         askers: Askers,
         voice: Voice,
         gate: Gate,
-        tick: float,
+        dead_after: float,
     ) -> None:
         self._core = core
         self._reception = reception
         self._askers = askers
         self._voice = voice
         self._gate = gate
-        self._tick = tick
+        self._tick = dead_after / self.ticks
+        self._number = 0
         self._edges = 0
         reception.watch = self.watch
 
@@ -57,13 +61,17 @@ class Pulse:
 
     def is_silent(self, asker: Asker) -> bool:
         """Return whether an asker has said nothing for as long as it counts as alive."""
-        return asker.silence > (asker.patience or self.patience)
+        return asker.silence >= (asker.patience or self.ticks + 1)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the source was told to read nothing."""
+        return not self._core.resumed.is_set()
 
     def has_read_all(self) -> bool:
         """Return whether all that has come so far was read, but for what a pause leaves there."""
         core = self._core
-        is_waiting = bool(core.socket.readiness.readers) and not core.prefetched
-        return is_waiting or not core.resumed.is_set()
+        return bool(core.socket.readiness.readers and not core.prefetched) or self.is_paused
 
     def _run(self) -> None:
         try:
@@ -77,25 +85,25 @@ class Pulse:
     def _beat(self) -> bool:
         """Look at each asker; return whether there is something to watch."""
         edges, self._edges = self._edges, self._core.socket.readiness.edges
-        is_held = self._gate.full() or not self._core.resumed.is_set()
+        is_held = self._gate.full() or self.is_paused
         may_accuse = not is_held and (edges != self._edges or self.has_read_all())
         leaving = self._reception.is_leaving
         is_wanted = self._voice.pay() or is_held or leaving
+        self._number += 1
+        tells = self._number % self.told == 0
         for number, asker in enumerate(self._askers.all(), start=1):
-            asker.was_told = False
             if asker.jobs or is_held or leaving:
                 is_wanted = True
-                self._watch(asker, may_accuse)
+                asker.silence += may_accuse
+                # Behind a proxy, what an asker says may go to another responder.
+                if asker.patience and not asker.is_routed and self.is_silent(asker):
+                    self._reception.abandon(asker)
+                elif tells and not asker.was_told:
+                    self._voice.pong(asker)
+            if tells:
+                asker.was_told = False
             if not number % TURN:
                 yield_to_io(self._core.hub)
                 if self._core.closed:
                     return False
         return is_wanted
-
-    def _watch(self, asker: Asker, may_accuse: bool) -> None:
-        asker.silence += may_accuse
-        # Behind a proxy, what an asker says may go to another responder.
-        if asker.patience and not asker.is_routed and self.is_silent(asker):
-            self._reception.abandon(asker)
-        else:
-            self._voice.pong(asker)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -185,10 +186,8 @@ class Reception:
     def _hear(self, asker: Asker, kind: int, key: bytes, left: int) -> bool:
         """Deal with a control; return False if it is of a kind that no asker sends."""
         if kind == Kind.PING:
-            ticks = left / 1000 / self._tick if left else 4
             # One more, for the first may have begun just before it was heard.
-            asker.patience = 1 + max(4, round(ticks))
-            asker.was_told = False
+            asker.patience = 1 + max(2, math.ceil(left / 1000 / self._tick))
             self._voice.pong(asker)
         elif kind == Kind.CANCEL:
             if any(key):

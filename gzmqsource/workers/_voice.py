@@ -54,9 +54,8 @@ class Voice:
         return _pack(MAGIC, kind, flags, job.attempt, detail, job.key, self._tail)
 
     def pong(self, asker: Asker) -> None:
-        """Tell an asker that this hub is alive, once in a tick."""
-        if not asker.was_told:
-            asker.was_told = self._say(asker, self._pongs[asker.is_routed]) is not False
+        """Tell an asker that this hub is alive."""
+        asker.was_told = self._say(asker, self._pongs[asker.is_routed]) is not None
 
     def leaving(self, asker: Asker) -> None:
         """Tell an asker to ask others."""

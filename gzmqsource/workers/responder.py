@@ -125,15 +125,15 @@ class Responder:
         kind = source.socket.get(zmq.TYPE)
         if kind not in _ENVELOPED:
             raise ValueError(f"{source!r}: a Responder answers through a ROUTER or a DEALER")
-        _check_handler(handler)
+        check_handler(handler)
         if not isinstance(max_waiting, int) or max_waiting < 0:
             raise ValueError(f"max_waiting={max_waiting!r}: how many may wait, an int from 0 up")
-        _check_seconds("dead_after", dead_after, 0.02)  # four times a libuv timer's least, and more
+        _check_seconds("dead_after", dead_after, 0.02)  # libuv's timers take 1 ms at least
         _check_seconds("dedup", dedup, 0)
         self._source = source
         self._core = source._core
         self._handler: Any = handler
-        at_router, tick = kind == zmq.ROUTER, dead_after / 4
+        at_router = kind == zmq.ROUTER
         self._line = Line(max_waiting, self.max_waiting_bytes)
         self._askers = Askers(self.max_askers)
         self._gate = Gate()
@@ -157,11 +157,11 @@ class Responder:
             self._gate,
             kept,
             at_router=at_router,
-            tick=tick,
+            tick=dead_after / Pulse.ticks,
         )
         self._places = self._places_for(spawn)
         self._reception.let_begin(self._places)
-        pulse = Pulse(self._core, self._reception, self._askers, voice, self._gate, tick)
+        pulse = Pulse(self._core, self._reception, self._askers, voice, self._gate, dead_after)
         self._farewell = Farewell(
             self._reception, self._handling, voice, self._askers, self._line, self._gate, pulse
         )
@@ -397,10 +397,17 @@ class Responder:
             self._handling.reject(job, Detail.LEAVING)
 
 
-def _check_handler(handler: Any) -> None:
+def check_handler(handler: Any) -> None:
+    """Check that a handler can be called, and that a call runs it.
+
+    Raises
+    ------
+    TypeError
+        It cannot be called, or is a coroutine function.
+    """
     if not callable(handler):
         raise TypeError(f"handler={handler!r}: a Responder calls it with each request")
-    function = handler
+    function: Any = handler
     while isinstance(function, functools.partial):
         function = function.func
     function = getattr(function, "__func__", function)

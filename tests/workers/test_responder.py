@@ -1,6 +1,7 @@
 """`Responder` asked by plain ZeroMQ and by `Requester`."""
 
 import contextlib
+import functools
 import logging
 import os
 import time
@@ -303,3 +304,45 @@ def test_bad_arguments_are_refused(context):
         Responder.open(None, bind="tcp://127.0.0.1:*", context=context)  # type: ignore[arg-type]
     with pytest.raises(SourceClosed):
         Responder(source, upper)
+
+
+class Called:
+    async def __call__(self, payload):
+        return payload
+
+    async def method(self, payload):
+        return payload
+
+    async def generator(self, payload):
+        yield payload
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        Called(),
+        Called().method,
+        Called().generator,
+        functools.partial(functools.partial(Called.method), Called()),
+    ],
+    ids=["object", "method", "generator", "partial"],
+)
+def test_a_coroutine_function_is_refused(context, handler):
+    with pytest.raises(TypeError, match="is a coroutine function, which does nothing when"):
+        Responder.open(handler, bind="inproc://never", context=context)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_waiting": -1},
+        {"max_waiting": 1.5},
+        {"dead_after": 0},
+        {"dead_after": float("nan")},
+        {"dedup": -1},
+        {"spawn": 0},
+    ],
+)
+def test_numbers_out_of_range_are_refused(context, wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Responder.open(upper, bind="inproc://never", context=context, **wrong)

@@ -4,9 +4,11 @@ import contextlib
 import random
 from typing import Any
 
+import asking
 import gevent
 import pytest
 import zmq
+from asking import Asker, Kind, key_of
 from gevent.event import Event
 from gevent.pool import Pool
 from helpers import endpoint_of
@@ -180,3 +182,67 @@ def test_requests_add_up_in_every_moment(context, spawn, seed):
         wait_until(lambda: not adds_up(responder).running)
         for dealer in dealers:
             dealer.close()
+
+
+def test_what_is_counted_is_collected(context, registry, collector):
+    go_on = Event()
+
+    def handler(payload):
+        if payload == [b"wait"]:
+            go_on.wait()
+        return payload
+
+    with (
+        asking.responder_of(context, handler, spawn=1, max_waiting=1) as responder,
+        Asker(context, responder) as asker,
+    ):
+        asker.wait_for(asker.ask())
+        running, waiting = asker.ask(b"wait"), asker.ask(b"wait")
+        asker.wait_for(asker.ask(), Kind.REFUSED)
+        asker.ask(key=waiting)
+        asker.say(Kind.CANCEL, key_of(99))
+        wait_until(lambda: responder.stats().duplicates)
+
+        def collected():
+            return {
+                sample.name.removeprefix("gzmqsource_responder_"): sample.value
+                for family in registry.collect()
+                for sample in family.samples
+                if "responder" in sample.name and sample.value
+            }
+
+        assert collected() == {
+            "requests_total": 4,
+            "replies_total": 1,
+            "running": 1,
+            "waiting": 1,
+            "refused_full_total": 1,
+            "duplicates_total": 1,
+            "askers": 1,
+        }
+        asker.say(Kind.CANCEL, running)
+        wait_until(lambda: responder.stats().cancelled)
+        assert collected()["cancelled_total"] == 1
+        go_on.set()
+        asker.wait_for(waiting)
+
+
+def test_the_time_of_a_handler_is_without_that_of_the_line_after_it(context, registry, collector):
+    def handler(payload):
+        gevent.sleep(0.01)
+        return payload
+
+    with (
+        asking.responder_of(context, handler, spawn=1) as responder,
+        Asker(context, responder) as asker,
+    ):
+        for key in [asker.ask() for _ in range(20)]:
+            asker.wait_for(key)
+        (times,) = (family for family in registry.collect() if "handler_sec" in family.name)
+        counts = {
+            sample.labels.get("le"): sample.value
+            for sample in times.samples
+            if sample.labels["type"] == "ROUTER"
+        }
+        assert counts["+Inf"] == 20
+        assert counts["0.05"] >= 18
