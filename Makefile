@@ -14,7 +14,7 @@ SIMULATE ?= --seconds 22 --examples 100
 QUESTIONS := throughput roundtrip green forms idle fairness pressure busy many peers bad pools scale \
     startup workers proxy
 
-.PHONY: help demo test idle one faults mutations simulate chaos moments soak fuzz pyzmq volttron \
+.PHONY: help demo test idle one faults mutations simulate chaos restarts moments soak fuzz pyzmq volttron \
     packages support docs lint style types floors workflows changes bench bench-plots quick sanitize clean
 # Two installs at a time would get into each other's way.
 .NOTPARALLEL:
@@ -91,6 +91,9 @@ simulate: $(LIGHT)  ## Random schedules on a simulated libzmq, a fixed seed and 
 
 chaos: $(LIGHT)  ## Faults with real processes, RUNS of each, and a table of what was lost
 	$(CHECK) -m chaos --runs $(RUNS)
+
+restarts: $(LIGHT)  ## What a restart loses: 70 seconds; RESTARTS=--short takes 45
+	$(CHECK) checks/restarts.py $(RESTARTS)
 
 moments: $(LIGHT)  ## Each call at each odd moment, into docs/; MOMENTS=--short takes 20 s
 	$(CHECK) -m moments $(MOMENTS)

@@ -20,15 +20,24 @@ from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base.deadline import Deadline, check_timeout
 from gzmqsource._base.hubs import call_in_hub
+from gzmqsource._base.reports import Reports
 from gzmqsource._base.threads import NativeThread
+from gzmqsource._socket.endpoints import Endpoints
+from gzmqsource._socket.linger import close_on_thread
 from gzmqsource._socket.loops import run_loop
 from gzmqsource._socket.view import check_is_free
 from gzmqsource._source.source import Source
+from gzmqsource._source.stopping import COUNTING, NEVER_QUIET, is_notice
 from gzmqsource.errors import SourceClosed
 
 __all__ = ["Proxy", "ProxyStats"]
 
 _serial = itertools.count()
+
+_report = Reports("gzmqsource.proxy")
+
+#: How often a stop asks what has passed, within the time after which it has been quiet.
+_LOOKS = 5
 
 #: The message that makes the thread resume after a pause; any other ends it.
 _GO_ON = b"go on"
@@ -121,6 +130,8 @@ class Proxy:
         self._paused: AsyncResult[Any] | None = None
         self._stopping = False
         self._lingers: dict[zmq.Socket[Any], int | None] = {}
+        self._kinds = [int(socket.get(zmq.TYPE)) for socket in self._sockets]
+        self._unread = 0  # messages that its sockets held at its end
         # What had passed before libzmq's loop began, and at its last report.
         self._before = self._total = ProxyStats(*[0] * 8)
 
@@ -140,6 +151,9 @@ class Proxy:
         if self._state is not _State.NEW:
             raise SourceClosed(f"{self!r} was started before: make a new one")
         context = self._sockets[0].context
+        self._may_be_quiet = not all(kind in NEVER_QUIET for kind in self._kinds) and any(
+            Endpoints.of(socket).is_remote for socket in self._sockets
+        )
         address = f"inproc://gzmqsource-proxy-{next(_serial)}"
         self._control = Source.open(
             zmq.PAIR, self._replied, bind=address, context=context, on_error=lambda *_: None
@@ -235,15 +249,19 @@ class Proxy:
             raise self._thread.error
         return not self.running
 
-    def stop(self, timeout: float | None = None) -> bool:
-        """Stop passing messages, and close the sockets.
+    def stop(self, timeout: float | None = None, drain: bool = True) -> bool:
+        """Stop passing messages, and close the sockets; their endpoints are free then.
 
+        Before, it goes on until no message has come for 0.25 s, or half of the time is over, unless
+        all its sockets publish or subscribe. What they hold unread then is lost, and logged.
         Stopping a proxy that was not started, or has ended, does nothing.
 
         Parameters
         ----------
         timeout : float or None
             Seconds to wait at most; None for `stop_timeout`.
+        drain : bool
+            Whether to pass what is on its way.
 
         Returns
         -------
@@ -260,12 +278,17 @@ class Proxy:
         """
         deadline = Deadline(self.stop_timeout if timeout is None else timeout)
         control = self._control
-        if control is not None and not control.closed and not self._stopping:
-            if self._paused is None:
-                self._ask()  # for the metrics, which count what has passed
-                control.send_nowait(b"TERMINATE")
-            self._stopping = True
-            control.send_nowait(b"end")
+        try:
+            if drain and self._state is _State.RUNNING:
+                left = deadline.left()
+                self._drain(Deadline(None if left is None else left / 2))
+        finally:
+            if control is not None and not control.closed and not self._stopping:
+                if self._paused is None:
+                    self._ask()  # for the metrics, which count what has passed
+                    control.send_nowait(b"TERMINATE")
+                self._stopping = True
+                control.send_nowait(b"end")
         try:
             has_ended = self.join(deadline.left())
             if has_ended and control is not None:
@@ -305,6 +328,18 @@ class Proxy:
             raise SourceClosed(f"{self!r} has ended, or is about to")
         return self._control
 
+    def _drain(self, until: Deadline) -> None:
+        """Wait until no message has come for a while."""
+        seen, quiet = None, 0
+        while self._state is _State.RUNNING and quiet < _LOOKS:
+            if not self._ask().wait(until.left()):
+                return
+            seen, before = self._total.frontend_frames_in + self._total.backend_frames_in, seen
+            quiet = quiet + 1 if seen == before else 0
+            if not self._may_be_quiet or until.left() == 0:
+                return
+            gevent.sleep(Source.quiet / _LOOKS)
+
     def _ask(self) -> AsyncResult[Any]:
         """Ask what has passed; the result is set once libzmq has executed all before that."""
         self._control_source().send_nowait(b"STATISTICS")
@@ -327,6 +362,15 @@ class Proxy:
     def _close_later(self, socket: zmq.Socket[Any], linger: int | None = None) -> None:
         self._lingers[socket] = linger
 
+    def _count_unread(self) -> None:
+        """Read what the sockets still hold, in the thread; it is lost."""
+        for socket, kind in zip(self._sockets, self._kinds, strict=True):
+            deadline = Deadline(COUNTING)
+            with contextlib.suppress(zmq.ZMQError):  # there is no more, or it receives nothing
+                while deadline.left():
+                    message = PlainSocket.recv_multipart(socket, zmq.NOBLOCK)
+                    self._unread += not is_notice(kind, message)
+
     def _replied(self, message: list[bytes]) -> None:
         if message == [_ENDED]:
             if self._control is not None:
@@ -340,6 +384,11 @@ class Proxy:
 
     def _ended(self, control: Source) -> None:
         """Raise in every greenlet that waits for a reply: none will come."""
+        if self._unread:
+            control._core.count_dropped("unread", self._unread)
+            _report(
+                lambda: f"a proxy has ended with {self._unread} messages unread, which are lost"
+            )
         error = self._thread.error or SourceClosed(f"{self!r} has ended")
         while self._replies:
             self._replies.popleft().set_exception(error)
@@ -350,9 +399,10 @@ class Proxy:
             while PlainSocket.recv(self._inner) == _GO_ON:
                 self._pass_on()
         finally:
+            self._count_unread()
             for socket in self._sockets:
                 del socket.close
-                PlainSocket.close(socket, self._lingers.get(socket))
+                close_on_thread(socket, self._lingers.get(socket))
             # If the context was terminated, the control socket notices that by itself.
             with contextlib.suppress(zmq.ZMQError):
                 PlainSocket.send(self._inner, _ENDED, zmq.NOBLOCK)

@@ -56,6 +56,7 @@ SERVERS = {
 PRINTED = {
     "README.rst": "hello\tdear\tworld\n",
     "docs/quickstart.rst": "1000 answers, one is HELLO 0\n",
+    "docs/shutdown.rst": "the first answer\n200 answers\n",
     "docs/guides/wsgi.rst": "42\n",
     "docs/guides/celery.rst": "WORD 49\nzmq        patched\n",
     "docs/guides/flask-socketio.rst": "both hear\n",

@@ -10,6 +10,7 @@ import gevent
 import greenlet
 import pytest
 import zmq
+from gevent.event import Event
 from helpers import closing, endpoint_of
 from outboxes import blocked_pair, number_of, numbered, pull_all
 
@@ -19,6 +20,12 @@ from gzmqsource.testing import all_blocked, wait_until
 
 class Patience(gevent.Timeout):
     pass
+
+
+class Brief(Source):
+    """A source to which it seems quiet soon."""
+
+    quiet = 0.02
 
 
 class Thrower:
@@ -244,5 +251,42 @@ def test_a_stop_that_is_killed_at_any_moment_can_be_stopped_again_without_loss(
             assert sorted(got + [number_of(m) for m in unsent]) == sorted(handled)
             assert server.stats().dropped == {}
         return thrower.threw
+
+    moments(scenario, at_least=1)
+
+
+@thrown
+@at_any_time
+@pytest.mark.parametrize("spawn", [None, 3], ids=["None", "3"])
+def test_a_stop_that_is_killed_while_it_receives_loses_nothing_in_silence(
+    context, spawn, error, at_end
+):
+    def scenario(moment):
+        gate, handled = Event(), []
+
+        def handle(message):
+            gate.wait()
+            handled.append(message)
+
+        receiver = Brief.open(
+            zmq.PULL, handle, bind="tcp://127.0.0.1:*", context=context, spawn=spawn, rcvhwm=10
+        )
+        sender = Source.open(zmq.PUSH, connect=endpoint_of(receiver), context=context, linger=0)
+        with closing(receiver, sender):
+            receiver.start()
+            for number in range(20):
+                sender.send(numbered(number))
+            wait_until(lambda: receiver.stats().received)
+            victim = start_victim(lambda: receiver.stop(20))
+            with disturb(victim, moment, error, at_end) as thrower:
+                all_blocked()
+                gate.set()
+                victim.join(20)
+            receiver.stop(20)
+            assert receiver.closed
+            dropped = receiver.stats().dropped
+            assert len(handled) + sum(dropped.values()) == 20, dropped
+            assert set(dropped) <= {"unread"}
+            return thrower.threw
 
     moments(scenario, at_least=1)

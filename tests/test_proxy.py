@@ -8,7 +8,7 @@ import gevent
 import pytest
 import zmq
 from gevent.socket import create_connection
-from helpers import closing, endpoint_of
+from helpers import closing, endpoint_of, free_ports
 
 from gzmqsource import Source, SourceClosed, green
 from gzmqsource.auth import Authenticator
@@ -275,3 +275,55 @@ def test_other_greenlets_run_meanwhile(line):
     pulling = gevent.spawn(lambda: pulled.extend(sink.recv_many(1000) for _ in range(3)))
     wait_until(lambda: source.send(b"x") or pulling.ready())
     assert pulled
+
+
+def test_what_is_on_its_way_passes_before_it_stops(context):
+    front, back = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+    front.bind("tcp://127.0.0.1:*")
+    back.bind("tcp://127.0.0.1:*")
+    source = Source.open(zmq.PUSH, connect=endpoint_of(front), context=context, linger=0)
+    sink = Source.open(zmq.PULL, connect=endpoint_of(back), context=context)
+    with closing(source, sink):
+        proxy = Proxy(front, back)
+        proxy.start()
+        for number in range(1000):
+            source.send(b"%d" % number)
+        assert proxy.stop(20)
+        assert [sink.recv(timeout=5) for _ in range(1000)][-1] == [b"999"]
+
+
+def test_what_it_cannot_pass_on_is_counted_and_logged(context, caplog):
+    front, back = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+    front.bind("inproc://front")
+    back.bind("inproc://back")
+    with closing(Source.open(zmq.PUSH, connect="inproc://front", context=context)) as (source,):
+        proxy = Proxy(front, back)
+        proxy.start()
+        for _ in range(5):
+            source.send(b"x")
+        assert proxy.stop(5)
+        all_blocked()
+        assert "5 messages unread, which are lost" in caplog.text
+
+
+def test_its_endpoints_are_free_when_it_has_stopped(context, tmp_path):
+    ports = free_ports(1)
+    for _ in range(10):
+        front, back = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+        front.bind(f"tcp://127.0.0.1:{ports[0]}")
+        back.bind(f"ipc://{tmp_path}/back")
+        proxy = Proxy(front, back)
+        proxy.start()
+        assert proxy.stop(5, drain=False)
+
+
+def test_a_stop_that_is_killed_while_messages_pass_takes_effect(context):
+    front, back = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+    front.bind("tcp://127.0.0.1:*")
+    proxy = Proxy(front, back)
+    proxy.start()
+    stopping = gevent.spawn(proxy.stop, 3600)
+    all_blocked()
+    stopping.kill()
+    assert proxy.join(timeout=20)
+    assert proxy.stop()

@@ -198,7 +198,7 @@ def test_stats_tell_what_happened_and_repr_shows_the_state(context):
         with pytest.raises(AttributeError):
             stats.sent = 0
         server = Source.open(zmq.PULL, print, bind="inproc://b", context=context)
-        assert repr(server) == "<Source PULL inproc://b open>"
+        assert repr(server) == "<Source PULL inproc://b not started>"
         server.close()
         assert repr(server) == "<Source PULL inproc://b closed>"
         assert endpoint_of(receiver) == "inproc://a"

@@ -66,7 +66,7 @@ def test_each_field_has_a_docstring():
 
 def test_every_reason_for_a_drop_is_documented():
     text = inspect.getsource(gzmqsource._source.stats)
-    for reason in ("newest", "oldest", "refused", "killed", "unsent", "unhandled"):
+    for reason in ("newest", "oldest", "refused", "killed", "unsent", "unhandled", "unread"):
         assert f'``"{reason}"``' in text
 
 
@@ -206,11 +206,11 @@ def test_repr_shows_type_endpoint_state_and_whether_it_is_paused(context):
 
     server = Server.open(zmq.ROUTER, print, context=context)
     with closing(server):
-        assert repr(server) == "<Server ROUTER open>"
+        assert repr(server) == "<Server ROUTER not started>"
         server.socket.bind("inproc://a")
-        assert repr(server) == "<Server ROUTER inproc://a open>"
+        assert repr(server) == "<Server ROUTER inproc://a not started>"
         server.pause()
-        assert repr(server) == "<Server ROUTER inproc://a open paused>"
+        assert repr(server) == "<Server ROUTER inproc://a not started paused>"
         server.start()
         assert repr(server) == "<Server ROUTER inproc://a started paused>"
         server.resume()

@@ -9,7 +9,18 @@ from mutants.receiving import RECEIVING
 from mutants.reporting import REPORTING
 from mutants.socket_floor import SOCKET
 from mutants.source_floor import SOURCE
+from mutants.stopping import STOPPING
 
 __all__ = ["MUTATIONS", "SIMULATION", "Mutation"]
 
-MUTATIONS = [*SOCKET, *SOURCE, *RECEIVING, *GREEN, *OTHERS, *REPORTING, *DOORS, *INSTALLING]
+MUTATIONS = [
+    *SOCKET,
+    *SOURCE,
+    *RECEIVING,
+    *GREEN,
+    *OTHERS,
+    *REPORTING,
+    *DOORS,
+    *INSTALLING,
+    *STOPPING,
+]

@@ -83,7 +83,7 @@ RECEIVING = [
     Mutation(
         "a stop inside a handler does not wait for what is in hand",
         "_source/crew.py",
-        " or (self._core.prefetched and not is_alone):\n",
+        " or (self._core.prefetched and not self.is_stuck):\n",
         ":\n",
         "test_crew.py",
     ),
@@ -245,8 +245,8 @@ RECEIVING = [
     Mutation(
         "a spawned handler begins without context variables",
         "_source/spawned.py",
-        "            context.run(self._handle, message)\n",
-        "            self._handle(message)\n",
+        "            if context.run(self._handle, message) is not None:\n",
+        "            if self._handle(message) is not None:\n",
         "test_contextvars.py",
     ),
 ]

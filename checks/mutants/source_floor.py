@@ -71,8 +71,8 @@ SOURCE = [
     Mutation(
         "a paused source is pulled by a short cut",
         "_source/core.py",
-        " and self.resumed.is_set()\n",
-        "\n",
+        " and not self.serves and self.resumed.is_set()\n",
+        " and not self.serves\n",
         "test_pulling.py test_edge.py",
     ),
     Mutation(

@@ -1,29 +1,42 @@
-"""Waiting until libzmq has sent what it holds of a socket, after that was closed.
+"""Closing a socket, and waiting until libzmq has let go of it.
 
-``zmq_close`` returns at once. libzmq keeps sending what it holds for ``ZMQ_LINGER``, and pyzmq
-does not wait for that when the interpreter exits. The monitor of a socket ends when the socket is
-gone for good: everything it held was sent or given up. This one reports no events, which libzmq
-would wait to send: its end is that of the pipe, after which the reader cannot be written to.
+``zmq_close`` returns at once. libzmq keeps sending what it holds for ``ZMQ_LINGER``, pyzmq does not
+wait for that when the interpreter exits, and an endpoint is free 1 to 3 ms later. The monitor of a
+socket ends when the socket is gone for good: everything it held was sent or given up, and nothing
+is bound. This one reports no events, which libzmq would wait to send: its end is that of the pipe,
+after which the reader cannot be written to.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from typing import Any
 
 import zmq
+from gevent import getcurrent
+from gevent._hub_local import get_hub_if_exists
+from gevent.monkey import get_original
 from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base.deadline import Deadline
+from gzmqsource._socket.endpoints import Endpoints
 from gzmqsource._socket.hub_socket import HubSocket
+
+#: The most seconds to wait until an endpoint is free; a socket that lingers keeps its monitor.
+FREE_WITHIN = 0.1
+
+_sleep = get_original("time", "sleep")
 
 _serial = itertools.count()
 
-_SENDS_NOTHING = frozenset({zmq.PULL, zmq.SUB})
+#: Socket types that send nothing, and those that receive nothing.
+SENDS_NOTHING = frozenset({zmq.PULL, zmq.SUB})
+RECEIVES_NOTHING = frozenset({zmq.PUSH, zmq.PUB})
 
 
 def close_and_wait(socket: zmq.Socket[Any], timeout: float | None) -> None:
-    """Close a socket and wait until libzmq has sent what it holds.
+    """Close a socket and wait until libzmq has sent what it holds, and its endpoints are free.
 
     The socket's own monitor, if it had one, ends here. If the greenlet is killed, the socket is
     closed all the same.
@@ -39,32 +52,91 @@ def close_and_wait(socket: zmq.Socket[Any], timeout: float | None) -> None:
     if timeout is not None:
         limit = int(timeout * 1000)
         linger = limit if linger < 0 else min(linger, limit)
-    if linger == 0 or socket.context is None or not _holds_messages(socket):
+    endpoints = Endpoints.of(socket)
+    if linger == 0 or not may_hold_messages(socket, endpoints):
+        deadline = Deadline(0)
+    _close_watched(socket, endpoints, linger, deadline)
+
+
+def close_and_free(socket: zmq.Socket[Any], linger: int | None = None) -> None:
+    """Close a socket at once, and wait shortly until its endpoints are free.
+
+    A callback of the hub cannot wait, and does not.
+    """
+    _close_watched(socket, Endpoints.of(socket), linger, Deadline(0))
+
+
+def close_on_thread(socket: zmq.Socket[Any], linger: int | None) -> None:
+    """Close a socket as `close_and_free` does, on a native thread, which blocks meanwhile."""
+    endpoints = Endpoints.of(socket)
+    endpoints.unbind_names(socket)
+    monitor = None
+    with contextlib.suppress(zmq.ZMQError):  # there are no more sockets, or the context has ended
+        if endpoints.holds_names:
+            monitor = _watch(socket, PlainSocket(socket.context, zmq.PAIR))
+    PlainSocket.close(socket, linger)
+    if monitor is not None:
+        deadline = Deadline(FREE_WITHIN)
+        with contextlib.suppress(zmq.ZMQError):
+            while monitor.get(zmq.EVENTS) and deadline.left():
+                _sleep(0.001)
+        monitor.close()
+
+
+def may_hold_messages(socket: zmq.Socket[Any], endpoints: Endpoints) -> bool:
+    """Return whether libzmq may hold messages of a socket that it has yet to send.
+
+    Over inproc, sent messages are with the peer already, and the socket is gone only after the
+    peer has used its own, which an idle peer does not do.
+    """
+    return endpoints.is_remote and socket.get(zmq.TYPE) not in SENDS_NOTHING
+
+
+def _close_watched(
+    socket: zmq.Socket[Any], endpoints: Endpoints, linger: int | None, deadline: Deadline
+) -> None:
+    """Close a socket, and wait for its end until the deadline, or `FREE_WITHIN` if later."""
+    endpoints.unbind_names(socket)
+    holds_names = endpoints.holds_names
+    in_hub = getcurrent() is get_hub_if_exists()
+    if socket.context is None or in_hub or (deadline.left() == 0 and not holds_names):
         socket.close(linger)
         return
+    try:
+        monitor = _watch(socket, socket.context.socket(zmq.PAIR))
+    except zmq.ZMQError:  # there are no more sockets, or the context has ended
+        socket.close(linger)
+        return
+    waited_for = HubSocket(monitor)
+
+    def let_go(linger: int | None = None) -> None:
+        waited_for.release(lambda: PlainSocket.close(monitor, linger))
+
+    monitor.close = let_go  # type: ignore[method-assign]  # `zmq.Context.destroy` calls it
+    try:
+        socket.close(linger)
+        shortly = Deadline(FREE_WITHIN if holds_names else 0)
+        with contextlib.suppress(zmq.ZMQError):  # the context has ended
+            while waited_for.transfer.events():
+                if not waited_for.wait_readable(_later(deadline, shortly)):
+                    break
+    finally:
+        let_go()
+
+
+def _watch(socket: zmq.Socket[Any], monitor: zmq.Socket[Any]) -> zmq.Socket[Any]:
+    """Return *monitor*, a PAIR, with a pipe that ends with the socket."""
     address = f"inproc://gzmqsource-linger-{next(_serial)}"
-    monitor = socket.context.socket(zmq.PAIR)
     try:
         monitor.connect(address)
         PlainSocket.monitor(socket, address, 0)
     except BaseException:
         monitor.close()
         raise
-    waited_for = HubSocket(monitor)
-    try:
-        socket.close(linger)
-        while waited_for.transfer.events() and waited_for.wait_readable(deadline.left()):
-            pass
-    finally:
-        waited_for.release(monitor.close)
+    return monitor
 
 
-def _holds_messages(socket: zmq.Socket[Any]) -> bool:
-    """Return whether libzmq may hold messages of a socket that it has yet to send.
-
-    Over inproc, sent messages are with the peer already, and the socket is gone only after the
-    peer has used its own, which an idle peer does not do.
-    """
-    endpoint: Any = socket.get(zmq.LAST_ENDPOINT)
-    is_remote = endpoint and not endpoint.startswith(b"inproc:")
-    return bool(is_remote) and socket.get(zmq.TYPE) not in _SENDS_NOTHING
+def _later(one: Deadline, other: Deadline) -> float | None:
+    """Return the seconds that are left until the later of two deadlines."""
+    left = one.left()
+    return None if left is None else max(left, other.left() or 0.0)

@@ -9,6 +9,7 @@ import zmq
 from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._socket.calls import override_calls
+from gzmqsource._socket.endpoints import Endpoints
 
 
 class SourceSocket(PlainSocket[Any]):
@@ -23,6 +24,7 @@ class SourceSocket(PlainSocket[Any]):
     #: Declared on the class because pyzmq takes any other attribute for a socket option.
     _recheck: Callable[[], None] = staticmethod(lambda: None)
     _original_close: Callable[[int | None], None] = staticmethod(lambda linger=None: None)
+    _endpoints: Endpoints
 
     @classmethod
     def of(cls, original: zmq.Socket[Any], recheck: Callable[[], None]) -> SourceSocket:
@@ -31,7 +33,42 @@ class SourceSocket(PlainSocket[Any]):
         view.context = original.context  # before 26.2.1 a shadow has none
         view._recheck = recheck
         view._original_close = original.close
+        view._endpoints = Endpoints.of(original)
         return view
+
+    def bind(self, addr: str) -> Any:
+        """Bind to an endpoint, and note it; see `zmq.Socket.bind`."""
+        try:
+            bound = super().bind(addr)
+            self._endpoints.note_bound(self)
+        finally:
+            self._recheck()
+        return bound
+
+    def connect(self, addr: str) -> Any:
+        """Connect to an endpoint, and note it; see `zmq.Socket.connect`."""
+        try:
+            connected = super().connect(addr)
+            self._endpoints.note(addr)
+        finally:
+            self._recheck()
+        return connected
+
+    def unbind(self, addr: str | bytes) -> None:
+        """Unbind from an endpoint, and note it; see `zmq.Socket.unbind`."""
+        try:
+            super().unbind(addr)
+            self._endpoints.forget(addr if isinstance(addr, str) else addr.decode())
+        finally:
+            self._recheck()
+
+    def disconnect(self, addr: str | bytes) -> None:
+        """Disconnect from an endpoint, and note it; see `zmq.Socket.disconnect`."""
+        try:
+            super().disconnect(addr)
+            self._endpoints.forget(addr if isinstance(addr, str) else addr.decode())
+        finally:
+            self._recheck()
 
     def close(self, linger: int | None = None) -> None:
         """Close the source's socket; see `zmq.Socket.close`."""

@@ -19,11 +19,12 @@ from gzmqsource._base.fork import abandon_in_child
 from gzmqsource._base.hubs import call_in_hub, end_with_thread
 from gzmqsource._socket import HubSocket
 from gzmqsource._socket.budget import yield_to_io
-from gzmqsource._socket.linger import close_and_wait
+from gzmqsource._socket.linger import RECEIVES_NOTHING, close_and_free, close_and_wait
 from gzmqsource._socket.view import SourceSocket, check_is_free
 from gzmqsource._source import failures, registry
 from gzmqsource._source.flusher import Flusher, Report, last_look
 from gzmqsource._source.limits import Limits
+from gzmqsource._source.lull import Lull
 from gzmqsource._source.outbox import Outbox, Overflow
 from gzmqsource._source.reader import Reader
 from gzmqsource._source.underneath import close_underneath
@@ -41,14 +42,13 @@ from gzmqsource.transfer.message import PER_PEER, AnyMessage, as_frames
 if TYPE_CHECKING:
     from gzmqsource._source.stats import Stats
 
-_RECEIVES_NOTHING = frozenset({zmq.PUSH, zmq.PUB})
-
 
 class State(enum.Enum):
     """Where a source is in its life."""
 
-    OPEN = "open"  #: has a handler and is not started: it sends, and reads nothing
+    OPEN = "not started"  #: has a handler that is not called yet: it sends, and reads nothing
     STARTED = "started"  #: reads: its handler is called with messages, or it is pulled
+    DRAINING = "draining"  #: is about to stop, and goes on to read until its peers are quiet
     STOPPING = "stopping"  #: reads nothing more, and sends what is queued
     CLOSED = "closed"  #: its socket is gone
     FORKED = "forked"  #: its socket belongs to the parent process
@@ -73,6 +73,10 @@ class Core:
 
     #: What owns the source, and counts more about it.
     owner: registry.Owner | None = None
+    #: The greenlet that sends what is queued, once there was one.
+    flusher: Flusher | None = None
+    #: libzmq's error that ended it.
+    cause: zmq.ZMQError | None = None
 
     def __init__(
         self,
@@ -106,20 +110,18 @@ class Core:
         self._reader = Reader(self.socket, limits, name)
         self.socket.allow_shortcuts(self.outbox)
         self.hub = self.socket.hub
-        #: The greenlet that sends what is queued, once there was one.
-        self.flusher: Flusher | None = None
         #: Set while it is not paused.
         self.resumed = Event()
         self.resumed.set()
         #: Set when the socket is gone.
         self.done = Event()
+        #: How long nothing has come.
+        self.lull = Lull()
         #: Messages that were read and not yet dispatched, the next one last: one batch at most.
         self.prefetched: list[list[Any]] = []
         #: Whether a handler takes the messages; if not the source is pulled.
         self.serves = serves
         self.errors = 0
-        #: libzmq's error that ended it.
-        self.cause: zmq.ZMQError | None = None
         #: The socket itself, whose calls are not rechecked.
         self.raw = socket
         self._view: SourceSocket | None = None
@@ -140,13 +142,18 @@ class Core:
         if state is not None:
             self.state = state
         #: Whether messages are received.
-        self.started = self.state is State.STARTED
+        self.started = self.state in (State.STARTED, State.DRAINING)
         #: Whether the socket is gone, or belongs to the parent process.
         self.closed = self.state in (State.CLOSED, State.FORKED)
         if self.state in (State.STOPPING, State.CLOSED):
             self.resumed.set()
-        may_pull = self.started and not self.serves and self.resumed.is_set()
+        may_pull = self.state is State.STARTED and not self.serves and self.resumed.is_set()
         self.socket.shortcuts.may_pull = may_pull
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether a stop waits while messages are received; not if they are not, for a pause."""
+        return self.state is State.DRAINING and self.resumed.is_set()
 
     def enter(self) -> None:
         """Raise the error of a call in another thread, or of one that comes too late."""
@@ -262,6 +269,7 @@ class Core:
         self.resumed.clear()
         self.enter_state()
         self.socket.readiness.wake_all()
+        self.lull.end()
 
     def resume(self) -> None:
         """Receive messages again."""
@@ -272,6 +280,7 @@ class Core:
         """Receive no more messages, for good; greenlets that wait for one look at the state."""
         self.enter_state(State.STOPPING)
         self.socket.readiness.wake_all()
+        self.lull.end()
 
     def report(self, error: BaseException, message: list[Any] | None) -> None:
         """Pass an error to ``on_error``, or else to the log or the hub."""
@@ -295,8 +304,8 @@ class Core:
             self._close(zmq.ZMQError(zmq.ENOTSOCK, "something else closed it"), lambda: None)
 
     def close(self) -> None:
-        """Close everything now."""
-        self._close(None, self._close_raw)
+        """Close everything now, and wait shortly until the endpoints are free."""
+        self._close(None, lambda: close_and_free(self.raw))
 
     def close_elsewhere(self, close: Callable[[], object]) -> None:
         """Close in another thread, which leaves to the hub what belongs to it, or after its end."""
@@ -325,10 +334,12 @@ class Core:
             self.raw._closed = True  # or pyzmq would warn of what only the parent can close
         elif not self.closed:
             try:
+                if self.state is State.OPEN:
+                    reason += ", whose handler was never called: start() was not"
                 warnings.warn(f"unclosed {self!r}{reason}", ResourceWarning, stacklevel=3)
             finally:
                 if get_hub_if_exists() is self.hub:
-                    self.close()
+                    self._close(None, self._close_raw)
                 else:
                     self.close_elsewhere(self._close_raw)
 
@@ -398,7 +409,7 @@ class Core:
                 self.flush_soon()
 
     def _check_receives(self) -> None:
-        if self.kind in _RECEIVES_NOTHING:
+        if self.kind in RECEIVES_NOTHING:
             raise ValueError(
                 f"{self.name} with a handler: a {self.kind.name} socket receives nothing"
             )
@@ -427,8 +438,12 @@ class Core:
         del self.raw.close
         if self._view is not None:
             self._view.mark_closed()
+        self.lull.end()
         try:
             self.socket.release(close)
+        except BaseException:  # a kill, while it waits for libzmq
+            self.count_dropped("unsent", len(unsent))
+            raise
         finally:
             self.done.set()
         return unsent

@@ -44,6 +44,8 @@ class Crew:
         The context variables that each handler begins with.
     spawned : Spawned or None
         What handles the messages in place of *handle*, in greenlets that it spawns.
+    returned : callable
+        Called after *handle* has returned something.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Crew:
         size: int | None,
         base: Context,
         spawned: Spawned | None,
+        returned: Callable[[], object],
     ) -> None:
         self._core = core
         self._intake = intake
@@ -62,6 +65,8 @@ class Crew:
         self._prefetches = size is None
         self._base = base
         self._spawned = spawned
+        self._returned = returned
+        self._stoppers = core.lull.stoppers
         self._workers: set[Any] = set()
         self._leader: Any = None
         #: The workers that are in handlers.
@@ -74,24 +79,31 @@ class Crew:
         self._appoint()
 
     def finish(self, deadline: Deadline) -> bool:
-        """Wait until all that was read is handled, except by a handler that calls this.
+        """Wait until all that was read is handled, except by handlers that are in a stop.
 
         Returns
         -------
         bool
             Whether that was before the deadline.
         """
-        own = {getcurrent()} & self._workers
-        is_alone = bool(own) and self._size == 1  # what is in hand comes after that handler
-        while self._busy - own or (self._core.prefetched and not is_alone):
+        while self._busy - self._stoppers or (self._core.prefetched and not self.is_stuck):
             self._changed.clear()
             if not self._changed.wait(deadline.left()):
                 return False
         return True
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether all workers are in a stop, so that what is in hand comes after it."""
+        return len(self._busy & self._stoppers) == self._size
+
+    def note_stopper(self) -> None:
+        """Have a stop look again: another handler may be in one."""
+        self._changed.set()
+
     def kill(self) -> int:
-        """Kill all workers but the one that calls this; return how many were in a handler."""
-        victims = self._workers - {getcurrent()}
+        """Kill all workers but those in a stop; return how many were in a handler."""
+        victims = self._workers - self._stoppers
         lost = len(victims & self._busy)
         for worker in victims:
             worker.kill(block=False)
@@ -141,6 +153,7 @@ class Crew:
             elif intake.ending:
                 return
             else:
+                core.lull.begin()
                 core.socket.wait_readable()
 
     def _room(self, left: int) -> int:
@@ -163,7 +176,7 @@ class Crew:
                 self._spawned.dispatch(core.prefetched)
             else:
                 core.socket.shortcuts.dispatch(
-                    core.prefetched, self._handle, self._failed, self._base
+                    core.prefetched, self._handle, self._failed, self._base, self._returned
                 )
         finally:
             self._busy.discard(worker)

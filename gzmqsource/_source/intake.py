@@ -38,6 +38,12 @@ class Intake:
         """Whether nothing more is read."""
         return self._ending.is_set() or self._core.closed
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether all places of the pool are those of handlers that are in a stop."""
+        pool = self._pool
+        return pool is not None and pool.full() and set(pool) <= self._core.lull.stoppers
+
     def end(self) -> None:
         """Read nothing more."""
         self._ending.set()

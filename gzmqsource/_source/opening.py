@@ -7,6 +7,9 @@ from typing import Any, TypeAlias
 
 import zmq
 
+from gzmqsource._socket.endpoints import Endpoints as Known
+from gzmqsource._socket.linger import close_and_free
+
 #: One endpoint, or several.
 Endpoints: TypeAlias = "str | Iterable[str]"
 
@@ -44,6 +47,7 @@ def open_socket(
 ) -> zmq.Socket[Any]:
     """Make a socket and set it up; if that fails, close it."""
     socket: zmq.Socket[Any] = (context or zmq.Context.instance()).socket(socket_type)
+    known = Known.of(socket)
     try:
         for name, value in guarded(options).items():
             setattr(socket, name, value)
@@ -51,10 +55,12 @@ def open_socket(
             socket.subscribe(topic)
         for endpoint in _each(bind):
             socket.bind(endpoint)
+            known.note_bound(socket)
         for endpoint in _each(connect):
             socket.connect(endpoint)
+            known.note(endpoint)
     except BaseException:
-        socket.close(0)
+        close_and_free(socket, 0)
         raise
     return socket
 

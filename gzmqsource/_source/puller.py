@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from gevent import getcurrent
 from gevent.queue import Empty
 
 from gzmqsource._base.deadline import Deadline, check_timeout
-from gzmqsource._source.core import Core
+from gzmqsource._source.core import Core, State
 
 
 class Puller:
@@ -25,10 +26,19 @@ class Puller:
         self._core = core
         self._is_readable = core.socket.is_readable
         self._receive_one = core.socket.shortcuts.receive
+        # The last greenlet that did not take a shortcut, by its identity, and whether there was
+        # another one before.
+        self._last: int | None = None
+        self._are_many = False
+        # The greenlets that have taken a message while the source stops.
+        self._takers: set[Any] = set()
 
     def wait(self) -> list[Any]:
         """Wait for one message, after a shortcut has found none."""
         self._core.enter()  # the shortcut knows the thread, which may have another hub by now
+        if self._last != id(getcurrent()):
+            self._note_reader()
+        self._core.lull.begin()
         self._core.socket.wait_readable()
         message = self._receive_one()
         # The woken greenlet is first in line, even if others wait by now.
@@ -41,6 +51,7 @@ class Puller:
         core.enter()
         if core.serves:
             raise TypeError(f"{core!r} has a handler, which receives all messages")
+        self._note_reader()
         deadline = Deadline(timeout if block else 0)
         has_waited = False
         if block:
@@ -48,6 +59,21 @@ class Puller:
             has_waited = bool(core.socket.readiness.readers)
             core.socket.wait_behind_readers(deadline.left())
         return self._receive(limit, deadline, has_waited)
+
+    def may_have_readers(self) -> bool:
+        """Return whether another greenlet than this one may be about to pull."""
+        return self._are_many or self._last not in (None, id(getcurrent()))
+
+    def has_takers(self) -> bool:
+        """Return whether a greenlet is alive that has taken a message since the stop began."""
+        self._takers = {taker for taker in self._takers if not taker.dead}
+        return bool(self._takers - self._core.lull.stoppers)
+
+    def _note_reader(self) -> None:
+        current = id(getcurrent())
+        if current != self._last:
+            self._are_many = self._last is not None
+            self._last = current
 
     def _receive(self, limit: int, deadline: Deadline, has_waited: bool) -> list[list[Any]]:
         core = self._core
@@ -59,11 +85,14 @@ class Puller:
                 continue
             core.receive(messages, limit)
             if messages:
+                if core.state is State.DRAINING:
+                    self._takers.add(getcurrent())
                 # Also the first after a wait: greenlets that wait for each other are busy, too.
                 core.socket.budget.spend(len(messages) - 1 + has_waited)
                 return messages
             if deadline.left() == 0:
                 raise Empty
+            core.lull.begin()
             core.socket.wait_readable(deadline.left(), again=has_waited)
             has_waited = True
         raise core.closed_error()

@@ -12,6 +12,7 @@ from gzmqsource._base.deadline import Deadline
 from gzmqsource._source import registry
 from gzmqsource._source.core import Core
 from gzmqsource._source.crew import Crew, Handler
+from gzmqsource._source.handlers import Returning
 from gzmqsource._source.intake import Intake
 from gzmqsource._source.limits import Limits
 from gzmqsource._source.spawned import Spawned
@@ -64,11 +65,12 @@ class Receiver:
         function, pool = spawner(spawn)
         self._core = core
         self._spawned: Spawned | None = None
+        returned = Returning(core)
         if function is not None:
-            self._spawned = Spawned(core, handle, function, base, limits)
+            self._spawned = Spawned(core, handle, function, base, limits, returned)
         self._intake = Intake(core, limits, pool)
         size = spawn if isinstance(spawn, int) else None
-        self._crew = Crew(core, self._intake, handle, size, base, self._spawned)
+        self._crew = Crew(core, self._intake, handle, size, base, self._spawned, returned)
 
     def end(self) -> None:
         """Read nothing more; what is prefetched is still handled."""
@@ -76,7 +78,7 @@ class Receiver:
         self._crew.dismiss()
 
     def finish(self, deadline: Deadline) -> bool:
-        """Wait until all that was read is handled, except by a handler that calls this.
+        """Wait until all that was read is handled, except by handlers that are in a stop.
 
         Returns
         -------
@@ -87,8 +89,20 @@ class Receiver:
             return False
         return self._spawned is None or self._spawned.finish(deadline)
 
+    def is_stuck(self) -> bool:
+        """Return whether nothing is read because all that could handle it are in a stop."""
+        if self._spawned is None:
+            return self._crew.is_stuck
+        return self._intake.is_stuck
+
+    def note_stopper(self) -> None:
+        """Have a stop look again: another handler may be in one."""
+        self._crew.note_stopper()
+        if self._spawned is not None:
+            self._spawned.note_stopper()
+
     def kill(self) -> int:
-        """Kill what still runs, except for the caller; return how many handlers that ends.
+        """Kill what still runs, but for what is in a stop; return how many handlers that ends.
 
         What is prefetched is dropped, and counted.
         """

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from gzmqsource._base.deadline import check_timeout
+from gzmqsource._socket.linger import close_and_free
 from gzmqsource._socket.view import SourceSocket
 from gzmqsource._source.base import BaseSource
 from gzmqsource._source.flusher import Report
+from gzmqsource._source.handlers import check_handler
 from gzmqsource._source.opening import Endpoints, Topics, open_socket
 from gzmqsource._source.outbox import Overflow
 from gzmqsource._source.receiver import Handler, spawner
@@ -68,7 +70,8 @@ class Source(BaseSource):
     Raises
     ------
     TypeError
-        *socket* is not a `zmq.Socket`, or *spawn* is none of the above.
+        *socket* is not a `zmq.Socket`, *spawn* is none of the above, or *handle* is a coroutine
+        function or a generator function.
     ValueError
         Another source or a proxy owns the socket, its type receives nothing but there is a
         handler, or *spawn*, *outbox*, *outbox_bytes*, *overflow* or a limit is out of range.
@@ -134,7 +137,7 @@ class Source(BaseSource):
                 ref=ref,
             )
         except BaseException:
-            socket.close(0)
+            close_and_free(socket, 0)
             raise
 
     @property
@@ -170,7 +173,7 @@ class Source(BaseSource):
         Raises
         ------
         TypeError
-            *spawn* is none of these.
+            *spawn* is none of these, or *handle* is a coroutine function or a generator function.
         ValueError
             The source has a handler, its type receives nothing, a greenlet waits in `recv`, or
             *spawn* is less than 1.
@@ -181,6 +184,7 @@ class Source(BaseSource):
         if self.handle is not None:
             raise ValueError(f"{self!r} has a handler already")
         spawner(spawn)
+        check_handler(handle)
         self._core.serve()
         self.handle = handle
         self._spawn = spawn

@@ -33,6 +33,8 @@ class Spawned:
         The context variables that each handler begins with.
     limits : Limits
         The tunables.
+    returned : callable
+        Called after *handle* has returned something.
     """
 
     def __init__(
@@ -42,11 +44,13 @@ class Spawned:
         spawn: Callable[..., Any],
         base: Context,
         limits: Limits,
+        returned: Callable[[], object],
     ) -> None:
         self._core = core
         self._handle = handle
         self._spawn = spawn
         self._base = base
+        self._returned = returned
         self._back_off = BackOff(limits)
         #: The CPU seconds that a handler took of late until it ended, or waited.
         self._pace = 1e-6
@@ -94,7 +98,7 @@ class Spawned:
             self._is_spawning = False
 
     def finish(self, deadline: Deadline) -> bool:
-        """Wait for the handlers, except for one that calls this.
+        """Wait for the handlers, except for those that are in a stop.
 
         Returns
         -------
@@ -102,14 +106,18 @@ class Spawned:
             Whether they ended before the deadline.
         """
         self._handlers = {handler for handler in self._handlers if not handler.dead}
-        while len(self._handlers) > (getcurrent() in self._handlers):
+        while self._handlers - self._core.lull.stoppers:
             self._handler_ended.clear()
             if not self._handler_ended.wait(deadline.left()):
                 return False
         return True
 
+    def note_stopper(self) -> None:
+        """Have a stop look again: another handler may be in one."""
+        self._handler_ended.set()
+
     def kill(self) -> int:
-        """Kill the handlers that still run, but for one that calls this.
+        """Kill the handlers that still run, but for those that are in a stop.
 
         Returns
         -------
@@ -117,7 +125,8 @@ class Spawned:
             How many these are, and one that is being spawned.
         """
         self._was_killed = True
-        victims = {handler for handler in self._handlers if not handler.dead} - {getcurrent()}
+        victims = {handler for handler in self._handlers if not handler.dead}
+        victims -= self._core.lull.stoppers
         for handler in victims:
             self._core.hub.loop.run_callback(handler.throw, GreenletExit)
         return len(victims) + self._is_spawning
@@ -137,7 +146,8 @@ class Spawned:
 
     def _handle_one(self, context: Context, message: list[Any]) -> None:
         try:
-            context.run(self._handle, message)
+            if context.run(self._handle, message) is not None:
+                self._returned()
         except GreenletExit:
             pass
         except BaseException as error:

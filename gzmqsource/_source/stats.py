@@ -22,7 +22,8 @@ class Stats:
     """Messages given up, by reason: ``"newest"`` or ``"oldest"`` (overflow policy),
     ``"oversized"`` (received with more frames or bytes than `Source` allows),
     ``"refused"`` (libzmq reported an error for a queued message), ``"killed"`` (their handler was
-    killed by `Source.stop`), ``"unsent"`` or ``"unhandled"`` (prefetched when the source closed).
+    killed by `Source.stop`), ``"unsent"``, ``"unhandled"`` (prefetched when the source closed), or
+    ``"unread"`` (still in libzmq when `Source.stop` closed it, and read only to be counted).
     """
 
     errors: int

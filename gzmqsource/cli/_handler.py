@@ -40,15 +40,16 @@ class Handler:
             if error.name != name:
                 raise
             raise click.ClickException(f"there is no module {name!r} here") from error
-        self._function = self._function_of(module)
+        #: What is called.
+        self.function = self._function_of(module)
 
     def __call__(self, message: list[Any]) -> Any:
         """Call the function; what it yields is taken here, in the same time."""
         if self._timeout is None:
-            return self._function(message)
+            return self.function(message)
         deadline = Deadline(self._timeout)
         with gevent.Timeout(self._timeout) as timeout:
-            result = self._function(message)
+            result = self.function(message)
             if isinstance(result, Iterator):
                 return list(_until(deadline, timeout, result))
             return result
@@ -56,7 +57,7 @@ class Handler:
     def reload(self) -> None:
         """Load the module anew; if that fails, all of the old one stays as it is."""
         try:
-            self._function = self._loaded_anew()
+            self.function = self._loaded_anew()
         except BaseException as error:
             log.error("reloading failed, the old code goes on: %s: %s", type(error).__name__, error)
         else:

@@ -111,16 +111,17 @@ def recv(
 ) -> None:
     """Receive messages, and write each to the standard output.
 
-    While it cannot write, it receives no more. With --timeout, the exit status is 1 if --count was
-    not reached.
+    While it cannot write, it receives no more. SIGTERM and SIGINT end it once it has written what
+    was on its way, within a second. With --timeout, the exit status is 1 if --count was not
+    reached.
 
     \b
     Example:
       gzmqsource recv --type sub --connect tcp://127.0.0.1:5556 --subscribe weather
     """
     source = open_source(kind, socket)
-    work = Work(_receive_all, source, _format(write), count, timeout)
-    source.stop()
+    work = Work(_receive_all, source, _format(write), count, timeout, stop=source.stop)
+    source.stop(drain=False)
     work.tell()
     if count is not None and work.result is False:
         raise click.exceptions.Exit(1)

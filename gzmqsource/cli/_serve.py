@@ -15,6 +15,7 @@ import zmq
 from rich.console import Console
 from rich.live import Live
 
+from gzmqsource._source.handlers import check_handler
 from gzmqsource._source.source import Source
 from gzmqsource.cli._handler import Handler
 from gzmqsource.cli._log import console
@@ -159,6 +160,7 @@ def _server(
     with telling_errors(socket):
         try:
             if kind not in ("rep", "router", "dealer"):
+                check_handler(handler.function)
                 source = limited.open(type_of(kind), handler, spawn=spawn, **socket)
                 return source, source
             if kind == "dealer":
@@ -166,7 +168,7 @@ def _server(
             else:
                 source = open_source(limited, **socket)
             return Responder(source, handler, spawn), source
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise click.ClickException(str(error)) from error
 
 

@@ -23,15 +23,27 @@ class Work:
         Called with *arguments*; the constructor returns once it has ended.
     *arguments
         Its arguments.
+    stop : callable, optional
+        Called on a signal, before the greenlet is killed.
     """
 
-    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        stop: Callable[[], object] = lambda: None,
+    ) -> None:
         #: What the function returned; None if it raised, or a signal ended it.
         self.result: Any = None
         #: What the function raised.
         self.error: Exception | None = None
         greenlet = gevent.spawn(self._run, function, arguments)
-        on_signals(greenlet.kill, signal.SIGINT, signal.SIGTERM)
+
+        def end() -> None:
+            stop()
+            greenlet.kill()
+
+        on_signals(lambda: gevent.spawn(end), signal.SIGINT, signal.SIGTERM)
         greenlet.join()
 
     def tell(self) -> None:

@@ -370,6 +370,7 @@ class PureShortcuts:
         handle: Callable[[list[Any]], object],
         failed: Callable[[BaseException, list[Any]], object],
         base: Context,
+        returned: Callable[[], object] | None = None,
     ) -> None:
         """See `Shortcuts.dispatch`."""
 
@@ -377,7 +378,8 @@ class PureShortcuts:
             message = messages[-1]
             try:
                 messages.pop()  # in here, for a signal's handler may raise when it returns
-                handle(message)
+                if handle(message) is not None and returned is not None:
+                    returned()
             except BaseException as error:
                 failed(error, message)
 

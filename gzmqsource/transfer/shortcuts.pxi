@@ -164,7 +164,7 @@ cdef class NativeShortcuts:
     cdef bint may_receive(self) except -1:
         return self.may_pull and self.may_pass() and not PyDict_Size(self.readers)
 
-    def dispatch(self, list messages, handle, failed, base):
+    def dispatch(self, list messages, handle, failed, base, returned=None):
         """See `Shortcuts.dispatch`."""
         cdef object message = None
         cdef object context
@@ -174,7 +174,8 @@ cdef class NativeShortcuts:
             try:
                 while True:
                     message = messages.pop()
-                    handle(message)
+                    if handle(message) is not None and returned is not None:
+                        returned()
                     if (
                         has_changed(context, base)
                         or not messages

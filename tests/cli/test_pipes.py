@@ -113,6 +113,21 @@ def test_a_sender_that_is_stopped_with_a_message_in_hand_sends_it_first(options,
                 source.recv(timeout=0.1)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_receiver_that_is_stopped_writes_what_is_on_its_way(number, address, context):
+    with (
+        closing(Source.open(zmq.PUSH, connect=address, context=context, linger=0)) as (source,),
+        process_of(*COMMAND, "recv", "--bind", address) as receiving,
+    ):
+        source.send(b"0")
+        assert receiving.stdout.readline() == "0\n"
+        for text in range(1, 300):
+            source.send(b"%d" % text)
+        receiving.send_signal(number)
+        assert receiving.stdout.read().split() == [str(text) for text in range(1, 300)]
+        assert receiving.wait(timeout=20) == 0
+
+
 def test_a_receiver_whose_output_nobody_reads_can_be_stopped(address, context):
     with (
         process_of(*COMMAND, "recv", "--connect", address, stderr=subprocess.PIPE) as receiving,

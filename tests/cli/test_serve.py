@@ -166,3 +166,10 @@ def test_jobs_are_handled_without_an_answer(serving, address, context):
     with Source.open(zmq.PUSH, connect=address, context=context) as source:
         source.send(b"job")
         assert process.stdout.readline() == "[b'job']\n"
+
+
+def test_a_handler_that_a_pull_would_call_in_vain_is_refused(address, tmp_path):
+    (tmp_path / "vain.py").write_text("async def handle(message): pass\n")
+    finished = run("serve", "vain:handle", "--type", "pull", "--bind", address, cwd=tmp_path)
+    assert finished.returncode == 1
+    assert "handle is a coroutine function, which does nothing" in finished.stderr.decode()

@@ -1,0 +1,86 @@
+"""Where a socket was bound and connected; libzmq itself tells only the last endpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from typing import Any
+
+import zmq
+from zmq.sugar.socket import Socket as PlainSocket
+
+
+class Endpoints:
+    """The endpoints of one socket."""
+
+    def __init__(self) -> None:
+        #: Those that are bound, and those that are connected or may be either.
+        self.bound: dict[str, None] = {}
+        self.others: dict[str, None] = {}
+        #: Whether there was ever one that leads out of this process.
+        self.is_remote = False
+
+    @classmethod
+    def of(cls, socket: zmq.Socket[Any]) -> Endpoints:
+        """Return those of a socket; of what was not noted, the last one."""
+        found = _all.get(socket)
+        if found is None:
+            found = _all[socket] = cls()
+        last = last_endpoint(socket)
+        if last not in found.bound:
+            found.note(last)
+        return found
+
+    @property
+    def holds_names(self) -> bool:
+        """Whether one may be bound that is free only some time after a close."""
+        return any(is_remote(endpoint) for endpoint in (*self.bound, *self.others))
+
+    def note_bound(self, socket: zmq.Socket[Any]) -> None:
+        """Note the last one as bound."""
+        self.note(last_endpoint(socket), self.bound)
+
+    def note(self, endpoint: str, among: dict[str, None] | None = None) -> None:
+        """Note one that is connected, or *among* others."""
+        if endpoint:
+            (self.others if among is None else among)[endpoint] = None
+            self.is_remote = self.is_remote or is_remote(endpoint)
+
+    def forget(self, endpoint: str) -> None:
+        """Note that one is neither bound nor connected any more."""
+        self.bound.pop(endpoint, None)
+        self.others.pop(endpoint, None)
+
+    def unbind(self, socket: zmq.Socket[Any]) -> None:
+        """Unbind all that is bound; what was received and not read can still be read."""
+        for endpoint in list(self.bound):
+            _unbind(socket, endpoint)
+
+    def unbind_names(self, socket: zmq.Socket[Any]) -> None:
+        """Unbind names within this process, which a close would free only some time later."""
+        for endpoint in (*self.bound, *self.others):
+            if not is_remote(endpoint):
+                _unbind(socket, endpoint)
+
+
+#: By the Python object that owns the socket.
+_all: weakref.WeakKeyDictionary[zmq.Socket[Any], Endpoints] = weakref.WeakKeyDictionary()
+
+
+def is_remote(endpoint: str) -> bool:
+    """Return whether an endpoint leads out of this process."""
+    return not endpoint.startswith("inproc:")
+
+
+def last_endpoint(socket: zmq.Socket[Any]) -> str:
+    """Return the endpoint that was bound or connected last, as libzmq spells it."""
+    try:
+        found: Any = PlainSocket.get(socket, zmq.LAST_ENDPOINT)
+    except zmq.ZMQError:  # the context has ended
+        return ""
+    return str(found.rstrip(b"\0").decode(errors="replace"))
+
+
+def _unbind(socket: zmq.Socket[Any], endpoint: str) -> None:
+    with contextlib.suppress(zmq.ZMQError):  # it was unbound behind the source's back
+        PlainSocket.unbind(socket, endpoint)

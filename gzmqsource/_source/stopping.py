@@ -1,0 +1,216 @@
+"""The phases of a stop, under one deadline."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from typing import Any
+
+import zmq
+from gevent import getcurrent
+from gevent.lock import RLock
+
+from gzmqsource._base.deadline import Deadline
+from gzmqsource._socket.budget import yield_to_io
+from gzmqsource._socket.endpoints import Endpoints
+from gzmqsource._socket.linger import RECEIVES_NOTHING, SENDS_NOTHING, may_hold_messages
+from gzmqsource._source.core import Core, State
+from gzmqsource._source.puller import Puller
+from gzmqsource._source.receiver import Receiver
+
+_log = logging.getLogger("gzmqsource.source")
+
+#: The part of the time that is left for which a stop goes on to receive.
+_SHARE = 0.5
+
+#: The part of it, and the most seconds, that handlers and the outbox leave to libzmq: it may abort
+#: when a socket is closed for good in the middle of a message.
+_LINGER_SHARE, _LINGER = 0.1, 0.25
+
+#: The least seconds for which messages are read only to be counted: some 100,000.
+COUNTING = 0.1
+
+#: The most seconds to wait for the moment after a message, for right before one it would be lost;
+#: and how long no connection must have ended.
+_GAP = 0.01
+
+#: What a publisher sends goes on without an end, and no other subscriber would get it.
+NEVER_QUIET = frozenset({zmq.SUB, zmq.XSUB, zmq.XPUB})
+
+#: What a stop has not saved and not returned.
+_LOSSES = ("unread", "unhandled", "killed", "unsent")
+
+
+class Stopping:
+    """Stops one source.
+
+    Parameters
+    ----------
+    core : Core
+        The source's socket.
+    puller : Puller
+        Receives for greenlets.
+    quiet : float
+        Seconds without a message after which no more is on its way.
+    """
+
+    def __init__(self, core: Core, puller: Puller, quiet: float) -> None:
+        self._core = core
+        self._puller = puller
+        self._quiet = quiet
+        self._lock = RLock()
+
+    def run(self, receiver: Receiver | None, deadline: Deadline, drains: bool) -> list[list[Any]]:
+        """Go through the phases; return what libzmq has not taken."""
+        core, current = self._core, getcurrent()
+        drains = drains and current is not core.hub  # whose callbacks cannot wait
+        if drains and core.state is State.STARTED:
+            core.enter_state(State.DRAINING)
+        elif not drains:
+            self._receive_no_more(receiver)
+        stoppers = core.lull.stoppers
+        is_first = current not in stoppers
+        stoppers.add(current)
+        core.lull.end()
+        if receiver is not None:
+            receiver.note_stopper()
+        try:
+            if not self._lock.acquire(timeout=deadline.left()):
+                return []
+            try:
+                return self._finish(receiver, deadline)
+            finally:
+                self._lock.release()
+        finally:
+            if is_first:
+                stoppers.discard(current)
+
+    def report_unsent(self, messages: list[list[Any]]) -> None:
+        """Count and report messages that were not sent, and that no caller gets."""
+        self._core.count_dropped("unsent", len(messages))
+        self._report(Counter(unsent=len(messages)))
+
+    def _finish(self, receiver: Receiver | None, deadline: Deadline) -> list[list[Any]]:
+        core = self._core
+        before = Counter(core.outbox.dropped)
+        try:
+            if core.state is State.DRAINING:
+                self._drain(receiver, deadline)
+            self._receive_no_more(receiver)
+            in_time = self._before_linger(deadline)
+            if receiver is not None and not receiver.finish(in_time):
+                core.count_dropped("killed", receiver.kill())
+            if not core.closed:
+                core.wait_until_flushed(in_time.left())
+            if not core.closed:
+                self._count_unread(deadline)
+            return [] if core.closed else core.close_lingering(deadline.left())
+        finally:
+            self._report(Counter(core.outbox.dropped) - before)
+
+    def _receive_no_more(self, receiver: Receiver | None) -> None:
+        if not self._core.closed:
+            self._core.stop_receiving()
+            if receiver is not None:
+                receiver.end()
+
+    def _drain(self, receiver: Receiver | None, deadline: Deadline) -> None:
+        """Receive until the peers are quiet, or the time for it is over.
+
+        The socket stays bound meanwhile: libzmq would end the connections together with the
+        endpoint, and drop what the kernel holds. What only receives is unbound then, so that the
+        peers keep what is still to come, and what it holds is received.
+        """
+        core = self._core
+        endpoints = Endpoints.of(core.raw)
+        quiet = self._quiet if endpoints.is_remote and core.kind not in NEVER_QUIET else 0.0
+        until = _part(deadline, _SHARE)
+        self._receive(receiver, quiet, until)
+        if core.is_draining and core.kind in SENDS_NOTHING:
+            if until.left() == 0:
+                core.lull.wait_for_news(_GAP)
+            core.socket.readiness.recheck()
+            endpoints.unbind(core.raw)
+            # The connections end once the socket has read what libzmq tells it of each.
+            quiet = _GAP if endpoints.is_remote else 0.0
+            core.lull.begin()
+            self._receive(receiver, quiet, _part(deadline, _SHARE))
+
+    def _receive(self, receiver: Receiver | None, quiet: float, until: Deadline) -> None:
+        """Wait while messages are received, until there was none for *quiet* seconds."""
+        core, began = self._core, time.monotonic()
+        while core.is_draining:
+            rest = self._rest(receiver, quiet, began)
+            left = until.left()
+            if rest == 0 or left == 0:
+                return
+            if rest is None:
+                rest = left
+            elif left is not None:
+                rest = min(rest, left)
+            core.lull.wait_for_news(rest if rest is None else max(rest, Deadline.resolution))
+
+    def _rest(self, receiver: Receiver | None, quiet: float, began: float) -> float | None:
+        """Return the seconds until it has been quiet; None while a message is there, or handled."""
+        core = self._core
+        if core.socket.readiness.readers:
+            return None if core.socket.is_readable() else core.lull.left(quiet)
+        if receiver is not None:
+            return 0.0 if receiver.is_stuck() else None
+        if not self._puller.may_have_readers():
+            return 0.0
+        if self._puller.has_takers():
+            return None
+        return max(0.0, began + quiet - time.monotonic())
+
+    def _before_linger(self, deadline: Deadline) -> Deadline:
+        """Return the deadline of what comes before the last phase."""
+        core, left = self._core, deadline.left()
+        if core.closed or left is None:
+            return deadline
+        if not (core.socket.transfer.sent or core.outbox.has_queued):
+            return deadline
+        if not may_hold_messages(core.raw, Endpoints.of(core.raw)):
+            return deadline
+        return Deadline(left - min(left * _LINGER_SHARE, _LINGER))
+
+    def _count_unread(self, deadline: Deadline) -> None:
+        """Read what libzmq still holds, in turns, and count it; it is lost."""
+        core = self._core
+        if core.kind in RECEIVES_NOTHING:
+            return
+        until = Deadline(max(_part(deadline, _SHARE).left() or 0.0, COUNTING))
+        is_all = False
+        while not (core.closed or is_all):
+            messages: list[list[Any]] = []
+            core.socket.readiness.recheck()
+            try:
+                is_all = core.socket.transfer.receive(messages, 1000, 1 << 20)
+            except (zmq.ZMQError, MemoryError):
+                is_all = True  # such as the second one of a REP, which owes an answer
+            finally:
+                count = sum(not is_notice(core.kind, message) for message in messages)
+                core.count_dropped("unread", count)
+            if is_all or until.left() == 0:
+                return
+            yield_to_io(core.hub)
+
+    def _report(self, lost: Counter[str]) -> None:
+        counts = ", ".join(f"{lost[reason]} {reason}" for reason in _LOSSES if lost[reason])
+        if counts:
+            # What a subscriber has not read was sent to it alone, and it has left.
+            level = logging.INFO if self._core.kind in NEVER_QUIET else logging.WARNING
+            _log.log(level, "%r: its stop has lost messages: %s", self._core, counts)
+
+
+def _part(deadline: Deadline, share: float) -> Deadline:
+    left = deadline.left()
+    return Deadline(None if left is None else left * share)
+
+
+def is_notice(kind: int, message: list[Any]) -> bool:
+    """Return whether libzmq or a subscriber tells of itself, which ends with the socket."""
+    if kind == zmq.XPUB:
+        return message[0][:1] in (b"\0", b"\1")
+    return kind == zmq.STREAM and message[-1] == b""

@@ -1,0 +1,144 @@
+"""Endpoints: free when a call returns that gives them up, and known, all of them, at the end."""
+
+import contextlib
+
+import gevent
+import pytest
+import zmq
+from gevent.hub import get_hub
+from helpers import closing, endpoint_of, free_ports, python_process
+
+from gzmqsource import Source
+from gzmqsource._socket.endpoints import Endpoints
+from gzmqsource.testing import all_blocked, wait_until
+
+
+@pytest.fixture
+def address(transport, tmp_path):
+    """An address that can be bound to again."""
+    return {
+        "inproc": "inproc://again",
+        "ipc": f"ipc://{tmp_path}/again",
+        "tcp": f"tcp://127.0.0.1:{free_ports(1)[0]}",
+    }[transport]
+
+
+@pytest.mark.parametrize("kind", [zmq.PULL, zmq.PUSH, zmq.ROUTER, zmq.PUB])
+@pytest.mark.parametrize("how", ["stop", "close"])
+def test_an_endpoint_is_free_when_its_source_is_gone(context, address, kind, how):
+    for _ in range(30):
+        getattr(Source.open(kind, bind=address, context=context), how)()
+
+
+def test_an_endpoint_is_free_when_an_open_has_failed(context, address):
+    for _ in range(30):
+        with pytest.raises(zmq.ZMQError, match="Invalid argument"):
+            Source.open(zmq.PULL, bind=address, connect="nowhere", context=context)
+
+
+def test_an_endpoint_is_free_when_a_source_was_refused(context, address):
+    for _ in range(30):
+        with pytest.raises(TypeError, match="spawn="):
+            Source.open(zmq.PULL, print, spawn="x", bind=address, context=context)
+
+
+def test_an_endpoint_that_was_bound_later_is_free_too(context, address):
+    for _ in range(30):
+        with Source.open(zmq.PULL, context=context) as source:
+            source.socket.bind(address)
+            source.socket.bind("inproc://last")
+
+
+@pytest.mark.parametrize("how", ["stop", "close"])
+def test_a_callback_of_the_hub_may_end_a_source(context, address, how, told):
+    source = Source.open(zmq.PULL, print, bind=address, context=context)
+    source.start()
+    get_hub().loop.run_callback(getattr(source, how))
+    wait_until(lambda: source.closed)
+    assert not told
+
+
+def test_a_context_may_be_destroyed_while_a_source_waits_for_its_end():
+    context = zmq.Context()
+    source = Source.open(zmq.PULL, bind="tcp://127.0.0.1:*", context=context)
+    closing_it = gevent.spawn(source.close)
+    gevent.sleep(0)
+    context.destroy(0)
+    closing_it.get(timeout=5)
+
+
+def test_a_close_waits_for_no_peer(context):
+    """What is sent lingers; the endpoint of a PUSH that is bound does not."""
+    peer = context.socket(zmq.PULL)
+    peer.rcvhwm = 1
+    source = Source.open(zmq.PUSH, bind="tcp://127.0.0.1:*", context=context)
+    peer.connect(endpoint_of(source))
+    for _ in range(100):
+        source.send(bytes(100_000))
+    with gevent.Timeout(20):
+        source.close()
+    peer.close()
+
+
+def test_a_killed_close_has_closed(context):
+    source = Source.open(zmq.PUSH, bind="tcp://127.0.0.1:*", context=context, linger=0)
+    closing_it = gevent.spawn(source.close)
+    gevent.sleep(0)
+    closing_it.kill()
+    assert source.closed
+    assert source.ready()
+
+
+def test_a_stop_that_is_killed_while_libzmq_sends_counts_what_was_queued(context):
+    source = Source.open(
+        zmq.PUSH, connect="tcp://127.0.0.1:1", context=context, linger=300, sndhwm=1
+    )
+    for _ in range(5):
+        source.send(b"x")
+    queued = source.stats().outbox_depth
+    stopping = gevent.spawn(source.stop, 1)
+    wait_until(lambda: source.closed)
+    all_blocked()
+    stopping.kill()
+    assert source.stats().dropped == {"unsent": queued}
+
+
+def test_all_endpoints_are_known_and_those_given_up_are_not(context):
+    with closing(Source.open(zmq.PULL, bind="tcp://127.0.0.1:*", context=context)) as (source,):
+        first = endpoint_of(source)
+        source.socket.bind_to_random_port("tcp://127.0.0.1")
+        second = endpoint_of(source)
+        source.socket.connect("inproc://there")
+        known = Endpoints.of(source._core.raw)
+        assert list(known.bound) == [first, second]
+        assert list(known.others) == ["inproc://there"]
+        source.socket.unbind(first)
+        source.socket.disconnect("inproc://there")
+        with source.socket.bind("inproc://here"):
+            assert list(known.bound) == [second, "inproc://here"]
+        assert list(known.bound) == [second]
+        assert known.is_remote
+
+
+#: Holds messages for tcp, was bound to inproc last, and ends.
+LEAVING = """
+import sys, zmq
+from gzmqsource import Source
+push = Source.open(zmq.PUSH, connect=sys.argv[1], sndhwm=0)
+push.socket.bind("inproc://last")
+for _ in range(2000):
+    push.send(bytes(10_000))
+push.stop(20)
+"""
+
+
+def test_a_socket_that_was_bound_to_inproc_last_sends_what_it_holds(context):
+    received = 0
+    with (
+        closing(Source.open(zmq.PULL, bind="tcp://127.0.0.1:*", context=context)) as (pull,),
+        python_process(LEAVING, endpoint_of(pull)),
+        contextlib.suppress(gevent.queue.Empty),
+    ):
+        while received < 2000:
+            received += len(pull.recv_many(100, timeout=5))
+    assert received == 2000
