@@ -49,10 +49,22 @@ def test_an_endpoint_that_was_bound_later_is_free_too(context, address):
             source.socket.bind("inproc://last")
 
 
-def test_a_callback_of_the_hub_may_close_a_source(context, address):
-    source = Source.open(zmq.PULL, bind=address, context=context)
-    get_hub().loop.run_callback(source.close)
+@pytest.mark.parametrize("how", ["stop", "close"])
+def test_a_callback_of_the_hub_may_end_a_source(context, address, how, told):
+    source = Source.open(zmq.PULL, print, bind=address, context=context)
+    source.start()
+    get_hub().loop.run_callback(getattr(source, how))
     wait_until(lambda: source.closed)
+    assert not told
+
+
+def test_a_context_may_be_destroyed_while_a_source_waits_for_its_end():
+    context = zmq.Context()
+    source = Source.open(zmq.PULL, bind="tcp://127.0.0.1:*", context=context)
+    closing_it = gevent.spawn(source.close)
+    gevent.sleep(0)
+    context.destroy(0)
+    closing_it.get(timeout=5)
 
 
 def test_a_close_waits_for_no_peer(context):

@@ -66,7 +66,7 @@ def test_each_field_has_a_docstring():
 
 def test_every_reason_for_a_drop_is_documented():
     text = inspect.getsource(gzmqsource._source.stats)
-    for reason in ("newest", "oldest", "refused", "killed", "unsent", "unhandled"):
+    for reason in ("newest", "oldest", "refused", "killed", "unsent", "unhandled", "unread"):
         assert f'``"{reason}"``' in text
 
 

@@ -108,14 +108,20 @@ def _close_watched(
         socket.close(linger)
         return
     waited_for = HubSocket(monitor)
+
+    def let_go(linger: int | None = None) -> None:
+        waited_for.release(lambda: PlainSocket.close(monitor, linger))
+
+    monitor.close = let_go  # type: ignore[method-assign]  # `zmq.Context.destroy` calls it
     try:
         socket.close(linger)
         shortly = Deadline(FREE_WITHIN if holds_names else 0)
-        while waited_for.transfer.events():
-            if not waited_for.wait_readable(_later(deadline, shortly)):
-                break
+        with contextlib.suppress(zmq.ZMQError):  # the context has ended
+            while waited_for.transfer.events():
+                if not waited_for.wait_readable(_later(deadline, shortly)):
+                    break
     finally:
-        waited_for.release(monitor.close)
+        let_go()
 
 
 def _watch(socket: zmq.Socket[Any], monitor: zmq.Socket[Any]) -> zmq.Socket[Any]:

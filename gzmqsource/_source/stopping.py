@@ -64,6 +64,7 @@ class Stopping:
     def run(self, receiver: Receiver | None, deadline: Deadline, drains: bool) -> list[list[Any]]:
         """Go through the phases; return what libzmq has not taken."""
         core, current = self._core, getcurrent()
+        drains = drains and current is not core.hub  # whose callbacks cannot wait
         if drains and core.state is State.STARTED:
             core.enter_state(State.DRAINING)
         elif not drains:
