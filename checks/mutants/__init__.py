@@ -6,9 +6,19 @@ from mutants.mutation import SIMULATION, Mutation
 from mutants.others import OTHERS
 from mutants.receiving import RECEIVING
 from mutants.reporting import REPORTING
+from mutants.responding import RESPONDING
 from mutants.socket_floor import SOCKET
 from mutants.source_floor import SOURCE
 
 __all__ = ["MUTATIONS", "SIMULATION", "Mutation"]
 
-MUTATIONS = [*SOCKET, *SOURCE, *RECEIVING, *GREEN, *OTHERS, *REPORTING, *DOORS]
+MUTATIONS = [
+    *SOCKET,
+    *SOURCE,
+    *RECEIVING,
+    *GREEN,
+    *OTHERS,
+    *REPORTING,
+    *RESPONDING,
+    *DOORS,
+]
