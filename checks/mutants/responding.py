@@ -195,6 +195,13 @@ RESPONDING = [
         "workers/test_leaving.py",
     ),
     Mutation(
+        "what there is no room to say is not said later",
+        "workers/_voice.py",
+        "        if is_said is None:\n",
+        "        if False:\n",
+        "workers/test_responder_stats.py",
+    ),
+    Mutation(
         "a routing id is taken for a header",
         "workers/_envelope.py",
         "    if delimiter > at_router:\n",
