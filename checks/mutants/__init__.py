@@ -7,6 +7,7 @@ from mutants.mutation import SIMULATION, Mutation
 from mutants.others import OTHERS
 from mutants.receiving import RECEIVING
 from mutants.reporting import REPORTING
+from mutants.responding import RESPONDING
 from mutants.socket_floor import SOCKET
 from mutants.source_floor import SOURCE
 from mutants.stopping import STOPPING
@@ -20,6 +21,7 @@ MUTATIONS = [
     *GREEN,
     *OTHERS,
     *REPORTING,
+    *RESPONDING,
     *DOORS,
     *INSTALLING,
     *STOPPING,

@@ -12,7 +12,7 @@ from gzmqsource._base.reports import peer_of
 class Request:
     """One request, as a handler and the hooks of both ends see it.
 
-    Parameters
+    Attributes
     ----------
     key : bytes
         16 random bytes, the same for all attempts and at both ends; of a plain peer, empty.
@@ -20,8 +20,6 @@ class Request:
         How often it was sent before.
     payload : list of bytes or zmq.Frame
         Its frames.
-    peer : str or bytes or zmq.Frame
-        Who sent it, as the log says it, or the endpoint that it goes to; or a routing id.
     deadline : float or None
         When nobody waits for the reply any more, by `time.monotonic`; None for never.
     """
@@ -41,7 +39,7 @@ class Request:
 
     @property
     def peer(self) -> str:
-        """Who sent it, or the endpoint that it goes to."""
+        """Who sent it, as the log says it, or the endpoint that it goes to."""
         # A routing id becomes text only if it is asked for.
         return self._peer if isinstance(self._peer, str) else peer_of(self._peer)
 

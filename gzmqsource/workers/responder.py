@@ -33,6 +33,10 @@ from gzmqsource.workers._voice import Voice
 #: The flags of the code of a coroutine function, and of an asynchronous generator function.
 _ASYNCHRONOUS = 0x80 | 0x200
 
+#: Of the time of a stop, the part that is left to tell the askers of what was not finished, and the
+#: most seconds of it.
+_LAST_PART, _LAST_SECONDS = 0.1, 0.25
+
 _ENVELOPED = frozenset({zmq.ROUTER, zmq.DEALER})
 
 
@@ -101,14 +105,11 @@ class Responder:
     #: Each takes 0.5 KB. One that was forgotten is not told that the responder stops.
     max_askers = 10_000
 
-    #: The most replies that are kept for requests that may be sent again, and their bytes.
+    #: The most replies that are kept for requests that may be sent again.
     max_kept = 10_000
-    max_kept_bytes = 1 << 24
 
-    #: Of the time of `stop`, the part that is left to tell the askers of what was not finished, and
-    #: the most seconds of it.
-    last_part = 0.1
-    last_seconds = 0.25
+    #: The most bytes of these.
+    max_kept_bytes = 1 << 24
 
     def __init__(
         self,
@@ -293,7 +294,7 @@ class Responder:
             return 0
         source.check()
         if seconds is not None:
-            seconds -= min(self.last_part * seconds, self.last_seconds)
+            seconds -= min(_LAST_PART * seconds, _LAST_SECONDS)
         enough = Deadline(seconds)
         if source.started:
             self._farewell.begin()

@@ -30,7 +30,7 @@ def test_one_whose_time_is_over_does_not_begin(context, spawn):
     ):
         first = asker.ask(b"first")
         wait_until(lambda: responder.stats().running)
-        short, long = asker.ask(b"short", left=10), asker.ask(b"long", left=60_000)
+        long, short = asker.ask(b"long", left=60_000), asker.ask(b"short", left=10)
         wait_until(lambda: responder.stats().waiting == 2)
         gevent.sleep(0.02)
         go_on.set()

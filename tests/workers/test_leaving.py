@@ -5,7 +5,7 @@ import time
 import gevent
 import pytest
 import zmq
-from asking import Asker, Detail, Flag, Kind, key_of, responder_of
+from asking import Asker, Detail, Flag, Header, Kind, key_of, responder_of
 from gevent.event import Event
 from gevent.pool import Pool
 from helpers import endpoint_of
@@ -13,6 +13,7 @@ from helpers import endpoint_of
 from gzmqsource import Source
 from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import Responder
+from gzmqsource.workers._farewell import Farewell
 
 
 class Held:
@@ -171,7 +172,8 @@ def test_plain_peers_are_answered_until_they_are_quiet(context):
         dealer.close()
 
 
-def test_plain_peers_that_never_stop_are_answered_for_a_while(context):
+def test_plain_peers_that_never_stop_are_answered_for_a_while(context, monkeypatch):
+    monkeypatch.setattr(Farewell, "plain_seconds", 0.3)
     with responder_of(context, Held()) as responder:
         dealer = Source.open(
             zmq.DEALER, connect=endpoint_of(responder.source), context=context, linger=0
@@ -185,7 +187,7 @@ def test_plain_peers_that_never_stop_are_answered_for_a_while(context):
         asking = gevent.spawn(ask)
         wait_until(lambda: responder.stats().requests)
         began = time.monotonic()
-        responder.stop(0.5)
+        responder.stop(20)
         assert time.monotonic() - began < 5
         stats = responder.stats()
         assert stats.replies == stats.requests > 10
@@ -204,6 +206,43 @@ def test_a_plain_peer_that_has_been_quiet_for_long_costs_no_time(context):
         began = time.monotonic()
         assert responder.stop(20) == 0
         assert time.monotonic() - began < 0.2
+
+
+def test_one_behind_a_proxy_is_told_again_when_the_last_handler_has_returned(context):
+    """It asks others meanwhile, and some of what it asks comes here."""
+    held = Held()
+    with (
+        Source.open(zmq.DEALER, bind="inproc://back", context=context) as back,
+        Responder.open(held, connect="inproc://back", context=context) as responder,
+    ):
+        responder.start()
+        quiet_until = 0.0
+        heard: list[int] = []
+
+        def read():
+            nonlocal quiet_until
+            for message in back:
+                heard.append(message[1][4])
+                if heard[-1] == Kind.LEAVING:
+                    quiet_until = time.monotonic() + 0.15
+
+        def ask():
+            while True:
+                if time.monotonic() > quiet_until:
+                    back.send([b"client", Header(Kind.ASK, key_of()).encode(), b"", b"quick"])
+                gevent.sleep(0.03)
+
+        back.send([b"client", Header(Kind.ASK, key_of()).encode(), b"", b"wait"])
+        reading = gevent.spawn(read)
+        wait_until(lambda: responder.stats().running)
+        asking = gevent.spawn(ask)
+        stopping = gevent.spawn(responder.stop, 20)
+        wait_until(lambda: heard.count(Kind.REFUSED) > 5)
+        assert heard.count(Kind.LEAVING) == 1
+        held.go_on.set()
+        assert stopping.get(timeout=5) == 0
+        assert heard.count(Kind.LEAVING) >= 2
+        gevent.killall([asking, reading])
 
 
 def test_two_that_stop_it_share_the_end(context):

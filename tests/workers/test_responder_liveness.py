@@ -99,8 +99,7 @@ def test_an_asker_that_has_pinged_and_falls_silent_has_its_requests_cancelled(co
         asker.until_heard(Kind.PONG)
         began = time.monotonic()
         wait_until(lambda: responder.stats().cancelled == 1)
-        # Up to an eighth late, and what a busy machine adds.
-        assert 0.9 * DEAD_AFTER < time.monotonic() - began < 2 * DEAD_AFTER
+        assert time.monotonic() - began > 0.9 * DEAD_AFTER
         # The other one has never said that it pings.
         assert responder.stats().running == (wait == "waiting")
 
@@ -136,23 +135,47 @@ def test_a_hub_that_was_held_up_accuses_nobody(context):
 
 
 def test_silence_counts_only_while_all_that_is_there_is_read(context):
-    """What an asker has said lies behind a flood that takes longer than its dead_after."""
+    """What an asker says lies in libzmq while 40 others have their turn, for 80 ms."""
+
+    def handler(payload):
+        if payload == [b"wait"]:
+            Event().wait()
+        block(0.002)
+        return payload
+
     with (
-        responder_of(context, lambda payload: block(0.002) or payload, dead_after=0.1) as responder,
-        Asker(context, responder) as flood,
+        responder_of(context, handler, dead_after=0.08) as responder,
+        Asker(context, responder) as asker,
     ):
-        key = flood.ask()
-        flood.wait_for(key)
-        raw = context.socket(zmq.DEALER)
-        raw.connect(endpoint_of(responder.source))
-        for number in range(300):
-            header = Header(Kind.ASK, key_of(1 << 80 | number))
-            raw.send_multipart([header.encode(), b"", b"x"])
-            if number == 100:
-                raw.send(Header(Kind.PING, bytes(16), left=20).encode())
-        wait_until(lambda: responder.stats().requests == 301)
+        asker.ask(b"wait")
+        asker.say(Kind.PING, left=20)
+        asker.until_heard(Kind.PONG)
+        others = [context.socket(zmq.DEALER) for _ in range(40)]
+        for other in others:
+            other.linger = 0
+            other.connect(endpoint_of(responder.source))
+            for _ in range(8):
+                other.send_multipart([b"", b"x"])
+        while responder.stats().requests < 1 + 40 * 8:
+            asker.say(Kind.PING, left=20)
+            gevent.sleep(0.005)
         assert responder.stats().cancelled == 0
-        raw.close(0)
+        for other in others:
+            other.close()
+
+
+def test_while_its_source_is_paused_it_accuses_nobody_and_lives(context):
+    with (
+        responder_of(context, wait_for_ever, dead_after=0.05) as responder,
+        Asker(context, responder) as asker,
+    ):
+        asker.ask()
+        asker.say(Kind.PING, left=50)
+        asker.until_heard(Kind.PONG, 2)
+        responder.source.pause()
+        before = asker.count(Kind.PONG)
+        asker.until_heard(Kind.PONG, before + 12)
+        assert responder.stats().running == 1
 
 
 def test_what_came_through_a_proxy_is_not_cancelled_for_silence(context):

@@ -1,7 +1,9 @@
 """`ResponderStats` adds up, whatever becomes of requests and replies."""
 
 import contextlib
+import functools
 import random
+from collections import Counter
 from typing import Any
 
 import asking
@@ -97,6 +99,28 @@ def test_a_reply_without_room_is_undelivered_and_holds_up_no_other(context, capl
         assert dealer.recv(timeout=10) == [b"", BIG]
         adds_up(responder)
     assert "a reply could not be delivered: the peer does not read, peer 0x" in caplog.text
+
+
+def test_who_has_not_read_its_reply_learns_that_it_is_lost(context):
+    with (
+        asking.responder_of(
+            context, lambda _: BIG, outbox=10, dead_after=0.05, **NARROW
+        ) as responder,
+        Asker(context, responder, **DEAF) as asker,
+    ):
+        asker.wait_for(asker.ask())
+        asker.source.pause()
+        keys = [asker.ask() for _ in range(300)]
+        wait_until(lambda: adds_up(responder).requests == 301)
+        wait_until(lambda: not adds_up(responder).running)
+        undelivered = adds_up(responder).undelivered
+        assert undelivered > 100
+        asker.source.resume()
+        for key in keys:
+            wait_until(functools.partial(asker.of, key))
+        ends = Counter(header.kind for key in keys for header, _ in asker.of(key))
+        assert ends == {Kind.REPLY: 300 - undelivered, Kind.LOST: undelivered}
+        assert {header.detail for header, _ in asker.heard if header.kind == Kind.LOST} == {0}
 
 
 @pytest.mark.parametrize("end", ["stop", "close"])

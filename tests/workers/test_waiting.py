@@ -1,5 +1,6 @@
 """What waits at a responder is bounded; beyond that it refuses, and goes on to read."""
 
+import contextvars
 import itertools
 from typing import Any
 
@@ -79,7 +80,8 @@ def test_an_asker_is_told_that_the_hub_lives_while_plain_peers_hold_up_the_intak
         ) as plain,
     ):
         asker.say(Kind.PING, left=100)
-        asker.until_heard(Kind.PONG)
+        accepted = asker.ask(b"accepted")
+        wait_until(lambda: responder.stats().running)
         for number in range(1000):
             plain.send([b"", b"%d" % number])
         wait_until(lambda: responder.stats().waiting)
@@ -93,6 +95,7 @@ def test_an_asker_is_told_that_the_hub_lives_while_plain_peers_hold_up_the_intak
         assert responder.source.stats().received == read
         held.go_on.set()
         assert sorted(int(plain.recv(timeout=10)[1]) for _ in range(1000)) == [*range(1000)]
+        assert asker.wait_for(accepted) == [b"accepted"]
         wait_until(lambda: asker.of(key))
         assert asker.wait_for(asker.ask(b"y")) == [b"y"]
         assert responder.stats().cancelled == 0
@@ -151,6 +154,31 @@ def test_no_more_handlers_run_than_there_are_places(context):
             for key in [asker.ask() for _ in range(200)]:
                 asker.wait_for(key)
         assert most == (spawn.size if isinstance(spawn, Pool) else spawn or 1)
+
+
+@SPAWNS
+def test_what_has_waited_begins_with_the_context_of_the_start(context, spawn):
+    seen = []
+    mine: contextvars.ContextVar[object] = contextvars.ContextVar("mine", default="not set")
+    mine.set("start")
+    go_on = Event()
+
+    def handler(payload):
+        seen.append(mine.get())
+        mine.set(payload)
+        go_on.wait()
+        return payload
+
+    with (
+        responder_of(context, handler, spawn=spawn) as responder,
+        Asker(context, responder) as asker,
+    ):
+        keys = [asker.ask() for _ in range(20)]
+        wait_until(lambda: responder.stats().waiting == 18)
+        go_on.set()
+        for key in keys:
+            asker.wait_for(key)
+    assert seen == ["start"] * 20
 
 
 @pytest.mark.parametrize("spawn", [1, 3, Pool(3), gevent.spawn, gevent.spawn_raw])
