@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import zmq
@@ -54,9 +54,9 @@ class Servers:
         dispatcher.on_loss = self._targets.look_soon
 
     @property
-    def endpoints(self) -> Iterable[str]:
-        """What the user has named."""
-        return self._connections
+    def names(self) -> str:
+        """What the user has named, in a text."""
+        return ", ".join(self._connections)
 
     def bind(self, endpoint: str) -> None:
         """Let servers connect to an endpoint.
