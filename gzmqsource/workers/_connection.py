@@ -60,7 +60,7 @@ class Asker(Protocol):
     ping: bytes
 
     def watch(self, connection: Any) -> None:
-        """Look, four times in ``dead_after``, whether the peer is alive."""
+        """Look again and again whether the peer is alive."""
 
     def live(self, connection: Any) -> None:
         """Note that requests may go to it."""
@@ -344,7 +344,8 @@ class Connection:
         if self.link.is_bound or self.state not in (State.LIVE, State.LEAVING):
             return
         self._become(State.LEAVING)
-        if self.routed and self._timer is None and self.link.source is not None:
+        self._stop_timer()
+        if self.routed and self.link.source is not None:
             self._timer = self.link.source._core.hub.loop.timer(self.hold)
             self._timer.start(self._go_on, update=True)
 

@@ -91,6 +91,8 @@ class Dispatcher:
         self.watch = self.liveness.watch
         #: Called with the endpoint of a connection that is lost, or cannot be made.
         self.on_loss: Callable[[str], object] = lambda endpoint: None
+        #: Called when no connection is live any more.
+        self.on_none: Callable[[], object] = lambda: None
         #: Set when the last of the calls has ended, if *ending*.
         self.idle = Event()
         self.ending = False
@@ -231,6 +233,8 @@ class Dispatcher:
         """Send no more calls there."""
         self.balance.remove(connection)
         self._choose_express()
+        if not self.balance:
+            self.on_none()
 
     def missed(self, connection: Connection, why: str = "") -> None:
         """Note that a connection was lost or cannot be made, and log what was outstanding."""
