@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import enum
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from gzmqsource._source.source import Source
 from gzmqsource.errors import RemoteError, SourceClosed
-from gzmqsource.workers._calls import AnyCall
+from gzmqsource.workers._calls import AnyCall, Outstanding, Place
 from gzmqsource.workers._envelope import error_in
-from gzmqsource.workers._header import KEY, MAGIC, SIZE, Detail, Flag, Header, Kind, decode
+from gzmqsource.workers._header import KEY, Detail, Flag, Header, Kind, decode, has_header
 from gzmqsource.workers._stats import EndpointStats
 
-_PLAIN, _REPLY = int(Kind.ASK), int(Kind.REPLY)
+_PLAIN, _REPLY, _ERROR = int(Kind.ASK), int(Kind.REPLY), int(Kind.ERROR)
 
 #: The kinds of a reply.
-_ENDING = frozenset(map(int, (Kind.ASK, Kind.REPLY, Kind.ERROR)))
+_ENDING = frozenset({_PLAIN, _REPLY, _ERROR})
 
 _ALL = bytes(16)
 
@@ -60,7 +60,7 @@ class Asker(Protocol):
     ping: bytes
 
     def watch(self, connection: Any) -> None:
-        """Look, four times in ``dead_after``, whether the peer is alive."""
+        """Look again and again whether the peer is alive."""
 
     def live(self, connection: Any) -> None:
         """Note that requests may go to it."""
@@ -80,12 +80,10 @@ class Asker(Protocol):
     def refused(self, connection: Any, call: AnyCall, detail: int) -> None:
         """Ask elsewhere, or later; the call was outstanding."""
 
-    def lost(
-        self, connection: Any, calls: dict[bytes, AnyCall], why: str, comes_back: bool
-    ) -> None:
+    def lost(self, connection: Any, calls: Outstanding, why: str, comes_back: bool) -> None:
         """End an attempt of each call; *comes_back* means that the next goes the same way."""
 
-    def give_away(self, calls: OrderedDict[bytes, AnyCall]) -> None:
+    def give_away(self, calls: Place) -> None:
         """Ask elsewhere what has waited for this connection."""
 
     def late(self) -> None:
@@ -127,9 +125,9 @@ class Connection:
         self.address = address
         self.state = State.CONNECTING
         #: The calls that the peer has.
-        self.outstanding: dict[bytes, AnyCall] = {}
+        self.outstanding = Outstanding(self)
         #: Those that it had when the connection was cut, until there is a new one.
-        self.returning: OrderedDict[bytes, AnyCall] = OrderedDict()
+        self.returning = Place()
         #: Whether the peer has sent a header of its own, its session, and whether it is behind a
         #: ROUTER.
         self.speaks = False
@@ -146,6 +144,7 @@ class Connection:
         self._untold: deque[bytes] = deque(maxlen=self.max_untold)
         self._timer: Any = None
         self.link = link(self)
+        self._may_queue = self.link.may_queue and not self.link.is_bound
         if self.link.is_bound:
             self.is_watched = True  # as if: who of its peers would be the silent one?
         if self.link.is_inproc:
@@ -159,21 +158,19 @@ class Connection:
         SendError, SourceClosed
             libzmq refuses it, or has taken the socket away; it is in no place then.
         """
-        link, source = self.link, self.link.source
+        source = self.link.source
         if source is None:
             raise SourceClosed(f"no connection to {self.address}")
-        self.outstanding[call.key] = call
-        call.place, call.where = self.outstanding, self
-        if self.speaks and not self.is_watched:
-            self._asker.watch(self)
+        call.place = outstanding = self.outstanding
+        outstanding[call.key] = call
         try:
-            source.send(call.frames, False)
+            if not source._shortcut_send(call.frames):
+                source.send(call.frames, False)
         except BaseException:
-            self.outstanding.pop(call.key, None)
-            call.place = call.where = None
+            del outstanding[call.key]
             raise
-        if link.may_queue and not link.is_bound and source._core.outbox.has_queued:
-            self._peer_is_gone()
+        if self._may_queue or (self.speaks and not self.is_watched):
+            self._look_after_send(source)
 
     def cancel(self, call: AnyCall) -> None:
         """Let the peer know that nobody waits for a call that it has."""
@@ -209,7 +206,7 @@ class Connection:
     def give_away(self) -> None:
         """Give away the calls that wait for this connection."""
         if self.returning:
-            returning, self.returning = self.returning, OrderedDict()
+            returning, self.returning = self.returning, Place()
             self._asker.give_away(returning)
 
     def retire(self) -> None:
@@ -271,35 +268,39 @@ class Connection:
     def received(self, message: list[Any]) -> None:
         """Take a message of the peer."""
         self.heard = True
-        head = bytes(message[0])
-        if len(head) != SIZE or not head.startswith(MAGIC):
-            self._asker.strange(f"{len(message)} frames, {head[:40]!r}")
+        head = message[0]
+        if type(head) is not bytes:
+            head = bytes(head)
+        # Nobody can guess a key, so what has it at its place is a header.
+        call = self.outstanding.get(head[KEY])
+        if call is None or len(message) < 3 or message[1]:
+            self._received_other(message, head)
             return
         kind = head[4]
-        if kind in _ENDING:
-            if len(message) < 3 or len(message[1]):
-                self._asker.strange(f"{len(message)} frames, {head[:40]!r}")
+        outcome: Any = message[2:]
+        if kind != _REPLY:
+            if kind == _ERROR or (kind == _PLAIN and len(outcome) > 2):
+                outcome = _error(kind, outcome) or outcome
+            elif kind != _PLAIN:
+                self._received_other(message, head)
                 return
-            if kind != _PLAIN and not self.speaks:
-                self._spoke(decode(head))
-            call = self.outstanding.pop(head[KEY], None)
-            if call is not None:
-                outcome: Any = message[2:]
-                if kind != _REPLY:
-                    outcome = _error(kind, outcome) or outcome
-                self._asker.answered(self, call, outcome)
-                if self.is_retired and not self.outstanding:
-                    self.close(None)
-            else:
-                self._asker.late()
-        else:
-            self._control(message, decode(head))
+        del self.outstanding[call.key]
+        if kind != _PLAIN and not self.speaks:
+            self._spoke(decode(head))
+        self._asker.answered(self, call, outcome)
 
-    def _control(self, message: list[Any], head: Header) -> None:
+    def _received_other(self, message: list[Any], head: bytes) -> None:
+        """Take what is not the reply to a call."""
+        is_header = has_header(head)
+        if is_header and len(message) == 1 and 16 <= head[4] < 32:
+            self._control(decode(head))
+        elif is_header and head[4] in _ENDING and len(message) > 2 and not message[1]:
+            self._asker.late()
+        else:
+            self._asker.strange(f"{len(message)} frames, {head[:40]!r}")
+
+    def _control(self, head: Header) -> None:
         """Take what is about the peer itself, or the end of an attempt."""
-        if len(message) > 1 or not 16 <= head.kind < 32:
-            self._asker.strange(f"{len(message)} frames, of kind {head.kind}")
-            return
         self._spoke(head)
         if head.kind == Kind.LEAVING:
             if not self.link.is_bound:
@@ -316,7 +317,8 @@ class Connection:
                     self._leave()
                 self._asker.refused(self, call, head.detail)
             else:
-                lost = {call.key: call}
+                lost = Outstanding(self)
+                lost[call.key] = call
                 call.place = lost
                 self._asker.lost(self, lost, f"{self.address} has begun it, and has none", False)
 
@@ -342,7 +344,8 @@ class Connection:
         if self.link.is_bound or self.state not in (State.LIVE, State.LEAVING):
             return
         self._become(State.LEAVING)
-        if self.routed and self._timer is None and self.link.source is not None:
+        self._stop_timer()
+        if self.routed and self.link.source is not None:
             self._timer = self.link.source._core.hub.loop.timer(self.hold)
             self._timer.start(self._go_on, update=True)
 
@@ -378,19 +381,22 @@ class Connection:
         self._asker.missed(self, why)
         if not self.outstanding:
             return
-        lost, self.outstanding = self.outstanding, {}
+        lost, self.outstanding = self.outstanding, Outstanding(self)
         source = self.link.source
         if self.link.may_queue and source is not None and not source.closed:
             queued = {key: call for key, call in lost.items() if source.withdraw(call.frames)}
             for key in queued:
                 del lost[key]
-            self._asker.give_away(OrderedDict(queued))
+            self._asker.give_away(Place(queued))
         self._asker.lost(self, lost, why, comes_back and not self.is_retired)
 
-    def _peer_is_gone(self) -> None:
-        """Note that libzmq has no connection, which nothing reports over inproc."""
-        self._become(State.CONNECTING)
-        self.link.lose()
+    def _look_after_send(self, source: Source) -> None:
+        """Watch the peer, and note if libzmq has no connection, which nothing reports of inproc."""
+        if self.speaks and not self.is_watched:
+            self._asker.watch(self)
+        if self._may_queue and source._core.outbox.has_queued:
+            self._become(State.CONNECTING)
+            self.link.lose()
 
     def _tell(self, kind: Kind, key: bytes = _ALL) -> None:
         self._send(Header(kind, key).encode())
@@ -399,9 +405,10 @@ class Connection:
         source = self.link.source
         if source is not None and not source.closed:
             source.send([control], False)
-            if self.link.may_queue and not self.link.is_bound and source._core.outbox.has_queued:
+            if self._may_queue and source._core.outbox.has_queued:
                 source.withdraw([control])
-                self._peer_is_gone()
+                self._become(State.CONNECTING)
+                self.link.lose()
 
 
 def _error(kind: int, payload: list[Any]) -> RemoteError | None:

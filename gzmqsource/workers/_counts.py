@@ -14,7 +14,6 @@ class Counts:
     """The counters of `gzmqsource.workers.RequesterStats`, which describes them."""
 
     def __init__(self) -> None:
-        self.requests = 0
         self.replies = 0
         self.timeouts = 0
         self.lost = 0
@@ -25,10 +24,15 @@ class Counts:
         self.late = 0
         self.unknown = LimitedWarning(_log, "a reply that answers nothing was dropped: %s")
 
+    def requests(self, outstanding: int) -> int:
+        """Return how many requests were made: each is outstanding, or has ended in one way."""
+        ended = self.replies + self.timeouts + self.lost + self.cancelled + self.failed
+        return ended + outstanding
+
     def snapshot(self, outstanding: int, waiting: int) -> RequesterStats:
         """Return the counters."""
         return RequesterStats(
-            requests=self.requests,
+            requests=self.requests(outstanding),
             outstanding=outstanding,
             waiting=waiting,
             replies=self.replies,

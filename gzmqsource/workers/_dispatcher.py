@@ -7,7 +7,6 @@ were not asked yet.
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -18,26 +17,24 @@ from gzmqsource._base.event import Event
 from gzmqsource._base.warning import LimitedWarning
 from gzmqsource.errors import PeerLost
 from gzmqsource.workers._balance import Balance
-from gzmqsource.workers._calls import AnyCall, Place, SubmittedCall, refresh, send_again
+from gzmqsource.workers._calls import (
+    AnyCall,
+    Outstanding,
+    Place,
+    SubmittedCall,
+    refresh,
+    send_again,
+)
 from gzmqsource.workers._clock import Clock
 from gzmqsource.workers._connection import Connection, State
 from gzmqsource.workers._counts import Counts
 from gzmqsource.workers._header import Detail
+from gzmqsource.workers._holds import Holds
 from gzmqsource.workers._liveness import Liveness
 from gzmqsource.workers._retries import RetryBudget, back_off
 from gzmqsource.workers._turns import in_turns
 
 _warn_lost = LimitedWarning(logging.getLogger("gzmqsource.workers"), "a server was lost: %s")
-
-
-class _Held:
-    """A call that is held back for a while, until its ``deadline``."""
-
-    __slots__ = ("call", "deadline")
-
-    def __init__(self, call: AnyCall) -> None:
-        self.call = call
-        self.deadline: float | None = None
 
 
 class Dispatcher:
@@ -86,11 +83,16 @@ class Dispatcher:
         self.ping = ping
         self.counts = counts
         self.balance: Balance[Connection] = Balance()
+        #: The connection to which the next call goes at once, if it is the only one that is live,
+        #: and no other call comes before.
+        self.express: Connection | None = None
         self.connections: dict[Connection, None] = {}
         self.liveness = Liveness(dead_after)
         self.watch = self.liveness.watch
         #: Called with the endpoint of a connection that is lost, or cannot be made.
         self.on_loss: Callable[[str], object] = lambda endpoint: None
+        #: Called when no connection is live any more.
+        self.on_none: Callable[[], object] = lambda: None
         #: Set when the last of the calls has ended, if *ending*.
         self.idle = Event()
         self.ending = False
@@ -98,19 +100,17 @@ class Dispatcher:
         self.admitted = 0
         self.bytes = 0
         #: The calls that wait for room, and for a peer: once more, or for the first time.
-        self.wanting: OrderedDict[bytes, AnyCall] = OrderedDict()
-        self.again: OrderedDict[bytes, AnyCall] = OrderedDict()
-        self.fresh: OrderedDict[bytes, AnyCall] = OrderedDict()
+        self.wanting = Place()
+        self.again = Place()
+        self.fresh = Place()
         #: Those that are held back after a refusal.
-        self.held: OrderedDict[bytes, AnyCall] = OrderedDict()
+        self.held = Holds(self._let_go)
         self.clock = Clock(expire, self._hear_out)
         self._hub = hub
         self._most = most
         self._most_bytes = most_bytes
         self._budget = RetryBudget(retry_budget)
-        self._holds: dict[AnyCall, _Held] = {}
-        self._hold_clock = Clock(self._let_go, lambda _: None)
-        self._losing: dict[int, dict[bytes, AnyCall]] = {}  # those that are just being ended
+        self._losing: dict[int, Outstanding] = {}  # those that are just being ended
         self._is_dispatching = False
         self._sending_back: set[Connection] = set()
 
@@ -134,14 +134,38 @@ class Dispatcher:
         SendError, SourceClosed
             libzmq refuses it; it has ended.
         """
-        self.counts.requests += 1
-        if self.wanting or not self._has_room(call):
-            call.place = self.wanting
-            self.wanting[call.key] = call
+        express, held = self.express, self.bytes + call.size
+        if express is None or self.admitted >= self._most or held > self._most_bytes:
+            self._begin(call)
         else:
-            self._admit(call)
-        if call.timeout is not None and call.place is not None:
+            self.admitted += 1
+            self.bytes = held
+            try:
+                express.ask(call)
+            except BaseException:
+                self._refuse(call)
+                raise
+        if call.timeout is not None:
             self.clock.start(call, call.timeout)
+
+    def _begin(self, call: AnyCall) -> None:
+        """Begin with a call that cannot go to the only connection at once."""
+        if self.wanting or not self._has_room(call):
+            self._put(self.wanting, call)
+            return
+        self.admitted += 1
+        self.bytes += call.size
+        connection = None if self.fresh or self.again else self.balance.least()
+        if connection is None:
+            self._put(self.fresh, call)
+            self._dispatch()
+            return
+        try:
+            self._send(call, connection)
+        except BaseException:
+            self._refuse(call)
+            raise
+        self._choose_express()
 
     def take(self, call: AnyCall) -> bool:
         """Take a call out of its place, to end it; return False if it has ended."""
@@ -149,21 +173,19 @@ class Dispatcher:
         if place is None or place.pop(call.key, None) is None:
             return False
         if place is self.held:
-            self._hold_clock.stop(self._holds.pop(call))
-        was_admitted = place is not self.wanting
-        if call.where is not None and place is call.where.outstanding:
-            self.balance.note(call.where)
-        self._over(call, was_admitted)
+            self.held.forget(call)
+        if place.connection is not None:
+            self.balance.note(place.connection)
+        self._over(call, place is not self.wanting)
         return True
 
     def leave(self, call: AnyCall) -> bool:
         """Take a call out of its place, and let the peer know that nobody waits for it."""
-        where = call.where
-        has_it = where is not None and call.place is where.outstanding
+        connection = self._asked_over(call)
         if not self.take(call):
             return False
-        if has_it:
-            where.cancel(call)
+        if connection is not None:
+            connection.cancel(call)
         return True
 
     def fail(self, call: AnyCall, error: Exception) -> bool:
@@ -175,7 +197,7 @@ class Dispatcher:
 
     def calls(self) -> Iterator[AnyCall]:
         """Iterate over all calls."""
-        places: list[Place] = [self.wanting, self.again, self.fresh, self.held]
+        places: list[Any] = [self.wanting, self.again, self.fresh, self.held]
         for connection in self.connections:
             places += connection.outstanding, connection.returning
         for place in (*places, *self._losing.values()):
@@ -187,7 +209,7 @@ class Dispatcher:
             return "no room"
         if call.place is self.held:
             return "refused by each peer that was asked, and no reply"
-        if call.where is not None and call.place is call.where.outstanding:
+        if self._asked_over(call) is not None:
             return "no reply"
         return "no connection, so it was never sent" if call.past is None else "sent, and no reply"
 
@@ -196,19 +218,23 @@ class Dispatcher:
         self.ending = True
         self.liveness.close()
         self.clock.close()
-        self._hold_clock.close()
+        self.held.close()
 
     # What connections report.
 
     def live(self, connection: Connection) -> None:
         """Send what waits for it, and what waits for any, soon."""
         self.balance.add(connection)
+        self._choose_express()
         self._send_back_soon(connection)
         self._dispatch()
 
     def not_live(self, connection: Connection) -> None:
         """Send no more calls there."""
         self.balance.remove(connection)
+        self._choose_express()
+        if not self.balance:
+            self.on_none()
 
     def missed(self, connection: Connection, why: str = "") -> None:
         """Note that a connection was lost or cannot be made, and log what was outstanding."""
@@ -225,10 +251,17 @@ class Dispatcher:
         self, connection: Connection, call: AnyCall, outcome: list[Any] | Exception
     ) -> None:
         """End a call that was outstanding with its reply."""
-        if self.balance.only is not connection:
-            self.balance.note(connection)
-        self._over(call, True)
         self.counts.replies += 1
+        if connection is self.express and not self.ending:
+            if call.deadline is not None:
+                self.clock.stop(call)
+            self.admitted -= 1
+            self.bytes -= call.size
+        else:
+            self._over(call, True)
+            self.balance.note(connection)
+            if connection.is_retired and not connection.outstanding:
+                connection.close(None)
         call.settle(outcome)
 
     def refused(self, connection: Connection, call: AnyCall, detail: int) -> None:
@@ -236,7 +269,6 @@ class Dispatcher:
         self.counts.refused += 1
         self.balance.note(connection)
         past = send_again(call)
-        call.where = None
         if detail == Detail.LEAVING:
             self._put(self.again, call)
             self._dispatch()
@@ -247,17 +279,13 @@ class Dispatcher:
             if other is not None:
                 self._ask(call, other)
                 return
-        self._hold(call, back_off(past.refusals, self.first_hold, self.max_hold))
+        self.held.hold(call, back_off(past.refusals, self.first_hold, self.max_hold))
         past.refusals += 1
         past.refused_by.clear()
 
-    def lost(
-        self, connection: Connection, calls: dict[bytes, AnyCall], why: str, comes_back: bool
-    ) -> None:
+    def lost(self, connection: Connection, calls: Outstanding, why: str, comes_back: bool) -> None:
         """End an attempt of each call, in turns if there are many."""
         self.balance.note(connection)
-        for call in calls.values():
-            call.place = calls
         back_to = connection if comes_back else None
         if len(calls) == 1:
             self._lose(calls, why, back_to)
@@ -265,10 +293,9 @@ class Dispatcher:
             self._losing[id(calls)] = calls
             gevent.spawn(self._lose, calls, why, back_to)
 
-    def give_away(self, calls: OrderedDict[bytes, AnyCall]) -> None:
+    def give_away(self, calls: Place) -> None:
         """Ask any peer what one does not come back for."""
         for call in calls.values():
-            call.where = None
             self._put(self.again, call)
         self._dispatch()
 
@@ -283,28 +310,14 @@ class Dispatcher:
     # Inside.
 
     def _has_room(self, call: AnyCall) -> bool:
-        if self.admitted >= self._most:
-            return False
-        return not self.admitted or self.bytes + call.size <= self._most_bytes
+        return not self.admitted or (
+            self.admitted < self._most and self.bytes + call.size <= self._most_bytes
+        )
 
-    def _admit(self, call: AnyCall) -> None:
-        """Send a call that has room, or let it wait for a peer."""
-        self.admitted += 1
-        self.bytes += call.size
-        only = self.balance.only
-        if self.fresh or self.again or not self.balance:
-            self._put(self.fresh, call)
-            self._dispatch()
-            return
-        try:
-            if only is not None:
-                only.ask(call)
-            else:
-                self._send(call, self.balance.least())
-        except BaseException:
-            self._over(call, True)
-            self.counts.failed += 1
-            raise
+    def _refuse(self, call: AnyCall) -> None:
+        """Note that libzmq has refused a call that was admitted."""
+        self._over(call, True)
+        self.counts.failed += 1
 
     def _send(self, call: AnyCall, connection: Connection | None) -> None:
         assert connection is not None
@@ -317,14 +330,11 @@ class Dispatcher:
         try:
             self._send(call, connection)
         except Exception as error:
-            call.place = None
-            self._over(call, True)
-            self.counts.failed += 1
+            self._refuse(call)
             call.settle(error)
 
     def _over(self, call: AnyCall, was_admitted: bool) -> None:
         """Note that a call has ended, and is in no place."""
-        call.place = None
         if call.deadline is not None:
             self.clock.stop(call)
         if was_admitted:
@@ -334,6 +344,11 @@ class Dispatcher:
                 self._let_in()
         if self.ending and not self.outstanding:
             self.idle.set()
+
+    def _choose_express(self) -> None:
+        """Let calls go to the only connection that is live, unless others wait."""
+        waits = self.wanting or self.again or self.fresh
+        self.express = None if waits else self.balance.only
 
     def _let_in(self) -> None:
         """Admit calls that wait for room."""
@@ -346,7 +361,8 @@ class Dispatcher:
             self._put(self.fresh, call)
         self._dispatch()
 
-    def _put(self, place: OrderedDict[bytes, AnyCall], call: AnyCall) -> None:
+    def _put(self, place: Place, call: AnyCall) -> None:
+        self.express = None
         call.place = place
         place[call.key] = call
 
@@ -362,6 +378,7 @@ class Dispatcher:
             self._ask(call, self.balance.least())
             yield
         self._is_dispatching = False
+        self._choose_express()
 
     def _send_back_soon(self, connection: Connection) -> None:
         """Send to a connection what waits for it, soon and in turns, while it is live."""
@@ -377,28 +394,28 @@ class Dispatcher:
             yield
         self._sending_back.discard(connection)
 
-    def _lose(self, calls: dict[bytes, AnyCall], why: str, back_to: Connection | None) -> None:
+    def _lose(self, calls: Outstanding, why: str, back_to: Connection | None) -> None:
         each_in_turn: Iterable[AnyCall] = list(calls.values())
         if len(calls) > 1:
             each_in_turn = in_turns(each_in_turn)
         for call in each_in_turn:
-            if call.place is calls:
-                self._lose_one(call, why, back_to)
+            if call.key in calls:
+                self._lose_one(calls, call, why, back_to)
         self._losing.pop(id(calls), None)
 
-    def _lose_one(self, call: AnyCall, why: str, back_to: Connection | None) -> None:
+    def _lose_one(
+        self, calls: Outstanding, call: AnyCall, why: str, back_to: Connection | None
+    ) -> None:
         if not call.retries:
             self.counts.lost += self.fail(call, PeerLost(f"{why}, before the reply"))
-        elif not self._budget.take(self.counts.requests, self.outstanding):
+        elif not self._budget.take(self.counts.requests(self.outstanding), self.outstanding):
             error = PeerLost(f"{why}, before the reply; and too many were sent again of late")
             self.counts.lost += self.fail(call, error)
         else:
             call.retries -= 1
             self.counts.retries += 1
             send_again(call)
-            assert call.place is not None
-            del call.place[call.key]
-            call.where = None
+            del calls[call.key]
             if back_to is None:
                 self._put(self.again, call)
                 self._dispatch()
@@ -406,20 +423,20 @@ class Dispatcher:
                 self._put(back_to.returning, call)
                 self._send_back_soon(back_to)
 
-    def _hold(self, call: AnyCall, seconds: float) -> None:
-        self._put(self.held, call)
-        held = self._holds[call] = _Held(call)
-        self._hold_clock.start(held, max(0.001, seconds))
-
-    def _let_go(self, held: _Held) -> None:
+    def _let_go(self, call: AnyCall) -> None:
         """Ask again what was held back."""
-        call = held.call
-        if self._holds.get(call) is held:
-            del self._holds[call], self.held[call.key]
-            self._put(self.again, call)
-            self._dispatch()
+        self._put(self.again, call)
+        self._dispatch()
 
     def _hear_out(self, calls: list[AnyCall]) -> None:
         """Take the replies that are there, before some calls expire."""
-        for connection in {call.where: None for call in calls if call.where is not None}:
-            connection.link.hear_out()
+        for connection in dict.fromkeys(map(self._asked_over, calls)):
+            if connection is not None:
+                connection.link.hear_out()
+
+    def _asked_over(self, call: AnyCall) -> Connection | None:
+        """Return the connection over which a call is outstanding."""
+        connection: Connection | None = None if call.place is None else call.place.connection
+        if connection is not None and call.place is not connection.outstanding:
+            return None  # it was lost, and is just being ended
+        return connection

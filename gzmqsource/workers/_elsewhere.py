@@ -23,10 +23,10 @@ _warn_idle = LimitedWarning(
 
 def ask(
     hub: Any,
-    call: ForeignCall,
     begin: Callable[[Any], object],
     give_up: Callable[[ForeignCall], object],
-    who: str,
+    who: object,
+    call: ForeignCall,
 ) -> list[Any]:
     """Have another hub make a request, and wait for its reply.
 
@@ -34,12 +34,12 @@ def ask(
     ----------
     hub : gevent.hub.Hub
         The owner's.
-    call : ForeignCall
-        The request.
     begin, give_up : callable
         Called with the call, in that hub: to begin with it, and if nobody waits any more.
-    who : str
-        The owner, as errors call it.
+    who : object
+        The owner, whose repr is in errors.
+    call : ForeignCall
+        The request.
     """
 
     def adopt() -> None:
@@ -52,7 +52,7 @@ def ask(
             call.settle(error)
 
     if not call_in_hub(hub, adopt):
-        raise SourceClosed(f"{who}: the thread that has made it has ended")
+        raise SourceClosed(f"{who!r}: the thread that has made it has ended")
     try:
         _wait(call, who)
     except BaseException as error:
@@ -66,14 +66,14 @@ def ask(
     raise call.value
 
 
-def _wait(call: ForeignCall, who: str) -> None:
+def _wait(call: ForeignCall, who: object) -> None:
     """Wait until the call has ended, or its time is over."""
     timeout = call.timeout
     deadline = Deadline(timeout)
     if call.wait(PATIENCE if timeout is None else min(timeout, PATIENCE)):
         return
     if not call.adopted:
-        _warn_idle(who)
+        _warn_idle(repr(who))
     if call.wait(deadline.left()):
         return
     if call.adopted:
@@ -83,4 +83,4 @@ def _wait(call: ForeignCall, who: str) -> None:
     else:
         reason = "the hub of the thread that has made it did not run, so the request was not sent"
     # A reply that comes at this very moment counts.
-    call.set(RequestTimeout(f"{who}: {reason} within {timeout:g} s"))
+    call.set(RequestTimeout(f"{who!r}: {reason} within {timeout:g} s"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gzmqsource._base.warning import LimitedWarning
@@ -46,10 +46,10 @@ def call(hooks: Sequence[Hook], name: str, *arguments: Any) -> None:
             _failed(f"{type(hook).__name__}.{name}: {error!r}")
 
 
-def before(hooks: Sequence[Hook], asked: AnyCall, payload: list[Any], peer: str) -> Request:
+def before(hooks: Sequence[Hook], asked: AnyCall, peer: str) -> Request:
     """Call `Hook.before` for a request that is about to be sent, and return the request."""
     deadline = None if asked.timeout is None else time.monotonic() + asked.timeout
-    request = Request(asked.key, 0, payload, peer, deadline)
+    request = Request(asked.key, 0, asked.frames[2:], peer, deadline)
     call(hooks, "before", request)
     return request
 
@@ -60,7 +60,23 @@ def after(
     """Call `Hook.after` or `Hook.error` for a request that has ended."""
     if asked.past is not None:
         request.attempt = asked.past.attempt
-    if asked.where is not None:
-        request.peer = asked.where.endpoint
+    if asked.place is not None and asked.place.connection is not None:
+        request.peer = asked.place.connection.endpoint
     name = "error" if isinstance(outcome, BaseException) else "after"
     call(hooks, name, request, outcome)
+
+
+def around(
+    hooks: Sequence[Hook], asked: AnyCall, peer: str, ask: Callable[[Any], list[Any]]
+) -> list[Any]:
+    """Return what ``ask(asked)`` does, with the hooks called before and after it, if any."""
+    if not hooks:
+        return ask(asked)
+    request = before(hooks, asked, peer)
+    try:
+        reply = ask(asked)
+    except BaseException as error:
+        after(hooks, asked, request, error)
+        raise
+    after(hooks, asked, request, reply)
+    return reply

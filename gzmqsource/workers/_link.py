@@ -21,7 +21,7 @@ from gzmqsource._base.warning import LimitedWarning
 from gzmqsource._source.source import Source
 from gzmqsource.errors import SourceClosed
 from gzmqsource.monitor import Monitor, SocketEvent
-from gzmqsource.workers._retries import back_off
+from gzmqsource.workers._retries import Pace
 from gzmqsource.workers._turns import hear_out
 
 _log = logging.getLogger("gzmqsource.workers")
@@ -89,6 +89,7 @@ class Opening:
         if own:
             raise ValueError(f"{', '.join(own)}: a Requester sets this itself")
         self.context = context
+        self.pace = Pace()
         self._options = {**DEFAULTS, **options, **OPTIONS, "outbox": 1 << 30}
         self._options["outbox_bytes"] = 1 << 60  # what a requester asks is bounded by itself
         self._opened = opened
@@ -125,10 +126,8 @@ class Link:
 
     is_bound = False
 
-    #: Seconds of the first pause after a failed attempt, and of the longest: to attempt 100 absent
-    #: ones each half second took 18 % of a core.
-    min_delay = 0.05
-    max_delay = 5.0
+    #: How often in a row connections may have been short before the pauses after them grow no more.
+    max_short = 4
 
     #: The most turns for replies that are there already when a connection is lost.
     max_turns = 100
@@ -144,6 +143,7 @@ class Link:
         self._owner = owner
         self._patience = patience
         self._monitor: Monitor | None = None
+        self._is_unused = False  # whether the socket has never been connected
         self._is_lost = Event()  # what a monitor cannot tell
         self._open()
         self._greenlet = gevent.spawn(self._run)
@@ -172,39 +172,46 @@ class Link:
             hear_out(self.source, self.max_turns)
 
     def _run(self) -> None:
-        failures = 0
+        pace, failures = self._opening.pace, 0
         while not self.closed:
-            began = time.monotonic()
-            if self._connects():
+            pace.attempted += 1
+            try:
+                connects = self._connects()
+            finally:
+                pace.attempted -= 1
+            if connects:
+                began = time.monotonic()
                 self._owner.connected()
                 self._lasts()
                 if self.closed:
                     return
                 self.hear_out()
-                failures = 0 if time.monotonic() - began > self._patience else failures + 1
-                may_reuse = False
+                lasted = time.monotonic() - began > self._patience
+                failures = 0 if lasted else min(failures + 1, self.max_short)
                 self._owner.disconnected()
             else:
                 failures += 1
-                may_reuse = self._is_unused
                 self._owner.failed()
-            if failures > 1 or not self._was_connected:
-                gevent.sleep(back_off(failures - 1, self.min_delay, self.max_delay))
+            if failures and not self.closed:
+                pace.attempted += 1
+                try:
+                    pace.pause(failures)
+                finally:
+                    pace.attempted -= 1
             if not self.closed:  # a timer may come between a kill and its arrival
-                self._renew(may_reuse)
+                self._renew()
 
     def _connects(self) -> bool:
         """Wait until there is a connection; return False if the attempt fails."""
         self._is_unused = False
-        self._was_connected = self.is_inproc and self.source is not None
         event = None if self.is_inproc else self._next_event(self._patience)
         while event is not None and event.name.startswith("handshake_failed"):
             _warn_refused(event)
             event = self._next_event(None)
-        if event is not None:
-            self._was_connected = event.name == "handshake_succeeded"
-            self._is_unused = event.name == "connect_retried"
-        return self._was_connected
+        if event is None:
+            return self.is_inproc and self.source is not None
+        self._is_unused = event.name == "connect_retried"
+        return event.name == "handshake_succeeded"
 
     def _lasts(self) -> None:
         """Wait until the connection is lost."""
@@ -240,10 +247,10 @@ class Link:
             self._drop(0)
             raise
 
-    def _renew(self, may_reuse: bool) -> None:
+    def _renew(self) -> None:
         """Connect once more, with a new socket unless the old one has never been connected."""
         try:
-            if may_reuse and self.source is not None:
+            if self._is_unused and self.source is not None:
                 self.source.socket.disconnect(self.address)
                 self.source.socket.connect(self.address)
                 return

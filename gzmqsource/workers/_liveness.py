@@ -39,7 +39,7 @@ class Watched(Protocol):
 
 
 class Liveness:
-    """Looks at all connections that have something outstanding, four times in *dead_after*.
+    """Looks at all connections that have something outstanding, eight times in *dead_after*.
 
     Silence is counted in looks, and the hub polls between two of them. So a hub that was held up
     for long has one look more, as if that had been a moment: it accuses none of its peers.
@@ -50,15 +50,19 @@ class Liveness:
         Seconds of silence after which a peer counts as dead.
     """
 
-    #: How many looks there are in *dead_after*. A peer that dies is noticed after one more at most,
-    #: for the first does not know how long it was silent.
-    looks = 4
+    #: How many looks there are in *dead_after*. A peer that dies is noticed one or two later, for
+    #: the first does not know how long it was silent, and the last pong may have come after it.
+    looks = 8
+
+    #: At which of them a ping is sent.
+    ping_every = 2
 
     #: After how many times *dead_after* a peer may no longer be one that speaks.
     forget_after = 10
 
     def __init__(self, dead_after: float) -> None:
         self._interval = max(0.001, dead_after / self.looks)
+        self._round = 0
         self._watched: dict[Watched, None] = {}
         self._greenlet: gevent.Greenlet[..., None] | None = None
 
@@ -80,6 +84,7 @@ class Liveness:
     def _run(self) -> None:
         while self._watched:
             gevent.sleep(self._interval)
+            self._round += 1
             for connection in in_turns(list(self._watched)):
                 if not self._look(connection):
                     connection.is_watched = False
@@ -105,7 +110,8 @@ class Liveness:
             connection.link.hear_out()
             if not connection.heard and self._is_due(connection):
                 connection.silent()
-        connection.send_ping()
+        if not self._round % self.ping_every:
+            connection.send_ping()
         return True
 
     def _is_due(self, connection: Watched) -> bool:

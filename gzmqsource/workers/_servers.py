@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import zmq
@@ -51,12 +51,14 @@ class Servers:
         self._connections: dict[str, dict[str, Connection]] = {}
         self._targets = Targets(resolve, every, ipv6, self._found)
         self._closed = False
+        opening.pace.has_live = dispatcher.balance.__len__
+        dispatcher.on_none = opening.pace.hurry
         dispatcher.on_loss = self._targets.look_soon
 
     @property
-    def endpoints(self) -> Iterable[str]:
-        """What the user has named."""
-        return self._connections
+    def names(self) -> str:
+        """What the user has named, in a text."""
+        return ", ".join(self._connections)
 
     def bind(self, endpoint: str) -> None:
         """Let servers connect to an endpoint.

@@ -28,7 +28,7 @@ from gzmqsource.transfer.message import AnyMessage
 from gzmqsource.workers import _elsewhere, _hooks
 from gzmqsource.workers._calls import AnyCall, Call, ForeignCall, SubmittedCall
 from gzmqsource.workers._counts import Counts
-from gzmqsource.workers._current import Request, current
+from gzmqsource.workers._current import current
 from gzmqsource.workers._dispatcher import Dispatcher
 from gzmqsource.workers._envelope import payload_of
 from gzmqsource.workers._header import Header, Keys, Kind
@@ -198,16 +198,14 @@ class Requester:
         TypeError, ValueError
             *message*, *timeout* or *retries* is invalid; nothing was sent.
         """
-        is_elsewhere = get_hub_if_exists() is not self._hub
-        payload, timeout = self._checked(message, timeout, retries)
-        call: Any
-        if is_elsewhere:
-            call = ForeignCall(payload, timeout, retries)
-        else:
-            call = Call(self._hub, self._next_key(), payload, timeout, retries)
-        if self._hooks:
-            return self._ask_with_hooks(call, payload, is_elsewhere)
-        return self._ask_elsewhere(call) if is_elsewhere else self._ask(call)
+        payload = [message] if type(message) is bytes else payload_of(message)
+        if timeout is not None:
+            timeout = check_timeout(timeout)
+        if retries or self._stopping or current.get() is not None:
+            timeout = self._checked(timeout, retries)
+        if self._hooks or get_hub_if_exists() is not self._hub:
+            return self._ask_in_another_way(payload, timeout, retries)
+        return self._ask(Call(self._hub, self._next_key(), payload, timeout, retries))
 
     def submit(
         self, message: AnyMessage, timeout: float | None = None, retries: int = 0
@@ -230,10 +228,11 @@ class Requester:
             raise InvalidThreadUseError(
                 f"{type(self).__name__} belongs to another hub: use request() here"
             )
-        payload, timeout = self._checked(message, timeout, retries)
+        payload = payload_of(message)
+        timeout = self._checked(timeout, retries)
         call = SubmittedCall(self._next_key(), payload, timeout, retries)
         if self._hooks:
-            request = self._before(call, payload)
+            request = _hooks.before(self._hooks, call, self._servers.names)
             call.on_end = functools.partial(_hooks.after, self._hooks, call, request)
         try:
             self._dispatcher.begin(call)
@@ -318,7 +317,7 @@ class Requester:
 
     def abandon(self) -> None:
         """Leave everything to the parent process, in a forked child."""
-        self._forked = True
+        self._forked = self._stopping = True
 
     def thread_ended(self) -> None:
         """Fail the requests of other threads: nothing here takes their replies any more."""
@@ -327,30 +326,19 @@ class Requester:
             if isinstance(call, ForeignCall):
                 call.settle(SourceClosed(f"{type(self).__name__}: its thread has ended"))
 
-    def _checked(
-        self, message: AnyMessage, timeout: float | None, retries: int
-    ) -> tuple[list[Any], float | None]:
-        """Check a request; return its payload, and the seconds that it has."""
-        if self._stopping or self._forked:
+    def _checked(self, timeout: float | None, retries: int) -> float | None:
+        """Check the arguments of a request; return the seconds that it has."""
+        if self._stopping:
             raise self._closed_error()
-        if timeout is not None:
-            timeout = check_timeout(timeout)
-        if retries and (not isinstance(retries, int) or retries < 0):
+        timeout = check_timeout(timeout)
+        if not isinstance(retries, int) or retries < 0:
             raise ValueError(f"retries={retries!r}: how often to send again, an int from 0 up")
-        payload = [message] if type(message) is bytes else payload_of(message)
         handled = current.get()
-        if handled is not None and handled.deadline is not None:
-            timeout = self._inherited(handled, timeout)
-        return payload, timeout
-
-    def _inherited(self, handled: Request, timeout: float | None) -> float:
-        """Return the seconds that a request may take which is made while another is handled."""
-        left = handled.left
-        if not left:
-            self._counts.requests += 1
-            self._counts.timeouts += 1
+        if handled is None or handled.left is None:
+            return timeout
+        if not handled.left:
             raise RequestTimeout(f"the time of {handled!r} is over")
-        return left if timeout is None else min(timeout, left)
+        return handled.left if timeout is None else min(timeout, handled.left)
 
     def _ask(self, call: Call) -> list[Any]:
         try:
@@ -359,29 +347,28 @@ class Requester:
         except BaseException:
             self._counts.cancelled += self._dispatcher.leave(call)
             raise
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        if isinstance(outcome, list):
+            return outcome
+        raise outcome
 
-    def _ask_elsewhere(self, call: ForeignCall) -> list[Any]:
-        return _elsewhere.ask(self._hub, call, self._dispatcher.begin, self._give_up, repr(self))
-
-    def _ask_with_hooks(self, call: Any, payload: list[Any], is_elsewhere: bool) -> list[Any]:
-        request = self._before(call, payload)
-        try:
-            outcome = self._ask_elsewhere(call) if is_elsewhere else self._ask(call)
-        except BaseException as error:
-            _hooks.after(self._hooks, call, request, error)
-            raise
-        _hooks.after(self._hooks, call, request, outcome)
-        return outcome
-
-    def _before(self, call: AnyCall, payload: list[Any]) -> Request:
-        return _hooks.before(self._hooks, call, payload, ", ".join(self._servers.endpoints))
+    def _ask_in_another_way(
+        self, payload: list[Any], timeout: float | None, retries: int
+    ) -> list[Any]:
+        """Make a request from another thread, or with hooks."""
+        call: Any
+        if get_hub_if_exists() is self._hub:
+            call = Call(self._hub, self._next_key(), payload, timeout, retries)
+            ask = self._ask
+        else:
+            call = ForeignCall(payload, timeout, retries)
+            ask = functools.partial(
+                _elsewhere.ask, self._hub, self._dispatcher.begin, self._give_up, self
+            )
+        return _hooks.around(self._hooks, call, self._servers.names, ask)
 
     def _expire(self, call: AnyCall) -> None:
         """Give up a request whose time is over."""
-        if call.place is None or self._closed:
+        if self._closed or call.place is None or call.key not in call.place:
             return  # it was answered, or is about to fail because this is closed
         error = RequestTimeout(
             f"{self!r}: {self._dispatcher.where(call)} within {call.timeout:g} s"

@@ -15,7 +15,7 @@ from scripted import Scripted
 from gzmqsource.auth import Authenticator
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import PeerLost, Requester, RequestTimeout
-from gzmqsource.workers._link import Link
+from gzmqsource.workers._retries import Pace
 
 
 def absent(count):
@@ -108,8 +108,7 @@ def test_a_refused_handshake_costs_no_retry_and_little_of_the_log(context, caplo
             assert requester.request(b"x", timeout=20) == [b"x"]
 
 
-def test_many_connections_that_are_lost_come_back(context, monkeypatch):
-    monkeypatch.setattr(Link, "max_delay", 0.2)
+def test_many_connections_that_are_lost_come_back(context):
     (address,) = absent(1)
     with requester_of(address, context) as requester:
         for _ in range(5):
@@ -132,3 +131,33 @@ def test_a_closed_requester_leaves_no_source_and_no_greenlet_behind(context):
         assert requester.endpoints() == []
         wait_until(lambda: all(each is None or each.dead for each in greenlets))
         assert all(source.closed for source in sources)
+
+
+def test_the_only_server_is_found_soon_after_each_restart(context):
+    (address,) = absent(1)
+    with requester_of(address, context) as requester:
+        gevent.sleep(2)  # the pauses have grown as long as they do
+        for session in range(1, 5):
+            began = time.monotonic()
+            with Scripted(context, Scripted.reply, address, session=session):
+                assert requester.request(b"x", timeout=10) == [b"x"]
+                assert time.monotonic() - began < 2
+            wait_until(lambda: states(requester) != ["live"])
+
+
+def test_an_absent_endpoint_is_attempted_soon_when_the_last_live_one_is_gone(context, monkeypatch):
+    monkeypatch.setattr(Pace, "most_calm", 3600.0)
+    monkeypatch.setattr(Pace, "most_crowded", 3600.0)
+    monkeypatch.setattr(Pace, "first", 3600.0)
+    (address,) = absent(1)
+    with (
+        Scripted(context, Scripted.reply) as server,
+        requester_of([server.endpoint, address], context) as requester,
+    ):
+        assert requester.request(b"x", timeout=10) == [b"x"]
+        wait_until(lambda: requester._servers._opening.pace.attempted == 1)
+        gevent.sleep(0.1)
+        with Scripted(context, Scripted.reply, address):
+            monkeypatch.undo()
+            server.close()
+            assert requester.request(b"y", timeout=10, retries=1) == [b"y"]

@@ -197,9 +197,10 @@ def test_a_storm_of_refusals_keeps_no_hub_busy_and_ends_with_the_timeout(context
             with pytest.raises(RequestTimeout, match="refused by each peer"):
                 each.get()
         assert len(one.asks) + len(other.asks) <= 20 * 2 * 4
-        dispatcher = requester._dispatcher
-        assert not dispatcher._holds
-        assert not dispatcher.held
+        held = requester._dispatcher.held
+        assert not held
+        assert not held._holds
+        assert not held._clock._calls
         assert requester.stats().outstanding == 0
 
 
