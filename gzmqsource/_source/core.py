@@ -74,6 +74,9 @@ class Core:
     #: What holds up the intake in place of a pool, if its owner does that.
     gate: Any = None
 
+    #: Whether a message that nobody has read is lost, if not every one is; its owner knows that.
+    is_loss: Callable[[list[Any]], bool] | None = None
+
     #: What owns the source, and counts more about it.
     owner: registry.Owner | None = None
     #: The greenlet that sends what is queued, once there was one.

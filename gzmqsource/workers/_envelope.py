@@ -62,8 +62,8 @@ def error_payload(error: BaseException, with_traceback: bool) -> list[bytes]:
     return [ERROR, *(part.encode(errors="replace")[:MAX_TEXT] for part in parts)]
 
 
-def is_answer(message: list[Any]) -> bool:
-    """Return whether what a responder has sent is more than a control."""
+def has_payload(message: list[Any]) -> bool:
+    """Return whether a message is more than a control."""
     return delimiter_of(message) < len(message)
 
 

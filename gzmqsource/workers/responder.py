@@ -17,7 +17,7 @@ from gzmqsource._source.opening import Endpoints
 from gzmqsource._source.receiver import spawner
 from gzmqsource._source.source import Source
 from gzmqsource.workers._askers import Askers
-from gzmqsource.workers._envelope import is_answer
+from gzmqsource.workers._envelope import has_payload
 from gzmqsource.workers._farewell import Farewell
 from gzmqsource.workers._handling import Answer, Handling
 from gzmqsource.workers._header import Detail
@@ -169,6 +169,7 @@ class Responder:
         self._stopping = RLock()
         source.set_handle(self._reception.read, self._places.spawn)
         self._core.gate = self._gate
+        self._core.is_loss = has_payload
         source._own("responder", self, self._counts, self._handling.reply_lost)
         source.rawlink(self._ended)
 
@@ -306,9 +307,9 @@ class Responder:
             if source.started:
                 self._farewell.wait(enough)
             given_up = self._farewell.give_up()
-            unsent = source.stop(deadline.left())
+            unsent = source.stop(deadline.left(), drain=False)
             dropped = source.stats().dropped
-            given_up += sum(map(is_answer, unsent))
+            given_up += sum(map(has_payload, unsent))
             return given_up + dropped.get("unhandled", 0) + dropped.get("unread", 0)
         finally:
             self._stopping.release()

@@ -18,7 +18,7 @@ from gzmqsource import Source, SourceClosed
 from gzmqsource._base.reports import Reports
 from gzmqsource.monitor import Monitor
 from gzmqsource.testing import all_blocked, wait_until
-from gzmqsource.workers import RemoteError, Requester, Responder
+from gzmqsource.workers import PeerLost, RemoteError, Requester, Responder
 
 
 @contextlib.contextmanager
@@ -155,18 +155,22 @@ def test_what_waits_of_plain_peers_is_bounded_and_then_nothing_is_read(context, 
         go_on.wait()
         return payload
 
-    with (
-        responder_of(context, wait, spawn=spawn, max_waiting=4) as responder,
-        requester_of(responder, context) as requester,
-    ):
-        results = [requester.submit(b"%d" % number) for number in range(300)]
+    replies = []
+    with responder_of(context, wait, spawn=spawn, max_waiting=4) as responder:
+        plain = Source.open(
+            zmq.DEALER, replies.append, connect=endpoint_of(responder.source), context=context
+        )
+        plain.start()
+        for number in range(300):
+            plain.send([b"%d" % number, b"", b"x"])
         wait_until(lambda: responder.stats().running == 3)
         all_blocked()
         # One is read before it is known that it has no place, and a batch of the socket at most.
         assert 3 + 4 < responder.source.stats().received < 3 + 4 + 130
         go_on.set()
-        gevent.joinall(results, timeout=10)
-        assert [result.value for result in results] == [[b"%d" % n] for n in range(300)]
+        wait_until(lambda: len(replies) == 300)
+        assert {int(reply[0]) for reply in replies} == set(range(300))
+        plain.close()
 
 
 def test_stop_finishes_what_runs_and_tells_what_it_did_not(context):
@@ -185,7 +189,8 @@ def test_stop_finishes_what_runs_and_tells_what_it_did_not(context):
         go_on.set()
         assert good.get(timeout=10) == [b"good"]
         assert stopping.get(timeout=10) == 1
-        assert not bad.ready()
+        with pytest.raises(PeerLost):
+            bad.get(timeout=10)
         assert responder.closed
 
 
@@ -281,8 +286,11 @@ def test_a_reply_to_a_peer_that_is_gone_is_counted(context):
         return False
 
     with responder_of(context, wait) as responder:
-        with requester_of(responder, context, routing_id=b"first") as requester:
-            requester.submit(b"x")
+        # A plain one: what speaks the protocol says that it leaves.
+        with Source.open(
+            zmq.DEALER, connect=endpoint_of(responder.source), context=context, routing_id=b"first"
+        ) as plain:
+            plain.send([b"id", b"", b"x"])
             wait_until(lambda: responder.stats().running == 1)
         wait_until(lambda: is_gone(b"first"))
         with requester_of(responder, context) as requester:
