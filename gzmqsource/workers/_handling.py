@@ -100,16 +100,17 @@ class Handling:
         """Call the handler with a job, and end it; only what ends a greenlet is raised."""
         if job.is_over:
             return
-        _set_current(job)
-        self.running[job] = None
         payload: list[Any]
         try:
+            self.running[job] = None
+            _set_current(job)
             if self._hooks:
                 call(self._hooks, "before", job)
             began = 0.0 if job.deadline is None else time.monotonic()
             job.greenlet = getcurrent()
             try:
-                payload = payload_of(self.answer(job.payload))
+                reply = self.answer(job.payload)
+                payload = [reply] if type(reply) is bytes else payload_of(reply)
             finally:
                 job.greenlet = None
             if began:
@@ -194,13 +195,14 @@ class Handling:
 
     def _end(self, job: Job, kind: Kind, payload: list[Any]) -> None:
         """Send what a handler has returned, and count what became of the job."""
-        self.forget(job)
+        asker = job.asker
+        if asker is not None:
+            self.forget(job)
         is_sent = False
         try:
             if not (job.is_over or job.is_cancelled):
                 if self._hooks and kind is _REPLY:
                     call(self._hooks, "after", job, payload)
-                asker = job.asker
                 if asker is None:
                     is_sent = self.send(job.envelope + payload)
                 else:

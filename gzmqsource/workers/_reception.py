@@ -83,7 +83,13 @@ class Reception:
         has_payload = len(message) - delimiter > 1
         if header is not None:
             _, kind, flags, attempt, _, key, left, _ = unpack(header)
-            asker = self._asker_at(message[: delimiter - 1], kind)
+            # Most come from an asker that is known, and is not routed.
+            name = message[0] if delimiter == 2 else None
+            asker = self._asker(name) if type(name) is bytes else None
+            if asker is None:
+                asker = self._asker_at(message[: delimiter - 1], kind)
+            asker.silence = 0
+            asker.is_recent = True
             if kind == _ASK and has_payload:
                 job = Job(message[: delimiter + 1], message[delimiter + 1 :])
                 job.asker, job.key, job.attempt, job.flags = asker, key, attempt, flags
@@ -117,8 +123,8 @@ class Reception:
         return job
 
     def _asker_at(self, route: list[Any], kind: int) -> Asker:
-        """Return who has sent a header, and note that it is alive."""
-        name = route[0] if len(route) == 1 and type(route[0]) is bytes else name_of(route)
+        """Return who has sent a header; a new one is told that the hub is alive."""
+        name = name_of(route)
         asker = self._asker(name)
         if asker is None:
             asker = self._askers.meet(name, route, len(route) > self._at_router)
@@ -126,8 +132,6 @@ class Reception:
                 self._voice.pong(asker)
             if self.is_leaving:
                 self._voice.leaving(asker)
-        asker.silence = 0
-        asker.is_recent = True
         return asker
 
     def _ask(self, job: Job, asker: Asker, left: int) -> None:
@@ -137,7 +141,7 @@ class Reception:
         if known is not None:
             self._ask_again(known, asker, job.attempt)
             return
-        kept = self._kept.get(key) if self._kept else None
+        kept = self._kept.get(key) if self._kept.replies else None
         if kept is not None:
             self.duplicates += 1
             header = self._voice.header(kept.kind, job, asker)
