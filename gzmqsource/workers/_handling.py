@@ -23,9 +23,8 @@ from gzmqsource.workers._current import current
 from gzmqsource.workers._envelope import error_payload, is_reply, payload_of
 from gzmqsource.workers._header import Detail, Flag, Kind
 from gzmqsource.workers._hooks import Hook, call
-from gzmqsource.workers._jobs import Job, Line, Usual
-from gzmqsource.workers._kept import Kept
-from gzmqsource.workers._voice import Voice
+from gzmqsource.workers._jobs import Job, Usual
+from gzmqsource.workers._parts import Parts
 
 #: Called with the frames of a request's payload; it returns or yields the frames of the reply.
 Answer: TypeAlias = "Callable[[list[Any]], AnyMessage]"
@@ -47,33 +46,23 @@ class Handling:
     ----------
     source : Source
         What sends the replies.
-    voice : Voice
-        What sends the rest.
     answer : callable
         Called with the payload of each request.
-    tracebacks : bool
-        Whether a reply that reports an error also has the traceback.
+    parts : Parts
+        The parts of the responder.
     hooks : sequence of Hook
         Called for each request.
-    line : Line
-        The jobs that wait.
-    kept : Kept
-        The replies that are kept.
-    at_router : bool
-        Whether the source is a ROUTER.
+    tracebacks : bool
+        Whether a reply that reports an error also has the traceback.
     """
 
     def __init__(
         self,
         source: Source,
-        voice: Voice,
         answer: Answer,
-        *,
-        tracebacks: bool,
+        parts: Parts,
         hooks: Sequence[Hook],
-        line: Line,
-        kept: Kept,
-        at_router: bool,
+        tracebacks: bool,
     ) -> None:
         self.answer: Callable[[list[Any]], Any] = answer
         self.usual = Usual()
@@ -88,12 +77,12 @@ class Handling:
         #: Requests that got no reply at all, and replies that were queued and then lost.
         self.unanswered = self.dropped = 0
         self._source = source
-        self._voice = voice
+        self._voice = parts.voice
         self._tracebacks = tracebacks
         self._hooks = hooks
-        self._line = line
-        self._kept = kept
-        self._at_router = at_router
+        self._line = parts.line
+        self._kept = parts.kept
+        self._at_router = parts.at_router
         self._undeliverable = LimitedWarning(_log, "a reply could not be delivered: %s")
 
     def handle(self, job: Job) -> None:

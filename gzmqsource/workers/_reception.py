@@ -10,14 +10,13 @@ from typing import Any
 
 from gzmqsource._base.reports import peer_of
 from gzmqsource._base.warning import LimitedWarning
-from gzmqsource.workers._askers import Asker, Askers, name_of
+from gzmqsource.workers._askers import Asker, name_of
 from gzmqsource.workers._envelope import delimiter_of, header_of
 from gzmqsource.workers._handling import Handling
 from gzmqsource.workers._header import Detail, Kind, unpack
-from gzmqsource.workers._jobs import Gate, Job, Line
-from gzmqsource.workers._kept import Kept
+from gzmqsource.workers._jobs import Job
+from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._places import Places
-from gzmqsource.workers._voice import Voice
 
 _log = logging.getLogger("gzmqsource.workers")
 
@@ -29,28 +28,13 @@ class Reception:
 
     Parameters
     ----------
-    handling, voice, askers, line, gate, kept
+    handling : Handling
+        Handles them.
+    parts : Parts
         The parts of the responder.
-    at_router : bool
-        Whether its source is a ROUTER.
-    tick : float
-        Seconds of a tick, by which the silence of an asker is counted.
-    wake : callable
-        Called when there is something to be watched at each tick.
     """
 
-    def __init__(
-        self,
-        handling: Handling,
-        voice: Voice,
-        askers: Askers,
-        line: Line,
-        gate: Gate,
-        kept: Kept,
-        *,
-        at_router: bool,
-        tick: float,
-    ) -> None:
+    def __init__(self, handling: Handling, parts: Parts) -> None:
         self.requests = self.duplicates = 0
         self.is_leaving = False
         #: When the last request came from a plain peer, and from an asker that is routed.
@@ -62,14 +46,14 @@ class Reception:
         self.watch: Callable[[], object]
         self.malformed = LimitedWarning(_log, "a malformed request was dropped: %s")
         self._handling = handling
-        self._voice = voice
-        self._askers = askers
-        self._asker = askers.get
-        self._line = line
-        self._gate = gate
-        self._kept = kept
-        self._at_router = at_router
-        self._tick = tick
+        self._voice = parts.voice
+        self._askers = parts.askers
+        self._asker = parts.askers.get
+        self._line = parts.line
+        self._gate = parts.gate
+        self._kept = parts.kept
+        self._at_router = parts.at_router
+        self._tick = parts.tick
 
     def let_begin(self, places: Places) -> None:
         """Note where handlers run; called once."""
