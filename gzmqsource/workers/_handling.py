@@ -186,16 +186,18 @@ class Handling:
         """Send what a handler has returned, and count what became of the job."""
         asker = job.asker
         if asker is not None:
-            self.forget(job)
+            del self.jobs[job.key]
+            del asker.jobs[job.key]
         is_sent = False
         try:
             if not (job.is_over or job.is_cancelled):
                 if self._hooks and kind is _REPLY:
                     call(self._hooks, "after", job, payload)
                 if asker is None:
-                    is_sent = self.send(job.envelope + payload)
+                    reply = job.envelope + payload
                 else:
-                    is_sent = self._reply(job, asker, kind, payload)
+                    reply = self._reply_to(asker, job, kind, payload)
+                is_sent = self.send(reply)
         finally:
             if not job.is_over:
                 del self.running[job]
@@ -212,13 +214,13 @@ class Handling:
             if self.changed is not None:
                 self.changed.set()
 
-    def _reply(self, job: Job, asker: Asker, kind: Kind, payload: list[Any]) -> bool:
-        """Send a reply to an asker, and keep it if it may be asked for again."""
+    def _reply_to(self, asker: Asker, job: Job, kind: Kind, payload: list[Any]) -> list[Any]:
+        """Return a reply to an asker, and keep it if it may be asked for again."""
         if kind is _ERROR:
             payload = payload[1:]
         if job.flags & _KEEP:
             self._kept.add(job.key, kind, payload)
-        return self.send([*asker.route, self._voice.header(kind, job, asker), b"", *payload])
+        return [*asker.route, self._voice.header(kind, job, asker), b"", *payload]
 
     def send(self, reply: list[Any], block: bool = True) -> bool:
         """Send a reply; return whether libzmq or the outbox has it."""

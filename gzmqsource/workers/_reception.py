@@ -75,8 +75,8 @@ class Reception:
             asker.silence = 0
             asker.is_recent = True
             if kind == _ASK and has_payload:
-                job = Job(message[: delimiter + 1], message[delimiter + 1 :])
-                job.asker, job.key, job.attempt, job.flags = asker, key, attempt, flags
+                payload = message[delimiter + 1 :]
+                job = Job(message[: delimiter + 1], payload, asker, key, attempt, flags)
                 self._ask(job, asker, left)
             elif delimiter < len(message) or not self._hear(asker, kind, key, left):
                 self.malformed(f"a header of kind {kind}{_from(message)}")
