@@ -10,13 +10,12 @@ from gevent import get_hub, getcurrent
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.event import Event
 from gzmqsource._socket.budget import yield_to_io
-from gzmqsource.workers._askers import Askers
 from gzmqsource.workers._handling import Handling
 from gzmqsource.workers._header import Detail
-from gzmqsource.workers._jobs import Gate, Job, Line
+from gzmqsource.workers._jobs import Job
+from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._pulse import TURN, Pulse
 from gzmqsource.workers._reception import Reception
-from gzmqsource.workers._voice import Voice
 
 
 class Calm:
@@ -57,7 +56,13 @@ class Farewell:
 
     Parameters
     ----------
-    reception, handling, voice, askers, line, gate, pulse
+    reception : Reception
+        What hears the askers.
+    handling : Handling
+        Handles the jobs.
+    pulse : Pulse
+        Counts the silence of the askers.
+    parts : Parts
         The parts of the responder.
     """
 
@@ -80,22 +85,15 @@ class Farewell:
     look = 0.02
 
     def __init__(
-        self,
-        reception: Reception,
-        handling: Handling,
-        voice: Voice,
-        askers: Askers,
-        line: Line,
-        gate: Gate,
-        pulse: Pulse,
+        self, reception: Reception, handling: Handling, pulse: Pulse, parts: Parts
     ) -> None:
         self._reception = reception
         self._handling = handling
-        self._voice = voice
-        self._askers = askers
-        self._line = line
-        self._gate = gate
         self._pulse = pulse
+        self._voice = parts.voice
+        self._askers = parts.askers
+        self._line = parts.line
+        self._gate = parts.gate
         self._told = 0.0
         self._plain_ends = Deadline(None)
         self._plain = Calm(self.plain_quiet)

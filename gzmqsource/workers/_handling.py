@@ -23,9 +23,8 @@ from gzmqsource.workers._current import current
 from gzmqsource.workers._envelope import error_payload, is_reply, payload_of
 from gzmqsource.workers._header import Detail, Flag, Kind
 from gzmqsource.workers._hooks import Hook, call
-from gzmqsource.workers._jobs import Job, Line, Usual
-from gzmqsource.workers._kept import Kept
-from gzmqsource.workers._voice import Voice
+from gzmqsource.workers._jobs import Job, Usual
+from gzmqsource.workers._parts import Parts
 
 #: Called with the frames of a request's payload; it returns or yields the frames of the reply.
 Answer: TypeAlias = "Callable[[list[Any]], AnyMessage]"
@@ -47,33 +46,23 @@ class Handling:
     ----------
     source : Source
         What sends the replies.
-    voice : Voice
-        What sends the rest.
     answer : callable
         Called with the payload of each request.
-    tracebacks : bool
-        Whether a reply that reports an error also has the traceback.
+    parts : Parts
+        The parts of the responder.
     hooks : sequence of Hook
         Called for each request.
-    line : Line
-        The jobs that wait.
-    kept : Kept
-        The replies that are kept.
-    at_router : bool
-        Whether the source is a ROUTER.
+    tracebacks : bool
+        Whether a reply that reports an error also has the traceback.
     """
 
     def __init__(
         self,
         source: Source,
-        voice: Voice,
         answer: Answer,
-        *,
-        tracebacks: bool,
+        parts: Parts,
         hooks: Sequence[Hook],
-        line: Line,
-        kept: Kept,
-        at_router: bool,
+        tracebacks: bool,
     ) -> None:
         self.answer: Callable[[list[Any]], Any] = answer
         self.usual = Usual()
@@ -88,28 +77,29 @@ class Handling:
         #: Requests that got no reply at all, and replies that were queued and then lost.
         self.unanswered = self.dropped = 0
         self._source = source
-        self._voice = voice
+        self._voice = parts.voice
         self._tracebacks = tracebacks
         self._hooks = hooks
-        self._line = line
-        self._kept = kept
-        self._at_router = at_router
+        self._line = parts.line
+        self._kept = parts.kept
+        self._at_router = parts.at_router
         self._undeliverable = LimitedWarning(_log, "a reply could not be delivered: %s")
 
     def handle(self, job: Job) -> None:
         """Call the handler with a job, and end it; only what ends a greenlet is raised."""
         if job.is_over:
             return
-        _set_current(job)
-        self.running[job] = None
         payload: list[Any]
         try:
+            self.running[job] = None
+            _set_current(job)
             if self._hooks:
                 call(self._hooks, "before", job)
             began = 0.0 if job.deadline is None else time.monotonic()
             job.greenlet = getcurrent()
             try:
-                payload = payload_of(self.answer(job.payload))
+                reply = self.answer(job.payload)
+                payload = [reply] if type(reply) is bytes else payload_of(reply)
             finally:
                 job.greenlet = None
             if began:
@@ -194,17 +184,20 @@ class Handling:
 
     def _end(self, job: Job, kind: Kind, payload: list[Any]) -> None:
         """Send what a handler has returned, and count what became of the job."""
-        self.forget(job)
+        asker = job.asker
+        if asker is not None:
+            del self.jobs[job.key]
+            del asker.jobs[job.key]
         is_sent = False
         try:
             if not (job.is_over or job.is_cancelled):
                 if self._hooks and kind is _REPLY:
                     call(self._hooks, "after", job, payload)
-                asker = job.asker
                 if asker is None:
-                    is_sent = self.send(job.envelope + payload)
+                    reply = job.envelope + payload
                 else:
-                    is_sent = self._reply(job, asker, kind, payload)
+                    reply = self._reply_to(asker, job, kind, payload)
+                is_sent = self.send(reply)
         finally:
             if not job.is_over:
                 del self.running[job]
@@ -221,13 +214,13 @@ class Handling:
             if self.changed is not None:
                 self.changed.set()
 
-    def _reply(self, job: Job, asker: Asker, kind: Kind, payload: list[Any]) -> bool:
-        """Send a reply to an asker, and keep it if it may be asked for again."""
+    def _reply_to(self, asker: Asker, job: Job, kind: Kind, payload: list[Any]) -> list[Any]:
+        """Return a reply to an asker, and keep it if it may be asked for again."""
         if kind is _ERROR:
             payload = payload[1:]
         if job.flags & _KEEP:
             self._kept.add(job.key, kind, payload)
-        return self.send([*asker.route, self._voice.header(kind, job, asker), b"", *payload])
+        return [*asker.route, self._voice.header(kind, job, asker), b"", *payload]
 
     def send(self, reply: list[Any], block: bool = True) -> bool:
         """Send a reply; return whether libzmq or the outbox has it."""

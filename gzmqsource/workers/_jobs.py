@@ -14,8 +14,7 @@ from gzmqsource.workers._current import Request
 class Job(Request):
     """A request that waits at a responder, or is handled.
 
-    What most of them never need is an attribute of the class until it changes: that takes half of
-    the time.
+    What most of them never need is an attribute of the class until it changes.
 
     Parameters
     ----------
@@ -23,17 +22,14 @@ class Job(Request):
         What precedes the payload, delimiter included.
     payload : list of bytes or zmq.Frame
         The payload.
+    asker : Asker or None
+        Who waits for the reply; None for a plain peer.
+    key, attempt, flags
+        Those of the header.
     """
 
-    key = b""
-    attempt = 0
-    deadline: float | None = None
-    #: Who waits for the reply; None for a plain peer.
-    asker: Asker | None = None
-    #: The flags of its header.
-    flags = 0
-    #: The greenlet that is in the handler now.
-    greenlet: Any = None
+    __slots__ = ("asker", "envelope", "flags", "greenlet")
+
     #: Whether nobody waits for it any more.
     is_cancelled = False
     #: Whether its handler is yet to be told that.
@@ -43,9 +39,24 @@ class Job(Request):
     #: How many blocks of `shield` its handler is in.
     shields = 0
 
-    def __init__(self, envelope: list[Any], payload: list[Any]) -> None:
+    def __init__(
+        self,
+        envelope: list[Any],
+        payload: list[Any],
+        asker: Asker | None = None,
+        key: bytes = b"",
+        attempt: int = 0,
+        flags: int = 0,
+    ) -> None:
         self.envelope = envelope
         self.payload = payload
+        self.asker = asker
+        self.key = key
+        self.attempt = attempt
+        self.flags = flags
+        self.deadline = None
+        #: The greenlet that is in the handler now.
+        self.greenlet: Any = None
 
     @property
     def _peer(self) -> Any:

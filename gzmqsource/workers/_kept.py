@@ -35,11 +35,9 @@ class Kept:
         self._seconds = seconds
         self._most = most
         self._most_bytes = most_bytes
-        self._replies: OrderedDict[bytes, Reply] = OrderedDict()
+        #: The replies, by their keys.
+        self.replies: OrderedDict[bytes, Reply] = OrderedDict()
         self._bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._replies)
 
     def add(self, key: bytes, kind: Kind, payload: list[Any]) -> None:
         """Keep a reply, unless there is no room for it even alone."""
@@ -47,18 +45,18 @@ class Kept:
         if size > self._most_bytes:
             return
         until = time.monotonic() + self._seconds
-        self._replies[key] = Reply(kind, payload, size, until)
+        self.replies[key] = Reply(kind, payload, size, until)
         self._bytes += size
         self.forget(until - self._seconds)
 
     def get(self, key: bytes) -> Reply | None:
         """Return the reply to a request that has come before."""
-        reply = self._replies.get(key)
+        reply = self.replies.get(key)
         return reply if reply is not None and time.monotonic() < reply.until else None
 
     def forget(self, now: float) -> None:
         """Forget what was kept for long enough, or is more than may be kept."""
-        replies = self._replies
+        replies = self.replies
         while replies:
             first = next(iter(replies.values()))
             if len(replies) <= self._most and self._bytes <= self._most_bytes and now < first.until:

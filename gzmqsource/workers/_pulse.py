@@ -6,10 +6,12 @@ import gevent
 
 from gzmqsource._socket.budget import yield_to_io
 from gzmqsource._source.core import Core
-from gzmqsource.workers._askers import Asker, Askers
-from gzmqsource.workers._jobs import Gate
+from gzmqsource.workers._askers import Asker
+from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._reception import Reception
-from gzmqsource.workers._voice import Voice
+
+#: How many ticks `dead_after` has: silence is noticed up to one of them late.
+TICKS = 8
 
 #: How many askers are told between two polls of the hub; each takes some 3 us.
 TURN = 128
@@ -23,45 +25,42 @@ class Pulse:
 
     Parameters
     ----------
-    core, reception, askers, voice, gate
+    core : Core
+        The source's socket.
+    reception : Reception
+        What hears the askers.
+    parts : Parts
         The parts of the responder.
-    dead_after : float
-        Seconds after which this hub may be taken for dead.
     """
 
-    #: How many ticks `dead_after` has: silence is noticed up to one of them late.
-    ticks = 8
-
-    #: In how many of them askers are told that this hub is alive.
+    #: After how many ticks an asker is told again that this hub is alive.
     told = 2
 
-    def __init__(
-        self,
-        core: Core,
-        reception: Reception,
-        askers: Askers,
-        voice: Voice,
-        gate: Gate,
-        dead_after: float,
-    ) -> None:
+    def __init__(self, core: Core, reception: Reception, parts: Parts) -> None:
         self._core = core
         self._reception = reception
-        self._askers = askers
-        self._voice = voice
-        self._gate = gate
-        self._tick = dead_after / self.ticks
+        self._askers = parts.askers
+        self._voice = parts.voice
+        self._gate = parts.gate
+        self._tick = parts.tick
         self._number = 0
         self._edges = 0
+        self._greenlet: gevent.Greenlet[..., None] | None = None
         reception.watch = self.watch
 
     def watch(self) -> None:
         """Begin to tick."""
         self._reception.is_watched = True
-        gevent.spawn(self._run)
+        self._greenlet = gevent.spawn(self._run)
+
+    def close(self) -> None:
+        """Tick no more."""
+        if self._greenlet is not None:
+            self._greenlet.kill(block=False)
 
     def is_silent(self, asker: Asker) -> bool:
         """Return whether an asker has said nothing for as long as it counts as alive."""
-        return asker.silence >= (asker.patience or self.ticks + 1)
+        return asker.silence >= (asker.patience or TICKS + 1)
 
     @property
     def is_paused(self) -> bool:

@@ -10,14 +10,13 @@ from typing import Any
 
 from gzmqsource._base.reports import peer_of
 from gzmqsource._base.warning import LimitedWarning
-from gzmqsource.workers._askers import Asker, Askers, name_of
+from gzmqsource.workers._askers import Asker, name_of
 from gzmqsource.workers._envelope import delimiter_of, header_of
 from gzmqsource.workers._handling import Handling
 from gzmqsource.workers._header import Detail, Kind, unpack
-from gzmqsource.workers._jobs import Gate, Job, Line
-from gzmqsource.workers._kept import Kept
+from gzmqsource.workers._jobs import Job
+from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._places import Places
-from gzmqsource.workers._voice import Voice
 
 _log = logging.getLogger("gzmqsource.workers")
 
@@ -29,28 +28,13 @@ class Reception:
 
     Parameters
     ----------
-    handling, voice, askers, line, gate, kept
+    handling : Handling
+        Handles them.
+    parts : Parts
         The parts of the responder.
-    at_router : bool
-        Whether its source is a ROUTER.
-    tick : float
-        Seconds of a tick, by which the silence of an asker is counted.
-    wake : callable
-        Called when there is something to be watched at each tick.
     """
 
-    def __init__(
-        self,
-        handling: Handling,
-        voice: Voice,
-        askers: Askers,
-        line: Line,
-        gate: Gate,
-        kept: Kept,
-        *,
-        at_router: bool,
-        tick: float,
-    ) -> None:
+    def __init__(self, handling: Handling, parts: Parts) -> None:
         self.requests = self.duplicates = 0
         self.is_leaving = False
         #: When the last request came from a plain peer, and from an asker that is routed.
@@ -62,14 +46,14 @@ class Reception:
         self.watch: Callable[[], object]
         self.malformed = LimitedWarning(_log, "a malformed request was dropped: %s")
         self._handling = handling
-        self._voice = voice
-        self._askers = askers
-        self._asker = askers.get
-        self._line = line
-        self._gate = gate
-        self._kept = kept
-        self._at_router = at_router
-        self._tick = tick
+        self._voice = parts.voice
+        self._askers = parts.askers
+        self._asker = parts.askers.get
+        self._line = parts.line
+        self._gate = parts.gate
+        self._kept = parts.kept
+        self._at_router = parts.at_router
+        self._tick = parts.tick
 
     def let_begin(self, places: Places) -> None:
         """Note where handlers run; called once."""
@@ -83,10 +67,16 @@ class Reception:
         has_payload = len(message) - delimiter > 1
         if header is not None:
             _, kind, flags, attempt, _, key, left, _ = unpack(header)
-            asker = self._asker_at(message[: delimiter - 1], kind)
+            # Most come from an asker that is known, and is not routed.
+            name = message[0] if delimiter == 2 else None
+            asker = self._asker(name) if type(name) is bytes else None
+            if asker is None:
+                asker = self._asker_at(message[: delimiter - 1], kind)
+            asker.silence = 0
+            asker.is_recent = True
             if kind == _ASK and has_payload:
-                job = Job(message[: delimiter + 1], message[delimiter + 1 :])
-                job.asker, job.key, job.attempt, job.flags = asker, key, attempt, flags
+                payload = message[delimiter + 1 :]
+                job = Job(message[: delimiter + 1], payload, asker, key, attempt, flags)
                 self._ask(job, asker, left)
             elif delimiter < len(message) or not self._hear(asker, kind, key, left):
                 self.malformed(f"a header of kind {kind}{_from(message)}")
@@ -117,8 +107,8 @@ class Reception:
         return job
 
     def _asker_at(self, route: list[Any], kind: int) -> Asker:
-        """Return who has sent a header, and note that it is alive."""
-        name = route[0] if len(route) == 1 and type(route[0]) is bytes else name_of(route)
+        """Return who has sent a header; a new one is told that the hub is alive."""
+        name = name_of(route)
         asker = self._asker(name)
         if asker is None:
             asker = self._askers.meet(name, route, len(route) > self._at_router)
@@ -126,8 +116,6 @@ class Reception:
                 self._voice.pong(asker)
             if self.is_leaving:
                 self._voice.leaving(asker)
-        asker.silence = 0
-        asker.is_recent = True
         return asker
 
     def _ask(self, job: Job, asker: Asker, left: int) -> None:
@@ -137,7 +125,7 @@ class Reception:
         if known is not None:
             self._ask_again(known, asker, job.attempt)
             return
-        kept = self._kept.get(key) if self._kept else None
+        kept = self._kept.get(key) if self._kept.replies else None
         if kept is not None:
             self.duplicates += 1
             header = self._voice.header(kept.kind, job, asker)

@@ -24,8 +24,9 @@ from gzmqsource.workers._header import Detail
 from gzmqsource.workers._hooks import Hook
 from gzmqsource.workers._jobs import Gate, Line
 from gzmqsource.workers._kept import Kept
+from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._places import Places, Spawning, Workers
-from gzmqsource.workers._pulse import Pulse
+from gzmqsource.workers._pulse import TICKS, Pulse
 from gzmqsource.workers._reception import Reception
 from gzmqsource.workers._stats import ResponderStats
 from gzmqsource.workers._voice import Voice
@@ -134,41 +135,25 @@ class Responder:
         self._source = source
         self._core = source._core
         self._handler: Any = handler
-        at_router = kind == zmq.ROUTER
-        self._line = Line(max_waiting, self.max_waiting_bytes)
-        self._askers = Askers(self.max_askers)
-        self._gate = Gate()
-        kept = Kept(dedup, self.max_kept, self.max_kept_bytes)
-        voice = Voice(source, dead_after)
-        self._handling = Handling(
-            source,
-            voice,
-            handler,
-            tracebacks=tracebacks,
-            hooks=tuple(hooks),
-            line=self._line,
-            kept=kept,
-            at_router=at_router,
+        self._parts = parts = Parts(
+            Voice(source, dead_after),
+            Askers(self.max_askers),
+            Line(max_waiting, self.max_waiting_bytes),
+            Gate(),
+            Kept(dedup, self.max_kept, self.max_kept_bytes),
+            at_router=kind == zmq.ROUTER,
+            tick=dead_after / TICKS,
         )
-        self._reception = Reception(
-            self._handling,
-            voice,
-            self._askers,
-            self._line,
-            self._gate,
-            kept,
-            at_router=at_router,
-            tick=dead_after / Pulse.ticks,
-        )
+        self._line = parts.line
+        self._handling = Handling(source, handler, parts, tuple(hooks), tracebacks)
+        self._reception = Reception(self._handling, parts)
         self._places = self._places_for(spawn)
         self._reception.let_begin(self._places)
-        pulse = Pulse(self._core, self._reception, self._askers, voice, self._gate, dead_after)
-        self._farewell = Farewell(
-            self._reception, self._handling, voice, self._askers, self._line, self._gate, pulse
-        )
+        self._pulse = Pulse(self._core, self._reception, parts)
+        self._farewell = Farewell(self._reception, self._handling, self._pulse, parts)
         self._stopping = RLock()
         source.set_handle(self._reception.read, self._places.spawn)
-        self._core.gate = self._gate
+        self._core.gate = parts.gate
         self._core.is_loss = has_payload
         source._own("responder", self, self._counts, self._handling.reply_lost)
         source.rawlink(self._ended)
@@ -368,7 +353,7 @@ class Responder:
             "lost": handling.lost,
             "duplicates": self._reception.duplicates,
             "malformed": self._reception.malformed.count,
-            "askers": len(self._askers),
+            "askers": len(self._parts.askers),
         }
 
     def __enter__(self) -> Responder:
@@ -392,8 +377,9 @@ class Responder:
 
     def _ended(self, _source: Source) -> None:
         """End what waits, because the source is closed; called in the hub."""
-        self._gate.release()
+        self._parts.gate.release()
         self._places.close()
+        self._pulse.close()
         for job in self._line.all():
             self._line.remove(job)
             self._handling.reject(job, Detail.LEAVING)

@@ -152,7 +152,7 @@ def test_what_is_kept_is_bounded(context, monkeypatch, bound):
     with responder_of(context, handler) as responder, Asker(context, responder) as asker:
         for number in range(1, 101):
             asker.wait_for(asker.ask(key=key_of(number), flags=KEEP))
-            assert len(responder._handling._kept) <= 10
+            assert len(responder._handling._kept.replies) <= 10
         asker.heard.clear()
         for number in (91, 90):  # the oldest that is kept, and one that is not any more
             asker.ask(key=key_of(number), flags=KEEP)
@@ -166,4 +166,4 @@ def test_a_reply_larger_than_all_that_is_kept_is_not(context, monkeypatch):
     handler = Counting(size=10_000)
     with responder_of(context, handler) as responder, Asker(context, responder) as asker:
         asker.wait_for(asker.ask(flags=KEEP))
-        assert not len(responder._handling._kept)
+        assert not responder._handling._kept.replies
