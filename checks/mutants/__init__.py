@@ -1,5 +1,6 @@
 """The lines that keep the invariants, and what each becomes when it is broken."""
 
+from mutants.asking import ASKING
 from mutants.doors import DOORS
 from mutants.green import GREEN
 from mutants.installing import INSTALLING
@@ -20,6 +21,7 @@ MUTATIONS = [
     *RECEIVING,
     *GREEN,
     *OTHERS,
+    *ASKING,
     *REPORTING,
     *RESPONDING,
     *DOORS,

@@ -14,8 +14,8 @@ import click
 import gevent
 
 from gzmqsource._base.deadline import Deadline
+from gzmqsource._source.handlers import check_handler
 from gzmqsource.cli._log import log
-from gzmqsource.workers.responder import check_handler
 
 
 class Handler:
@@ -95,7 +95,7 @@ class Handler:
         if not callable(function):
             raise click.ClickException(f"{self._name}:{self._attribute} cannot be called")
         try:
-            check_handler(function)
+            check_handler(function, may_yield=True)
         except TypeError as error:
             raise click.ClickException(str(error)) from None
         called: Callable[[Any], Any] = function

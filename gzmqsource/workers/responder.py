@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from contextvars import copy_context
 from typing import Any
@@ -13,6 +12,7 @@ from gevent.lock import RLock
 
 from gzmqsource._base.deadline import LONGEST, Deadline, check_timeout
 from gzmqsource._source import registry
+from gzmqsource._source.handlers import check_handler
 from gzmqsource._source.opening import Endpoints
 from gzmqsource._source.receiver import spawner
 from gzmqsource._source.source import Source
@@ -30,9 +30,6 @@ from gzmqsource.workers._pulse import TICKS, Pulse
 from gzmqsource.workers._reception import Reception
 from gzmqsource.workers._stats import ResponderStats
 from gzmqsource.workers._voice import Voice
-
-#: The flags of the code of a coroutine function, and of an asynchronous generator function.
-_ASYNCHRONOUS = 0x80 | 0x200
 
 #: Of the time of a stop, the part that is left to tell the askers of what was not finished, and the
 #: most seconds of it.
@@ -127,7 +124,7 @@ class Responder:
         kind = source.socket.get(zmq.TYPE)
         if kind not in _ENVELOPED:
             raise ValueError(f"{source!r}: a Responder answers through a ROUTER or a DEALER")
-        check_handler(handler)
+        check_handler(handler, may_yield=True)
         if not isinstance(max_waiting, int) or max_waiting < 0:
             raise ValueError(f"max_waiting={max_waiting!r}: how many may wait, an int from 0 up")
         _check_seconds("dead_after", dead_after, 0.02)  # libuv's timers take 1 ms at least
@@ -383,30 +380,6 @@ class Responder:
         for job in self._line.all():
             self._line.remove(job)
             self._handling.reject(job, Detail.LEAVING)
-
-
-def check_handler(handler: Any) -> None:
-    """Check that a handler can be called, and that a call runs it.
-
-    Raises
-    ------
-    TypeError
-        It cannot be called, or is a coroutine function.
-    """
-    if not callable(handler):
-        raise TypeError(f"handler={handler!r}: a Responder calls it with each request")
-    function: Any = handler
-    while isinstance(function, functools.partial):
-        function = function.func
-    function = getattr(function, "__func__", function)
-    if not hasattr(function, "__code__"):
-        function = type(function).__call__
-    # Not by `inspect`, which takes as long to import as gevent's hub.
-    if getattr(getattr(function, "__code__", None), "co_flags", 0) & _ASYNCHRONOUS:
-        raise TypeError(
-            f"handler={handler!r} is a coroutine function, which does nothing when it is called: "
-            "use a plain function, which may wait as a greenlet does"
-        )
 
 
 def _check_seconds(name: str, seconds: float, least: float) -> None:

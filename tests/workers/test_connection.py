@@ -143,6 +143,7 @@ def test_a_reply_counts_only_from_the_server_that_was_asked(context):
         Scripted(context) as other,
         requester_of([one.endpoint, other.endpoint], context) as requester,
     ):
+        wait_until(lambda: all(each.state == "live" for each in requester.endpoints()))
         results = [requester.submit(b"%d" % number) for number in range(2)]
         wait_until(lambda: one.asks and other.asks)
         stolen = one.asks[0]._replace(route=other.asks[0].route)

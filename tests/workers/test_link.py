@@ -12,6 +12,7 @@ from helpers import endpoint_of, free_ports
 from requesting import echo, ignore, requester_of, server_of
 from scripted import Scripted
 
+from gzmqsource._source import registry
 from gzmqsource.auth import Authenticator
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import PeerLost, Requester, RequestTimeout
@@ -148,6 +149,7 @@ def test_the_only_server_is_found_soon_after_each_restart(context):
 def test_an_absent_endpoint_is_attempted_soon_when_the_last_live_one_is_gone(context, monkeypatch):
     monkeypatch.setattr(Pace, "most_calm", 3600.0)
     monkeypatch.setattr(Pace, "most_crowded", 3600.0)
+    monkeypatch.setattr(Pace, "most_urgent", 0.01)
     monkeypatch.setattr(Pace, "first", 3600.0)
     (address,) = absent(1)
     with (
@@ -161,3 +163,23 @@ def test_an_absent_endpoint_is_attempted_soon_when_the_last_live_one_is_gone(con
             monkeypatch.undo()
             server.close()
             assert requester.request(b"y", timeout=10, retries=1) == [b"y"]
+
+
+def test_a_requester_that_is_closed_just_before_a_pause_ends_opens_nothing(context, monkeypatch):
+    opened = []
+    requester = Requester.open(absent(1), context=context)
+
+    def pause(pace, failures):
+        requester.close()  # the kill of this very greenlet arrives when it waits next
+        opened.append(sources_of(context))
+
+    monkeypatch.setattr(Pace, "pause", pause)
+    wait_until(lambda: opened)
+    gevent.sleep(0.01)
+    assert sources_of(context) == opened[0] == 0
+
+
+def sources_of(context):
+    """Return how many sources of a context are open."""
+    open_ones = [each for each in registry.live.values() if not each.closed]
+    return sum(each.raw.context is context for each in open_ones)  # type: ignore[attr-defined]

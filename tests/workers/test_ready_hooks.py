@@ -9,7 +9,6 @@ from optional import needs
 from gzmqsource.workers import RemoteError, Requester, Responder
 from gzmqsource.workers.logs import LoggingHook, RequestIdFilter
 
-
 tracing = needs("opentelemetry", extra="test")
 
 
@@ -23,9 +22,7 @@ def ask(context):
             handler, bind="tcp://127.0.0.1:*", context=context, hooks=[answering]
         )
         responder.start()
-        requester = Requester.open(
-            endpoint_of(responder.source), context=context, hooks=[asking]
-        )
+        requester = Requester.open(endpoint_of(responder.source), context=context, hooks=[asking])
         ends.extend([requester, responder])
         return lambda payload: requester.request(payload, timeout=10)
 

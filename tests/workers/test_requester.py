@@ -117,6 +117,7 @@ def test_no_more_is_outstanding_than_may_be(context, bound):
         server_of(context, lambda server, message: kept.append(message)) as server,
         requester_of(server, context, **bound) as requester,
     ):
+        wait_until(lambda: requester.endpoints()[0].state == "live")
         results = [requester.submit(b"%010d" % number) for number in range(3)]
         with pytest.raises(RequestTimeout, match="no room within"):
             requester.request(b"late", timeout=0.05)

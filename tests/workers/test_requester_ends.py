@@ -5,10 +5,10 @@ import pytest
 import zmq
 from gevent.monkey import get_original
 from helpers import endpoint_of, free_ports, line_of, python_process
-from requesting import ignore, requester_of, server_of
+from requesting import echo, ignore, requester_of, server_of
 
-from gzmqsource import Source, SourceBroken, SourceClosed
-from gzmqsource.testing import all_blocked, wait_until
+from gzmqsource import Source, SourceBroken, SourceClosed, SourceForked
+from gzmqsource.testing import all_blocked, in_forked_child, wait_until
 from gzmqsource.workers import PeerLost, Requester
 
 start_thread = get_original("_thread", "start_new_thread")
@@ -151,3 +151,20 @@ def test_a_refused_requester_leaves_no_socket_open():
         Requester.open(["tcp://127.0.0.1:1", "tcp://127.0.0.1"], context=context)
     all_blocked()
     context.term()
+
+
+def test_a_forked_child_is_told_and_the_parent_goes_on(context):
+    with server_of(context, echo) as server, requester_of(server, context) as requester:
+        waiting = requester.submit(b"x")
+
+        def child():
+            for use in (requester.request, requester.submit):
+                with pytest.raises(SourceForked):
+                    use(b"x")
+            requester.close()
+            assert requester.stop() >= 0
+            assert requester.closed
+
+        in_forked_child(child)
+        assert waiting.get(timeout=10) == [b"x"]
+        assert requester.request(b"y", timeout=10) == [b"y"]
