@@ -96,6 +96,6 @@ class Pulse:
         asker.silence += may_accuse
         # Behind a proxy, what an asker says may go to another responder.
         if asker.patience and not asker.is_routed and self.is_silent(asker):
-            self._reception.abandon(asker)
+            self._reception.abandon(asker, may_come_back=True)
         else:
             self._voice.pong(asker)
