@@ -56,7 +56,7 @@ def proxied(runs: int) -> Iterator[Row]:
     router, dealer = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
     router.bind(front)
     dealer.bind(back)
-    with processes() as start, Proxy(router, dealer) as proxy:
+    with processes() as start, Proxy(router, dealer):
         workers = [start("server", log.path, "--connect", back) for _ in range(2)]
         with Requester.open(front) as requester:
             load = Load(lambda number: requester.request([b"%d" % number], timeout=20), 50)

@@ -11,7 +11,7 @@ from gevent.event import Event
 from gzmqsource import Source, SourceClosed
 from gzmqsource.errors import PeerLost, RemoteError, RequestTimeout
 from gzmqsource.workers import Requester, Responder
-from simulation.world import World, action, check
+from simulation.world import World, action, check, loop
 
 
 class WorkersWorld(World):
@@ -103,6 +103,7 @@ class WorkersWorld(World):
         self.requester.close()
         self.responder.close()
         self.settle()
+        loop.advance(1.0)  # what ticks sees it only then
         super().finish()
         left = self.requester.stats().outstanding
         check(not left, f"{left} requests are still in the table")

@@ -135,11 +135,15 @@ class Handling:
             self.leaving += 1
         self._voice.end(Kind.REFUSED, job, detail)
 
-    def cancel(self, job: Job) -> None:
-        """End a job for whose reply nobody waits; if it runs, its handler is told."""
+    def cancel(self, job: Job, may_be_wanted: bool = False) -> None:
+        """End a job for whose reply nobody waits; if it runs, its handler is told.
+
+        With *may_be_wanted*, that is a guess: the asker hears how the job ends.
+        """
         if job.is_cancelled or job.is_over:
             return
         job.is_cancelled = True
+        job.may_be_wanted = may_be_wanted
         if job in self.running:
             job.is_due = True
             get_hub().loop.run_callback(strike, job)
@@ -148,6 +152,8 @@ class Handling:
             self._line.remove(job)
             self.forget(job)
             self.cancelled += 1
+            if may_be_wanted:
+                self._voice.end(Kind.REFUSED, job, Detail.NONE)
             self.note_change()
 
     def lose(self, job: Job) -> None:
@@ -179,6 +185,7 @@ class Handling:
                 self.cancelled += 1
             else:
                 self.lost += 1
+            if job.may_be_wanted or not job.is_cancelled:
                 self._voice.end(Kind.LOST, job, Detail.KILLED)
         self.note_change()
 
@@ -190,7 +197,7 @@ class Handling:
             del asker.jobs[job.key]
         is_sent = False
         try:
-            if not (job.is_over or job.is_cancelled):
+            if not job.is_over and (job.may_be_wanted or not job.is_cancelled):
                 if self._hooks and kind is _REPLY:
                     call(self._hooks, "after", job, payload)
                 if asker is None:
@@ -209,7 +216,7 @@ class Handling:
                     self.replies += 1
                 else:
                     self.unanswered += 1
-                if not (is_sent or job.is_cancelled):
+                if not is_sent and (job.may_be_wanted or not job.is_cancelled):
                     self._voice.end(Kind.LOST, job, Detail.NONE)
             if self.changed is not None:
                 self.changed.set()

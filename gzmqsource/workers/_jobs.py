@@ -32,6 +32,8 @@ class Job(Request):
 
     #: Whether nobody waits for it any more.
     is_cancelled = False
+    #: Whether that is because its asker is silent, which may come back, and wait for it.
+    may_be_wanted = False
     #: Whether its handler is yet to be told that.
     is_due = False
     #: Whether it was counted already, and has no reply whatever its handler does.

@@ -255,7 +255,8 @@ class Link:
                 self.source.socket.connect(self.address)
                 return
             self._drop(0)
-            self._open()
+            if not self.closed:  # which may have waited
+                self._open()
         except (zmq.ZMQError, OSError) as error:  # there are no more descriptors, for example
             _warn_refused(f"{self.address}: {error}")
             self._drop(0)

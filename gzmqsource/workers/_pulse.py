@@ -96,7 +96,7 @@ class Pulse:
                 asker.silence += may_accuse
                 # Behind a proxy, what an asker says may go to another responder.
                 if asker.patience and not asker.is_routed and self.is_silent(asker):
-                    self._reception.abandon(asker)
+                    self._reception.abandon(asker, may_come_back=True)
                 elif tells and not asker.was_told:
                     self._voice.pong(asker)
             if tells:

@@ -191,10 +191,10 @@ class Reception:
             return False
         return True
 
-    def abandon(self, asker: Asker) -> None:
+    def abandon(self, asker: Asker, may_come_back: bool = False) -> None:
         """Cancel all requests of an asker."""
         for job in list(asker.jobs.values()):
-            self._handling.cancel(job)
+            self._handling.cancel(job, may_come_back)
 
 
 def _from(message: list[Any]) -> str:

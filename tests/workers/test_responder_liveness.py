@@ -5,11 +5,12 @@ import time
 import gevent
 import pytest
 import zmq
-from asking import Asker, Flag, Header, Kind, key_of, responder_of
+from asking import Asker, Detail, Flag, Header, Kind, key_of, responder_of
 from gevent.event import Event
 from helpers import endpoint_of
 
 from gzmqsource import Source
+from gzmqsource.errors import RequestCancelled
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import Responder
 
@@ -102,6 +103,35 @@ def test_an_asker_that_has_pinged_and_falls_silent_has_its_requests_cancelled(co
         assert time.monotonic() - began > 0.9 * DEAD_AFTER
         # The other one has never said that it pings.
         assert responder.stats().running == (wait == "waiting")
+
+
+def test_an_asker_that_comes_back_hears_how_each_of_its_requests_has_ended(context):
+    with (
+        responder_of(context, wait_for_ever, spawn=1, dead_after=DEAD_AFTER) as responder,
+        Asker(context, responder) as asker,
+    ):
+        runs, waits = asker.ask(), asker.ask()
+        asker.say(Kind.PING, left=int(1000 * DEAD_AFTER))
+        assert asker.wait_for(waits, Kind.REFUSED) == Detail.NONE
+        assert asker.wait_for(runs, Kind.LOST) == Detail.KILLED
+        assert responder.stats().cancelled == 2
+
+
+def test_a_reply_that_is_made_nonetheless_goes_to_an_asker_that_comes_back(context):
+    def handle(payload):
+        try:
+            Event().wait()
+        except RequestCancelled:
+            return b"made"
+
+    with (
+        responder_of(context, handle, dead_after=DEAD_AFTER) as responder,
+        Asker(context, responder) as asker,
+    ):
+        key = asker.ask()
+        asker.say(Kind.PING, left=int(1000 * DEAD_AFTER))
+        assert asker.wait_for(key) == [b"made"]
+        assert responder.stats().cancelled == 1
 
 
 def test_an_asker_that_goes_on_to_ping_is_alive(context):
