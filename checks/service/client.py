@@ -13,7 +13,7 @@ def main() -> None:
     requester = Requester.open(sys.argv[1])
     asked = [requester.submit([b"%d" % number]) for number in range(int(sys.argv[2]))]
     print("asked", flush=True)
-    gevent.joinall(asked)
+    gevent.wait(asked)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from collections.abc import Iterator
@@ -10,8 +11,9 @@ from typing import Any
 
 import gevent
 import zmq
+from gevent.event import AsyncResult
 
-from gzmqsource.errors import RequestTimeout
+from gzmqsource.errors import RequestTimeout, SourceClosed
 from gzmqsource.proxy import Proxy
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import Requester
@@ -103,46 +105,50 @@ def stuck(how: str) -> Iterator[Row]:
 
 def leaving_callers() -> Iterator[Row]:
     """Let callers leave while 20 handlers of theirs run."""
-    for how in ("killed caller", "Requester.close", "killed client process"):
-        endpoint, log = free_endpoint(), Log()
-        with processes() as start:
-            start("server", log.path, "--bind", endpoint, "--seconds", 30)
-            if how == "killed client process":
-                client = start("client", endpoint, 20)
-                wait_until(lambda log=log: len(log.count("began")) == 20, timeout=10)
-                gevent.sleep(0.5)
-                left = time.time()
-                client.end(signal.SIGKILL)
-            else:
-                requester = Requester.open(endpoint)
-                callers = [
-                    gevent.spawn(requester.request, [b"%d" % number]) for number in range(20)
-                ]
-                wait_until(lambda log=log: len(log.count("began")) == 20, timeout=10)
-                gevent.sleep(0.5)
-                left = time.time()
-                if how == "killed caller":
-                    gevent.killall(callers)
-                else:
-                    requester.close()
-                    gevent.joinall(callers)
-            wait_until(
-                lambda log=log, left=left: (
-                    len(log.count("cancelled")) == 20 or time.time() - left > 5
-                ),
-                timeout=10,
-            )
+    yield _leaving("killed caller", 0.1)
+    yield _leaving("Requester.close", 0.1)
+    yield _leaving("killed client process", 1.5)
+
+
+def _leaving(how: str, limit: float) -> Row:
+    endpoint, log = free_endpoint(), Log()
+    with processes() as start:
+        start("server", log.path, "--bind", endpoint, "--seconds", 30)
+        if how == "killed client process":
+            client = start("client", endpoint, 20)
+            left = _when_all_run(log)
+            client.end(signal.SIGKILL)
+        else:
+            requester = Requester.open(endpoint)
+            callers = [gevent.spawn(_ask_quietly, requester, number) for number in range(20)]
+            left = _when_all_run(log)
             if how == "killed caller":
+                gevent.killall(callers)
+            else:
                 requester.close()
-        after = max(log.times("cancelled"), default=float("inf")) - left
-        limit = 1.5 if how == "killed client process" else 0.1
-        count = len(log.count("cancelled"))
-        yield Row(
-            f"{how}, 20 handlers run",
-            f"20 stopped within {limit} s",
-            f"{count} after {after:.3f} s",
-            count == 20 and after < limit,
-        )
+        wait_until(lambda: len(log.count("cancelled")) == 20 or time.time() - left > 5, timeout=10)
+        if how == "killed caller":
+            requester.close()
+    after = max(log.times("cancelled"), default=float("inf")) - left
+    count = len(log.count("cancelled"))
+    return Row(
+        f"{how}, 20 handlers run",
+        f"20 stopped within {limit} s",
+        f"{count} after {after:.3f} s",
+        count == 20 and after < limit,
+    )
+
+
+def _when_all_run(log: Log) -> float:
+    """Wait until 20 handlers run, and return the time."""
+    wait_until(lambda: len(log.count("began")) == 20, timeout=10)
+    gevent.sleep(0.5)
+    return time.time()
+
+
+def _ask_quietly(requester: Requester, number: int) -> None:
+    with contextlib.suppress(SourceClosed):
+        requester.request([b"%d" % number])
 
 
 def overload(seconds: float) -> Iterator[Row]:
@@ -154,12 +160,12 @@ def overload(seconds: float) -> Iterator[Row]:
         start("server", log.path, "--bind", endpoint, "--seconds", duration, "--spawn", slots)
         requester.request([b"warm"], timeout=5)
         before = len(log.times("ended"))
-        results = []
+        results: list[AsyncResult[Any]] = []
         began = time.monotonic()
         while time.monotonic() - began < seconds:
             results.append(requester.submit([b"%d" % len(results)], timeout=timeout))
             gevent.sleep(1 / (4 * capacity))
-        gevent.joinall(results)
+        gevent.wait(results)
         executed = len(log.times("ended")) + len(log.times("cancelled")) - before
     useful = sum(result.successful() for result in results)
     yield Row(
@@ -187,7 +193,7 @@ def retried(cut: bool) -> Iterator[Row]:
         wait_until(lambda: len(log.count("began")) == 50, timeout=10)
         if cut:
             way.cut()
-        gevent.joinall(results)
+        gevent.wait(results)
     executions = sum(log.count("began").values())
     answered = sum(result.successful() for result in results)
     what = "a connection is cut" if cut else "both slow"
@@ -233,7 +239,7 @@ def late_hub() -> Iterator[Row]:
         results = [requester.submit([b"%d" % number], timeout=0.5) for number in range(3000)]
         gevent.sleep(0)
         block_hub(1.5)
-        gevent.joinall(results)
+        gevent.wait(results)
     failed = sum(not result.successful() for result in results)
     yield Row(
         "the asker's hub blocked for 1.5 s, timeout 0.5 s, 3,000 replies there",

@@ -159,8 +159,8 @@ class Asker:
         check(not dispatcher.outstanding, f"{dispatcher.outstanding} requests are in a table")
         left = [
             *(*dispatcher.wanting, *dispatcher.again, *dispatcher.fresh, *dispatcher.held),
-            *(*dispatcher._holds, *dispatcher._losing, *dispatcher._sending_back),
-            *(*dispatcher.clock._calls, *dispatcher._hold_clock._calls, *dispatcher.connections),
+            *(*dispatcher.held._holds, *dispatcher._losing, *dispatcher._sending_back),
+            *(*dispatcher.clock._calls, *dispatcher.held._clock._calls, *dispatcher.connections),
         ]
         check(not left, f"what is left of requests: {left}")
         check(not dispatcher.admitted and not dispatcher.bytes, "room is taken by no request")

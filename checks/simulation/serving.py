@@ -147,7 +147,7 @@ class Server(AnyServer):
             check(not idles, f"{self}: {stats.waiting} wait, and {stats.running} run")
 
     def check_has(self, asker, keys):
-        if self.is_gone or self.responder._gate.full():
+        if self.is_gone or self.responder._parts.gate.full():
             return
         missing = [key for key in keys if key not in self.responder._handling.jobs]
         check(not missing, f"{asker} waits for {len(missing)} requests that {self} has not")
@@ -156,7 +156,7 @@ class Server(AnyServer):
         handling = self.responder._handling
         left = [*handling.jobs, *handling.running, *self.responder._line.all()]
         check(not left, f"what is left of requests: {left}")
-        for asker in self.responder._askers.all():
+        for asker in self.responder._parts.askers.all():
             check(not asker.jobs, f"an asker still has {asker.jobs}")
 
     def _check_wanted(self, job, asked):

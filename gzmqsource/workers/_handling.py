@@ -14,6 +14,7 @@ from gevent.queue import Full
 from gzmqsource._base.event import Event
 from gzmqsource._base.reports import peer_of
 from gzmqsource._base.warning import LimitedWarning
+from gzmqsource._source.core import State
 from gzmqsource._source.source import Source
 from gzmqsource.errors import RequestCancelled, SendError, SourceClosed
 from gzmqsource.transfer.message import AnyMessage, Message, as_frames
@@ -122,6 +123,11 @@ class Handling:
         if job.asker is not None:
             del self.jobs[job.key]
             del job.asker.jobs[job.key]
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the source reads nothing more."""
+        return self._source._core.state in (State.STOPPING, State.CLOSED)
 
     def reject(self, job: Job, detail: Detail) -> None:
         """End a job that has waited, and not begun."""

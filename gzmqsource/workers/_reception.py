@@ -98,6 +98,9 @@ class Reception:
         job = line.pop()
         if self._gate.full() and not (line.jobs and line.is_full()):
             self._gate.open()
+        if self._handling.is_stopping:  # its source was stopped, and has killed what ran
+            self._handling.reject(job, Detail.LEAVING)
+            return None
         if job.deadline is not None:
             left = job.deadline - time.monotonic()
             # If it is the only one, the place is not wanted by another that can still be finished.

@@ -1,6 +1,7 @@
 """The hooks that come with the workers: requests in the log, and as spans of OpenTelemetry."""
 
 import logging
+from typing import Any
 
 import pytest
 from helpers import endpoint_of
@@ -15,7 +16,7 @@ tracing = needs("opentelemetry", extra="test")
 @pytest.fixture
 def ask(context):
     """Start a responder and a requester with hooks of their own, and return how to ask."""
-    ends = []
+    ends: list[Any] = []
 
     def make(handler, asking, answering):
         responder = Responder.open(

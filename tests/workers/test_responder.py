@@ -155,7 +155,7 @@ def test_what_waits_of_plain_peers_is_bounded_and_then_nothing_is_read(context, 
         go_on.wait()
         return payload
 
-    replies = []
+    replies: list[list[bytes]] = []
     with responder_of(context, wait, spawn=spawn, max_waiting=4) as responder:
         plain = Source.open(
             zmq.DEALER, replies.append, connect=endpoint_of(responder.source), context=context
@@ -308,7 +308,7 @@ def test_bad_arguments_are_refused(context):
     with pytest.raises(ValueError, match="answers through a ROUTER or a DEALER"):
         Responder(source, upper)
     source.close()
-    with pytest.raises(TypeError, match="handler=None"):
+    with pytest.raises(TypeError, match="the handler None cannot be called"):
         Responder.open(None, bind="tcp://127.0.0.1:*", context=context)  # type: ignore[arg-type]
     with pytest.raises(SourceClosed):
         Responder(source, upper)
@@ -336,7 +336,9 @@ class Called:
     ids=["object", "method", "generator", "partial"],
 )
 def test_a_coroutine_function_is_refused(context, handler):
-    with pytest.raises(TypeError, match="is a coroutine function, which does nothing when"):
+    with pytest.raises(
+        TypeError, match=r"is an? (async\w+ generator|coroutine) function, which does"
+    ):
         Responder.open(handler, bind="inproc://never", context=context)
 
 
