@@ -14,7 +14,7 @@ SIMULATE ?= --seconds 22 --examples 100
 QUESTIONS := throughput roundtrip green forms idle fairness pressure busy many peers bad pools scale \
     startup workers proxy
 
-.PHONY: help demo test idle one faults mutations simulate chaos restarts moments soak fuzz pyzmq volttron \
+.PHONY: help demo test idle one faults mutations simulate chaos service restarts moments soak fuzz pyzmq volttron \
     packages support docs lint style types floors workflows changes bench bench-plots quick sanitize clean
 # Two installs at a time would get into each other's way.
 .NOTPARALLEL:
@@ -88,6 +88,9 @@ mutations: $(LIGHT)  ## Break each line that keeps an invariant, and see the sui
 
 simulate: $(LIGHT)  ## Random schedules on a simulated libzmq, a fixed seed and a fresh one
 	for seed in "--seed 1" ""; do $(SIMULATION) $$seed $(SIMULATE) || exit 1; done
+
+service: $(LIGHT)  ## Servers that restart, stick and die under load, RUNS times, and what became of requests
+	$(CHECK) -m service --runs $(RUNS)
 
 chaos: $(LIGHT)  ## Faults with real processes, RUNS of each, and a table of what was lost
 	$(CHECK) -m chaos --runs $(RUNS)

@@ -27,6 +27,7 @@ with atheris.instrument_imports(include=["gzmqsource"]):
     from gzmqsource.cli import _log, _numbers, _security, _sockets, _text, _top
     from gzmqsource.workers import Requester, Responder
     from gzmqsource.workers import _envelope as envelope
+    from gzmqsource.workers._header import has_header
 
 from click import ClickException
 from gevent import socket
@@ -48,9 +49,12 @@ def frames_of(data):
 
 
 def split(data):
-    head, payload = envelope.split(frames_of(data))
-    assert not head[-1]
-    assert payload
+    message = frames_of(data) or [b""]
+    delimiter = envelope.delimiter_of(message)
+    assert all(message[:delimiter])
+    for at_router in (False, True):
+        header = envelope.header_of(message, delimiter, at_router)
+        assert header is None or has_header(message[delimiter - 1])
 
 
 def errors(data):

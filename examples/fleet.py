@@ -29,7 +29,7 @@ from gevent.event import Event
 from gevent.pool import Pool
 
 from gzmqsource.proxy import Proxy
-from gzmqsource.workers import Requester, Responder
+from gzmqsource.workers import Requester, RequestTimeout, Responder
 
 #: By these libzmq notices that a machine is gone whose connection was never closed; milliseconds.
 HEARTBEATS: dict[str, Any] = {"heartbeat_ivl": 200, "heartbeat_timeout": 600}
@@ -85,12 +85,19 @@ def ask(front: str, count: int, greenlets: int = 50) -> None:
     def one(number: int) -> None:
         nonlocal answered
         text = b"request %d" % number
-        # A timeout well above what an answer takes, and retries for longer than any trouble lasts.
-        if requester.request(text, timeout=1, retries=60) != [checksum(text)]:
+        if until_answered(text) != [checksum(text)]:
             raise SystemExit(f"the answer to another request than {number}")
         answered += 1
         if answered % (count // 10) == 0:
             print(answered, flush=True)
+
+    def until_answered(text: bytes) -> list[bytes]:
+        # Behind a broker nobody knows which worker has what. If one dies, only time tells:
+        # well above what an answer takes, and for longer than any trouble lasts.
+        for _ in range(60):
+            with contextlib.suppress(RequestTimeout):
+                return requester.request(text, timeout=1, retries=60)
+        raise SystemExit(f"no answer to {text!r}")
 
     with Requester.open(front, **HEARTBEATS) as requester:
         Pool(greenlets).map(one, range(count))

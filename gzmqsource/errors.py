@@ -12,12 +12,14 @@ import errno
 from collections.abc import Sequence
 
 import zmq
+from gevent import GreenletExit
 from gevent.exceptions import InvalidThreadUseError
 
 __all__ = [
     "InvalidThreadUseError",
     "PeerLost",
     "RemoteError",
+    "RequestCancelled",
     "RequestTimeout",
     "SendError",
     "Severity",
@@ -94,6 +96,14 @@ class RequestTimeout(TimeoutError):
 
 class PeerLost(ConnectionError):
     """A connection was lost before a reply came: the request may or may not have been handled."""
+
+
+class RequestCancelled(GreenletExit):
+    """Nobody waits for the reply any more; raised in the handler of the request, where it waits.
+
+    It is a `gevent.GreenletExit`, so that ``except Exception`` does not catch it, and one that
+    leaves the handler is no error.
+    """
 
 
 class RemoteError(Exception):

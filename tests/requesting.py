@@ -31,8 +31,8 @@ def ignore(server, message):
 
 @contextlib.contextmanager
 def requester_of(server, context, **options):
-    """Make a requester for a server, or for an endpoint."""
-    endpoint = server if isinstance(server, str) else endpoint_of(server)
+    """Make a requester for a server, or for endpoints."""
+    endpoint = server if isinstance(server, (str, list)) else endpoint_of(server)
     requester = Requester.open(endpoint, context=context, linger=0, **options)
     try:
         yield requester

@@ -241,7 +241,7 @@ sys.meta_path.insert(0, Finder)
 PUBLIC = """
 import gzmqsource, gzmqsource.auth, gzmqsource.cli.__main__, gzmqsource.green, gzmqsource.gunicorn
 import gzmqsource.metrics, gzmqsource.monitor, gzmqsource.monkey.__main__, gzmqsource.proxy
-import gzmqsource.testing, gzmqsource.workers
+import gzmqsource.testing, gzmqsource.workers.logs, gzmqsource.workers.tracing
 """
 
 

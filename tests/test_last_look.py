@@ -154,7 +154,8 @@ def test_a_request_finds_the_reply_that_came_while_the_hub_was_held_up(asked, re
 
 def test_a_requester_that_stops_takes_the_replies_that_are_there(asked):
     requester, server = asked
-    requester._source._core.socket.budget.max_messages = 2  # they take more than one turn
+    (connection,) = requester._dispatcher.connections
+    connection.link.source._core.socket.budget.max_messages = 2  # they take more than one turn
     submitted = [requester.submit(b"x") for _ in range(50)]
     stopping = gevent.spawn(requester.stop, TIMEOUT)
     all_blocked(1)

@@ -181,7 +181,7 @@ def scale_a_request_beside_outstanding_ones(cell: Cell) -> dict[str, Any]:
     router = context.socket(zmq.ROUTER)
     router.rcvhwm = router.sndhwm = 0
     router.bind("inproc://requests")
-    requester = Requester.open("inproc://requests", context=context, sndhwm=0)
+    requester = Requester.open("inproc://requests", context=context, max_outstanding=1 << 30)
     outstanding = [requester.submit(b"x", timeout=3600) for _ in range(cell.others)]
     for _ in outstanding:
         router.recv_multipart()
@@ -200,7 +200,7 @@ def scale_a_request_that_expires(cell: Cell) -> dict[str, Any]:
     router = context.socket(zmq.ROUTER)
     router.rcvhwm = 0
     router.bind("inproc://requests")
-    requester = Requester.open("inproc://requests", context=context, sndhwm=0)
+    requester = Requester.open("inproc://requests", context=context, max_outstanding=1 << 30)
     late: list[float] = []
 
     def tick() -> None:

@@ -1,5 +1,6 @@
 """The lines that keep the invariants, and what each becomes when it is broken."""
 
+from mutants.asking import ASKING
 from mutants.doors import DOORS
 from mutants.green import GREEN
 from mutants.installing import INSTALLING
@@ -7,6 +8,7 @@ from mutants.mutation import SIMULATION, Mutation
 from mutants.others import OTHERS
 from mutants.receiving import RECEIVING
 from mutants.reporting import REPORTING
+from mutants.responding import RESPONDING
 from mutants.socket_floor import SOCKET
 from mutants.source_floor import SOURCE
 from mutants.stopping import STOPPING
@@ -19,7 +21,9 @@ MUTATIONS = [
     *RECEIVING,
     *GREEN,
     *OTHERS,
+    *ASKING,
     *REPORTING,
+    *RESPONDING,
     *DOORS,
     *INSTALLING,
     *STOPPING,

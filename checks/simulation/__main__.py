@@ -19,6 +19,7 @@ from simulation.green_world import GreenWorld
 from simulation.machine import search
 from simulation.many_world import ManyGreenWorld, ManySourceWorld
 from simulation.poll_world import PollWorld
+from simulation.requests_world import RequestsWorld
 from simulation.schedule import Schedule
 from simulation.source_world import SourceWorld
 from simulation.sources_world import SourcesWorld
@@ -30,6 +31,7 @@ _QUICK = [
     GreenWorld,
     PollWorld,
     WorkersWorld,
+    RequestsWorld,
     CrewWorld,
     ManySourceWorld,
     ManyGreenWorld,

@@ -109,6 +109,10 @@ class Socket:
     def disconnect(self, address):
         self._open().disconnect(address)
 
+    def monitor(self, address, events):
+        assert not events, "libzmq's monitor, which a native thread reads"
+        self._open().monitor(address)
+
     def get(self, option):
         return self._open().get(option)
 

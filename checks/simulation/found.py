@@ -7,6 +7,7 @@ import zmq
 from simulation.green_world import GreenWorld
 from simulation.many_world import ManySourceWorld
 from simulation.poll_world import PollWorld
+from simulation.requests_world import RequestsWorld
 from simulation.source_world import SourceWorld
 from simulation.world import CALL, loop
 
@@ -299,6 +300,43 @@ def test_a_reader_hears_of_what_comes_in_a_round():
         world.ambush(calls=calls, peer=8, what=3)
         world.settle()
         world.finish()
+
+
+def test_a_link_that_is_closed_while_it_closes_its_old_socket_makes_no_new_one():
+    """The new socket was one that nobody closed."""
+    world = RequestsWorld(
+        servers=3,
+        askers=2,
+        spawn="spawned",
+        waiting=3,
+        plain=1,
+        deaf=False,
+        marks=1,
+        delay=1,
+    )
+    world.finish()
+
+
+def test_an_asker_that_was_stuck_hears_how_its_request_has_ended():
+    """The server had cancelled it, for the asker was silent, and said nothing."""
+    world = RequestsWorld(
+        servers=1,
+        askers=1,
+        spawn=2,
+        waiting=3,
+        plain=0,
+        deaf=False,
+        marks=1,
+        delay=1,
+    )
+    world.hold(server=0)
+    world.settle()
+    world.ask(asker=0, timeout=None, retries=0, mood="wait")
+    world.advance(seconds=0.4)
+    world.stick(which=1)
+    world.advance(seconds=5.0)
+    world.unstick()
+    world.finish()
 
 
 TESTS = [test for name, test in list(globals().items()) if name.startswith("test_")]

@@ -5,6 +5,8 @@ so at most once a millisecond, when a descriptor becomes readable and when it fa
 high-water mark strikes, what becomes of a message whose pipe dies, and which error is given.
 ``tests/test_simulation.py`` makes the same random calls on it and on libzmq.
 
+Over ``tcp`` a `network.Network` carries the messages.
+
 There are no threads. What another thread would do is done by whoever drives the simulation, between
 two calls, or in the middle of a burst of calls by way of `Context.before_call`.
 """
@@ -15,6 +17,7 @@ import types
 import zmq
 
 from simulation import patterns, publishing
+from simulation.network import Network
 from simulation.pipes import DROPPED, TAKEN, Mailbox, Pipe, Stream
 
 #: By the name of the type: this module is loaded before pyzmq has its constants.
@@ -48,6 +51,7 @@ class Context:
         self.is_ended = False
         self.bound = {}
         self.awaited = {}
+        self.network = Network(self)
 
     def before_call(self, socket):
         """Do what other threads do just before a call on a socket; to be replaced."""
@@ -83,6 +87,10 @@ class Socket:
         self.swallowed = []
         #: The pipes of what it has connected to.
         self.endpoints = {}
+        #: Called with the name of each event of a monitor.
+        self.report = None
+        #: The socket that ends when nothing is left of this one.
+        self.end_report = None
         self.options = {
             zmq.SNDHWM: 1000,
             zmq.RCVHWM: 1000,
@@ -149,10 +157,15 @@ class Socket:
         if self.context.bound.get(endpoint) is not self:
             raise zmq.ZMQError(errno.ENOENT)
         del self.context.bound[endpoint]
+        self.context.network.unbound(self, endpoint)
 
     def connect(self, endpoint):
         self._enter()
         self.process_commands()
+        if not endpoint.startswith("inproc:"):
+            self.context.network.connect(self, endpoint)
+            self.options[zmq.LAST_ENDPOINT] = endpoint.encode()
+            return
         binder = self.context.bound.get(endpoint)
         there, here = Stream(), Stream()
         mine = Pipe(self, here, there)
@@ -233,6 +246,12 @@ class Socket:
             self.pattern.mandatory = bool(value)
         else:
             self.options[option] = value
+
+    def monitor(self, endpoint):
+        """Bind a socket that ends when nothing is left of this one; it reports nothing else."""
+        self._enter()
+        self.end_report = Socket(self.context, zmq.PAIR)
+        self.end_report.bind(endpoint)
 
     def close(self):
         self.is_closed = True

@@ -1,18 +1,29 @@
 """A hub's loop on a clock of its own, which runs one thing at a time when it is told to."""
 
+import contextlib
 from collections import deque
 from typing import Any
 
+import gevent
 from gevent._ffi.callback import callback
-from gevent._hub_local import set_hub
+from gevent._hub_local import get_hub_if_exists, set_hub
 from gevent.hub import Hub
-from greenlet import getcurrent
+from greenlet import getcurrent, greenlet
 
 from simulation.pipes import mailboxes
 
 
 class Spinning(AssertionError):
     """The loop never comes to rest."""
+
+
+class Clock:
+    """The time, and the CPU time: those of all processes."""
+
+    def __init__(self):
+        self.time = 0.0
+        #: The seconds of CPU that calls have used.
+        self.used = 0.0
 
 
 class Loop:
@@ -34,12 +45,10 @@ class Loop:
     #: Whether it does as libuv does.
     is_libuv = False
 
-    def __init__(self):
-        self.time = 0.0
-        #: The seconds of CPU that calls have used.
-        self.used = 0.0
-        #: How often it has polled.
-        self.iteration = 0
+    def __init__(self, shared=None):
+        self.shared = shared or Clock()
+        #: How often it has polled, and how many things have run.
+        self.iteration = self.ran = 0
         self.error_handler: Any = None
         self.callbacks: deque[callback] = deque()
         self.timers = []
@@ -53,6 +62,22 @@ class Loop:
         self._items = self._run_items()
         self.hub = Hub(loop=self)  # type: ignore[call-overload]  # it has what the hub uses
         set_hub(self.hub)
+
+    @property
+    def time(self):
+        return self.shared.time
+
+    @time.setter
+    def time(self, time):
+        self.shared.time = time
+
+    @property
+    def used(self):
+        return self.shared.used
+
+    @used.setter
+    def used(self, used):
+        self.shared.used = used
 
     def clock(self):
         """Give the time in seconds."""
@@ -68,7 +93,7 @@ class Loop:
         """Run so many things, or until nothing is left but timers; True if nothing is left."""
         self._left = items or self.patience
         self._is_at_rest = False
-        self.hub.switch()
+        greenlet.switch(self.hub)  # gevent's own asks the greenlet whether it may wait
         if items is None and not self._is_at_rest:
             raise Spinning(f"{self.patience} things ran, and there is still more")
         return self._is_at_rest
@@ -100,12 +125,13 @@ class Loop:
 
     def run(self):
         for is_at_rest in self._items:
+            self.ran += not is_at_rest
             if self._left:
                 self._left -= 1
                 if is_at_rest or not self._left:
                     self._left = 0
                     self._is_at_rest = is_at_rest
-                    self._driver.switch()
+                    greenlet.switch(self._driver)
             elif is_at_rest:
                 due = self.next_due()
                 if due is None:
@@ -185,6 +211,53 @@ class Loop:
     def serial(self):
         self._serial += 1
         return self._serial
+
+
+class Process(Loop):
+    """The loop of another process: any greenlet of any process may drive it."""
+
+    def __init__(self, shared):
+        before: Any = get_hub_if_exists()
+        super().__init__(shared)
+        set_hub(before)
+        #: Whether its hub does not run, whatever there is to do.
+        self.is_stuck = False
+        #: Whether it runs now, and is in a call in which others may run.
+        self.is_running = False
+
+    def step(self, items=None):
+        if self.is_stuck or self.is_running or not self._has_work():
+            return True
+        self._driver = getcurrent()
+        self.is_running = True
+        try:
+            with self.inside():
+                return super().step(items)
+        finally:
+            self.is_running = False
+
+    def spawn(self, function, *arguments):
+        """Let a greenlet of this process call a function."""
+        with self.inside():
+            return gevent.spawn(function, *arguments)
+
+    def _has_work(self):
+        return (
+            self.callbacks
+            or any(each.due <= self.time for each in self.timers)
+            or any(each.is_ready for each in self.ios)
+            or any(each.is_sent for each in self.asyncs)
+        )
+
+    @contextlib.contextmanager
+    def inside(self):
+        """Let a block run as if it were a greenlet of this process."""
+        before: Any = get_hub_if_exists()
+        set_hub(self.hub)
+        try:
+            yield
+        finally:
+            set_hub(before)
 
 
 class Watcher:

@@ -9,9 +9,9 @@ import zmq
 from gevent.event import Event
 
 from gzmqsource import Source, SourceClosed
-from gzmqsource.errors import RemoteError, RequestTimeout
+from gzmqsource.errors import PeerLost, RemoteError, RequestTimeout
 from gzmqsource.workers import Requester, Responder
-from simulation.world import World, action, check
+from simulation.world import World, action, check, loop
 
 
 class WorkersWorld(World):
@@ -31,16 +31,16 @@ class WorkersWorld(World):
         self.released = Event()
         self.released.set()
         self.is_cut = False
-        self.asks = self._source(zmq.DEALER, outbox, marks)
         self.answers_source = self._source(zmq.ROUTER, outbox, marks)
         # As `Responder.open` does: without it libzmq drops replies for which there is no room.
         self.answers_source.socket.set(zmq.ROUTER_MANDATORY, 1)
         self.responder = Responder(self.answers_source, self._answer, spawn)
-        self.requester = Requester(self.asks)
         self.answers_source.socket.bind("inproc://workers")
-        self.asks.socket.connect("inproc://workers")
+        self.requester = Requester.open(
+            "inproc://workers", context=self.context, on_error=self._report
+        )
         self.responder.start()
-        self.watch(self.asks._core.raw.simulated)
+        self.watch(self._asks()._core.raw.simulated)
 
     # Steps of a schedule.
 
@@ -61,16 +61,17 @@ class WorkersWorld(World):
 
     @action()
     def cut(self):
-        """Cut the connection, for good."""
-        if not self.is_cut and not self.asks.closed:
+        """Cut the connection, which is made anew."""
+        asks = self._asks()
+        if not asks.closed and not self.answers_source.closed:
             self.is_cut = True
-            with contextlib.suppress(zmq.ZMQError):  # the responder may be gone
-                self.asks.socket.disconnect("inproc://workers")
+            with contextlib.suppress(zmq.ZMQError):  # it was cut before, and is not yet made anew
+                asks.socket.disconnect("inproc://workers")
 
     @action(which=range(2))
     def look(self, which):
         """Read ``ZMQ_EVENTS``, which eats the edge."""
-        source = (self.asks, self.answers_source)[which]
+        source = (self._asks(), self.answers_source)[which]
         if not source.closed:
             source.socket.get(zmq.EVENTS)
 
@@ -102,13 +103,21 @@ class WorkersWorld(World):
         self.requester.close()
         self.responder.close()
         self.settle()
+        loop.advance(1.0)  # what ticks sees it only then
         super().finish()
         left = self.requester.stats().outstanding
         check(not left, f"{left} requests are still in the table")
 
     @property
     def _both_run(self):
-        return self.asks.started and self.answers_source.started
+        return not self.requester.closed and self.answers_source.started
+
+    def _asks(self):
+        """Return the source of the requester, or of what was one."""
+        for connection in self.requester._dispatcher.connections:
+            if connection.link.source is not None:
+                self._last = connection.link.source
+        return self._last
 
     def _source(self, kind, outbox, marks):
         socket = self.context.socket(kind)
@@ -131,6 +140,9 @@ class WorkersWorld(World):
             check(timeout is not None, "a request without timeout timed out")
         except RemoteError:
             check(raises, "a request failed that should be answered")
+        except PeerLost:
+            is_gone = self.is_cut or self.answers_source.closed
+            check(is_gone, "a peer was lost whose connection was not cut")
         except SourceClosed:
             pass
         else:

@@ -40,7 +40,7 @@ def check_timeout(
     """
     if timeout is None:
         return None
-    if not isinstance(timeout, Real):
+    if type(timeout) is not float and not isinstance(timeout, Real):  # which takes 0.2 us
         raise TypeError(f"{name}={timeout!r}: {_RULES[per_second]}")
     if not timeout >= 0:
         raise ValueError(f"{name}={timeout!r}: {_RULES[per_second]}")

@@ -61,9 +61,7 @@ class Core:
     ----------
     name : str
         How the texts of errors refer to it.
-    socket : zmq.Socket
-        The socket to take over.
-    outbox, outbox_bytes, overflow, copy, on_error, ref
+    socket, outbox, outbox_bytes, overflow, copy, on_error, ref
         As for `gzmqsource.Source`.
     serves : bool
         Whether a handler takes the messages; if not the source is pulled.
@@ -71,6 +69,10 @@ class Core:
         The tunables.
     """
 
+    #: What holds up the intake in place of a pool, if its owner does that.
+    gate: Any = None
+    #: Whether a message that nobody has read is lost, if its owner knows that.
+    is_loss: Callable[[list[Any]], bool] | None = None
     #: What owns the source, and counts more about it.
     owner: registry.Owner | None = None
     #: The greenlet that sends what is queued, once there was one.
@@ -127,8 +129,7 @@ class Core:
         self._view: SourceSocket | None = None
         self._endpoint: Any = socket.get(zmq.LAST_ENDPOINT)
         self._on_error = on_error
-        # The greenlet that takes over arrivals, while there are too many for one turn.
-        self._accepter: gevent.Greenlet[..., None] | None = None
+        self._accepter: gevent.Greenlet[..., None] | None = None  # takes over many arrivals
         self.enter_state(State.OPEN if serves else State.STARTED)
         registry.live[id(self)] = self
         abandon_in_child(self)

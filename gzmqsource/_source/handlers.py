@@ -8,8 +8,9 @@ from typing import Any
 from gzmqsource._base.reports import Reports
 
 #: By `inspect`'s flags of a code object; that module takes as long to import as gevent's hub.
+_GENERATOR = 0x20
 _KINDS = {
-    0x20: "a generator function",
+    _GENERATOR: "a generator function",
     0x80: "a coroutine function",
     0x200: "an asynchronous generator function",
 }
@@ -17,8 +18,15 @@ _KINDS = {
 _report = Reports("gzmqsource.source")
 
 
-def check_handler(handle: object) -> None:
+def check_handler(handle: object, may_yield: bool = False) -> None:
     """Check that a call of a handler runs it.
+
+    Parameters
+    ----------
+    handle : object
+        The handler.
+    may_yield : bool
+        Whether it may be a generator function, whose frames are iterated over.
 
     Raises
     ------
@@ -26,11 +34,11 @@ def check_handler(handle: object) -> None:
         It would only make a coroutine or a generator, or it cannot be called.
     """
     if not callable(handle):
-        raise TypeError(f"handle={handle!r}: a handler is called with each message")
+        raise TypeError(f"the handler {handle!r} cannot be called, and is with each message")
     function: Any = _function_of(handle)
     code = getattr(function, "__code__", None)
     for flag, kind in _KINDS.items():
-        if getattr(code, "co_flags", 0) & flag:
+        if getattr(code, "co_flags", 0) & flag and not (may_yield and flag == _GENERATOR):
             raise TypeError(
                 f"the handler {function.__qualname__} is {kind}, which does nothing when it is "
                 "called: use a plain function, which may wait as a greenlet does"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import zmq
-from gevent.pool import Pool
 
 from gzmqsource._base.event import Event
 from gzmqsource._source.back_off import BackOff
@@ -21,10 +22,10 @@ class Intake:
     limits : Limits
         The tunables.
     pool : gevent.pool.Pool or None
-        What bounds the handlers. While it is full, nothing is read.
+        What bounds the handlers, or is asked in the same way. While it is full, nothing is read.
     """
 
-    def __init__(self, core: Core, limits: Limits, pool: Pool | None) -> None:
+    def __init__(self, core: Core, limits: Limits, pool: Any) -> None:
         #: The most messages of the next batch.
         self.batch = 1
         self._core = core

@@ -68,7 +68,7 @@ class Receiver:
         returned = Returning(core)
         if function is not None:
             self._spawned = Spawned(core, handle, function, base, limits, returned)
-        self._intake = Intake(core, limits, pool)
+        self._intake = Intake(core, limits, pool if core.gate is None else core.gate)
         size = spawn if isinstance(spawn, int) else None
         self._crew = Crew(core, self._intake, handle, size, base, self._spawned, returned)
 

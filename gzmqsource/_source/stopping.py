@@ -190,11 +190,14 @@ class Stopping:
             except (zmq.ZMQError, MemoryError):
                 is_all = True  # such as the second one of a REP, which owes an answer
             finally:
-                count = sum(not is_notice(core.kind, message) for message in messages)
-                core.count_dropped("unread", count)
+                core.count_dropped("unread", sum(map(self._is_loss, messages)))
             if is_all or until.left() == 0:
                 return
             yield_to_io(core.hub)
+
+    def _is_loss(self, message: list[Any]) -> bool:
+        is_loss = self._core.is_loss
+        return not is_notice(self._core.kind, message) if is_loss is None else is_loss(message)
 
     def _report(self, lost: Counter[str]) -> None:
         counts = ", ".join(f"{lost[reason]} {reason}" for reason in _LOSSES if lost[reason])

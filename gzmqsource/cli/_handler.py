@@ -14,6 +14,7 @@ import click
 import gevent
 
 from gzmqsource._base.deadline import Deadline
+from gzmqsource._source.handlers import check_handler
 from gzmqsource.cli._log import log
 
 
@@ -93,6 +94,10 @@ class Handler:
             function = getattr(function, part)
         if not callable(function):
             raise click.ClickException(f"{self._name}:{self._attribute} cannot be called")
+        try:
+            check_handler(function, may_yield=True)
+        except TypeError as error:
+            raise click.ClickException(str(error)) from None
         called: Callable[[Any], Any] = function
         return called
 

@@ -136,14 +136,14 @@ def recv(
     type=Seconds(0, min_open=True),
     default=5.0,
     show_default=True,
-    help="Seconds to wait for a reply to each attempt.",
+    help="Seconds to wait for a reply, however often a request is sent.",
 )
 @click.option(
     "--retries",
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="How often to send a request again.",
+    help="How often to send a request again whose server is lost.",
 )
 def request(socket: dict[str, Any], write: str, timeout: float, retries: int, **given: Any) -> None:
     """Send each message as a request, and write the reply.
@@ -152,6 +152,8 @@ def request(socket: dict[str, Any], write: str, timeout: float, retries: int, **
     Example:
       gzmqsource request --connect tcp://127.0.0.1:5557 "how late is it?"
     """
+    for mark in ("sndhwm", "rcvhwm"):
+        socket.pop(mark, None)  # one request at a time is outstanding
     with telling_errors(socket):
         requester = Requester.open(**socket)
     work = Work(_ask_all, requester, _inputs(**given), _format(write), timeout, retries)

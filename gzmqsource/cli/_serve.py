@@ -42,6 +42,22 @@ _LIVE, _LOGGED = 0.5, 60.0
     help="The most messages to handle at once.",
 )
 @click.option(
+    "--max-waiting",
+    type=click.IntRange(0),
+    default=Responder.default_waiting,
+    show_default=True,
+    help="The most requests that wait beside those. Further ones are refused, or, for clients that "
+    "cannot be told so, not read.",
+)
+@click.option(
+    "--dead-after",
+    type=Seconds(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Seconds of silence after which a client may take this server for dead. It says four "
+    "times as often that it is not.",
+)
+@click.option(
     "--timeout",
     type=Seconds(0, min_open=True),
     help="Seconds after which the handler of a message is interrupted.",
@@ -108,6 +124,8 @@ def serve(
     socket: dict[str, Any],
     kind: str,
     spawn: int,
+    max_waiting: int,
+    dead_after: float,
     timeout: float | None,
     stop_timeout: float,
     metrics: int | None,
@@ -119,8 +137,8 @@ def serve(
     """Call MODULE:FUNCTION with each message, in greenlets.
 
     With --type rep, router or dealer, the function's result is the reply, to any REQ or DEALER.
-    SIGTERM and SIGINT stop the server once it has finished what it has accepted. SIGHUP reloads the
-    module.
+    SIGTERM and SIGINT stop the server once it has finished what it has accepted; its clients are
+    told to ask others. SIGHUP reloads the module.
 
     \b
     Example:
@@ -137,7 +155,8 @@ def serve(
     }
     if max_message is not None:
         options["maxmsgsize"] = max_message
-    server, source = _server(served, socket | options, kind, spawn, limits)
+    asked = {"max_waiting": max_waiting, "dead_after": dead_after}
+    server, source = _server(served, socket | options, kind, spawn, limits, asked)
     told = gevent.event.Event()
     on_signals(told.set, signal.SIGTERM, signal.SIGINT)
     on_hangup(served.reload)
@@ -153,9 +172,14 @@ def serve(
 
 
 def _server(
-    handler: Handler, socket: dict[str, Any], kind: str, spawn: int, limits: dict[str, Any]
+    handler: Handler,
+    socket: dict[str, Any],
+    kind: str,
+    spawn: int,
+    limits: dict[str, Any],
+    asked: dict[str, Any],
 ) -> tuple[Any, Source]:
-    """Make the server, and return it with its source."""
+    """Make the server, and return it with its source; *asked* is for one that answers requests."""
     limited: type[Source] = type("Source", (Source,), limits)
     with telling_errors(socket):
         try:
@@ -167,7 +191,7 @@ def _server(
                 source = limited.open(zmq.DEALER, **socket)
             else:
                 source = open_source(limited, **socket)
-            return Responder(source, handler, spawn), source
+            return Responder(source, handler, spawn, **asked), source
         except (TypeError, ValueError) as error:
             raise click.ClickException(str(error)) from error
 

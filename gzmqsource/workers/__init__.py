@@ -6,17 +6,26 @@ send requests to a REP socket, and a REQ socket to a `Responder`, in any languag
 number of proxies.
 """
 
-from gzmqsource.errors import PeerLost, RemoteError, RequestTimeout
-from gzmqsource.workers._stats import RequesterStats, ResponderStats
+from gzmqsource.errors import PeerLost, RemoteError, RequestCancelled, RequestTimeout
+from gzmqsource.workers._cancelling import shield
+from gzmqsource.workers._current import Request, current_request
+from gzmqsource.workers._hooks import Hook
+from gzmqsource.workers._stats import EndpointStats, RequesterStats, ResponderStats
 from gzmqsource.workers.requester import Requester
 from gzmqsource.workers.responder import Responder
 
 __all__ = [
+    "EndpointStats",
+    "Hook",
     "PeerLost",
     "RemoteError",
+    "Request",
+    "RequestCancelled",
     "RequestTimeout",
     "Requester",
     "RequesterStats",
     "Responder",
     "ResponderStats",
+    "current_request",
+    "shield",
 ]

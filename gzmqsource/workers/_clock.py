@@ -34,8 +34,9 @@ class Clock:
     expire : callable
         ``expire(call)`` is called at the deadline; it must not raise.
     look : callable
-        Called before that, once for each turn; it may wait. The deadlines that it cancels do not
-        count: after a hub that was held up, what is there comes before the clock.
+        ``look(calls)`` is called before that with those that are due, once for each turn; it may
+        wait. The deadlines that it cancels do not count: after a hub that was held up, what is
+        there comes before the clock.
     """
 
     #: Seconds of a tick: libuv's timers count in milliseconds.
@@ -44,7 +45,9 @@ class Clock:
     #: How many empty ticks may stay in the heap, however small it is.
     slack = 100
 
-    def __init__(self, expire: Callable[[Any], object], look: Callable[[], object]) -> None:
+    def __init__(
+        self, expire: Callable[[Any], object], look: Callable[[list[Any]], object]
+    ) -> None:
         self._expire = expire
         self._look = look
         #: The calls by their ticks.
@@ -100,13 +103,13 @@ class Clock:
                 heapq.heappop(self._ticks)
                 continue
             now = time.monotonic()
-            left = self._ticks[0] * self.resolution - now
-            if left > 0:
+            due = int(now / self.resolution)
+            if self._ticks[0] > due:
                 self._sooner.clear()
-                self._sooner.wait(max(left, 0.001))
+                self._sooner.wait(max(self._ticks[0] * self.resolution - now, 0.001))
                 continue
-            self._look()
-            if self._expire_due(int(now / self.resolution)):
+            self._look([call for tick in self._calls if tick <= due for call in self._calls[tick]])
+            if self._expire_due(due):
                 yield_to_io(gevent.get_hub())
         self._greenlet = None
 

@@ -6,11 +6,13 @@ import contextvars
 import time
 from typing import Any
 
+from gzmqsource._base.reports import peer_of
+
 
 class Request:
     """One request, as a handler and the hooks of both ends see it.
 
-    Parameters
+    Attributes
     ----------
     key : bytes
         16 random bytes, the same for all attempts and at both ends; of a plain peer, empty.
@@ -18,24 +20,32 @@ class Request:
         How often it was sent before.
     payload : list of bytes or zmq.Frame
         Its frames.
-    peer : str
-        Who sent it, as the log says it, or the endpoint that it goes to.
     deadline : float or None
         When nobody waits for the reply any more, by `time.monotonic`; None for never.
     """
 
     __module__ = "gzmqsource.workers"
 
-    __slots__ = ("__dict__", "attempt", "deadline", "key", "payload", "peer")
+    __slots__ = ("__dict__", "_peer", "attempt", "deadline", "key", "payload")
 
     def __init__(
-        self, key: bytes, attempt: int, payload: list[Any], peer: str, deadline: float | None
+        self, key: bytes, attempt: int, payload: list[Any], peer: Any, deadline: float | None
     ) -> None:
         self.key = key
         self.attempt = attempt
         self.payload = payload
-        self.peer = peer
+        self._peer = peer
         self.deadline = deadline
+
+    @property
+    def peer(self) -> str:
+        """Who sent it, as the log says it, or the endpoint that it goes to."""
+        # A routing id becomes text only if it is asked for.
+        return self._peer if isinstance(self._peer, str) else peer_of(self._peer)
+
+    @peer.setter
+    def peer(self, peer: str) -> None:
+        self._peer = peer
 
     @property
     def left(self) -> float | None:
@@ -46,7 +56,7 @@ class Request:
 
     def __repr__(self) -> str:
         left = "" if self.deadline is None else f", {self.left:.3f} s left"
-        return f"<{type(self).__name__} {self.key.hex() or 'plain'} of {self.peer}{left}>"
+        return f"<Request {self.key.hex() or 'plain'} of {self.peer}{left}>"
 
 
 #: The request that the handler of this context works on.

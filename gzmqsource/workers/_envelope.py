@@ -1,9 +1,10 @@
 """What a request and a reply look like on the wire.
 
-The *envelope* is all frames before the first empty one, the *delimiter*: the correlation frame of a
-`gzmqsource.workers.Requester`, and the routing ids that ROUTER sockets on the way prepend. The
-*payload* follows the delimiter. In place of a reply's payload there may be an error: the frame
-`ERROR`, then the name of the exception's class, its text and, optionally, its traceback, in UTF-8.
+The *envelope* is all frames before the first empty one, the *delimiter*: the routing ids that
+ROUTER sockets on the way prepend, and the header of a peer that speaks the protocol, or what
+another one correlates its replies by. The *payload* follows the delimiter. A reply may report an
+exception: the name of its class, its text and, optionally, its traceback, in UTF-8. To a plain
+peer, the frame `ERROR` comes before these.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import zmq
 
 from gzmqsource.errors import RemoteError
 from gzmqsource.transfer.message import AnyMessage, as_frames, as_message
+from gzmqsource.workers._header import KIND, MAGIC, SIZE, Kind
 
 #: The first frame of a payload that is an error. It begins with NAK.
 ERROR = b"\x15gzmqsource.error"
@@ -23,20 +25,28 @@ ERROR = b"\x15gzmqsource.error"
 MAX_TEXT = 1 << 16
 
 
-def split(message: list[Any]) -> tuple[list[Any], list[Any]]:
-    """Split a request into its envelope, including the delimiter, and its payload.
+def delimiter_of(message: list[Any]) -> int:
+    """Return where the delimiter of a message is, or would be: at its end, if it has none."""
+    if type(message[0]) is bytes:
+        try:
+            return message.index(b"")
+        except ValueError:
+            return len(message)
+    return next((index for index, frame in enumerate(message) if not len(frame)), len(message))
 
-    Raises
-    ------
-    ValueError
-        It has no delimiter, or nothing after it.
+
+def header_of(message: list[Any], delimiter: int, at_router: bool) -> bytes | None:
+    """Return the header before the delimiter, or None if it comes from a plain peer.
+
+    At a ROUTER the first frame is a routing id, whatever it looks like.
     """
-    for end, frame in enumerate(message, 1):
-        if not len(frame):
-            if end == len(message):
-                raise ValueError("no payload after the delimiter")
-            return message[:end], message[end:]
-    raise ValueError("no empty frame as a delimiter")
+    if delimiter > at_router:
+        frame = message[delimiter - 1]
+        if len(frame) == SIZE:
+            header = frame if type(frame) is bytes else bytes(frame)
+            if header.startswith(MAGIC):
+                return header
+    return None
 
 
 def payload_of(message: AnyMessage) -> list[bytes | zmq.Frame]:
@@ -52,12 +62,20 @@ def error_payload(error: BaseException, with_traceback: bool) -> list[bytes]:
     return [ERROR, *(part.encode(errors="replace")[:MAX_TEXT] for part in parts)]
 
 
-def reports_error(message: list[Any]) -> bool:
-    """Return whether a reply with its envelope reports an exception."""
-    try:
-        return bool(split(message)[1][0] == ERROR)
-    except ValueError:
+def has_payload(message: list[Any]) -> bool:
+    """Return whether a message is more than a control."""
+    return delimiter_of(message) < len(message)
+
+
+def is_reply(message: list[Any], at_router: bool) -> bool:
+    """Return whether what a responder has sent is a reply, and none that reports an exception."""
+    delimiter = delimiter_of(message)
+    if delimiter == len(message):
         return False
+    header = header_of(message, delimiter, at_router)
+    if header is None:
+        return bool(message[delimiter + 1] != ERROR)
+    return header[KIND] == Kind.REPLY
 
 
 def error_in(payload: list[Any]) -> RemoteError | None:

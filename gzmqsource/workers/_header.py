@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import enum
+import functools
+import itertools
 import os
 import struct
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 #: What a header begins with; the last byte is the version.
@@ -17,12 +20,19 @@ SIZE = 32
 KEY_SIZE = 16
 KEY = slice(8, 8 + KEY_SIZE)
 
+#: Where the kind is.
+KIND = 4
+
 #: The most milliseconds that a header can say are left.
 MOST_LEFT = 0xFFFF_FFFF
 
 _LAYOUT = struct.Struct(f">4sBBBB{KEY_SIZE}sII")
 
-_RANDOM = KEY_SIZE * 256
+#: Returns the fields of 32 bytes: the magic, then as they are laid out.
+unpack = _LAYOUT.unpack
+
+#: How many keys are made of what one call of the kernel returns.
+_KEYS = 256
 
 
 class Kind(enum.IntEnum):
@@ -102,7 +112,7 @@ def has_header(frame: Any) -> bool:
 
 def decode(frame: bytes) -> Header:
     """Decode a frame that `has_header`."""
-    _, kind, flags, attempt, detail, key, left, session = _LAYOUT.unpack(frame)
+    _, kind, flags, attempt, detail, key, left, session = unpack(frame)
     return Header(kind, key, flags, attempt, detail, left, session)
 
 
@@ -110,13 +120,8 @@ class Keys:
     """Makes keys that cannot be guessed, each once in all processes."""
 
     def __init__(self) -> None:
-        self._random = b""
-        self._used = 0
-
-    def next(self) -> bytes:
-        """Return a new key."""
-        used = self._used
-        if used == len(self._random):
-            self._random, used = os.urandom(_RANDOM), 0  # 256 times a call of the kernel less
-        self._used = used + KEY_SIZE
-        return self._random[used : used + KEY_SIZE]
+        # All in C: a method in Python takes 0.1 us more for each.
+        blocks = iter(functools.partial(os.urandom, KEY_SIZE * _KEYS), b"")
+        unpack = struct.Struct(f"{KEY_SIZE}s" * _KEYS).unpack
+        #: Returns a new key.
+        self.next: Callable[[], bytes] = itertools.chain.from_iterable(map(unpack, blocks)).__next__

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gzmqsource._base.warning import LimitedWarning
+from gzmqsource.workers._calls import AnyCall
 from gzmqsource.workers._current import Request
 
 _failed = LimitedWarning(logging.getLogger("gzmqsource.workers"), "a hook raised: %s")
@@ -42,3 +44,39 @@ def call(hooks: Sequence[Hook], name: str, *arguments: Any) -> None:
             getattr(hook, name)(*arguments)
         except Exception as error:
             _failed(f"{type(hook).__name__}.{name}: {error!r}")
+
+
+def before(hooks: Sequence[Hook], asked: AnyCall, peer: str) -> Request:
+    """Call `Hook.before` for a request that is about to be sent, and return the request."""
+    deadline = None if asked.timeout is None else time.monotonic() + asked.timeout
+    request = Request(asked.key, 0, asked.frames[2:], peer, deadline)
+    call(hooks, "before", request)
+    return request
+
+
+def after(
+    hooks: Sequence[Hook], asked: AnyCall, request: Request, outcome: list[Any] | BaseException
+) -> None:
+    """Call `Hook.after` or `Hook.error` for a request that has ended."""
+    if asked.past is not None:
+        request.attempt = asked.past.attempt
+    if asked.place is not None and asked.place.connection is not None:
+        request.peer = asked.place.connection.endpoint
+    name = "error" if isinstance(outcome, BaseException) else "after"
+    call(hooks, name, request, outcome)
+
+
+def around(
+    hooks: Sequence[Hook], asked: AnyCall, peer: str, ask: Callable[[Any], list[Any]]
+) -> list[Any]:
+    """Return what ``ask(asked)`` does, with the hooks called before and after it, if any."""
+    if not hooks:
+        return ask(asked)
+    request = before(hooks, asked, peer)
+    try:
+        reply = ask(asked)
+    except BaseException as error:
+        after(hooks, asked, request, error)
+        raise
+    after(hooks, asked, request, reply)
+    return reply

@@ -1,67 +1,92 @@
-"""Sending requests: any number of greenlets and native threads over one DEALER."""
+"""Sending requests: any number of greenlets and native threads, to any number of servers."""
 
 from __future__ import annotations
 
 import functools
-import itertools
-import logging
-import os
-from collections.abc import Iterable
-from typing import Any, get_args
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import gevent
 import zmq
 from gevent._hub_local import get_hub_if_exists
 from gevent.event import AsyncResult
 from gevent.hub import get_hub
-from gevent.queue import Full
 
 from gzmqsource._base.deadline import Deadline, check_timeout
 from gzmqsource._base.event import Event
-from gzmqsource._base.warning import LimitedWarning
+from gzmqsource._base.fork import abandon_in_child
+from gzmqsource._base.hubs import end_with_thread
 from gzmqsource._source.opening import Endpoints
 from gzmqsource._source.source import Source
 from gzmqsource.errors import (
     InvalidThreadUseError,
-    PeerLost,
     RequestTimeout,
-    SendError,
     SourceClosed,
+    SourceForked,
 )
-from gzmqsource.monitor import Monitor
 from gzmqsource.transfer.message import AnyMessage
-from gzmqsource.workers._calls import AnyCall, Call, ForeignCall, Lost, SubmittedCall
-from gzmqsource.workers._clock import Clock
-from gzmqsource.workers._envelope import error_in, payload_of
-from gzmqsource.workers._stats import RequesterStats
-from gzmqsource.workers._turns import hear_out, in_turns
-
-_log = logging.getLogger("gzmqsource.workers")
+from gzmqsource.workers import _elsewhere, _hooks
+from gzmqsource.workers._calls import AnyCall, Call, ForeignCall, SubmittedCall
+from gzmqsource.workers._counts import Counts
+from gzmqsource.workers._current import current
+from gzmqsource.workers._dispatcher import Dispatcher
+from gzmqsource.workers._envelope import payload_of
+from gzmqsource.workers._header import Header, Keys, Kind
+from gzmqsource.workers._hooks import Hook
+from gzmqsource.workers._link import Opening
+from gzmqsource.workers._servers import Servers, each_of
+from gzmqsource.workers._stats import EndpointStats, RequesterStats, summary
+from gzmqsource.workers._targets import Resolve
+from gzmqsource.workers._turns import in_turns
 
 
 class Requester:
-    """Sends the requests of many greenlets and native threads over one DEALER.
+    """Sends the requests of many greenlets and native threads to one server or many.
 
-    A correlation frame and the empty delimiter precede each request, so that a REP or ROUTER in any
-    language can reply, in any order. Over several connections, libzmq sends each request to the
-    next peer that has room. As a context manager, a requester is stopped at the end of the block.
+    It has a connection of its own to each server, and sends each request to one that is connected
+    and alive, to that with the fewest outstanding first; while there is none, requests wait, in
+    order. Servers are `gzmqsource.workers.Responder` objects, with which it speaks the protocol of
+    :doc:`/protocol`, or REP and ROUTER sockets in any language, which may reply in any order. As a
+    context manager, a requester is stopped at the end of the block.
 
     Parameters
     ----------
-    source : Source
-        A DEALER without a handler. The requester owns it from now on.
-    lost : {"wait", "fail", "retry"}
-        What happens to outstanding requests when a connection is lost. libzmq does not report which
-        peer has which request, so with several peers it happens to all of them. ``"wait"``:
-        nothing; they have their timeouts. ``"fail"``: they raise `PeerLost` at once. ``"retry"``:
-        they are sent again at once if they have retries left, and raise `PeerLost` if not.
+    connect : str or iterable of str
+        The endpoints of the servers. The name of a host may stand for several addresses: all of
+        them are used.
+    bind : str or iterable of str
+        Endpoints to bind, for servers that connect. Who of them has which request is unknown: it
+        is lost when the last of them is gone, and a server whose hub is stuck is not noticed.
+    dead_after : float
+        Seconds of silence after which a server that speaks the protocol counts as dead, while it
+        has requests.
+    max_outstanding : int
+        The most requests that are outstanding, or wait for a server. Of more, the callers wait.
+    max_outstanding_bytes : int
+        The most bytes of their payloads; one that is alone may be larger.
+    retry_budget : float
+        How many requests are sent again, as a part of those of the last 10 seconds, beside a
+        hundred: so an outage is not multiplied. A refusal does not count.
+    resolve : callable, optional
+        ``resolve(endpoint)`` returns the endpoints that one of *connect* stands for, in place of
+        the look-up of a host's name. It may wait.
+    resolve_every : float
+        Seconds after which endpoints are looked up again. They also are when one is lost.
+    hooks : sequence of Hook
+        What is called for each request.
+    context : zmq.Context, optional
+        The context of the sockets; ``zmq.Context.instance()`` if not passed.
+    **socket_options
+        As for `gzmqsource.Source.open`, for each socket, but for those that the requester sets
+        itself: ``immediate``, ``reconnect_ivl``, ``reconnect_ivl_max``, ``sndhwm``, ``rcvhwm``,
+        *outbox* and *outbox_bytes*. ``linger`` is 1000 and ``connect_timeout`` is 5000 by default.
 
     Raises
     ------
+    zmq.ZMQError
+        libzmq refuses an option or an endpoint; no socket is left open.
     ValueError
-        The source is not a DEALER, or has a handler; or *lost* is none of the above.
-    InvalidThreadUseError, SourceClosed
-        The source belongs to the hub of another thread, or is closed.
+        There is no endpoint, or a number is out of range.
     """
 
     __module__ = "gzmqsource.workers"
@@ -69,93 +94,89 @@ class Requester:
     #: The most seconds that `stop` takes if no timeout is passed.
     stop_timeout = 1.0
 
-    #: When a connection is lost or a timeout ends, the most turns for replies that are there
-    #: already.
-    max_turns = 100
-
-    def __init__(self, source: Source, *, lost: Lost = "wait") -> None:
-        if lost not in get_args(Lost):
-            raise ValueError(f"lost={lost!r}: use one of {', '.join(get_args(Lost))}")
-        if source.socket.get(zmq.TYPE) != zmq.DEALER:
-            raise ValueError(f"{source!r}: a Requester asks through a DEALER")
-        self._source = source
-        self._sender = source.sender()
-        self._hub = get_hub()
-        self._lost = lost
-        # A reply to an earlier process with the same routing id must not match.
-        self._prefix = os.urandom(8)
-        self._numbers = itertools.count()
-        self._pending: dict[bytes, AnyCall] = {}
-        self._idle = Event()
-        self._hear_out = functools.partial(hear_out, source, self.max_turns)
-        self._clock = Clock(self._expire, self._hear_out)
-        self._ending = False
-        self._requests = self._retries = self._timeouts = self._given_up = self._late = 0
-        self._unknown = LimitedWarning(_log, "a reply that answers nothing was dropped: %s")
-        self._lost_peer = LimitedWarning(_log, "a connection was lost: %s")
-        source.set_handle(self._answered)
-        source._own("requester", self, self.stats)
-        source.rawlink(self._ended)
-        source.start()
-        self._monitor = Monitor(source, zmq.EVENT_DISCONNECTED) if lost != "wait" else None
-        if self._monitor is not None:
-            gevent.spawn(self._watch_peers, self._monitor)
-
-    @classmethod
-    def open(
-        cls,
+    def __init__(
+        self,
         connect: Endpoints = (),
         *,
         bind: Endpoints = (),
+        dead_after: float = 1.0,
+        max_outstanding: int = 100_000,
+        max_outstanding_bytes: int = 1 << 28,
+        retry_budget: float = 0.2,
+        resolve: Resolve | None = None,
+        resolve_every: float = 30.0,
+        hooks: Sequence[Hook] = (),
         context: zmq.Context[Any] | None = None,
-        lost: Lost = "wait",
         **socket_options: Any,
-    ) -> Requester:
-        """Make a DEALER, and a requester that owns it.
-
-        Parameters
-        ----------
-        connect, bind : str or iterable of str
-            The endpoints to connect, and those to bind.
-        context : zmq.Context, optional
-            The context of the socket; ``zmq.Context.instance()`` if not passed.
-        lost : {"wait", "fail", "retry"}
-            As for the constructor.
-        **socket_options
-            As for `gzmqsource.Source.open`; its own parameters, such as *outbox*, are also allowed.
-
-        Raises
-        ------
-        zmq.ZMQError
-            libzmq refuses an option or an endpoint; no socket is left open.
-        ValueError
-            *lost* is none of the above.
-        """
-        source = Source.open(
-            zmq.DEALER, connect=connect, bind=bind, context=context, **socket_options
+    ) -> None:
+        endpoints, bound = each_of(connect), each_of(bind)
+        if not endpoints and not bound:
+            raise ValueError("a Requester needs an endpoint to connect, or to bind")
+        if not dead_after > 0:
+            raise ValueError(f"dead_after={dead_after!r}: seconds, more than 0")
+        self._hub = get_hub()
+        self._hooks = tuple(hooks)
+        self._next_key = Keys().next
+        self._counts = Counts()
+        self._dispatcher = Dispatcher(
+            self._hub,
+            self._counts,
+            Header(Kind.PING, bytes(16), left=max(1, int(dead_after * 1000))).encode(),
+            dead_after,
+            max_outstanding,
+            max_outstanding_bytes,
+            retry_budget,
+            self._expire,
         )
+        self._servers = Servers(
+            self._dispatcher,
+            Opening(context, socket_options, self._carry, self._broke),
+            dead_after,
+            resolve,
+            resolve_every,
+            bool(socket_options.get("ipv6")),
+        )
+        #: The source with which the metrics of this requester are collected.
+        self._carrier: Source | None = None
+        self._broken: Source | None = None
+        self._stopping = self._closed = self._forked = False
+        abandon_in_child(self)
+        end_with_thread(self, self._hub)
         try:
-            return cls(source, lost=lost)
+            for endpoint in bound:
+                self._servers.bind(endpoint)
+            for endpoint in endpoints:
+                self._servers.connect(endpoint)
         except BaseException:
-            source.close()
+            self._end(0)
             raise
+
+    @classmethod
+    def open(cls, connect: Endpoints = (), **options: Any) -> Requester:
+        """Make a requester; the parameters and the errors are those of the constructor."""
+        return cls(connect, **options)
 
     def request(
         self, message: AnyMessage, timeout: float | None = None, retries: int = 0
     ) -> list[Any]:
         """Send a request, and wait for its reply; from any greenlet, hub or native thread.
 
-        If the greenlet is killed, the request is withdrawn if it is queued, or its reply dropped.
+        If the greenlet is killed, the request is withdrawn or cancelled: a
+        `gzmqsource.workers.Responder` stops its handler. In a handler of one, the time of the
+        request that it works on is the most that this may take.
 
         Parameters
         ----------
         message
             The payload: a bytes-like object, a `zmq.Frame`, or an iterable of them.
         timeout : float or None
-            Seconds to wait for a reply to each attempt; None waits forever.
+            Seconds until the caller no longer waits, however often the request is sent; None waits
+            forever. The server learns what is left of it.
         retries : int
-            How often the request is sent again when the timeout ends. The peer may then handle it
-            more than once; the first reply counts, whichever attempt it replies to.
+            How often the request is sent again when its server is lost: when the connection is
+            cut, when it is silent, or says that its handler was ended. That server may then have
+            handled it; a `gzmqsource.workers.Responder` does so once, and sends its reply again. A
+            request that is refused has not begun, and costs none of them.
 
         Returns
         -------
@@ -165,11 +186,11 @@ class Requester:
         Raises
         ------
         RequestTimeout
-            No reply came within the timeout of the last attempt.
+            No reply came within *timeout*.
         RemoteError
             The handler of a `gzmqsource.workers.Responder` raised.
         PeerLost
-            A connection was lost, and *lost* of the constructor says to raise.
+            The server was lost, and no retry was left.
         SendError
             libzmq refuses the request.
         SourceClosed
@@ -177,38 +198,24 @@ class Requester:
         TypeError, ValueError
             *message*, *timeout* or *retries* is invalid; nothing was sent.
         """
-        timeout = check_timeout(timeout)
-        frames = self._frames(message, retries)
-        if get_hub_if_exists() is not self._hub:
-            return self._ask_elsewhere(frames, timeout, retries)
-        call = Call(self._hub, frames, timeout, retries)
-        try:
-            self._begin(call)
-            outcome: list[Any] | Exception = call.get()
-        except BaseException:
-            if self._take(call.frames[0]) is not None and not self._source.closed:
-                self._source.withdraw(call.frames)
-            raise
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        payload = [message] if type(message) is bytes else payload_of(message)
+        if timeout is not None:
+            timeout = check_timeout(timeout)
+        if retries or self._stopping or current.get() is not None:
+            timeout = self._checked(timeout, retries)
+        if self._hooks or get_hub_if_exists() is not self._hub:
+            return self._ask_in_another_way(payload, timeout, retries)
+        return self._ask(Call(self._hub, self._next_key(), payload, timeout, retries))
 
     def submit(
         self, message: AnyMessage, timeout: float | None = None, retries: int = 0
     ) -> AsyncResult[Any]:
         """Send a request, and return a `gevent.event.AsyncResult` of its reply or its error.
 
-        It waits only while the outbox is full; if that takes longer than *timeout*, the result has
-        the error.
+        It waits only while there are `max_outstanding`; if that takes longer than *timeout*, the
+        result has the error.
 
-        Parameters
-        ----------
-        message
-            The payload, as for `request`.
-        timeout : float or None
-            Seconds to wait for a reply to each attempt; None waits forever.
-        retries : int
-            How often the request is sent again when the timeout ends.
+        The parameters are those of `request`.
 
         Raises
         ------
@@ -221,19 +228,28 @@ class Requester:
             raise InvalidThreadUseError(
                 f"{type(self).__name__} belongs to another hub: use request() here"
             )
-        timeout = check_timeout(timeout)
-        call = SubmittedCall(self._frames(message, retries), timeout, retries)
+        payload = payload_of(message)
+        timeout = self._checked(timeout, retries)
+        call = SubmittedCall(self._next_key(), payload, timeout, retries)
+        if self._hooks:
+            request = _hooks.before(self._hooks, call, self._servers.names)
+            call.on_end = functools.partial(_hooks.after, self._hooks, call, request)
         try:
-            self._begin(call)
-        except BaseException:
-            self._take(call.frames[0])
+            self._dispatcher.begin(call)
+            if call.place is self._dispatcher.wanting:
+                call.admitted = Event()
+                call.admitted.wait()
+        except BaseException as error:
+            self._counts.cancelled += self._dispatcher.leave(call)
+            if call.on_end is not None:
+                call.on_end(error)
             raise
         return call
 
     @property
     def closed(self) -> bool:
-        """Whether its source is closed."""
-        return self._source.closed
+        """Whether it was stopped or closed, or has lost its sockets."""
+        return self._closed or self._forked
 
     def stop(self, timeout: float | None = None) -> int:
         """Accept no more requests, wait until all are answered, and close.
@@ -256,40 +272,38 @@ class Requester:
             The requester belongs to the hub of another thread.
         """
         deadline = Deadline(self.stop_timeout if timeout is None else timeout)
-        self._ending = True
-        while self._pending and not self._source.closed:
-            self._idle.clear()
-            if not self._idle.wait(deadline.left()):
-                self._hear_out()
+        self._enter()
+        dispatcher = self._dispatcher
+        self._stopping = dispatcher.ending = True
+        while dispatcher.outstanding and not self.closed:
+            dispatcher.idle.clear()
+            if not dispatcher.idle.wait(deadline.left()):
+                for connection in list(dispatcher.connections):
+                    if connection.outstanding:
+                        connection.link.hear_out()
                 break
-        unanswered = len(self._pending)
-        self._stop_watching()
-        self._source.stop(deadline.left())
+        unanswered = dispatcher.outstanding
+        self._end(None)
         return unanswered
 
     def close(self) -> None:
-        """Close at once; every outstanding request raises `SourceClosed`.
+        """Close at once; every outstanding request raises `SourceClosed`, and is cancelled.
 
         Raises
         ------
         InvalidThreadUseError
             The requester belongs to the hub of another thread.
         """
-        self._ending = True
-        self._stop_watching()
-        self._source.close()
+        self._enter()
+        self._end(None)
 
     def stats(self) -> RequesterStats:
         """Return a snapshot of what the requester has done."""
-        return RequesterStats(
-            requests=self._requests,
-            outstanding=len(self._pending),
-            retries=self._retries,
-            timeouts=self._timeouts,
-            lost=self._given_up,
-            late=self._late,
-            unknown=self._unknown.count,
-        )
+        return self._counts.snapshot(self._dispatcher.outstanding, self._dispatcher.waiting)
+
+    def endpoints(self) -> list[EndpointStats]:
+        """Return a snapshot of its connections; any thread may call this."""
+        return [each.snapshot() for each in list(self._dispatcher.connections)]
 
     def __enter__(self) -> Requester:
         return self
@@ -298,152 +312,124 @@ class Requester:
         self.stop()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {len(self._pending)} outstanding, over {self._source!r}>"
+        outstanding = self._dispatcher.outstanding
+        return f"<{type(self).__name__} {outstanding} outstanding, {summary(self.endpoints())}>"
 
-    def _frames(self, message: AnyMessage, retries: int) -> list[Any]:
-        """Check a request, and return it with its envelope."""
-        if self._ending:
-            raise SourceClosed(f"{type(self).__name__} takes no more requests")
+    def abandon(self) -> None:
+        """Leave everything to the parent process, in a forked child."""
+        self._forked = self._stopping = True
+
+    def thread_ended(self) -> None:
+        """Fail the requests of other threads: nothing here takes their replies any more."""
+        self._closed = self._stopping = True
+        for call in list(self._dispatcher.calls()):
+            if isinstance(call, ForeignCall):
+                call.settle(SourceClosed(f"{type(self).__name__}: its thread has ended"))
+
+    def _checked(self, timeout: float | None, retries: int) -> float | None:
+        """Check the arguments of a request; return the seconds that it has."""
+        if self._stopping:
+            raise self._closed_error()
+        timeout = check_timeout(timeout)
         if not isinstance(retries, int) or retries < 0:
             raise ValueError(f"retries={retries!r}: how often to send again, an int from 0 up")
-        payload = [message] if type(message) is bytes else payload_of(message)
-        self._requests += 1
-        return [self._prefix + next(self._numbers).to_bytes(8, "big"), b"", *payload]
+        handled = current.get()
+        if handled is None or handled.left is None:
+            return timeout
+        if not handled.left:
+            raise RequestTimeout(f"the time of {handled!r} is over")
+        return handled.left if timeout is None else min(timeout, handled.left)
 
-    def _begin(self, call: Call | SubmittedCall) -> None:
-        """Send a request for the first time, and set its deadline."""
-        timeout = call.timeout
-        self._pending[call.frames[0]] = call
+    def _ask(self, call: Call) -> list[Any]:
         try:
-            self._source.send_nowait(call.frames)
-        except Full:
-            deadline = Deadline(timeout)
-            try:
-                self._source.send(call.frames, timeout=timeout)
-            except Full:
-                self._expire(call, "no room in the outbox")
-                return
-            timeout = deadline.left()
-        if timeout is not None and call.frames[0] in self._pending:
-            self._clock.start(call, timeout)
+            self._dispatcher.begin(call)
+            outcome: list[Any] | Exception = call.get()
+        except BaseException:
+            self._counts.cancelled += self._dispatcher.leave(call)
+            raise
+        if isinstance(outcome, list):
+            return outcome
+        raise outcome
 
-    def _expire(self, call: Call | SubmittedCall, reason: str = "no reply") -> None:
-        """Send a request again after its timeout, or give it up."""
-        if call.frames[0] not in self._pending or self._source.closed:
-            return  # it was answered, or is about to fail because the source is closed
-        if call.retries:
-            self._ask_again(call)
+    def _ask_in_another_way(
+        self, payload: list[Any], timeout: float | None, retries: int
+    ) -> list[Any]:
+        """Make a request from another thread, or with hooks."""
+        call: Any
+        if get_hub_if_exists() is self._hub:
+            call = Call(self._hub, self._next_key(), payload, timeout, retries)
+            ask = self._ask
         else:
-            queued = self._source.withdraw(call.frames)
-            self._give_up(call, "never sent" if queued else reason)
+            call = ForeignCall(payload, timeout, retries)
+            ask = functools.partial(
+                _elsewhere.ask, self._hub, self._dispatcher.begin, self._give_up, self
+            )
+        return _hooks.around(self._hooks, call, self._servers.names, ask)
 
-    def _ask_again(self, call: Call | SubmittedCall) -> None:
-        """Send a request once more; if there is no room for it, this attempt just times out."""
-        call.retries -= 1
-        self._retries += 1
-        if call.timeout is not None:
-            self._clock.stop(call)
-            self._clock.start(call, call.timeout)
-        try:
-            self._source.withdraw(call.frames)
-            self._source.send_nowait(call.frames)
-        except Full:
-            pass
-        except (SourceClosed, SendError) as error:
-            self._settle(call.frames[0], error)
+    def _expire(self, call: AnyCall) -> None:
+        """Give up a request whose time is over."""
+        if self._closed or call.place is None or call.key not in call.place:
+            return  # it was answered, or is about to fail because this is closed
+        error = RequestTimeout(
+            f"{self!r}: {self._dispatcher.where(call)} within {call.timeout:g} s"
+        )
+        if self._dispatcher.leave(call):
+            self._counts.timeouts += 1
+            call.settle(error)
 
-    def _give_up(self, call: Call | SubmittedCall, reason: str) -> None:
-        error = RequestTimeout(f"{self!r}: {reason} within {call.timeout} s")
-        self._timeouts += self._settle(call.frames[0], error)
+    def _give_up(self, call: ForeignCall) -> None:
+        """Note that the thread of a call no longer waits."""
+        if self._dispatcher.leave(call):
+            if isinstance(call.value, RequestTimeout):
+                self._counts.timeouts += 1
+            else:
+                self._counts.cancelled += 1
 
-    def _settle(self, key: bytes, outcome: list[Any] | Exception) -> bool:
-        """End a request; return False if it has ended before."""
-        call = self._take(key)
-        if call is not None:
-            call.settle(outcome)
-        return call is not None
+    def _carry(self, source: Source) -> None:
+        if self._carrier is None or self._carrier.closed:
+            self._carrier = source
+            source._own("requester", self, self.stats)
 
-    def _take(self, key: bytes) -> AnyCall | None:
-        """Remove a request from the table, and return it to only one caller, in whatever thread."""
-        call = self._pending.pop(key, None)
-        if call is not None:
-            if call.deadline is not None:
-                self._clock.stop(call)
-            if self._ending and not self._pending:
-                self._idle.set()
-        return call
-
-    def _ask_elsewhere(self, frames: list[Any], timeout: float | None, retries: int) -> list[Any]:
-        """Send a request from another thread, which does its timing; the owner's hub receives."""
-        again_after = (RequestTimeout, PeerLost) if self._lost == "retry" else RequestTimeout
-        for left in range(retries, -1, -1):
-            call = ForeignCall(frames)
-            self._pending[frames[0]] = call
-            try:
-                self._sender.send(frames, timeout=timeout)
-                call.wait(timeout)
-            except Full:
-                left = 0
-            finally:
-                self._take(frames[0])
-            # A reply that comes at this very moment counts. No text here has the source's repr,
-            # which reads the socket: only its hub may do that.
-            call.set(RequestTimeout(f"{type(self).__name__}: no reply within {timeout} s"))
-            if isinstance(call.value, list):
-                return call.value
-            if not left or not isinstance(call.value, again_after):
-                break
-            self._retries += 1
-        self._timeouts += isinstance(call.value, RequestTimeout)
-        self._given_up += isinstance(call.value, PeerLost)
-        raise call.value
-
-    def _answered(self, message: list[Any]) -> None:
-        """Pass a reply to its request."""
-        key, payload = bytes(message[0]), message[2:]
-        is_reply = bool(payload) and not len(message[1])
-        if is_reply and self._settle(key, error_in(payload) or payload):
+    def _broke(self, source: Source) -> None:
+        """Close, because libzmq has taken a socket away, or its thread or hub has ended."""
+        if self._closed:
             return
-        if is_reply and len(key) == 16 and key.startswith(self._prefix):
-            self._late += 1
+        self._broken = source
+        if get_hub_if_exists() is self._hub:
+            self._end(0)
         else:
-            self._unknown(f"{len(message)} frames, {key[:40]!r}")
+            self.thread_ended()
 
-    def _watch_peers(self, monitor: Monitor) -> None:
-        for event in monitor:
-            asked = list(self._pending.values())
-            self._lost_peer(f"{event.endpoint}, while {len(asked)} requests were outstanding")
-            self._hear_out()
-            for call in in_turns(asked):
-                if self._source.closed:
-                    return
-                if call.frames[0] not in self._pending:
-                    pass  # it was answered meanwhile
-                elif self._lost == "retry" and call.retries and not isinstance(call, ForeignCall):
-                    self._ask_again(call)
-                else:
-                    error = PeerLost(f"{self!r} lost a connection before the reply")
-                    was_pending = self._settle(call.frames[0], error)
-                    # A request of another thread is counted there.
-                    self._given_up += was_pending and not isinstance(call, ForeignCall)
+    def _enter(self) -> None:
+        if get_hub_if_exists() is not self._hub and not self.closed:
+            raise InvalidThreadUseError(
+                f"{type(self).__name__} belongs to the hub of another thread"
+            )
 
-    def _stop_watching(self) -> None:
-        if self._monitor is not None:
-            self._monitor.close()
-
-    def _ended(self, source: Source) -> None:
-        """Raise in every greenlet that waits, in turns: the source is closed."""
-        self._stop_watching()
-        self._clock.close()
-        calls = list(self._pending.values())
+    def _end(self, linger: int | None) -> None:
+        """Close all connections, and raise in every greenlet that waits, in turns."""
+        if self._closed or self._forked:
+            return
+        self._closed = self._stopping = True
+        calls = list(self._dispatcher.calls())
+        self._dispatcher.close()
+        self._servers.close(linger)
         # Those of other threads at once: this hub may soon run no more.
         self._fail(call for call in calls if isinstance(call, ForeignCall))
-        gevent.spawn(self._fail, in_turns(calls))
+        if len(calls):
+            gevent.spawn(self._fail, in_turns(calls))
 
     def _fail(self, calls: Iterable[AnyCall]) -> None:
         """End each call with an error of its own, whose traceback no other greenlet extends."""
         for call in calls:
-            try:
-                self._source.check()
-            except SourceClosed as error:
-                self._settle(call.frames[0], error)
+            self._counts.failed += self._dispatcher.fail(call, self._closed_error())
+
+    def _closed_error(self) -> SourceClosed:
+        """Return the error of a call that comes too late."""
+        if self._forked:
+            return SourceForked(
+                f"{type(self).__name__} was made in the parent process: make a new one"
+            )
+        if self._broken is not None:
+            return self._broken._core.closed_error()
+        return SourceClosed(f"{self!r} takes no more requests")

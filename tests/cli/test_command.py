@@ -37,6 +37,7 @@ def test_every_verb_has_help_with_an_example(verb):
         (["serve", "no_such_module:x", "--bind", "tcp://127.0.0.1:*"], "no module"),
         (["serve", "json:no_such", "--bind", "tcp://127.0.0.1:*"], "json has no no_such"),
         (["serve", "json:__doc__", "--bind", "tcp://127.0.0.1:*"], "cannot be called"),
+        (["serve", "asyncio:sleep", "--bind", "tcp://127.0.0.1:*"], "is a coroutine function"),
         (["send", "--json", "--connect", "tcp://127.0.0.1:1", "5"], "message 1: a frame is"),
         (["send", "--curve-server-key", __file__, "--connect", "tcp://[::1]:1"], "--curve-key"),
         (["send", "--plain-user", "me", "--connect", "tcp://[::1]:1"], "--plain-password"),

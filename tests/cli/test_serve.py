@@ -7,6 +7,7 @@ import urllib.request
 import gevent
 import pytest
 import zmq
+from asking import Asker, Detail, Kind
 from command_under_test import run
 from helpers import free_ports
 
@@ -28,6 +29,20 @@ def test_a_handler_that_raises_is_told_to_who_asked(serving, address):
     finished = run("request", "--connect", address, "x")
     assert finished.returncode == 1
     assert "KeyError: 'no such thing'" in finished.stderr.decode()
+
+
+def test_a_client_that_speaks_the_protocol_is_told_of_the_end(serving, address, context):
+    process = serving("--spawn", 1, "--max-waiting", 0, "--dead-after", 5, target="served:note")
+    with Asker(context, address) as asker:
+        asker.ask(b"1")
+        wait_until(lambda: asker.count(Kind.REPLY))
+        (pong, _), *_ = asker.heard
+        assert (pong.kind, pong.left) == (Kind.PONG, 5000)
+        process.send_signal(signal.SIGTERM)
+        asker.until_heard(Kind.LEAVING)
+        assert asker.wait_for(asker.ask(), Kind.REFUSED) == Detail.LEAVING
+        asker.say(Kind.NOMORE)
+        assert process.wait(timeout=20) == 0
 
 
 def test_a_handler_that_takes_too_long_is_ended(serving, address):
@@ -62,12 +77,13 @@ class Clients:
 
 def test_a_server_told_to_stop_answers_what_it_has_accepted(serving, address, context, tmp_path):
     process = serving(target="served:note")
-    with Requester.open(address, context=context, lost="fail", linger=0) as requester:
+    with Requester.open(address, context=context, linger=0) as requester:
         clients = Clients(requester)
         wait_until(lambda: len(clients.answers) > 1000)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 0
-        wait_until(lambda: clients.errors)  # the connection is lost, and all replies are in
+        wait_until(lambda: requester.stats().waiting == 200)  # for another server
+        assert not clients.errors
         requester.close()
         clients.join()
     accepted = (tmp_path / "accepted").read_bytes().split()
@@ -79,7 +95,7 @@ def test_after_a_hangup_the_new_code_serves_and_no_request_is_lost(
 ):
     process = serving()
     served = tmp_path / "served.py"
-    with Requester.open(address, context=context, lost="fail", linger=0) as requester:
+    with Requester.open(address, context=context, linger=0) as requester:
         clients = Clients(requester)
         wait_until(lambda: len(clients.answers) > 1000)
         served.write_text(served.read_text().replace("old", "new, and longer"))

@@ -15,7 +15,7 @@ class Call:
 
 def test_calls_expire_in_the_order_of_their_deadlines():
     expired: list[Call] = []
-    clock = Clock(expired.append, lambda: None)
+    clock = Clock(expired.append, lambda calls: None)
     calls = [Call() for _ in range(50)]
     for number in random.Random(1).sample(range(50), 50):
         clock.start(calls[number], 0.002 * number)
@@ -26,7 +26,7 @@ def test_calls_expire_in_the_order_of_their_deadlines():
 
 def test_a_sooner_deadline_is_not_late():
     expired: list[Call] = []
-    clock = Clock(expired.append, lambda: None)
+    clock = Clock(expired.append, lambda calls: None)
     late, soon = Call(), Call()
     clock.start(late, 60)
     all_blocked()
@@ -36,7 +36,7 @@ def test_a_sooner_deadline_is_not_late():
 
 
 def test_what_is_taken_back_does_not_expire_and_does_not_pile_up():
-    clock = Clock(pytest.fail, lambda: None)
+    clock = Clock(pytest.fail, lambda calls: None)
     for _ in range(10_000):
         call = Call()
         clock.start(call, 60)
@@ -56,7 +56,7 @@ def test_a_call_may_be_started_again_as_it_expires():
         if len(calls) < 3:
             clock.start(call, 0.005)
 
-    clock = Clock(expire, lambda: None)
+    clock = Clock(expire, lambda calls: None)
     clock.start(Call(), 0.005)
     wait_until(lambda: len(calls) == 3)
 
@@ -66,8 +66,8 @@ def test_it_looks_once_before_calls_expire_and_what_that_takes_back_does_not():
     looks = []
     answered, other, late, last = Call(), Call(), Call(), Call()
 
-    def look():
-        looks.append(len(expired))
+    def look(calls):
+        looks.append((len(expired), set(calls)))
         clock.stop(answered)
         all_blocked(1)
 
@@ -78,15 +78,15 @@ def test_it_looks_once_before_calls_expire_and_what_that_takes_back_does_not():
             clock.stop(call)
             clock.start(call, 0.005)
     wait_until(lambda: expired)
-    assert (expired, looks) == ([other], [0])
+    assert (expired, looks) == ([other], [(0, {answered, other})])
     clock.start(late, 0.005)
     wait_until(lambda: late in expired)
-    assert looks == [0, 1]
+    assert looks[1:] == [(1, {late})]
     clock.close()
 
 
 def test_it_does_not_look_for_what_was_taken_back():
-    clock = Clock(pytest.fail, lambda: pytest.fail("it looked"))
+    clock = Clock(pytest.fail, lambda calls: pytest.fail("it looked"))
     call = Call()
     clock.start(call, 0.005)
     clock.stop(call)

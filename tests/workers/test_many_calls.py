@@ -1,17 +1,16 @@
 """Many requests that end at once do so in turns: the hub polls in between."""
 
-import time
 from typing import Any
 
 import gevent
 import pytest
 import zmq
 from gevent.hub import get_hub
-from helpers import _sleep, closing, in_thread, unique_inproc
+from helpers import _sleep, endpoint_of, in_thread, unique_inproc
 
-from gzmqsource import Source, SourceClosed
+from gzmqsource import SourceClosed
 from gzmqsource.errors import PeerLost, RequestTimeout
-from gzmqsource.testing import all_blocked, fill, wait_until
+from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import Requester
 from gzmqsource.workers._clock import Clock
 from gzmqsource.workers._turns import TURN
@@ -78,8 +77,8 @@ def test_a_reply_that_comes_while_others_expire_counts(context):
         last: Any = requester.submit(b"last", 1)
         asked = server.recv_multipart()
         requests: list[Any] = [requester.submit(b"x", 0.1) for _ in range(MANY)]
-        requester._clock.stop(last)
-        requester._clock.start(last, 0.1)
+        requester._dispatcher.clock.stop(last)
+        requester._dispatcher.clock.start(last, 0.1)
         requests[0].rawlink(lambda _: server.send_multipart(asked))
         _sleep(0.2)
         assert last.get(timeout=5) == [b"last"]
@@ -89,7 +88,6 @@ def test_a_reply_that_comes_while_others_expire_counts(context):
 
 
 def test_calls_of_another_thread_end_with_the_first_turn(requester):
-    begun = requester._pending
 
     def ask():
         with pytest.raises(SourceClosed):
@@ -97,8 +95,8 @@ def test_calls_of_another_thread_end_with_the_first_turn(requester):
 
     errors, greenlets = outcomes_of(requester, MANY)
     other = gevent.spawn(in_thread, ask)
-    wait_until(lambda: len(begun) == MANY + 1)
-    foreign = list(begun.values())[-1]
+    wait_until(lambda: requester.stats().outstanding == MANY + 1)
+    foreign: Any = list(requester._dispatcher.calls())[-1]
     requester.close()
     wait_until(lambda: foreign.value is not None)
     assert len(errors) < MANY
@@ -108,9 +106,10 @@ def test_calls_of_another_thread_end_with_the_first_turn(requester):
 
 def test_calls_whose_peer_is_lost_end_in_turns(context):
     server = context.socket(zmq.ROUTER)
-    with Requester.open(bind="tcp://127.0.0.1:0", context=context, linger=0, lost="fail") as asker:
-        server.connect(asker._source._core.endpoint)
+    server.bind("tcp://127.0.0.1:*")
+    with Requester.open(endpoint_of(server), context=context, linger=0) as asker:
         errors, greenlets = outcomes_of(asker, MANY)
+        wait_until(lambda: asker.endpoints()[0].outstanding == MANY)
         for _ in range(MANY):
             server.recv_multipart()
         server.close(0)
@@ -119,7 +118,7 @@ def test_calls_whose_peer_is_lost_end_in_turns(context):
 
 
 def test_cancelled_deadlines_leave_nothing_behind():
-    clock = Clock(pytest.fail, lambda: None)
+    clock = Clock(pytest.fail, lambda calls: None)
     calls = [Call() for _ in range(1000)]
     for number, call in enumerate(calls):
         clock.start(call, 60 + number)
@@ -129,16 +128,3 @@ def test_cancelled_deadlines_leave_nothing_behind():
     assert len(clock._ticks) <= clock.slack
     clock.close()
     all_blocked()
-
-
-def test_a_request_that_found_no_room_has_all_its_retries(context):
-    """Each attempt has its timeout, whether it waits for room in the outbox or for the reply."""
-    source = Source.open(zmq.DEALER, connect="inproc://nobody", context=context, outbox=1, sndhwm=1)
-    fill(source)
-    requester = Requester(source)
-    with closing(requester):
-        began = time.monotonic()
-        with pytest.raises(RequestTimeout, match="never sent within"):
-            requester.request(b"x", timeout=0.1, retries=2)
-        assert time.monotonic() - began >= 0.3
-        assert requester.stats().retries == 2

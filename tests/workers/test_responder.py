@@ -1,6 +1,7 @@
 """`Responder` asked by plain ZeroMQ and by `Requester`."""
 
 import contextlib
+import functools
 import logging
 import os
 import time
@@ -17,7 +18,7 @@ from gzmqsource import Source, SourceClosed
 from gzmqsource._base.reports import Reports
 from gzmqsource.monitor import Monitor
 from gzmqsource.testing import all_blocked, wait_until
-from gzmqsource.workers import RemoteError, Requester, Responder
+from gzmqsource.workers import PeerLost, RemoteError, Requester, Responder
 
 
 @contextlib.contextmanager
@@ -146,24 +147,30 @@ def test_what_is_no_reply_is_an_error(context, wrong):
             requester.request(b"x", timeout=10)
 
 
-def test_a_full_pool_stops_the_intake(context):
+@pytest.mark.parametrize("spawn", [3, Pool(3)], ids=["int", "pool"])
+def test_what_waits_of_plain_peers_is_bounded_and_then_nothing_is_read(context, spawn):
     go_on = Event()
 
     def wait(payload):
         go_on.wait()
         return payload
 
-    with (
-        responder_of(context, wait, spawn=Pool(3)) as responder,
-        requester_of(responder, context) as requester,
-    ):
-        results = [requester.submit(b"%d" % number) for number in range(10)]
+    replies: list[list[bytes]] = []
+    with responder_of(context, wait, spawn=spawn, max_waiting=4) as responder:
+        plain = Source.open(
+            zmq.DEALER, replies.append, connect=endpoint_of(responder.source), context=context
+        )
+        plain.start()
+        for number in range(300):
+            plain.send([b"%d" % number, b"", b"x"])
         wait_until(lambda: responder.stats().running == 3)
         all_blocked()
-        assert responder.source.stats().received == 3
+        # One is read before it is known that it has no place, and a batch of the socket at most.
+        assert 3 + 4 < responder.source.stats().received < 3 + 4 + 130
         go_on.set()
-        gevent.joinall(results, timeout=10)
-        assert [result.value for result in results] == [[b"%d" % n] for n in range(10)]
+        wait_until(lambda: len(replies) == 300)
+        assert {int(reply[0]) for reply in replies} == set(range(300))
+        plain.close()
 
 
 def test_stop_finishes_what_runs_and_tells_what_it_did_not(context):
@@ -182,7 +189,8 @@ def test_stop_finishes_what_runs_and_tells_what_it_did_not(context):
         go_on.set()
         assert good.get(timeout=10) == [b"good"]
         assert stopping.get(timeout=10) == 1
-        assert not bad.ready()
+        with pytest.raises(PeerLost):
+            bad.get(timeout=10)
         assert responder.closed
 
 
@@ -278,8 +286,11 @@ def test_a_reply_to_a_peer_that_is_gone_is_counted(context):
         return False
 
     with responder_of(context, wait) as responder:
-        with requester_of(responder, context, routing_id=b"first") as requester:
-            requester.submit(b"x")
+        # A plain one: what speaks the protocol says that it leaves.
+        with Source.open(
+            zmq.DEALER, connect=endpoint_of(responder.source), context=context, routing_id=b"first"
+        ) as plain:
+            plain.send([b"id", b"", b"x"])
             wait_until(lambda: responder.stats().running == 1)
         wait_until(lambda: is_gone(b"first"))
         with requester_of(responder, context) as requester:
@@ -297,7 +308,51 @@ def test_bad_arguments_are_refused(context):
     with pytest.raises(ValueError, match="answers through a ROUTER or a DEALER"):
         Responder(source, upper)
     source.close()
-    with pytest.raises(TypeError, match="handler=None"):
+    with pytest.raises(TypeError, match="the handler None cannot be called"):
         Responder.open(None, bind="tcp://127.0.0.1:*", context=context)  # type: ignore[arg-type]
     with pytest.raises(SourceClosed):
         Responder(source, upper)
+
+
+class Called:
+    async def __call__(self, payload):
+        return payload
+
+    async def method(self, payload):
+        return payload
+
+    async def generator(self, payload):
+        yield payload
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        Called(),
+        Called().method,
+        Called().generator,
+        functools.partial(functools.partial(Called.method), Called()),
+    ],
+    ids=["object", "method", "generator", "partial"],
+)
+def test_a_coroutine_function_is_refused(context, handler):
+    with pytest.raises(
+        TypeError, match=r"is an? (async\w+ generator|coroutine) function, which does"
+    ):
+        Responder.open(handler, bind="inproc://never", context=context)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_waiting": -1},
+        {"max_waiting": 1.5},
+        {"dead_after": 0},
+        {"dead_after": float("nan")},
+        {"dedup": -1},
+        {"spawn": 0},
+    ],
+)
+def test_numbers_out_of_range_are_refused(context, wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Responder.open(upper, bind="inproc://never", context=context, **wrong)

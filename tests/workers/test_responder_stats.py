@@ -1,12 +1,16 @@
 """`ResponderStats` adds up, whatever becomes of requests and replies."""
 
 import contextlib
+import functools
 import random
+from collections import Counter
 from typing import Any
 
+import asking
 import gevent
 import pytest
 import zmq
+from asking import Asker, Kind, key_of
 from gevent.event import Event
 from gevent.pool import Pool
 from helpers import endpoint_of
@@ -21,8 +25,8 @@ BIG = b"r" * 20_000
 def adds_up(responder):
     stats = responder.stats()
     assert min(stats) >= 0, stats
-    total = stats.running + stats.replies + stats.errors + stats.undelivered
-    assert stats.requests == total, stats
+    apart = stats.requests + stats.duplicates + stats.malformed + stats.askers
+    assert stats.requests == sum(stats) - apart, stats
     return stats
 
 
@@ -97,6 +101,28 @@ def test_a_reply_without_room_is_undelivered_and_holds_up_no_other(context, capl
     assert "a reply could not be delivered: the peer does not read, peer 0x" in caplog.text
 
 
+def test_who_has_not_read_its_reply_learns_that_it_is_lost(context):
+    with (
+        asking.responder_of(
+            context, lambda _: BIG, outbox=10, dead_after=0.05, **NARROW
+        ) as responder,
+        Asker(context, responder, **DEAF) as asker,
+    ):
+        asker.wait_for(asker.ask())
+        asker.source.pause()
+        keys = [asker.ask() for _ in range(300)]
+        wait_until(lambda: adds_up(responder).requests == 301)
+        wait_until(lambda: not adds_up(responder).running)
+        undelivered = adds_up(responder).undelivered
+        assert undelivered > 100
+        asker.source.resume()
+        for key in keys:
+            wait_until(functools.partial(asker.of, key))
+        ends = Counter(header.kind for key in keys for header, _ in asker.of(key))
+        assert ends == {Kind.REPLY: 300 - undelivered, Kind.LOST: undelivered}
+        assert {header.detail for header, _ in asker.heard if header.kind == Kind.LOST} == {0}
+
+
 @pytest.mark.parametrize("end", ["stop", "close"])
 def test_the_end_of_a_responder_leaves_no_request_uncounted(context, end):
     go_on = Event()
@@ -113,7 +139,7 @@ def test_the_end_of_a_responder_leaves_no_request_uncounted(context, end):
         for number in range(200):
             dealer.send([b"", b"x" if number % 10 else b"wait"])
         wait_until(lambda: adds_up(responder).requests == 200)
-        assert adds_up(responder).running == 20
+        wait_until(lambda: adds_up(responder).running == 20)
         if end == "stop":
             responder.stop(0.05)
         else:
@@ -123,7 +149,8 @@ def test_the_end_of_a_responder_leaves_no_request_uncounted(context, end):
         stats = adds_up(responder)
         assert stats.requests == 200
         assert stats.replies == responder.source.stats().sent
-        assert stats.undelivered >= 20
+        assert stats.undelivered + stats.lost >= 20
+        assert stats.lost == (20 if end == "stop" else 0)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -179,3 +206,67 @@ def test_requests_add_up_in_every_moment(context, spawn, seed):
         wait_until(lambda: not adds_up(responder).running)
         for dealer in dealers:
             dealer.close()
+
+
+def test_what_is_counted_is_collected(context, registry, collector):
+    go_on = Event()
+
+    def handler(payload):
+        if payload == [b"wait"]:
+            go_on.wait()
+        return payload
+
+    with (
+        asking.responder_of(context, handler, spawn=1, max_waiting=1) as responder,
+        Asker(context, responder) as asker,
+    ):
+        asker.wait_for(asker.ask())
+        running, waiting = asker.ask(b"wait"), asker.ask(b"wait")
+        asker.wait_for(asker.ask(), Kind.REFUSED)
+        asker.ask(key=waiting)
+        asker.say(Kind.CANCEL, key_of(99))
+        wait_until(lambda: responder.stats().duplicates)
+
+        def collected():
+            return {
+                sample.name.removeprefix("gzmqsource_responder_"): sample.value
+                for family in registry.collect()
+                for sample in family.samples
+                if "responder" in sample.name and sample.value
+            }
+
+        assert collected() == {
+            "requests_total": 4,
+            "replies_total": 1,
+            "running": 1,
+            "waiting": 1,
+            "refused_full_total": 1,
+            "duplicates_total": 1,
+            "askers": 1,
+        }
+        asker.say(Kind.CANCEL, running)
+        wait_until(lambda: responder.stats().cancelled)
+        assert collected()["cancelled_total"] == 1
+        go_on.set()
+        asker.wait_for(waiting)
+
+
+def test_the_time_of_a_handler_is_without_that_of_the_line_after_it(context, registry, collector):
+    def handler(payload):
+        gevent.sleep(0.01)
+        return payload
+
+    with (
+        asking.responder_of(context, handler, spawn=1) as responder,
+        Asker(context, responder) as asker,
+    ):
+        for key in [asker.ask() for _ in range(20)]:
+            asker.wait_for(key)
+        (times,) = (family for family in registry.collect() if "handler_sec" in family.name)
+        counts = {
+            sample.labels.get("le"): sample.value
+            for sample in times.samples
+            if sample.labels["type"] == "ROUTER"
+        }
+        assert counts["+Inf"] == 20
+        assert counts["0.05"] >= 18

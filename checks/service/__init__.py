@@ -1,0 +1,1 @@
+"""What becomes of requests when servers stop, stick and die, and callers leave."""

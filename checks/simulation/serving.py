@@ -1,0 +1,307 @@
+"""Processes that answer: with a responder, or plainly."""
+
+import collections
+import contextlib
+import functools
+from typing import Any
+
+import gevent
+import zmq
+from gevent import GreenletExit
+from gevent.event import Event
+from gevent.pool import Pool
+
+from gzmqsource.errors import RequestCancelled, SendError
+from gzmqsource.workers import Responder, current_request
+from simulation.libzmq import Socket
+from simulation.world import check, loop
+
+#: What a responder counts a request as, once.
+ENDS = (
+    *("waiting", "running", "replies", "errors", "undelivered"),
+    *("full", "leaving", "expired", "cancelled", "lost"),
+)
+
+
+class Refusal(Exception):
+    """What handlers raise."""
+
+
+class Run:
+    """A handler that has begun a request."""
+
+    def __init__(self, server, key):
+        self.server = server
+        self.began, self.ended = loop.time, None
+        self.key = key
+        #: How it ended: with a reply, or killed.
+        self.how: str | None = None
+
+
+class AnyServer:
+    """What servers of all kinds have in common."""
+
+    def __init__(self, world, index, process=None):
+        self.world = world
+        self.index = index
+        self.address = f"tcp://127.0.0.1:{7000 + index}"
+        self.process = process or world.new_process()
+        self.start()
+
+    def __repr__(self):
+        return f"{type(self).__name__} {self.index}"
+
+    @property
+    def is_gone(self):
+        raise NotImplementedError
+
+    def start(self):
+        raise NotImplementedError
+
+    def restart(self):
+        if self.is_gone and not self.process.is_stuck:
+            self.start()
+
+    def note_trouble(self, kind, since=None):
+        self.world.note_trouble(kind, self.address, since)
+
+    def work(self):
+        """Do what needs no hub; give how much was done."""
+        return 0
+
+    def check_has(self, asker, keys):
+        """Check that it has the requests that an asker believes it to have."""
+
+
+class Server(AnyServer):
+    """A process with a responder, and after that with the next one."""
+
+    def start(self):
+        world = self.world
+        #: What the handlers of this responder have begun, by the keys.
+        runs: dict[bytes, list[Run]] = collections.defaultdict(list)
+        with self.process.inside():
+            self.gate = Event()
+            self.gate.set()
+            spawning: Any = {"pool": Pool(2), "spawned": gevent.spawn}
+            self.responder = Responder.open(
+                functools.partial(self._answer, runs),
+                bind=self.address,
+                context=world.context,
+                spawn=spawning.get(world.spawning, world.spawning),
+                max_waiting=world.waiting,
+                on_error=self._report,
+                sndhwm=world.marks,
+                rcvhwm=world.marks,
+            )
+            self.responder.start()
+
+    @property
+    def is_gone(self):
+        return self.responder.closed
+
+    # Steps of a schedule.
+
+    def stop(self, timeout):
+        if not self.is_gone:
+            self.process.spawn(self._stop, self.responder, timeout)
+
+    def die(self):
+        if self.is_gone:
+            return
+        self.note_trouble("died")
+        self.process.is_stuck = False
+        source = self.responder.source
+        with self.process.inside(), contextlib.suppress(zmq.ZMQError):  # it is just being closed
+            source.socket.linger = 0
+        for each in self.world.network.connections:
+            if each.binder is source._core.raw.simulated:
+                each.cut()
+        self.process.spawn(self.responder.close)
+        self.process.step()
+
+    def hold(self):
+        with self.process.inside():
+            self.gate.clear()
+
+    def release(self):
+        with self.process.inside():
+            self.gate.set()
+
+    # What must be true.
+
+    def check_rest(self):
+        stats = self.responder.stats()
+        total = sum(getattr(stats, name) for name in ENDS)
+        check(stats.requests == total, f"{self}: {stats} do not add up")
+        responder = self.responder
+        if self.is_gone or self.process.is_stuck or self.world.is_stuck:
+            return
+        for job in responder._handling.jobs.values():
+            if job.asker is not None and job.payload[0].isdigit():
+                self._check_wanted(job, self.world.requests.get(int(job.payload[0])))
+        if stats.waiting and self.gate.is_set():
+            most = {"pool": 2, "spawned": None, None: 1}
+            size = most.get(self.world.spawning, self.world.spawning)
+            idles = size is None or stats.running < size
+            check(not idles, f"{self}: {stats.waiting} wait, and {stats.running} run")
+
+    def check_has(self, asker, keys):
+        if self.is_gone or self.responder._parts.gate.full():
+            return
+        missing = [key for key in keys if key not in self.responder._handling.jobs]
+        check(not missing, f"{asker} waits for {len(missing)} requests that {self} has not")
+
+    def check_over(self):
+        handling = self.responder._handling
+        left = [*handling.jobs, *handling.running, *self.responder._line.all()]
+        check(not left, f"what is left of requests: {left}")
+        for asker in self.responder._parts.askers.all():
+            check(not asker.jobs, f"an asker still has {asker.jobs}")
+
+    def _check_wanted(self, job, asked):
+        """Check that a request that waits or runs is one that its caller waits for."""
+        if asked is None or asked.outcome is None or asked.asker.is_closing:
+            return
+        since = asked.began
+        had = [
+            self.world.had_trouble(each, since, loop.time) for each in (self.address, asked.asker)
+        ]
+        check(any(had), f"{asked} has ended, and {self} still has it")
+
+    # Calls.
+
+    def _stop(self, responder, timeout):
+        began = loop.time
+        speakers = len(responder._askers)
+        lost = responder.stop(timeout)
+        took = loop.time - began
+        if lost or took >= 0.85 * timeout or speakers < len(self.world.askers):
+            self.note_trouble("stopped by force", began)
+
+    def _answer(self, runs, payload):
+        request: Any = current_request()
+        key = request.key
+        if not payload[0].isdigit():
+            return b"?"
+        number, mood = int(payload[0]), payload[1]
+        run = self._begin(runs, number, key)
+        try:
+            if mood == b"wait":
+                self.gate.wait()
+            elif mood == b"sleep":
+                gevent.sleep(0.3)
+            elif mood == b"doze":
+                gevent.sleep(4.0)
+            elif mood == b"raise":
+                raise Refusal
+            run.how = "replied"
+        except Refusal:
+            run.how = "replied"
+            raise
+        except (GreenletExit, RequestCancelled):
+            run.how = "killed"
+            raise
+        finally:
+            run.ended = loop.time
+        return [payload[0], b"done"]
+
+    def _begin(self, runs, number, key):
+        asked = self.world.requests.get(number)
+        run = Run(self.address, key)
+        for before in runs[key] if key else ():
+            is_lost = before.how == "killed"
+            check(is_lost, f"{self} runs request {number} twice for one key")
+        if asked is not None:
+            for before in asked.runs:
+                check(before.key == key, "a request changes its key")
+                parties = before.server, self.address, asked.asker
+                had = [self.world.had_trouble(each, asked.began, loop.time) for each in parties]
+                is_excused = before.how == "killed" or any(had)
+                check(is_excused, f"{self} runs {asked}, as {before.server} did, without trouble")
+            asked.runs.append(run)
+        runs[key].append(run)
+        return run
+
+    def _report(self, error, message):
+        if not isinstance(error, (Refusal, gevent.GreenletExit, SendError)):
+            self.world.failures.append(f"{self}: {error!r}")
+
+
+class PlainServer(AnyServer):
+    """A ROUTER that knows nothing of the protocol."""
+
+    def start(self):
+        self.held = []
+        self.is_held = False
+        self.socket: Any = Socket(self.world.simulated, zmq.ROUTER)
+        self.socket.set(zmq.LINGER, 0)
+        self.socket.bind(self.address)
+
+    @property
+    def is_gone(self):
+        return self.socket.is_closed
+
+    def stop(self, timeout):
+        self.die()
+
+    def die(self):
+        if not self.is_gone:
+            self.note_trouble("died")
+            self.socket.close()
+
+    def hold(self):
+        self.is_held = True
+
+    def release(self):
+        self.is_held = False
+
+    def work(self):
+        done = 0
+        if self.is_gone or self.process.is_stuck:
+            return 0
+        while (message := receive(self.socket)) is not None:
+            done += 1
+            if b"" in message[:-1]:
+                self.held.append(message)
+        if not self.is_held:
+            held, self.held = self.held, []
+            for message in held:
+                self._reply(message)
+                done += 1
+        return done
+
+    def check_rest(self):
+        """Do nothing: it knows of nothing."""
+
+    check_over = check_rest
+
+    def _reply(self, message):
+        envelope = message[: message.index(b"") + 1]
+        number, *mood = message[len(envelope) :]
+        answer = [number, b"done"]
+        if mood == [b"raise"]:
+            answer = [b"\x15gzmqsource.error", b"Refusal", b""]
+        send(self.socket, [*envelope, *answer])
+
+
+def receive(socket):
+    """Receive a message with a simulated socket, or None."""
+    try:
+        frames = [socket.recv(0)]
+        while frames[-1][1]:
+            frames.append(socket.recv(0))
+    except zmq.Again:
+        return None
+    return [frame for frame, _ in frames]
+
+
+def send(socket, frames):
+    """Send a message with a simulated socket; tell whether it was taken."""
+    try:
+        socket.get(zmq.EVENTS)
+        for index, frame in enumerate(frames):
+            socket.send(frame, zmq.SNDMORE if index < len(frames) - 1 else 0)
+    except zmq.ZMQError:
+        return False
+    return True

@@ -1,0 +1,99 @@
+"""Who asks a responder, and speaks the protocol; plain peers leave no trace."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+from gzmqsource.workers._header import Flag
+
+
+class Asker:
+    """One peer, or rather one route.
+
+    Parameters
+    ----------
+    route : list of bytes or zmq.Frame
+        The frames before its headers.
+    is_routed : bool
+        Whether a ROUTER is in between.
+    """
+
+    __slots__ = (
+        "flags",
+        "has_left",
+        "is_recent",
+        "is_routed",
+        "jobs",
+        "patience",
+        "route",
+        "silence",
+        "was_told",
+    )
+
+    def __init__(self, route: list[Any], is_routed: bool) -> None:
+        self.route = route
+        self.is_routed = is_routed
+        #: The flags of what it is told.
+        self.flags = int(Flag.ROUTED) if is_routed else 0
+        #: Its requests that wait or run, by their keys.
+        self.jobs: dict[bytes, Any] = {}
+        #: How many ticks have passed since it was heard.
+        self.silence = 0
+        #: After how many ticks of silence it is dead, once it has sent a PING.
+        self.patience: int | None = None
+        #: Whether it was told in this tick that the hub is alive.
+        self.was_told = False
+        #: Whether it has sent NOMORE, or cannot be reached.
+        self.has_left = False
+        #: Whether it was heard since it was last passed over.
+        self.is_recent = True
+
+
+class Askers:
+    """Those that were heard of late, by their routes.
+
+    Parameters
+    ----------
+    most : int
+        How many are remembered, beside those that have requests here.
+    """
+
+    #: How many are passed over for each new one. Those that were heard since the last time, or have
+    #: requests here, are passed over; so two are enough to get round.
+    passes = 4
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._askers: OrderedDict[Any, Asker] = OrderedDict()
+        #: Returns the one at a route, or None.
+        self.get = self._askers.get
+
+    def __len__(self) -> int:
+        return len(self._askers)
+
+    def all(self) -> list[Asker]:
+        """Return all of them."""
+        return list(self._askers.values())
+
+    def meet(self, name: Any, route: list[Any], is_routed: bool) -> Asker:
+        """Remember a new one, and forget others if there are too many."""
+        asker = self._askers[name] = Asker(route, is_routed)
+        for _ in range(self.passes):
+            if len(self._askers) <= self._most:
+                break
+            name, oldest = next(iter(self._askers.items()))
+            if oldest.jobs or oldest.is_recent:
+                oldest.is_recent = False
+                self._askers.move_to_end(name)
+            else:
+                del self._askers[name]
+        return asker
+
+
+def name_of(route: list[Any]) -> Any:
+    """Return what is equal for equal routes."""
+    if len(route) == 1:
+        frame = route[0]
+        return frame if type(frame) is bytes else bytes(frame)
+    return tuple(map(bytes, route))

@@ -1,0 +1,53 @@
+"""Raising in a handler that nobody waits for its reply any more."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from gevent import getcurrent
+from gevent.hub import get_hub
+
+from gzmqsource.errors import RequestCancelled
+from gzmqsource.workers._current import current
+from gzmqsource.workers._jobs import Job
+
+
+def strike(job: Job) -> None:
+    """Raise in the handler of a job, unless it is over or shielded; called in the hub.
+
+    A worker goes on to the next job, so its greenlet alone is no sign that it has this one.
+    """
+    if job.is_due and job.greenlet is not None and not job.shields:
+        job.is_due = False
+        job.greenlet.throw(RequestCancelled(f"nobody waits for {job!r} any more"))
+
+
+@contextlib.contextmanager
+def shield() -> Iterator[None]:
+    """Hold back a cancellation of the current request in a ``with`` block.
+
+    `RequestCancelled` that would be raised in the block is raised at its end, also if that is a
+    ``return``: what comes after the block is not done for nobody. If the block raises something
+    else, that goes on, and the handler is interrupted where it waits next. A block in a block ends
+    nothing. The end of the responder, which kills handlers that take too long, is not held back.
+
+    Outside of a handler the block does nothing; so it does in a greenlet that a handler has
+    spawned, which is not interrupted either.
+    """
+    job = current.get()
+    if not isinstance(job, Job):
+        yield
+        return
+    job.shields += 1
+    try:
+        yield
+    except BaseException:
+        job.shields -= 1
+        if job.is_due:
+            get_hub().loop.run_callback(strike, job)
+        raise
+    job.shields -= 1
+    if job.is_due and not job.shields and job.greenlet is getcurrent():
+        job.is_due = False
+        raise RequestCancelled(f"nobody waits for {job!r} any more")

@@ -1,0 +1,256 @@
+"""Handling one request: its handler is called, and the reply is sent, as one thing that counts."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import gevent
+from gevent import GreenletExit, get_hub, getcurrent
+from gevent.queue import Full
+
+from gzmqsource._base.event import Event
+from gzmqsource._base.reports import peer_of
+from gzmqsource._base.warning import LimitedWarning
+from gzmqsource._source.core import State
+from gzmqsource._source.source import Source
+from gzmqsource.errors import RequestCancelled, SendError, SourceClosed
+from gzmqsource.transfer.message import AnyMessage, Message, as_frames
+from gzmqsource.workers._askers import Asker
+from gzmqsource.workers._cancelling import strike
+from gzmqsource.workers._current import current
+from gzmqsource.workers._envelope import error_payload, is_reply, payload_of
+from gzmqsource.workers._header import Detail, Flag, Kind
+from gzmqsource.workers._hooks import Hook, call
+from gzmqsource.workers._jobs import Job, Usual
+from gzmqsource.workers._parts import Parts
+
+#: Called with the frames of a request's payload; it returns or yields the frames of the reply.
+Answer: TypeAlias = "Callable[[list[Any]], AnyMessage]"
+
+_set_current = current.set
+
+# A member of an enum takes longer to look up than all else that is asked of it here.
+_REPLY, _ERROR = Kind.REPLY, Kind.ERROR
+
+_KEEP = int(Flag.KEEP)
+
+_log = logging.getLogger("gzmqsource.workers")
+
+
+class Handling:
+    """All requests of a responder that have not ended, and the counts of those that have.
+
+    Parameters
+    ----------
+    source : Source
+        What sends the replies.
+    answer : callable
+        Called with the payload of each request.
+    parts : Parts
+        The parts of the responder.
+    hooks : sequence of Hook
+        Called for each request.
+    tracebacks : bool
+        Whether a reply that reports an error also has the traceback.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        answer: Answer,
+        parts: Parts,
+        hooks: Sequence[Hook],
+        tracebacks: bool,
+    ) -> None:
+        self.answer: Callable[[list[Any]], Any] = answer
+        self.usual = Usual()
+        #: Those that wait or run, by their keys.
+        self.jobs: dict[bytes, Job] = {}
+        #: Those whose handler runs, or whose reply waits for room in the outbox.
+        self.running: dict[Job, None] = {}
+        #: Set when something changes that the end of the responder waits for, once that has begun.
+        self.changed: Event | None = None
+        self.replies = self.errors = self.cancelled = self.lost = self.expired = 0
+        self.leaving = self.full = 0
+        #: Requests that got no reply at all, and replies that were queued and then lost.
+        self.unanswered = self.dropped = 0
+        self._source = source
+        self._voice = parts.voice
+        self._tracebacks = tracebacks
+        self._hooks = hooks
+        self._line = parts.line
+        self._kept = parts.kept
+        self._at_router = parts.at_router
+        self._undeliverable = LimitedWarning(_log, "a reply could not be delivered: %s")
+
+    def handle(self, job: Job) -> None:
+        """Call the handler with a job, and end it; only what ends a greenlet is raised."""
+        if job.is_over:
+            return
+        payload: list[Any]
+        try:
+            self.running[job] = None
+            _set_current(job)
+            if self._hooks:
+                call(self._hooks, "before", job)
+            began = 0.0 if job.deadline is None else time.monotonic()
+            job.greenlet = getcurrent()
+            try:
+                reply = self.answer(job.payload)
+                payload = [reply] if type(reply) is bytes else payload_of(reply)
+            finally:
+                job.greenlet = None
+            if began:
+                self.usual.note(time.monotonic() - began)
+            kind = _REPLY
+        except (Exception, gevent.Timeout) as error:
+            self._source.report(error, job.message)
+            if self._hooks:
+                call(self._hooks, "error", job, error)
+            payload, kind = error_payload(error, self._tracebacks), _ERROR
+        except BaseException as error:
+            self._end_without(job, error)
+            if not (job.is_cancelled and isinstance(error, RequestCancelled)):
+                raise
+            return
+        self._end(job, kind, payload)
+
+    def forget(self, job: Job) -> None:
+        """Note that a job neither waits nor runs: the next one with its key is another one."""
+        if job.asker is not None:
+            del self.jobs[job.key]
+            del job.asker.jobs[job.key]
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the source reads nothing more."""
+        return self._source._core.state in (State.STOPPING, State.CLOSED)
+
+    def reject(self, job: Job, detail: Detail) -> None:
+        """End a job that has waited, and not begun."""
+        job.is_over = True
+        self.forget(job)
+        if detail is Detail.EXPIRED:
+            self.expired += 1
+        elif job.asker is None:
+            self.unanswered += 1
+        else:
+            self.leaving += 1
+        self._voice.end(Kind.REFUSED, job, detail)
+
+    def cancel(self, job: Job, may_be_wanted: bool = False) -> None:
+        """End a job for whose reply nobody waits; if it runs, its handler is told.
+
+        With *may_be_wanted*, that is a guess: the asker hears how the job ends.
+        """
+        if job.is_cancelled or job.is_over:
+            return
+        job.is_cancelled = True
+        job.may_be_wanted = may_be_wanted
+        if job in self.running:
+            job.is_due = True
+            get_hub().loop.run_callback(strike, job)
+        else:
+            job.is_over = True
+            self._line.remove(job)
+            self.forget(job)
+            self.cancelled += 1
+            if may_be_wanted:
+                self._voice.end(Kind.REFUSED, job, Detail.NONE)
+            self.note_change()
+
+    def lose(self, job: Job) -> None:
+        """End a job that takes too long, and kill its handler."""
+        job.is_over = True
+        del self.running[job]
+        self.lost += 1
+        self._voice.end(Kind.LOST, job, Detail.KILLED)
+        if job.greenlet is not getcurrent():
+            get_hub().loop.run_callback(_kill, job)
+
+    def note_change(self) -> None:
+        """Note that a job has ended, or an asker has left."""
+        if self.changed is not None:
+            self.changed.set()
+
+    def reply_lost(self, messages: Sequence[Message]) -> None:
+        """Count replies that were queued, and will not be sent, unless they report an error."""
+        self.dropped += sum(is_reply(as_frames(message), self._at_router) for message in messages)
+
+    def _end_without(self, job: Job, error: BaseException) -> None:
+        """End a job whose handler was ended by a kill, or because nobody waits for it."""
+        self.forget(job)
+        if self._hooks:
+            call(self._hooks, "error", job, error)
+        if not job.is_over:
+            del self.running[job]
+            if job.is_cancelled:
+                self.cancelled += 1
+            else:
+                self.lost += 1
+            if job.may_be_wanted or not job.is_cancelled:
+                self._voice.end(Kind.LOST, job, Detail.KILLED)
+        self.note_change()
+
+    def _end(self, job: Job, kind: Kind, payload: list[Any]) -> None:
+        """Send what a handler has returned, and count what became of the job."""
+        asker = job.asker
+        if asker is not None:
+            del self.jobs[job.key]
+            del asker.jobs[job.key]
+        is_sent = False
+        try:
+            if not job.is_over and (job.may_be_wanted or not job.is_cancelled):
+                if self._hooks and kind is _REPLY:
+                    call(self._hooks, "after", job, payload)
+                if asker is None:
+                    reply = job.envelope + payload
+                else:
+                    reply = self._reply_to(asker, job, kind, payload)
+                is_sent = self.send(reply)
+        finally:
+            if not job.is_over:
+                del self.running[job]
+                if job.is_cancelled:
+                    self.cancelled += 1
+                elif kind is _ERROR:
+                    self.errors += 1
+                elif is_sent:
+                    self.replies += 1
+                else:
+                    self.unanswered += 1
+                if not is_sent and (job.may_be_wanted or not job.is_cancelled):
+                    self._voice.end(Kind.LOST, job, Detail.NONE)
+            if self.changed is not None:
+                self.changed.set()
+
+    def _reply_to(self, asker: Asker, job: Job, kind: Kind, payload: list[Any]) -> list[Any]:
+        """Return a reply to an asker, and keep it if it may be asked for again."""
+        if kind is _ERROR:
+            payload = payload[1:]
+        if job.flags & _KEEP:
+            self._kept.add(job.key, kind, payload)
+        return [*asker.route, self._voice.header(kind, job, asker), b"", *payload]
+
+    def send(self, reply: list[Any], block: bool = True) -> bool:
+        """Send a reply; return whether libzmq or the outbox has it."""
+        try:
+            self._source.send(reply, block)
+        except SendError as error:
+            self._undeliverable(f"{error.strerror}, peer {peer_of(reply[0])}")
+        except Full:
+            self._undeliverable(f"the peer does not read, peer {peer_of(reply[0])}")
+        except SourceClosed:
+            self._undeliverable(f"the source was closed meanwhile, peer {peer_of(reply[0])}")
+        else:
+            return True
+        return False
+
+
+def _kill(job: Job) -> None:
+    """Kill the handler of a job, unless it has returned meanwhile; called in the hub."""
+    if job.greenlet is not None:
+        job.greenlet.throw(GreenletExit)

@@ -1,0 +1,65 @@
+"""Replies that are kept for a while, for requests that may be sent again."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+from gzmqsource.transfer.message import FRAME_OVERHEAD
+from gzmqsource.workers._header import Kind
+
+
+class Reply(NamedTuple):
+    """A reply that is kept."""
+
+    kind: Kind
+    payload: list[Any]
+    size: int
+    #: Until when, by `time.monotonic`.
+    until: float
+
+
+class Kept:
+    """Replies by the keys of their requests, the oldest first.
+
+    Parameters
+    ----------
+    seconds : float
+        For how long each is kept.
+    most, most_bytes : int
+        How many, and how many bytes of them; the oldest make room.
+    """
+
+    def __init__(self, seconds: float, most: int, most_bytes: int) -> None:
+        self._seconds = seconds
+        self._most = most
+        self._most_bytes = most_bytes
+        #: The replies, by their keys.
+        self.replies: OrderedDict[bytes, Reply] = OrderedDict()
+        self._bytes = 0
+
+    def add(self, key: bytes, kind: Kind, payload: list[Any]) -> None:
+        """Keep a reply, unless there is no room for it even alone."""
+        size = sum(map(len, payload)) + FRAME_OVERHEAD * (2 + len(payload))
+        if size > self._most_bytes:
+            return
+        until = time.monotonic() + self._seconds
+        self.replies[key] = Reply(kind, payload, size, until)
+        self._bytes += size
+        self.forget(until - self._seconds)
+
+    def get(self, key: bytes) -> Reply | None:
+        """Return the reply to a request that has come before."""
+        reply = self.replies.get(key)
+        return reply if reply is not None and time.monotonic() < reply.until else None
+
+    def forget(self, now: float) -> None:
+        """Forget what was kept for long enough, or is more than may be kept."""
+        replies = self.replies
+        while replies:
+            first = next(iter(replies.values()))
+            if len(replies) <= self._most and self._bytes <= self._most_bytes and now < first.until:
+                return
+            replies.popitem(last=False)
+            self._bytes -= first.size

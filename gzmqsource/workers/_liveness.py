@@ -1,0 +1,122 @@
+"""Whether the peers of a requester are alive: their hubs, not their machines.
+
+libzmq's own heartbeats are answered by its I/O thread, also in a process whose hub is stuck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from typing import Any, Protocol
+
+import gevent
+
+from gzmqsource.workers._connection import State
+from gzmqsource.workers._turns import in_turns
+
+
+class Watched(Protocol):
+    """A connection, as this module sees it."""
+
+    state: State
+    outstanding: Sized
+    speaks: bool
+    heard: bool
+    quiet: int
+    is_watched: bool
+    link: Any
+
+    def send_ping(self) -> None:
+        """Ask for a sign of life."""
+
+    def silent(self) -> None:
+        """Note that there was none."""
+
+    def give_away(self) -> None:
+        """Ask elsewhere what waits for this connection."""
+
+    def unanswered(self) -> None:
+        """Note that there was none for long."""
+
+
+class Liveness:
+    """Looks at all connections that have something outstanding, eight times in *dead_after*.
+
+    Silence is counted in looks, and the hub polls between two of them. So a hub that was held up
+    for long has one look more, as if that had been a moment: it accuses none of its peers.
+
+    Parameters
+    ----------
+    dead_after : float
+        Seconds of silence after which a peer counts as dead.
+    """
+
+    #: How many looks there are in *dead_after*. A peer that dies is noticed one or two later, for
+    #: the first does not know how long it was silent, and the last pong may have come after it.
+    looks = 8
+
+    #: At which of them a ping is sent.
+    ping_every = 2
+
+    #: After how many times *dead_after* a peer may no longer be one that speaks.
+    forget_after = 10
+
+    def __init__(self, dead_after: float) -> None:
+        self._interval = max(0.001, dead_after / self.looks)
+        self._round = 0
+        self._watched: dict[Watched, None] = {}
+        self._greenlet: gevent.Greenlet[..., None] | None = None
+
+    def watch(self, connection: Watched) -> None:
+        """Look at a connection for as long as there is something to look for."""
+        connection.is_watched = True
+        connection.quiet = 0
+        connection.heard = False
+        self._watched[connection] = None
+        if self._greenlet is None or self._greenlet.dead:
+            self._greenlet = gevent.spawn(self._run)
+
+    def close(self) -> None:
+        """Look no more."""
+        self._watched.clear()
+        if self._greenlet is not None:
+            self._greenlet.kill(block=False)
+
+    def _run(self) -> None:
+        while self._watched:
+            gevent.sleep(self._interval)
+            self._round += 1
+            for connection in in_turns(list(self._watched)):
+                if not self._look(connection):
+                    connection.is_watched = False
+                    self._watched.pop(connection, None)
+
+    def _look(self, connection: Watched) -> bool:
+        """Look at a connection; return False if there is nothing to look for any more."""
+        probes = connection.state is State.PROBING
+        if not probes and not self._is_due(connection):
+            return False
+        if connection.heard:
+            connection.heard = False
+            connection.quiet = 0
+        else:
+            connection.quiet += 1
+        if probes:
+            if connection.quiet >= self.forget_after * self.looks:
+                connection.unanswered()
+                return connection.state is State.PROBING
+            if connection.quiet > self.looks:
+                connection.give_away()
+        elif connection.quiet > self.looks:
+            connection.link.hear_out()
+            if not connection.heard and self._is_due(connection):
+                connection.silent()
+        if not self._round % self.ping_every:
+            connection.send_ping()
+        return True
+
+    def _is_due(self, connection: Watched) -> bool:
+        return (
+            connection.speaks
+            and connection.state in (State.LIVE, State.LEAVING)
+            and bool(connection.outstanding)
+        )

@@ -1,0 +1,263 @@
+"""Where handlers run: in the greenlet that has read the request, or in one of their own."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any, Protocol
+
+import gevent
+from gevent import Greenlet, GreenletExit
+from gevent.pool import Pool
+
+from gzmqsource._base.event import Event
+from gzmqsource._socket.budget import Budget
+from gzmqsource._source.back_off import BackOff
+from gzmqsource._source.source import Source
+from gzmqsource.transfer.message import UNLIMITED
+from gzmqsource.workers._jobs import Job, Line
+
+
+class Places(Protocol):
+    """What takes the jobs."""
+
+    #: In what the source calls the responder with each message, as for `gzmqsource.Source`.
+    spawn: int | None
+
+    def start(self, base: Context) -> None:
+        """Begin: handlers have these context variables."""
+
+    def begin(self, job: Job) -> bool:
+        """Handle a job now; return False if it has to wait in the line."""
+
+    def free(self) -> int:
+        """Return how many more jobs may join the line, because they are about to leave it."""
+
+    def notify(self) -> None:
+        """Note that a job was put in the line."""
+
+    def close(self) -> None:
+        """Take no more of them."""
+
+
+class Workers:
+    """So many greenlets of the source, each of which handles what it has read.
+
+    The source has more of them: when so many are in handlers, another one reads on, and what it
+    reads waits in the line. A worker that has handled a job goes on with the line. So a handler
+    that does not wait costs neither a greenlet nor a switch, and what waits is begun in order:
+    while there is a job in the line, each of the others has one.
+
+    Parameters
+    ----------
+    size : int
+        The most handlers at a time.
+    line : Line
+        The jobs that wait.
+    pop : callable
+        Returns the next job of the line; None if there is none, or if it has ended thereby.
+    handle : callable
+        Called with each.
+    budget : Budget
+        What the jobs of the line are counted by, as those that were read are.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        line: Line,
+        pop: Callable[[], Job | None],
+        handle: Callable[[Job], object],
+        budget: Budget,
+    ) -> None:
+        # What is read finds a place in the line, so whole batches are.
+        self.spawn: int | None = size + Source.max_batch
+        self._idle = size
+        self._waiting = line.jobs
+        self._pop = pop
+        self._handle = handle
+        self._budget = budget
+        self._base = Context()
+
+    def start(self, base: Context) -> None:
+        """See `Places.start`."""
+        self._base = base
+
+    def begin(self, job: Job) -> bool:
+        """See `Places.begin`."""
+        if not self._idle:
+            return False
+        self._idle -= 1
+        try:
+            self._handle(job)
+            if self._waiting:
+                self._go_on()
+        finally:
+            self._give_back()
+        return True
+
+    def free(self) -> int:
+        """See `Places.free`."""
+        return 0
+
+    def notify(self) -> None:
+        """See `Places.notify`."""
+
+    def close(self) -> None:
+        """See `Places.close`."""
+
+    def _go_on(self) -> None:
+        """Handle the line."""
+        while self._waiting:
+            self._budget.take()
+            job = self._pop()
+            if job is not None:
+                self._base.copy().run(self._handle, job)
+
+    def _give_back(self) -> None:
+        """Note that this worker is in no handler any more."""
+        if self._waiting:  # it was killed, and the others may be in theirs for long
+            gevent.spawn(self._replace)
+        else:
+            self._idle += 1
+
+    def _replace(self) -> None:
+        try:
+            self._go_on()
+        finally:
+            self._give_back()
+
+
+class Spawning:
+    """Greenlets of their own, of a pool or not; another one spawns them.
+
+    Parameters
+    ----------
+    spawn : callable
+        ``spawn(function, job)`` returns a greenlet.
+    pool : gevent.pool.Pool or None
+        What bounds them.
+    line : Line
+        The jobs that wait.
+    pop, handle
+        As for `Workers`.
+    source : Source
+        Its budget has their turns, and it reports what a spawn function raises.
+    """
+
+    def __init__(
+        self,
+        spawn: Callable[..., Any],
+        pool: Pool | None,
+        line: Line,
+        pop: Callable[[], Job | None],
+        handle: Callable[[Job], object],
+        source: Source,
+    ) -> None:
+        self.spawn: int | None = None
+        self._spawn = spawn
+        self._pool = pool
+        self._line = line
+        self._pop = pop
+        self._handle = handle
+        self._source = source
+        self._budget = source._core.socket.budget
+        self._back_off = BackOff(source)
+        self._base = Context()
+        self._wanted = Event()
+        self._feeder: Greenlet[..., None] | None = None
+        #: The CPU seconds that a handler took of late until it ended, or waited.
+        self._pace = 1e-6
+        self._has_failed = False
+
+    def start(self, base: Context) -> None:
+        """See `Places.start`."""
+        self._base = base
+
+    def begin(self, job: Job) -> bool:
+        """See `Places.begin`."""
+        return False
+
+    def free(self) -> int:
+        """See `Places.free`."""
+        return UNLIMITED if self._pool is None else self._pool.free_count()
+
+    def notify(self) -> None:
+        """See `Places.notify`."""
+        self._wanted.set()
+        if self._feeder is None or self._feeder.dead:
+            self._feeder = gevent.spawn(self._feed)
+
+    def close(self) -> None:
+        """See `Places.close`."""
+        if self._feeder is not None:
+            self._feeder.kill(block=False)
+
+    def _feed(self) -> None:
+        """Spawn a greenlet for each job of the line, when there is one to be had."""
+        while True:
+            if not self._line.jobs:
+                self._wanted.clear()
+                self._wanted.wait()
+            elif self._pool is not None and self._pool.full():
+                self._pool.wait_available()
+            elif self._budget.left <= 0 and self._budget.exhausted():
+                self._budget.yield_to_io()
+            else:
+                self._spawn_some(min(self._room(), len(self._line.jobs), self.free()))
+
+    def _room(self) -> int:
+        """Return how many handlers would fill what is left of the part."""
+        return max(1, min(self._budget.left, int(self._budget.seconds_left() / self._pace)))
+
+    def _spawn_some(self, most: int) -> None:
+        self._has_failed = False
+        seconds = self._budget.run_spawned(functools.partial(self._spawn_each, most))
+        if self._has_failed:
+            gevent.sleep(self._back_off.fail())
+        else:
+            self._pace = max(seconds / most, 1e-6)
+
+    def _spawn_each(self, most: int) -> None:
+        """Spawn up to the first that fails, which is the next one again."""
+        for _ in range(most):
+            job = self._pop()
+            if job is None:
+                continue  # it has expired
+            self._line.beginning[job] = None
+            try:
+                self._spawn(self._run, job)  # a pool that is shared may be full, and this wait
+            except BaseException as error:
+                self._has_failed = True
+                self._put_back(job)
+                if not isinstance(error, Exception):
+                    raise
+                self._source.report(error, job.message)
+                return
+            self._back_off.succeed()
+
+    def _run(self, job: Job) -> None:
+        try:
+            # This runs after the turn of the greenlet that has spawned it.
+            self._budget.take_in_turn()
+        except BaseException as error:
+            self._put_back(job)
+            if not isinstance(error, GreenletExit):
+                self._source.report(error)
+            return
+        self._line.beginning.pop(job, None)
+        context = self._base.copy()
+        try:
+            context.run(self._handle, job)
+        except GreenletExit:
+            pass
+        except BaseException as error:
+            context.run(self._source.report, error, job.message)
+
+    def _put_back(self, job: Job) -> None:
+        """Let a job that has not begun be the first in the line again."""
+        if job in self._line.beginning:
+            del self._line.beginning[job]
+            self._line.append(job, first=True)
+            self.notify()

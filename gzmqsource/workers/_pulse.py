@@ -1,0 +1,108 @@
+"""What a responder does at each tick: its askers learn that it is alive, and it that they are."""
+
+from __future__ import annotations
+
+import gevent
+
+from gzmqsource._socket.budget import yield_to_io
+from gzmqsource._source.core import Core
+from gzmqsource.workers._askers import Asker
+from gzmqsource.workers._parts import Parts
+from gzmqsource.workers._reception import Reception
+
+#: How many ticks `dead_after` has: silence is noticed up to one of them late.
+TICKS = 8
+
+#: How many askers are told between two polls of the hub; each takes some 3 us.
+TURN = 128
+
+
+class Pulse:
+    """A greenlet that ticks while there is something to watch, and ends otherwise.
+
+    Silence is counted in its ticks, so a hub that was held up accuses nobody. A tick counts only if
+    all that was there had been read since the last one: a PING may lie in libzmq behind others.
+
+    Parameters
+    ----------
+    core : Core
+        The source's socket.
+    reception : Reception
+        What hears the askers.
+    parts : Parts
+        The parts of the responder.
+    """
+
+    #: After how many ticks an asker is told again that this hub is alive.
+    told = 2
+
+    def __init__(self, core: Core, reception: Reception, parts: Parts) -> None:
+        self._core = core
+        self._reception = reception
+        self._askers = parts.askers
+        self._voice = parts.voice
+        self._gate = parts.gate
+        self._tick = parts.tick
+        self._number = 0
+        self._edges = 0
+        self._greenlet: gevent.Greenlet[..., None] | None = None
+        reception.watch = self.watch
+
+    def watch(self) -> None:
+        """Begin to tick."""
+        self._reception.is_watched = True
+        self._greenlet = gevent.spawn(self._run)
+
+    def close(self) -> None:
+        """Tick no more."""
+        if self._greenlet is not None:
+            self._greenlet.kill(block=False)
+
+    def is_silent(self, asker: Asker) -> bool:
+        """Return whether an asker has said nothing for as long as it counts as alive."""
+        return asker.silence >= (asker.patience or TICKS + 1)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the source was told to read nothing."""
+        return not self._core.resumed.is_set()
+
+    def has_read_all(self) -> bool:
+        """Return whether all that has come so far was read, but for what a pause leaves there."""
+        core = self._core
+        return bool(core.socket.readiness.readers and not core.prefetched) or self.is_paused
+
+    def _run(self) -> None:
+        try:
+            while True:
+                gevent.sleep(self._tick)
+                if self._core.closed or not self._beat():
+                    return
+        finally:
+            self._reception.is_watched = False
+
+    def _beat(self) -> bool:
+        """Look at each asker; return whether there is something to watch."""
+        edges, self._edges = self._edges, self._core.socket.readiness.edges
+        is_held = self._gate.full() or self.is_paused
+        may_accuse = not is_held and (edges != self._edges or self.has_read_all())
+        leaving = self._reception.is_leaving
+        is_wanted = self._voice.pay() or is_held or leaving
+        self._number += 1
+        tells = self._number % self.told == 0
+        for number, asker in enumerate(self._askers.all(), start=1):
+            if asker.jobs or is_held or leaving:
+                is_wanted = True
+                asker.silence += may_accuse
+                # Behind a proxy, what an asker says may go to another responder.
+                if asker.patience and not asker.is_routed and self.is_silent(asker):
+                    self._reception.abandon(asker, may_come_back=True)
+                elif tells and not asker.was_told:
+                    self._voice.pong(asker)
+            if tells:
+                asker.was_told = False
+            if not number % TURN:
+                yield_to_io(self._core.hub)
+                if self._core.closed:
+                    return False
+        return is_wanted

@@ -1,0 +1,205 @@
+"""What a responder does with each message that it reads."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from gzmqsource._base.reports import peer_of
+from gzmqsource._base.warning import LimitedWarning
+from gzmqsource.workers._askers import Asker, name_of
+from gzmqsource.workers._envelope import delimiter_of, header_of
+from gzmqsource.workers._handling import Handling
+from gzmqsource.workers._header import Detail, Kind, unpack
+from gzmqsource.workers._jobs import Job
+from gzmqsource.workers._parts import Parts
+from gzmqsource.workers._places import Places
+
+_log = logging.getLogger("gzmqsource.workers")
+
+_ASK = int(Kind.ASK)
+
+
+class Reception:
+    """Lets requests begin, wait, or be refused; and hears what else askers say.
+
+    Parameters
+    ----------
+    handling : Handling
+        Handles them.
+    parts : Parts
+        The parts of the responder.
+    """
+
+    def __init__(self, handling: Handling, parts: Parts) -> None:
+        self.requests = self.duplicates = 0
+        self.is_leaving = False
+        #: When the last request came from a plain peer, and from an asker that is routed.
+        self.last_plain = self.last_routed = float("-inf")
+        self._places: Places
+        self._begin: Callable[[Job], bool]
+        #: Whether it is watched at each tick; `watch` begins to.
+        self.is_watched = False
+        self.watch: Callable[[], object]
+        self.malformed = LimitedWarning(_log, "a malformed request was dropped: %s")
+        self._handling = handling
+        self._voice = parts.voice
+        self._askers = parts.askers
+        self._asker = parts.askers.get
+        self._line = parts.line
+        self._gate = parts.gate
+        self._kept = parts.kept
+        self._at_router = parts.at_router
+        self._tick = parts.tick
+
+    def let_begin(self, places: Places) -> None:
+        """Note where handlers run; called once."""
+        self._places = places
+        self._begin = places.begin
+
+    def read(self, message: list[Any]) -> None:
+        """Deal with a message."""
+        delimiter = delimiter_of(message)
+        header = header_of(message, delimiter, self._at_router)
+        has_payload = len(message) - delimiter > 1
+        if header is not None:
+            _, kind, flags, attempt, _, key, left, _ = unpack(header)
+            # Most come from an asker that is known, and is not routed.
+            name = message[0] if delimiter == 2 else None
+            asker = self._asker(name) if type(name) is bytes else None
+            if asker is None:
+                asker = self._asker_at(message[: delimiter - 1], kind)
+            asker.silence = 0
+            asker.is_recent = True
+            if kind == _ASK and has_payload:
+                payload = message[delimiter + 1 :]
+                job = Job(message[: delimiter + 1], payload, asker, key, attempt, flags)
+                self._ask(job, asker, left)
+            elif delimiter < len(message) or not self._hear(asker, kind, key, left):
+                self.malformed(f"a header of kind {kind}{_from(message)}")
+        elif has_payload:
+            self.requests += 1
+            self.last_plain = time.monotonic()
+            self._admit(Job(message[: delimiter + 1], message[delimiter + 1 :]))
+        else:
+            what = "no empty frame as a delimiter"
+            if delimiter < len(message):
+                what = "no payload after the delimiter"
+            self.malformed(f"{what}, {len(message)} frames{_from(message)}")
+
+    def next(self) -> Job | None:
+        """Remove the next job from the line; None if there is none, or it has expired."""
+        line = self._line
+        if not line.jobs:
+            return None
+        job = line.pop()
+        if self._gate.full() and not (line.jobs and line.is_full()):
+            self._gate.open()
+        if self._handling.is_stopping:  # its source was stopped, and has killed what ran
+            self._handling.reject(job, Detail.LEAVING)
+            return None
+        if job.deadline is not None:
+            left = job.deadline - time.monotonic()
+            # If it is the only one, the place is not wanted by another that can still be finished.
+            if left <= 0 or (line.jobs and left < self._handling.usual.needed):
+                self._handling.reject(job, Detail.EXPIRED)
+                return None
+        return job
+
+    def _asker_at(self, route: list[Any], kind: int) -> Asker:
+        """Return who has sent a header; a new one is told that the hub is alive."""
+        name = name_of(route)
+        asker = self._asker(name)
+        if asker is None:
+            asker = self._askers.meet(name, route, len(route) > self._at_router)
+            if kind != Kind.PING:  # which is answered anyway
+                self._voice.pong(asker)
+            if self.is_leaving:
+                self._voice.leaving(asker)
+        return asker
+
+    def _ask(self, job: Job, asker: Asker, left: int) -> None:
+        """Deal with a request of an asker."""
+        handling, key = self._handling, job.key
+        known = handling.jobs.get(key)
+        if known is not None:
+            self._ask_again(known, asker, job.attempt)
+            return
+        kept = self._kept.get(key) if self._kept.replies else None
+        if kept is not None:
+            self.duplicates += 1
+            header = self._voice.header(kept.kind, job, asker)
+            handling.send([*asker.route, header, b"", *kept.payload], block=False)
+            return
+        self.requests += 1
+        if self.is_leaving:
+            if asker.is_routed:
+                self.last_routed = time.monotonic()
+            handling.leaving += 1
+            self._voice.end(Kind.REFUSED, job, Detail.LEAVING)
+            return
+        if left:
+            job.deadline = time.monotonic() + left / 1000
+        handling.jobs[key] = asker.jobs[key] = job
+        self._admit(job)
+
+    def _ask_again(self, job: Job, asker: Asker, attempt: int) -> None:
+        """Have the reply to a request that waits or runs sent where it was asked for last."""
+        self.duplicates += 1
+        job.attempt = attempt
+        if job.is_cancelled:
+            self._voice.end(Kind.LOST, job, Detail.NONE)
+        elif job.asker is not asker and job.asker is not None:
+            del job.asker.jobs[job.key]
+            job.asker = asker
+            asker.jobs[job.key] = job
+
+    def _admit(self, job: Job) -> None:
+        """Begin a job, or let it wait, or refuse it; a plain peer cannot be refused."""
+        if not self.is_watched:
+            self.watch()
+        if self._begin(job):
+            return
+        line = self._line
+        if line.is_full(self._places.free()):
+            if job.asker is not None:
+                self._handling.forget(job)
+                self._handling.full += 1
+                self._voice.end(Kind.REFUSED, job, Detail.FULL)
+                return
+            self._gate.close()
+        line.append(job)
+        self._places.notify()
+
+    def _hear(self, asker: Asker, kind: int, key: bytes, left: int) -> bool:
+        """Deal with a control; return False if it is of a kind that no asker sends."""
+        if kind == Kind.PING:
+            # One more, for the first may have begun just before it was heard.
+            asker.patience = 1 + max(2, math.ceil(left / 1000 / self._tick))
+            self._voice.pong(asker)
+        elif kind == Kind.CANCEL:
+            if any(key):
+                job = self._handling.jobs.get(key)
+                if job is not None:
+                    self._handling.cancel(job)
+            else:
+                self.abandon(asker)
+        elif kind == Kind.NOMORE:
+            asker.has_left = True
+            self._handling.note_change()
+        else:
+            return False
+        return True
+
+    def abandon(self, asker: Asker, may_come_back: bool = False) -> None:
+        """Cancel all requests of an asker."""
+        for job in list(asker.jobs.values()):
+            self._handling.cancel(job, may_come_back)
+
+
+def _from(message: list[Any]) -> str:
+    """Return what a line of the log says of the peer: behind a proxy, of one of the proxy's."""
+    return f", peer {peer_of(message[0])}"

@@ -1,0 +1,150 @@
+"""Which addresses the endpoints of a requester stand for, looked up again and again."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
+
+import gevent
+import zmq
+from gevent import socket
+from gevent.pool import Pool
+
+from gzmqsource._base.event import Event
+from gzmqsource._base.warning import LimitedWarning
+
+#: Called with an endpoint; it returns those that it stands for.
+Resolve: TypeAlias = "Callable[[str], Iterable[str]]"
+
+_log = logging.getLogger("gzmqsource.workers")
+
+_warn_unknown = LimitedWarning(_log, "an endpoint was not found: %s")
+
+
+def is_name(endpoint: str) -> bool:
+    """Return whether an endpoint has the name of a host that may stand for several addresses."""
+    transport, _, rest = endpoint.partition("://")
+    host = rest.rpartition(":")[0]
+    if transport != "tcp" or not host or ";" in rest or host.startswith("["):
+        return False
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(host)
+        return False
+    return True
+
+
+def addresses_of(endpoint: str, ipv6: bool) -> list[str]:
+    """Return an endpoint for each address of its host, found without holding up the hub.
+
+    Raises
+    ------
+    OSError
+        There is none, or no answer.
+    """
+    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+    family = socket.AF_UNSPEC if ipv6 else socket.AF_INET
+    found = socket.getaddrinfo(host, int(port), family, socket.SOCK_STREAM)
+    hosts = dict.fromkeys(str(address[0]) for *_, address in found)
+    return [f"tcp://[{each}]:{port}" if ":" in each else f"tcp://{each}:{port}" for each in hosts]
+
+
+class Targets:
+    """The addresses of some endpoints, and those who are told when they change.
+
+    Parameters
+    ----------
+    resolve : callable or None
+        Finds what an endpoint stands for; None for the name of a host.
+    every : float
+        Seconds from one look to the next.
+    ipv6 : bool
+        Whether the sockets take addresses of IPv6.
+    changed : callable
+        ``changed(endpoint, addresses)`` is called after each look that has found any.
+    """
+
+    #: Seconds after which an endpoint is looked up again that was not found, or was lost.
+    min_pause = 1.0
+
+    #: How many endpoints are looked up at once.
+    at_once = 10
+
+    def __init__(
+        self,
+        resolve: Resolve | None,
+        every: float,
+        ipv6: bool,
+        changed: Callable[[str, Sequence[str]], object],
+    ) -> None:
+        if not every > 0:
+            raise ValueError(f"resolve_every={every!r}: seconds, more than 0")
+        self._resolve = resolve
+        self._every = every
+        self._ipv6 = ipv6
+        self._changed = changed
+        self._endpoints: list[str] = []
+        self._missing: set[str] = set()
+        self._is_wanted = Event()
+        self._greenlet: gevent.Greenlet[..., None] | None = None
+
+    def add(self, endpoint: str) -> None:
+        """Use an endpoint, as it is or for what it stands for.
+
+        Raises
+        ------
+        zmq.ZMQError
+            It has no port.
+        """
+        if self._resolve is None and not is_name(endpoint):
+            self._changed(endpoint, [endpoint])
+            return
+        if self._resolve is None and not endpoint.rpartition(":")[2].isdecimal():
+            raise zmq.ZMQError(zmq.EINVAL)
+        self._endpoints.append(endpoint)
+        if self._greenlet is None:
+            self._greenlet = gevent.spawn(self._run)
+
+    def look_soon(self, endpoint: str) -> None:
+        """Look again, because a connection of this endpoint was lost."""
+        if endpoint in self._endpoints:
+            self._is_wanted.set()
+
+    def close(self) -> None:
+        """Look no more."""
+        if self._greenlet is not None:
+            self._greenlet.kill(block=False)
+
+    def _run(self) -> None:
+        pool = Pool(self.at_once)
+        while True:
+            self._is_wanted.clear()
+            pool.join()
+            for endpoint in self._endpoints:
+                pool.spawn(self._look_up, endpoint)
+            pool.join()
+            if not self._missing:
+                self._is_wanted.wait(self._every)
+            gevent.sleep(min(self.min_pause, self._every))
+
+    def _look_up(self, endpoint: str) -> None:
+        try:
+            addresses = self._addresses_of(endpoint)
+        except Exception as error:  # of a function of the user, or of the resolver
+            _warn_unknown(f"{endpoint}: {error}")
+            addresses = []
+        if addresses:
+            self._missing.discard(endpoint)
+            self._changed(endpoint, addresses)
+        else:
+            self._missing.add(endpoint)
+
+    def _addresses_of(self, endpoint: str) -> list[str]:
+        stands_for = [endpoint] if self._resolve is None else list(self._resolve(endpoint))
+        addresses: dict[str, None] = {}
+        for each in stands_for:
+            found = addresses_of(each, self._ipv6) if is_name(each) else [each]
+            addresses |= dict.fromkeys(found)
+        return list(addresses)

@@ -1,0 +1,99 @@
+"""What a responder says: controls, and the headers of its replies."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections import deque
+
+from gevent.queue import Full
+
+from gzmqsource._source.source import Source
+from gzmqsource.errors import SendError, SourceClosed
+from gzmqsource.workers._askers import Asker
+from gzmqsource.workers._header import KEY_SIZE, MAGIC, Detail, Flag, Header, Kind
+from gzmqsource.workers._jobs import Job
+
+#: A header in one step: the magic, kind, flags, attempt, detail, key, and what is the same in all.
+_pack = struct.Struct(f">4sBBBB{KEY_SIZE}s8s").pack
+_TAIL = struct.Struct(">II")
+
+_NO_KEY = bytes(KEY_SIZE)
+_KEEP = int(Flag.KEEP)
+
+
+class Voice:
+    """Sends what is no reply through the source of a responder, and never waits.
+
+    Parameters
+    ----------
+    source : Source
+        The source.
+    dead_after : float
+        What a PONG says, in seconds.
+    """
+
+    #: The most that is owed to one asker, which does not read. The rest it finds out itself.
+    most_owed = 1000
+
+    def __init__(self, source: Source, dead_after: float) -> None:
+        self._source = source
+        #: What is said later, for there was no room.
+        self._owed: dict[Asker, deque[bytes]] = {}
+        #: The session of this responder: an asker sees that it was started anew.
+        self.session = random.SystemRandom().randrange(1, 1 << 32)
+        self._tail = _TAIL.pack(0, self.session)
+        left = max(1, round(dead_after * 1000))
+        # By the flags of an asker.
+        self._pongs = [self._of_no_request(Kind.PONG, flags, left) for flags in (0, Flag.ROUTED)]
+        self._leaving = [self._of_no_request(Kind.LEAVING, flags, 0) for flags in (0, Flag.ROUTED)]
+
+    def header(self, kind: int, job: Job, asker: Asker, detail: int = 0) -> bytes:
+        """Return the header of a reply, or of a control about a request."""
+        flags = asker.flags | (job.flags & _KEEP)
+        return _pack(MAGIC, kind, flags, job.attempt, detail, job.key, self._tail)
+
+    def pong(self, asker: Asker) -> None:
+        """Tell an asker that this hub is alive."""
+        asker.was_told = self._say(asker, self._pongs[asker.is_routed]) is not None
+
+    def leaving(self, asker: Asker) -> None:
+        """Tell an asker to ask others."""
+        if self._say_or_owe(asker, self._leaving[asker.is_routed]) is False:
+            asker.has_left = True
+
+    def end(self, kind: Kind, job: Job, detail: Detail) -> None:
+        """Tell an asker that an attempt has ended without a reply; a plain peer is told nothing."""
+        if job.asker is not None:
+            self._say_or_owe(job.asker, self.header(kind, job, job.asker, detail))
+
+    def pay(self) -> bool:
+        """Say what is owed to those that have room by now; return whether there is more."""
+        for asker, headers in list(self._owed.items()):
+            while headers:
+                if self._say(asker, headers[0]) is None:
+                    break
+                headers.popleft()
+            else:
+                del self._owed[asker]
+        return bool(self._owed)
+
+    def _say_or_owe(self, asker: Asker, header: bytes) -> bool | None:
+        """Send a control, or say it later if there is no room."""
+        is_said = None if asker in self._owed else self._say(asker, header)
+        if is_said is None:
+            self._owed.setdefault(asker, deque(maxlen=self.most_owed)).append(header)
+        return is_said
+
+    def _say(self, asker: Asker, header: bytes) -> bool | None:
+        """Send a control; return None if there is no room for it, False if there is no peer."""
+        try:
+            self._source.send([*asker.route, header], block=False)
+        except Full:
+            return None
+        except (SendError, SourceClosed):
+            return False
+        return True
+
+    def _of_no_request(self, kind: Kind, flags: int, left: int) -> bytes:
+        return Header(kind, _NO_KEY, flags, left=left, session=self.session).encode()

@@ -1,0 +1,104 @@
+"""Requests as spans of OpenTelemetry; this needs the extra ``tracing``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry import context, trace
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags
+
+from gzmqsource.workers._current import Request
+from gzmqsource.workers._hooks import Hook
+
+__all__ = ["RequesterTracing", "ResponderTracing"]
+
+_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+
+
+class RequesterTracing(Hook):
+    """Makes a client span of each request, linked to that of the responder's handler.
+
+    Parameters
+    ----------
+    provider : opentelemetry.trace.TracerProvider or None
+        Where the spans go; None for the global one.
+    """
+
+    def __init__(self, provider: trace.TracerProvider | None = None) -> None:
+        self._tracer = trace.get_tracer("gzmqsource", tracer_provider=provider)
+
+    def before(self, request: Request) -> None:
+        """Start the span, within that of the caller."""
+        vars(request)["span"] = self._tracer.start_span(
+            "request",
+            kind=SpanKind.CLIENT,
+            attributes=_attributes(request),
+            links=[Link(remote_context(request.key))],
+        )
+
+    def after(self, request: Request, reply: list[Any]) -> None:
+        """End the span."""
+        vars(request)["span"].end()
+
+    def error(self, request: Request, error: BaseException) -> None:
+        """End the span with the error."""
+        _fail(vars(request)["span"], error)
+
+
+class ResponderTracing(Hook):
+    """Makes a server span of each request, in which the handler's own spans are.
+
+    The header has no room for a trace. The trace of a handler has the request's key as its id, and
+    the asker's span links to that, so each can be found from the other.
+
+    Parameters
+    ----------
+    provider : opentelemetry.trace.TracerProvider or None
+        Where the spans go; None for the global one.
+    """
+
+    def __init__(self, provider: trace.TracerProvider | None = None) -> None:
+        self._tracer = trace.get_tracer("gzmqsource", tracer_provider=provider)
+
+    def before(self, request: Request) -> None:
+        """Start the span, and make it the current one."""
+        parent = None
+        if request.key:
+            parent = trace.set_span_in_context(NonRecordingSpan(remote_context(request.key)))
+        span = self._tracer.start_span(
+            "handle", context=parent, kind=SpanKind.SERVER, attributes=_attributes(request)
+        )
+        vars(request)["span"] = span
+        vars(request)["token"] = context.attach(trace.set_span_in_context(span))
+
+    def after(self, request: Request, reply: list[Any]) -> None:
+        """End the span."""
+        context.detach(vars(request)["token"])
+        vars(request)["span"].end()
+
+    def error(self, request: Request, error: BaseException) -> None:
+        """End the span with the error."""
+        context.detach(vars(request)["token"])
+        _fail(vars(request)["span"], error)
+
+
+def remote_context(key: bytes) -> SpanContext:
+    """Return the span that stands for a request between its two ends."""
+    return SpanContext(
+        int.from_bytes(key, "big"), int.from_bytes(key[8:], "big"), True, trace_flags=_SAMPLED
+    )
+
+
+def _attributes(request: Request) -> dict[str, str | int]:
+    return {
+        "messaging.system": "zeromq",
+        "messaging.message.conversation_id": request.key.hex(),
+        "network.peer.address": request.peer,
+        "gzmqsource.attempt": request.attempt,
+    }
+
+
+def _fail(span: Span, error: BaseException) -> None:
+    span.record_exception(error)
+    span.set_status(trace.StatusCode.ERROR, f"{type(error).__name__}: {error}")
+    span.end()

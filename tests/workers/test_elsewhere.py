@@ -1,0 +1,118 @@
+"""Requests from threads that do not own the requester."""
+
+import logging
+
+import gevent
+import pytest
+from gevent.hub import get_hub
+from gevent.monkey import get_original
+from helpers import _sleep, endpoint_of, in_thread
+from requesting import echo, ignore, requester_of, server_of
+from scripted import Scripted
+
+from gzmqsource import SourceClosed
+from gzmqsource.testing import wait_until
+from gzmqsource.workers import Requester, RequestTimeout, _elsewhere
+from gzmqsource.workers._header import Kind
+
+start_thread = get_original("_thread", "start_new_thread")
+allocate_lock = get_original("_thread", "allocate_lock")
+
+
+def test_a_hub_that_never_runs_is_named_in_the_error_and_in_the_log(context, caplog, monkeypatch):
+    monkeypatch.setattr(_elsewhere, "PATIENCE", 0.1)
+    made: list[Requester] = []
+    ends = allocate_lock()
+    ends.acquire()
+
+    def own(endpoint):
+        made.append(Requester.open(endpoint, context=context, linger=0))
+        ends.acquire()  # as a thread of gunicorn's gthread does, until its next request
+        made[0].close()
+        gevent.get_hub().destroy(destroy_loop=True)
+        made.clear()
+
+    with server_of(context, echo) as server:
+        start_thread(own, (endpoint_of(server),))
+        wait_until(lambda: made)
+        with (
+            caplog.at_level(logging.WARNING),
+            pytest.raises(RequestTimeout, match="has made it did not run, so the request was not"),
+        ):
+            made[0].request(b"x", timeout=0.3)
+        assert "a request waits for a hub that does not run" in caplog.text
+        ends.release()
+        wait_until(lambda: not made)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_a_requester_whose_thread_has_ended_is_closed(context):
+    with server_of(context, ignore) as server:
+        endpoint = endpoint_of(server)
+        requester = in_thread(lambda: Requester.open(endpoint, context=context, linger=0))
+        wait_until(lambda: requester.closed)
+        with pytest.raises(SourceClosed):
+            requester.request(b"x", timeout=5)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_a_request_fails_when_the_thread_of_its_requester_ends(context):
+    made: list[Requester] = []
+    ends = allocate_lock()
+    ends.acquire()
+
+    def own(endpoint):
+        made.append(Requester.open(endpoint, context=context, linger=0))
+        gevent.sleep(0.2)
+        ends.acquire()
+
+    with server_of(context, ignore) as server:
+        start_thread(own, (endpoint_of(server),))
+        wait_until(lambda: made)
+        asking = gevent.spawn(in_thread, made[0].request, b"x")
+        wait_until(lambda: server.stats().received)
+        _sleep(0.3)
+        ends.release()
+        assert isinstance(asking.get(timeout=10), SourceClosed)
+
+
+def test_a_greenlet_of_another_hub_that_is_killed_cancels(context):
+    with Scripted(context) as server, requester_of(server.endpoint, context) as requester:
+        left = []
+
+        def ask():
+            asking = gevent.spawn(requester.request, b"x")
+            while not server.keys(Kind.PING) and len(server.asks) < 2:
+                gevent.sleep(0.001)
+            asking.kill()
+            left.append(asking.dead)
+            get_hub().destroy(destroy_loop=True)
+
+        speaks = requester.submit(b"first")
+        wait_until(lambda: requester.endpoints()[0].speaks)
+        start_thread(ask, ())
+        wait_until(lambda: left)
+        wait_until(lambda: server.keys(Kind.CANCEL) == [server.asks[1].header.key])
+        wait_until(lambda: requester.stats().cancelled == 1)
+        assert not speaks.ready()
+
+
+def test_a_reply_that_a_late_hub_has_yet_to_read_counts(context):
+    with (
+        Scripted(context, Scripted.reply) as server,
+        requester_of(server.endpoint, context) as requester,
+    ):
+        replies: list[object] = []
+
+        def ask():
+            try:
+                replies.append(requester.request(b"x", timeout=0.2))
+            except RequestTimeout as error:
+                replies.append(error)
+
+        requester.request(b"first")
+        start_thread(ask, ())
+        wait_until(lambda: len(server.asks) == 2)
+        _sleep(0.4)
+        wait_until(lambda: replies)
+        assert replies == [[b"x"]]

@@ -1,0 +1,327 @@
+"""A responder that stops tells its askers, and closes when nothing more is on its way."""
+
+import time
+
+import gevent
+import pytest
+import zmq
+from asking import Asker, Detail, Flag, Header, Kind, key_of, responder_of
+from gevent.event import Event
+from gevent.pool import Pool
+from helpers import endpoint_of
+
+from gzmqsource import Source
+from gzmqsource.testing import all_blocked, wait_until
+from gzmqsource.workers import Responder
+from gzmqsource.workers._farewell import Farewell
+
+
+class Held:
+    """A handler that waits until it is let go, but for ``quick``."""
+
+    def __init__(self):
+        self.go_on = Event()
+
+    def __call__(self, payload):
+        if payload != [b"quick"]:
+            self.go_on.wait()
+        return payload
+
+
+class Polite(Asker):
+    """One that answers LEAVING with NOMORE."""
+
+    def _read(self, message):
+        super()._read(message)
+        if self.heard[-1][0].kind == Kind.LEAVING:
+            self.say(Kind.NOMORE)
+
+
+def test_askers_are_told_and_refused_and_what_was_accepted_is_answered(context):
+    held = Held()
+    with (
+        responder_of(context, held, spawn=1) as responder,
+        Asker(context, responder) as asker,
+        Polite(context, responder) as idle,
+    ):
+        idle.say(Kind.PING, left=1000)
+        idle.until_heard(Kind.PONG)
+        accepted = [asker.ask(b"%d" % number, flags=Flag.KEEP) for number in range(3)]
+        wait_until(lambda: responder.stats().requests == 3)
+        stopping = gevent.spawn(responder.stop, 20)
+        asker.until_heard(Kind.LEAVING)
+        idle.until_heard(Kind.LEAVING)
+        for _ in range(3):
+            assert asker.wait_for(asker.ask(), Kind.REFUSED) == Detail.LEAVING
+        with Polite(context, responder) as late:
+            assert late.wait_for(late.ask(), Kind.REFUSED) == Detail.LEAVING
+            assert late.count(Kind.LEAVING) == 1
+            asker.ask(key=accepted[2])  # it is accepted already, and only asked for again
+            wait_until(lambda: responder.stats().duplicates)
+            held.go_on.set()
+            for number, key in enumerate(accepted):
+                assert asker.wait_for(key) == [b"%d" % number]
+            all_blocked()
+            assert not responder.closed
+            asker.say(Kind.NOMORE)
+            began = time.monotonic()
+            assert stopping.get(timeout=10) == 0
+            assert time.monotonic() - began < 0.5
+        stats = responder.stats()
+        assert (stats.requests, stats.replies, stats.leaving, stats.duplicates) == (7, 3, 4, 1)
+        assert responder.closed
+
+
+@pytest.mark.parametrize("pings", [True, False])
+def test_one_that_is_silent_is_not_waited_for_longer_than_it_may_be_alive(context, pings):
+    with (
+        responder_of(context, Held(), dead_after=0.2) as responder,
+        Asker(context, responder) as asker,
+    ):
+        asker.wait_for(asker.ask(b"quick"))
+        if pings:
+            asker.say(Kind.PING, left=100)
+            asker.until_heard(Kind.PONG, 2)
+        began = time.monotonic()
+        assert responder.stop(20) == 0
+        assert 0.9 * (0.1 if pings else 0.2) < time.monotonic() - began < 5
+
+
+def test_one_that_is_heard_is_waited_for(context):
+    with (
+        responder_of(context, Held(), dead_after=0.2) as responder,
+        Asker(context, responder) as asker,
+    ):
+        asker.wait_for(asker.ask(b"quick"))
+        stopping = gevent.spawn(responder.stop, 20)
+        for _ in range(20):
+            asker.say(Kind.PING, left=200)
+            gevent.sleep(0.05)
+        assert not stopping.ready()
+        asker.say(Kind.NOMORE)
+        assert stopping.get(timeout=10) == 0
+
+
+def test_one_whose_connection_is_gone_is_not_waited_for(context):
+    with responder_of(context, Held(), dead_after=10) as responder:
+        with Asker(context, responder) as asker:
+            asker.wait_for(asker.ask(b"quick"))
+            name = next(iter(responder._parts.askers._askers))
+
+        def is_gone():
+            try:
+                responder.source.socket.send_multipart([name, b"x", b""], zmq.NOBLOCK)
+            except zmq.ZMQError as error:
+                return error.errno == zmq.EHOSTUNREACH
+            return False
+
+        wait_until(is_gone)
+        began = time.monotonic()
+        assert responder.stop(20) == 0
+        assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("spawn", [1, Pool(1), gevent.spawn], ids=["int", "pool", "spawn"])
+def test_near_the_end_of_its_time_it_kills_and_tells(context, spawn):
+    ended = []
+
+    def handler(payload):
+        try:
+            Event().wait()
+        finally:
+            ended.append(payload)
+
+    with responder_of(context, handler, spawn=spawn) as responder:
+        asker = Polite(context, responder)
+        plain = Source.open(
+            zmq.DEALER, connect=endpoint_of(responder.source), context=context, linger=0
+        )
+        running = asker.ask()
+        wait_until(lambda: responder.stats().running == 1)
+        waiting = [asker.ask(b"waits") for _ in range(2)]
+        plain.send([b"", b"plain"])
+        wait_until(lambda: responder.stats().requests == 4)
+        assert responder.stop(0.5) == 4
+        assert asker.wait_for(running, Kind.LOST) == Detail.KILLED
+        if spawn is not gevent.spawn:
+            for key in waiting:
+                assert asker.wait_for(key, Kind.REFUSED) == Detail.LEAVING
+        stats = responder.stats()
+        lost = 4 if spawn is gevent.spawn else 1
+        assert (stats.lost, stats.running, stats.waiting) == (lost, 0, 0)
+        assert stats.leaving + stats.undelivered == 4 - lost
+        assert len(ended) == lost
+        asker.close()
+        plain.close()
+
+
+def test_plain_peers_are_answered_until_they_are_quiet(context):
+    with responder_of(context, Held()) as responder:
+        dealer = Source.open(
+            zmq.DEALER, connect=endpoint_of(responder.source), context=context, linger=0
+        )
+        dealer.send([b"", b"quick"])
+        assert dealer.recv(timeout=10)
+        stopping = gevent.spawn(responder.stop, 20)
+        for _ in range(10):
+            gevent.sleep(0.02)
+            dealer.send([b"", b"quick"])
+        for _ in range(10):
+            assert dealer.recv(timeout=10) == [b"", b"quick"]
+        assert stopping.get(timeout=10) == 0
+        dealer.close()
+
+
+def test_plain_peers_that_never_stop_are_answered_for_a_while(context, monkeypatch):
+    monkeypatch.setattr(Farewell, "plain_seconds", 0.3)
+    with responder_of(context, Held()) as responder:
+        dealer = Source.open(
+            zmq.DEALER, connect=endpoint_of(responder.source), context=context, linger=0
+        )
+
+        def ask():
+            while True:
+                dealer.send([b"", b"quick"])
+                gevent.sleep(0.01)
+
+        asking = gevent.spawn(ask)
+        wait_until(lambda: responder.stats().requests)
+        began = time.monotonic()
+        responder.stop(20)
+        assert time.monotonic() - began < 5
+        stats = responder.stats()
+        assert stats.replies == stats.requests > 10
+        asking.kill()
+        dealer.close()
+
+
+def test_a_plain_peer_that_has_been_quiet_for_long_costs_no_time(context):
+    with responder_of(context, Held()) as responder:
+        with Source.open(
+            zmq.DEALER, connect=endpoint_of(responder.source), context=context, linger=0
+        ) as dealer:
+            dealer.send([b"", b"quick"])
+            assert dealer.recv(timeout=10)
+        gevent.sleep(0.3)
+        began = time.monotonic()
+        assert responder.stop(20) == 0
+        assert time.monotonic() - began < 0.2
+
+
+def test_one_behind_a_proxy_is_told_again_when_the_last_handler_has_returned(context):
+    """It asks others meanwhile, and some of what it asks comes here."""
+    held = Held()
+    with (
+        Source.open(zmq.DEALER, bind="inproc://back", context=context) as back,
+        Responder.open(held, connect="inproc://back", context=context) as responder,
+    ):
+        responder.start()
+        quiet_until = 0.0
+        heard: list[int] = []
+
+        def read():
+            nonlocal quiet_until
+            for message in back:
+                heard.append(message[1][4])
+                if heard[-1] == Kind.LEAVING:
+                    quiet_until = time.monotonic() + 0.15
+
+        def ask():
+            while True:
+                if time.monotonic() > quiet_until:
+                    back.send([b"client", Header(Kind.ASK, key_of()).encode(), b"", b"quick"])
+                gevent.sleep(0.03)
+
+        back.send([b"client", Header(Kind.ASK, key_of()).encode(), b"", b"wait"])
+        reading = gevent.spawn(read)
+        wait_until(lambda: responder.stats().running)
+        asking = gevent.spawn(ask)
+        stopping = gevent.spawn(responder.stop, 20)
+        wait_until(lambda: heard.count(Kind.REFUSED) > 5)
+        assert heard.count(Kind.LEAVING) == 1
+        held.go_on.set()
+        assert stopping.get(timeout=5) == 0
+        assert heard.count(Kind.LEAVING) >= 2
+        gevent.killall([asking, reading])
+
+
+def test_two_that_stop_it_share_the_end(context):
+    held = Held()
+    with responder_of(context, held) as responder, Polite(context, responder) as asker:
+        key = asker.ask()
+        wait_until(lambda: responder.stats().running)
+        stops = [gevent.spawn(responder.stop, 0.5) for _ in range(2)]
+        gevent.joinall(stops, timeout=10)
+        assert {each.value for each in stops} == {0, 1}
+        asker.wait_for(key, Kind.LOST)
+        assert responder.stop() == 0
+
+
+def test_a_kill_leaves_it_about_to_stop(context):
+    held = Held()
+    with responder_of(context, held) as responder, Polite(context, responder) as asker:
+        key = asker.ask()
+        wait_until(lambda: responder.stats().running)
+        stopping = gevent.spawn(responder.stop, 20)
+        asker.until_heard(Kind.LEAVING)
+        stopping.kill()
+        assert not responder.closed
+        assert asker.wait_for(asker.ask(), Kind.REFUSED) == Detail.LEAVING
+        held.go_on.set()
+        assert asker.wait_for(key) == [b"x"]
+        assert responder.stop(20) == 0
+        assert responder.closed
+
+
+@pytest.mark.parametrize("spawn", [1, Pool(1), gevent.spawn], ids=["int", "pool", "spawn"])
+def test_a_handler_may_stop_it(context, spawn):
+    stopped = []
+
+    def handler(payload):
+        stopped.append(responder.stop(5))
+        return payload
+
+    with (
+        responder_of(context, handler, spawn=spawn) as responder,
+        Polite(context, responder) as asker,
+    ):
+        key = asker.ask(key=key_of(4))
+        assert asker.wait_for(key, Kind.LOST) == Detail.KILLED
+        wait_until(lambda: stopped)
+        assert stopped == [1]
+        assert responder.closed
+        wait_until(lambda: not responder.stats().running)
+        assert responder.stats().lost == 1
+
+
+def test_one_that_was_never_started_just_closes(context):
+    with responder_of(context, Held()) as running:
+        endpoint_of(running.source)
+    source = Source.open(zmq.ROUTER, bind="inproc://never", context=context)
+    began = time.monotonic()
+    assert Responder(source, Held()).stop(20) == 0
+    assert time.monotonic() - began < 5
+
+
+def test_a_kill_of_who_serves_for_ever_leaves_as_a_stop_does(context):
+    held = Held()
+    responder = Responder.open(held, bind="tcp://127.0.0.1:*", context=context)
+    serving = gevent.spawn(responder.serve_forever, 20)
+    with Polite(context, responder) as asker:
+        key = asker.ask()
+        wait_until(lambda: responder.stats().running)
+        serving.kill(block=False)
+        asker.until_heard(Kind.LEAVING)
+        held.go_on.set()
+        assert asker.wait_for(key) == [b"x"]
+        serving.join(10)
+        assert responder.closed
+
+
+def test_one_whose_source_is_paused_waits_for_nothing_that_it_does_not_read(context):
+    with responder_of(context, Held()) as responder, Polite(context, responder) as asker:
+        asker.wait_for(asker.ask(b"quick"))
+        responder.source.pause()
+        began = time.monotonic()
+        assert responder.stop(20) == 0
+        assert time.monotonic() - began < 5

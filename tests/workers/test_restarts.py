@@ -1,0 +1,194 @@
+"""A responder that is stopped under load, and started anew, loses nothing, and repeats nothing."""
+
+import functools
+from collections import Counter
+
+import gevent
+import pytest
+import zmq
+from asking import Asker, Detail, Kind, key_of
+from helpers import endpoint_of
+
+from gzmqsource.proxy import Proxy
+from gzmqsource.testing import wait_until
+from gzmqsource.workers import Responder
+
+
+class Patient(Asker):
+    """An asker that answers LEAVING, and holds what is refused until a new session is there.
+
+    Parameters
+    ----------
+    hold : float or None
+        Seconds for which it holds what it has; None: until another session has said something.
+    """
+
+    def __init__(self, context, endpoint, hold=None, **options):
+        super().__init__(context, endpoint, **options)
+        self.hold = hold
+        self.ended: Counter[bytes] = Counter()
+        self.outstanding: set[bytes] = set()
+        self.held: list[bytes] = []
+        self.session = self.left = 0
+        self.is_holding = False
+        self.details: Counter[int] = Counter()
+
+    def request(self, key):
+        self.outstanding.add(key)
+        if self.is_holding:
+            self.held.append(key)
+        else:
+            self.ask(key, key=key)
+
+    def _read(self, message):
+        super()._read(message)
+        header, payload = self.heard.pop()
+        if header.session not in (self.session, self.left):
+            self.session = header.session
+            if self.hold is None:
+                self._go_on()
+        if header.kind == Kind.LEAVING:
+            self.say(Kind.NOMORE)
+            self.left = header.session
+            self.is_holding = True
+            gevent.spawn(self._probe if self.hold is None else self._wait)
+        elif header.kind == Kind.REPLY:
+            assert payload == [header.key]
+            self.ended[header.key] += 1
+            self.outstanding.discard(header.key)
+        elif header.kind == Kind.REFUSED:
+            self.details[header.detail] += 1
+            self.held.append(header.key)
+            if not self.is_holding:
+                self.is_holding = True
+                gevent.spawn(self._wait)
+        else:
+            assert header.kind == Kind.PONG, header
+
+    def _probe(self):
+        while self.is_holding and not self.source.closed:
+            self.say(Kind.PING, left=1000)
+            gevent.sleep(0.02)
+
+    def _wait(self):
+        gevent.sleep(0.15)
+        if not self.source.closed:
+            self._go_on()
+
+    def _go_on(self):
+        self.is_holding = False
+        held, self.held = self.held, []
+        for key in held:
+            self.ask(key, key=key)
+
+
+def has_grown(counter, size):
+    return len(counter) > size
+
+
+def bound_again(handler, endpoint, context):
+    """Return a responder at an endpoint, once libzmq has let go of it."""
+
+    def bind():
+        try:
+            return Responder.open(handler, bind=endpoint, context=context, spawn=5)
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EADDRINUSE:
+                raise
+            return None
+
+    return wait_until(bind)
+
+
+@pytest.mark.limit(120)
+def test_20_restarts_under_load(context):
+    executed: Counter[bytes] = Counter()
+
+    def handler(payload):
+        executed[payload[0]] += 1
+        gevent.sleep(0.002)
+        return payload
+
+    responder = Responder.open(handler, bind="tcp://127.0.0.1:*", context=context, spawn=5)
+    endpoint = endpoint_of(responder.source)
+    responder.start()
+    askers = [Patient(context, endpoint) for _ in range(3)]
+    goes_on = True
+
+    def ask(asker):
+        while goes_on:
+            if len(asker.outstanding) < 20:
+                asker.request(key_of())
+            else:
+                gevent.sleep(0.001)
+
+    asking = [gevent.spawn(ask, asker) for asker in askers]
+    wait_until(lambda: all(asker.ended for asker in askers))
+    for _ in range(20):
+        before = len(executed)
+        assert responder.stop(20) == 0
+        responder = bound_again(handler, endpoint, context)
+        responder.start()
+        wait_until(functools.partial(has_grown, executed, before + 20))
+    goes_on = False
+    gevent.joinall(asking, raise_error=True)
+    wait_until(lambda: not any(asker.outstanding for asker in askers))
+    ended = sum((asker.ended for asker in askers), Counter())
+    assert set(ended.values()) == set(executed.values()) == {1}
+    assert len(ended) == len(executed) > 400
+    assert all(set(asker.details) <= {Detail.LEAVING} for asker in askers)
+    for asker in askers:
+        asker.close()
+    responder.close()
+
+
+@pytest.mark.limit(120)
+def test_one_of_two_behind_a_proxy_is_stopped_and_another_takes_its_place(context):
+    executed: Counter[bytes] = Counter()
+
+    def handler(payload):
+        executed[payload[0]] += 1
+        # Longer than an asker holds what it has, now and then.
+        gevent.sleep(0.25 if len(executed) % 50 == 0 else 0.002)
+        return payload
+
+    front, back = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
+    front.bind("tcp://127.0.0.1:*")
+    back.bind("tcp://127.0.0.1:*")
+
+    backend = endpoint_of(back)
+    frontend = endpoint_of(front)
+
+    def joined():
+        responder = Responder.open(handler, connect=backend, context=context, spawn=5)
+        responder.start()
+        return responder
+
+    with Proxy(front, back):
+        responders = [joined(), joined()]
+        askers = [Patient(context, frontend, hold=0.15) for _ in range(2)]
+        goes_on = True
+
+        def ask(asker):
+            while goes_on:
+                if len(asker.outstanding) < 10:
+                    asker.request(key_of())
+                else:
+                    gevent.sleep(0.001)
+
+        asking = [gevent.spawn(ask, asker) for asker in askers]
+        wait_until(lambda: all(each.stats().replies > 20 for each in responders))
+        for _ in range(5):
+            responders.append(joined())
+            oldest = responders.pop(0)
+            assert oldest.stop(20) == 0
+            before = len(executed)
+            wait_until(functools.partial(has_grown, executed, before + 50))
+        goes_on = False
+        gevent.joinall(asking, raise_error=True)
+        wait_until(lambda: not any(asker.outstanding for asker in askers))
+        ended = sum((asker.ended for asker in askers), Counter())
+        assert set(ended.values()) == set(executed.values()) == {1}
+        assert len(ended) == len(executed)
+        for each in (*askers, *responders):
+            each.close()
