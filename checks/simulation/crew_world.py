@@ -158,7 +158,7 @@ class CrewWorld(PeeredWorld):
         left = [each for each in self.receiver._crew._workers if not each.dead]
         check(not left, f"workers of a closed source: {left}")
         check(not stats.in_hand, f"{stats.in_hand} are in hand, and nothing else will happen")
-        unhandled = stats.dropped.get("unhandled", 0)
+        unhandled = stats.dropped.get("unhandled", 0) + stats.dropped.get("unread", 0)
         if self.are_workers:
             check(
                 stats.received == len(self.got) + unhandled,

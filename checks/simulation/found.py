@@ -311,6 +311,8 @@ def test_a_link_that_is_closed_while_it_closes_its_old_socket_makes_no_new_one()
         waiting=3,
         plain=1,
         deaf=False,
+        room=1000,
+        steady=False,
         marks=1,
         delay=1,
     )
@@ -326,6 +328,8 @@ def test_an_asker_that_was_stuck_hears_how_its_request_has_ended():
         waiting=3,
         plain=0,
         deaf=False,
+        room=1000,
+        steady=False,
         marks=1,
         delay=1,
     )
