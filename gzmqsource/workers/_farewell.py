@@ -66,6 +66,7 @@ class Farewell:
         self._told = 0.0
         self._plain_ends = Deadline(None)
         self._has_shut = False
+        self._is_over = False
 
     def begin(self) -> None:
         """Take no more requests of askers, and tell them."""
@@ -94,6 +95,11 @@ class Farewell:
             changed.wait(seconds if left is None else min(seconds, left))
         return True
 
+    def end(self) -> None:
+        """Wait for nothing more: the source is closed."""
+        self._is_over = True
+        self._handling.note_change()
+
     def give_up(self) -> int:
         """End all that has not ended, but for the job of the caller; return how many these are."""
         waiting = self._line.all()
@@ -107,6 +113,8 @@ class Farewell:
 
     def _seconds_to_wait(self) -> float:
         """Return for how long there is a reason to wait, at least; 0 if there is none."""
+        if self._is_over:
+            return 0.0
         is_busy = bool(self._line.all()) or not all(map(_is_own, self._handling.running))
         if self._has_shut:
             return self.look if is_busy else 0.0

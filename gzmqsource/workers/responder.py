@@ -391,6 +391,7 @@ class Responder:
     def _ended(self, _source: Source) -> None:
         """End what waits, because the source is closed; called in the hub."""
         self._gate.release()
+        self._farewell.end()
         self._places.close()
         for job in self._line.all():
             self._line.remove(job)
