@@ -343,4 +343,25 @@ def test_an_asker_that_was_stuck_hears_how_its_request_has_ended():
     world.finish()
 
 
+def test_a_stop_ends_when_its_responder_is_closed_meanwhile():
+    """It went on to wait for askers that could not be heard any more."""
+    world = RequestsWorld(
+        servers=2,
+        askers=2,
+        spawn=1,
+        waiting=100,
+        plain=0,
+        deaf=True,
+        room=3,
+        steady=False,
+        marks=1,
+        delay=2,
+    )
+    world.ask(asker=1, timeout=None, retries=0, mood="answer")
+    world.advance(seconds=0.002)
+    world.stop(server=2, timeout=30.0)
+    world.die(server=2)
+    world.finish()
+
+
 TESTS = [test for name, test in list(globals().items()) if name.startswith("test_")]

@@ -142,7 +142,7 @@ class Server(AnyServer):
         for job in responder._handling.jobs.values():
             if job.asker is not None and job.payload[0].isdigit():
                 self._check_wanted(job, self.world.requests.get(int(job.payload[0])))
-        if stats.waiting and self.gate.is_set():
+        if stats.waiting and not responder._reception.is_leaving:
             most = {"pool": 2, "spawned": None, None: 1}
             size = most.get(self.world.spawning, self.world.spawning)
             idles = size is None or stats.running < size
