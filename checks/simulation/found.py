@@ -311,6 +311,8 @@ def test_a_link_that_is_closed_while_it_closes_its_old_socket_makes_no_new_one()
         waiting=3,
         plain=1,
         deaf=False,
+        room=1000,
+        steady=False,
         marks=1,
         delay=1,
     )
@@ -326,6 +328,8 @@ def test_an_asker_that_was_stuck_hears_how_its_request_has_ended():
         waiting=3,
         plain=0,
         deaf=False,
+        room=1000,
+        steady=False,
         marks=1,
         delay=1,
     )
@@ -336,6 +340,27 @@ def test_an_asker_that_was_stuck_hears_how_its_request_has_ended():
     world.stick(which=1)
     world.advance(seconds=5.0)
     world.unstick()
+    world.finish()
+
+
+def test_a_stop_ends_when_its_responder_is_closed_meanwhile():
+    """It went on to wait for askers that could not be heard any more."""
+    world = RequestsWorld(
+        servers=2,
+        askers=2,
+        spawn=1,
+        waiting=100,
+        plain=0,
+        deaf=True,
+        room=3,
+        steady=False,
+        marks=1,
+        delay=2,
+    )
+    world.ask(asker=1, timeout=None, retries=0, mood="answer")
+    world.advance(seconds=0.002)
+    world.stop(server=2, timeout=30.0)
+    world.die(server=2)
     world.finish()
 
 

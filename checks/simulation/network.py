@@ -94,7 +94,8 @@ class Connection:
         if self.is_over or self.binder is None:
             return 0
         done = _pass(self._near, self._far) + _pass(self._far, self._near)
-        if "term_ack_sent" in (self._near.state, self._far.state):
+        ends = self._near.state, self._far.state
+        if "term_ack_sent" in ends or "active" not in ends:  # one is closed, or both are
             self.cut()
             done += 1
         return done

@@ -16,6 +16,9 @@ from simulation.world import STALLS, World, action, check, loop
 
 _link.Monitor = Monitor  # type: ignore[misc,assignment]
 
+#: What handlers do.
+MOODS = ("answer", "answer", "answer", "raise", "wait", "sleep", "doze")
+
 #: The processes, whose loops outlive the worlds as the first one does.
 _processes: list[Process] = []
 
@@ -40,6 +43,8 @@ class RequestsWorld(World):
         "waiting": [0, 1, 3, 100],
         "plain": [0, 0, 0, 1],
         "deaf": [False, False, True],
+        "room": [1, 3, 1000],
+        "steady": [False, True],
         "marks": [1, 2, 1000],
         "delay": range(3),
     }
@@ -47,7 +52,7 @@ class RequestsWorld(World):
     #: How many servers and askers there can be.
     possible: ClassVar = {"server": range(3), "asker": range(2)}
 
-    def __init__(self, servers, askers, spawn, waiting, plain, deaf, marks, delay):
+    def __init__(self, servers, askers, spawn, waiting, plain, deaf, room, steady, marks, delay):
         super().__init__(delay)
         random.seed(f"{servers} {askers} {spawn} {waiting} {marks}")
         turns._here.turns = None
@@ -56,7 +61,8 @@ class RequestsWorld(World):
         self.asked = itertools.count()
         #: What went wrong, that may excuse what becomes of a request.
         self.troubles = []
-        self.marks, self.spawning, self.waiting = marks, spawn, waiting
+        self.is_steady = steady
+        self.marks, self.spawning, self.waiting, self.room = marks, spawn, waiting, room
         self._free = list(_processes)
         self.processes = []
         self._is_nested = False
@@ -104,8 +110,9 @@ class RequestsWorld(World):
     @action(seconds=(0.002, 0.02, 0.3, 1.5))
     def hold_up(self, seconds):
         """Let the time pass while no process runs."""
-        self.is_slow = True
-        loop.time += seconds
+        if not self.is_steady:
+            self.is_slow = True
+            loop.time += seconds
 
     @action(weight=2, calls=range(1, 40), seconds=STALLS)
     def stall(self, calls, seconds):
@@ -128,7 +135,7 @@ class RequestsWorld(World):
         asker=possible["asker"],
         timeout=(None, None, 0.01, 0.5, 3.0),
         retries=(0, 0, 1, 3),
-        mood=("answer", "answer", "answer", "raise", "wait", "sleep", "doze"),
+        mood=(*MOODS, *MOODS, "exit", "stop"),
     )
     def ask(self, asker, timeout, retries, mood):
         self.askers[asker % len(self.askers)].ask(timeout, retries, mood)
@@ -207,11 +214,12 @@ class RequestsWorld(World):
         """Note that something goes wrong at a server or an asker, up to the next rest."""
         self.troubles.append(Trouble(kind, party, loop.time if since is None else since))
 
-    def had_trouble(self, party, since, until):
+    def had_trouble(self, party, since, until, kinds=None):
         """Tell whether something went wrong there, or time leaped, between two times."""
         return self.is_slow or any(
             each.party == party and each.began <= until and since <= each.ended + 0.5
             for each in self.troubles
+            if kinds is None or each.kind in kinds
         )
 
     @property
@@ -230,11 +238,13 @@ class RequestsWorld(World):
         """Let all requests end, close everything, and count."""
         self._accidents.clear()
         self.unstick()
-        self._bring_back()
-        for _ in range(3):
-            self._run_for(20.0)
-            self._bring_back()
-        self._run_for(5.0)
+        for _ in range(40):
+            for server in self.servers:
+                server.restart()
+                server.release()
+            self._run_for(3.0)
+            if not any(asker.waits for asker in self.askers):
+                break
         for asker in self.askers:
             asker.check_ended()
         self.check_rest()
@@ -253,11 +263,6 @@ class RequestsWorld(World):
         super().abandon()
         turns._here.turns = None
         _processes.clear()
-
-    def _bring_back(self):
-        for server in self.servers:
-            server.restart()
-            server.release()
 
     def _check_processes(self):
         self._run_for(1.0)

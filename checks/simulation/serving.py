@@ -12,7 +12,7 @@ from gevent.event import Event
 from gevent.pool import Pool
 
 from gzmqsource.errors import RequestCancelled, SendError
-from gzmqsource.workers import Responder, current_request
+from gzmqsource.workers import Responder, current_request, shield
 from simulation.libzmq import Socket
 from simulation.world import check, loop
 
@@ -137,10 +137,12 @@ class Server(AnyServer):
         responder = self.responder
         if self.is_gone or self.process.is_stuck or self.world.is_stuck:
             return
+        if responder._gate.full():  # for a plain peer, nothing more is read
+            return
         for job in responder._handling.jobs.values():
             if job.asker is not None and job.payload[0].isdigit():
                 self._check_wanted(job, self.world.requests.get(int(job.payload[0])))
-        if stats.waiting and self.gate.is_set():
+        if stats.waiting and not responder._reception.is_leaving:
             most = {"pool": 2, "spawned": None, None: 1}
             size = most.get(self.world.spawning, self.world.spawning)
             idles = size is None or stats.running < size
@@ -195,6 +197,13 @@ class Server(AnyServer):
                 gevent.sleep(4.0)
             elif mood == b"raise":
                 raise Refusal
+            elif mood == b"exit":
+                self.note_trouble("killed")
+                raise GreenletExit
+            elif mood == b"stop":
+                self.note_trouble("stopped by force")
+                with shield():  # one that is cancelled leaves it about to stop
+                    self.responder.stop(0.5)
             run.how = "replied"
         except Refusal:
             run.how = "replied"

@@ -99,6 +99,7 @@ class Farewell:
         self._plain = Calm(self.plain_quiet)
         self._routed = Calm(self.routed_quiet)
         self._has_shut = False
+        self._has_ended = False
 
     def begin(self) -> None:
         """Take no more requests of askers, and tell them."""
@@ -136,6 +137,11 @@ class Farewell:
             self._routed.note(self._reception.last_routed, seconds, has_read_all)
         return True
 
+    def end(self) -> None:
+        """Wait for nothing more: the source is closed."""
+        self._has_ended = True
+        self._handling.note_change()
+
     def give_up(self) -> int:
         """End all that has not ended, but for the job of the caller; return how many these are."""
         waiting = self._line.all()
@@ -149,6 +155,8 @@ class Farewell:
 
     def _is_over(self) -> bool:
         """Return whether there is nothing more to wait for."""
+        if self._has_ended:
+            return True
         is_busy = bool(self._line.all()) or not all(map(_is_own, self._handling.running))
         if self._has_shut:
             return not is_busy

@@ -375,6 +375,7 @@ class Responder:
     def _ended(self, _source: Source) -> None:
         """End what waits, because the source is closed; called in the hub."""
         self._parts.gate.release()
+        self._farewell.end()
         self._places.close()
         self._pulse.close()
         for job in self._line.all():

@@ -102,6 +102,19 @@ def test_one_that_is_heard_is_waited_for(context):
         assert stopping.get(timeout=10) == 0
 
 
+def test_a_stop_ends_with_a_close_and_counts_what_was_not_answered(context):
+    with (
+        responder_of(context, Held()) as responder,
+        Asker(context, responder) as asker,
+    ):
+        asker.ask()
+        wait_until(lambda: responder.stats().running)
+        stopping = gevent.spawn(responder.stop, 60)
+        asker.until_heard(Kind.LEAVING)
+        responder.close()
+        assert stopping.get(timeout=10) == 1
+
+
 def test_one_whose_connection_is_gone_is_not_waited_for(context):
     with responder_of(context, Held(), dead_after=10) as responder:
         with Asker(context, responder) as asker:
