@@ -62,16 +62,16 @@ RESPONDING = [
     Mutation(
         "who catches a cancellation has a reply sent",
         "workers/_handling.py",
-        "            if not (job.is_over or job.is_cancelled):\n",
+        "            if not job.is_over and (job.may_be_wanted or not job.is_cancelled):\n",
         "            if not job.is_over:\n",
         "workers/test_cancelling.py",
     ),
     Mutation(
         "a kill is not told as a loss",
         "workers/_handling.py",
-        "                self.lost += 1\n"
+        "            if job.may_be_wanted or not job.is_cancelled:\n"
         "                self._voice.end(Kind.LOST, job, Detail.KILLED)\n",
-        "                self.lost += 1\n",
+        "",
         "workers/test_cancelling.py",
     ),
     Mutation(

@@ -174,7 +174,7 @@ STOPPING = [
     Mutation(
         "a generator function is a handler",
         "_source/handlers.py",
-        '    0x20: "a generator function",\n',
+        '    _GENERATOR: "a generator function",\n',
         "",
         "test_useless_handlers.py",
     ),

@@ -137,7 +137,7 @@ class Server(AnyServer):
         responder = self.responder
         if self.is_gone or self.process.is_stuck or self.world.is_stuck:
             return
-        if responder._gate.full():  # for a plain peer, nothing more is read
+        if responder._parts.gate.full():  # for a plain peer, nothing more is read
             return
         for job in responder._handling.jobs.values():
             if job.asker is not None and job.payload[0].isdigit():
@@ -175,7 +175,7 @@ class Server(AnyServer):
 
     def _stop(self, responder, timeout):
         began = loop.time
-        speakers = len(responder._askers)
+        speakers = len(responder._parts.askers)
         lost = responder.stop(timeout)
         took = loop.time - began
         if lost or took >= 0.85 * timeout or speakers < len(self.world.askers):
