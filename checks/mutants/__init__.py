@@ -7,6 +7,7 @@ from mutants.mutation import SIMULATION, Mutation
 from mutants.others import OTHERS
 from mutants.receiving import RECEIVING
 from mutants.reporting import REPORTING
+from mutants.requests import REQUESTS
 from mutants.socket_floor import SOCKET
 from mutants.source_floor import SOURCE
 from mutants.stopping import STOPPING
@@ -23,4 +24,5 @@ MUTATIONS = [
     *DOORS,
     *INSTALLING,
     *STOPPING,
+    *REQUESTS,
 ]
