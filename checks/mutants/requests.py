@@ -120,13 +120,13 @@ REQUESTS = [
         "workers/_connection.py",
         '        self._lose_all(f"nothing came from {self.address}", False)\n',
         "        pass\n",
-        REQUESTS_SIMULATION,
+        "workers/test_liveness.py",
     ),
     Mutation(
         "the end of an earlier attempt ends a later one",
         "workers/_connection.py",
         "            if call is None or head.attempt != attempt:\n",
         "            if call is None:\n",
-        REQUESTS_SIMULATION,
+        "workers/test_connection.py",
     ),
 ]

@@ -254,7 +254,7 @@ class RequestsWorld(World):
             asker.leave(None)
         for server in self.servers:
             server.stop(0.0)
-        self._run_for(20.0)
+        self._run_for(40.0)  # one may be stopping for the longest time already
         for party in (*self.askers, *self.servers):
             party.check_over()
         self.stranger.close()
