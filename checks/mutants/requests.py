@@ -11,6 +11,13 @@ REQUESTS = [
         REQUESTS_SIMULATION,
     ),
     Mutation(
+        "an attempt that comes after a later one takes its reply",
+        "workers/_reception.py",
+        "        if attempt < job.attempt:\n",
+        "        if False:\n",
+        REQUESTS_SIMULATION,
+    ),
+    Mutation(
         "a reply that is kept is not sent again",
         "workers/_reception.py",
         "        if kept is not None:\n",
