@@ -55,8 +55,10 @@ def fails(tree: pathlib.Path, tests: str, transfer: str, seconds: int = 150) -> 
     files = [f"tests/{each}" for each in tests.split()]
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not idle", *files]
     environment = os.environ | {"GZMQSOURCE_TRANSFER": transfer, "PYTHONPATH": str(tree)}
-    if tests == SIMULATION:
+    name, _, world = tests.partition(" ")
+    if name == SIMULATION:
         command = [sys.executable, "-m", "simulation", "--seconds", str(seconds), "--seed", "1"]
+        command += ["--world", world] if world else []
         environment["PYZMQ_BACKEND"] = "simulation.backend"
         environment["PYTHONPATH"] = os.pathsep.join((str(tree / "checks"), str(tree)))
     try:

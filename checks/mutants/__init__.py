@@ -8,6 +8,7 @@ from mutants.mutation import SIMULATION, Mutation
 from mutants.others import OTHERS
 from mutants.receiving import RECEIVING
 from mutants.reporting import REPORTING
+from mutants.requests import REQUESTS
 from mutants.responding import RESPONDING
 from mutants.socket_floor import SOCKET
 from mutants.source_floor import SOURCE
@@ -27,4 +28,5 @@ MUTATIONS = [
     *DOORS,
     *INSTALLING,
     *STOPPING,
+    *REQUESTS,
 ]

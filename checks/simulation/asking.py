@@ -100,6 +100,13 @@ class Asker:
         """Whether a request has not ended."""
         return any(asked.outcome is None for asked in self.asked)
 
+    def has_met(self, address, session):
+        """Tell whether it has heard a responder, which so knows it."""
+        return any(
+            each.address == address and each.session == session
+            for each in self.requester._dispatcher.connections
+        )
+
     # Steps of a schedule.
 
     def ask(self, timeout, retries, mood):

@@ -364,4 +364,29 @@ def test_a_stop_ends_when_its_responder_is_closed_meanwhile():
     world.finish()
 
 
+def test_an_attempt_that_comes_after_a_later_one_does_not_take_its_reply():
+    """The reply went to a connection that was cut, and the asker waited for ever."""
+    world = RequestsWorld(
+        servers=2,
+        askers=1,
+        spawn=2,
+        waiting=0,
+        plain=0,
+        deaf=True,
+        room=1000,
+        steady=True,
+        marks=1000,
+        delay=2,
+    )
+    world.stick(which=1)
+    world.ask(asker=0, timeout=3.0, retries=3, mood="doze")
+    world.ask(asker=0, timeout=0.01, retries=1, mood="sleep")
+    world.ask(asker=1, timeout=0.35, retries=3, mood="doze")
+    world.ask(asker=0, timeout=None, retries=3, mood="doze")
+    world.settle()
+    world.cut(asker=0, server=1)
+    world.advance(seconds=0.4)
+    world.finish()
+
+
 TESTS = [test for name, test in list(globals().items()) if name.startswith("test_")]

@@ -102,7 +102,7 @@ class RequestsWorld(World):
         self._run_for(self.confirmed)
         self.check_rest()
 
-    @action(weight=2, seconds=(0.002, 0.2, 0.4, 1.5, 5.0))
+    @action(weight=3, seconds=(0.002, 0.2, 0.4, 1.5, 1.5, 5.0))
     def advance(self, seconds):
         """Let the time pass."""
         self._run_for(seconds)
@@ -133,12 +133,14 @@ class RequestsWorld(World):
     @action(
         weight=12,
         asker=possible["asker"],
-        timeout=(None, None, 0.01, 0.5, 3.0),
+        timeout=(None, None, 0.01, 0.35, 0.5, 3.0),
         retries=(0, 0, 1, 3),
         mood=(*MOODS, *MOODS, "exit", "stop"),
+        count=(1, 1, 1, 4),
     )
-    def ask(self, asker, timeout, retries, mood):
-        self.askers[asker % len(self.askers)].ask(timeout, retries, mood)
+    def ask(self, asker, timeout, retries, mood, count=1):
+        for _ in range(count):
+            self.askers[asker % len(self.askers)].ask(timeout, retries, mood)
 
     @action(weight=2, asker=possible["asker"], which=range(6))
     def kill(self, asker, which):
@@ -181,7 +183,7 @@ class RequestsWorld(World):
             if each.process is process:
                 self.note_trouble("stuck", getattr(each, "address", each))
 
-    @action(weight=3)
+    @action(weight=2)
     def unstick(self):
         """Let all processes run again."""
         for process in self.processes:
@@ -252,7 +254,7 @@ class RequestsWorld(World):
             asker.leave(None)
         for server in self.servers:
             server.stop(0.0)
-        self._run_for(20.0)
+        self._run_for(40.0)  # one may be stopping for the longest time already
         for party in (*self.askers, *self.servers):
             party.check_over()
         self.stranger.close()

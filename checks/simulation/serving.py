@@ -149,7 +149,8 @@ class Server(AnyServer):
             check(not idles, f"{self}: {stats.waiting} wait, and {stats.running} run")
 
     def check_has(self, asker, keys):
-        if self.is_gone or self.responder._parts.gate.full():
+        # At the end of a stop only replies are sent: who was never heard is not told either.
+        if not self.responder.source.started or self.responder._parts.gate.full():
             return
         missing = [key for key in keys if key not in self.responder._handling.jobs]
         check(not missing, f"{asker} waits for {len(missing)} requests that {self} has not")
@@ -175,10 +176,11 @@ class Server(AnyServer):
 
     def _stop(self, responder, timeout):
         began = loop.time
-        speakers = len(responder._parts.askers)
+        session = responder._handling._voice.session
+        are_known = all(each.has_met(self.address, session) for each in self.world.askers)
         lost = responder.stop(timeout)
         took = loop.time - began
-        if lost or took >= 0.85 * timeout or speakers < len(self.world.askers):
+        if lost or took >= 0.85 * timeout or not are_known:
             self.note_trouble("stopped by force", began)
 
     def _answer(self, runs, payload):
@@ -198,12 +200,15 @@ class Server(AnyServer):
             elif mood == b"raise":
                 raise Refusal
             elif mood == b"exit":
+                gevent.sleep(0.3)
                 self.note_trouble("killed")
                 raise GreenletExit
             elif mood == b"stop":
+                began = loop.time
                 self.note_trouble("stopped by force")
                 with shield():  # one that is cancelled leaves it about to stop
                     self.responder.stop(0.5)
+                self.note_trouble("stopped by force", began)
             run.how = "replied"
         except Refusal:
             run.how = "replied"

@@ -149,6 +149,8 @@ class Reception:
     def _ask_again(self, job: Job, asker: Asker, attempt: int) -> None:
         """Have the reply to a request that waits or runs sent where it was asked for last."""
         self.duplicates += 1
+        if attempt < job.attempt:
+            return  # a later one came first, over a newer connection
         job.attempt = attempt
         if job.is_cancelled:
             self._voice.end(Kind.LOST, job, Detail.NONE)

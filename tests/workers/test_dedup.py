@@ -58,6 +58,22 @@ def test_again_while_it_runs_or_waits_changes_only_where_the_reply_goes(context,
         assert responder.stats().replies == 1
 
 
+def test_an_attempt_that_comes_after_a_later_one_changes_nothing(context):
+    go_on = Event()
+    with (
+        responder_of(context, lambda payload: go_on.wait() and payload) as responder,
+        Asker(context, responder) as late,
+        Asker(context, responder) as last,
+    ):
+        key = last.ask(flags=KEEP, attempt=1)
+        wait_until(lambda: responder.stats().running)
+        late.ask(key=key, flags=KEEP, attempt=0)
+        wait_until(lambda: responder.stats().duplicates)
+        go_on.set()
+        assert last.wait_for(key) == [b"x"]
+        assert late.of(key) == []
+
+
 def test_again_after_it_has_the_reply_that_was_kept(context):
     handler = Counting()
     with (
