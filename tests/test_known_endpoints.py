@@ -49,6 +49,21 @@ def test_an_endpoint_that_was_bound_later_is_free_too(context, address):
             source.socket.bind("inproc://last")
 
 
+def test_the_close_of_what_is_only_connected_waits_for_nothing(context):
+    """A context that is terminated meanwhile would wait for who waits, whose hub it holds up."""
+    with Source.open(zmq.ROUTER, bind="tcp://127.0.0.1:*", context=context) as server:
+        for how in ("open", "socket"):
+            address = endpoint_of(server).replace("127.0.0.1", "localhost")
+            source = Source.open(
+                zmq.DEALER, context=context, **({"connect": address} if how == "open" else {})
+            )
+            if how == "socket":
+                source.socket.connect(address)
+            closing_it = gevent.spawn(source.close)
+            gevent.sleep(0)
+            assert closing_it.dead
+
+
 @pytest.mark.parametrize("how", ["stop", "close"])
 def test_a_callback_of_the_hub_may_end_a_source(context, address, how, told):
     source = Source.open(zmq.PULL, print, bind=address, context=context)
@@ -111,7 +126,7 @@ def test_all_endpoints_are_known_and_those_given_up_are_not(context):
         source.socket.connect("inproc://there")
         known = Endpoints.of(source._core.raw)
         assert list(known.bound) == [first, second]
-        assert list(known.others) == ["inproc://there"]
+        assert list(known.connected) == ["inproc://there"]
         source.socket.unbind(first)
         source.socket.disconnect("inproc://there")
         with source.socket.bind("inproc://here"):

@@ -137,6 +137,13 @@ STOPPING = [
         "test_known_endpoints.py",
     ),
     Mutation(
+        "a close of what is connected waits for an endpoint",
+        "_socket/endpoints.py",
+        "        self._note(last_endpoint(socket), self.connected)\n",
+        "",
+        "test_known_endpoints.py",
+    ),
+    Mutation(
         "a name within the process is free only some time after its source",
         "_socket/linger.py",
         "    endpoints.unbind_names(socket)\n    holds_names",

@@ -14,8 +14,9 @@ class Endpoints:
     """The endpoints of one socket."""
 
     def __init__(self) -> None:
-        #: Those that are bound, and those that are connected or may be either.
+        #: Those that are bound, those that are connected, and those that may be either.
         self.bound: dict[str, None] = {}
+        self.connected: dict[str, None] = {}
         self.others: dict[str, None] = {}
         #: Whether there was ever one that leads out of this process.
         self.is_remote = False
@@ -27,8 +28,8 @@ class Endpoints:
         if found is None:
             found = _all[socket] = cls()
         last = last_endpoint(socket)
-        if last not in found.bound:
-            found.note(last)
+        if last not in found.bound and last not in found.connected:
+            found._note(last, found.others)
         return found
 
     @property
@@ -38,18 +39,17 @@ class Endpoints:
 
     def note_bound(self, socket: zmq.Socket[Any]) -> None:
         """Note the last one as bound."""
-        self.note(last_endpoint(socket), self.bound)
+        self._note(last_endpoint(socket), self.bound)
 
-    def note(self, endpoint: str, among: dict[str, None] | None = None) -> None:
-        """Note one that is connected, or *among* others."""
-        if endpoint:
-            (self.others if among is None else among)[endpoint] = None
-            self.is_remote = self.is_remote or is_remote(endpoint)
+    def note_connected(self, socket: zmq.Socket[Any], endpoint: str) -> None:
+        """Note one as connected, as it was passed and as libzmq spells it."""
+        self._note(endpoint, self.connected)
+        self._note(last_endpoint(socket), self.connected)
 
     def forget(self, endpoint: str) -> None:
         """Note that one is neither bound nor connected any more."""
-        self.bound.pop(endpoint, None)
-        self.others.pop(endpoint, None)
+        for among in (self.bound, self.connected, self.others):
+            among.pop(endpoint, None)
 
     def unbind(self, socket: zmq.Socket[Any]) -> None:
         """Unbind all that is bound; what was received and not read can still be read."""
@@ -61,6 +61,11 @@ class Endpoints:
         for endpoint in (*self.bound, *self.others):
             if not is_remote(endpoint):
                 _unbind(socket, endpoint)
+
+    def _note(self, endpoint: str, among: dict[str, None]) -> None:
+        if endpoint:
+            among[endpoint] = None
+            self.is_remote = self.is_remote or is_remote(endpoint)
 
 
 #: By the Python object that owns the socket.
