@@ -139,8 +139,8 @@ STOPPING = [
     Mutation(
         "a close of what is connected waits for an endpoint",
         "_socket/endpoints.py",
-        "        self._note(last_endpoint(socket), self.connected)\n",
-        "",
+        "        self._note(endpoint, self.connected)\n",
+        "        self._note(endpoint, self.others)\n",
         "test_known_endpoints.py",
     ),
     Mutation(

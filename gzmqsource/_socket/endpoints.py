@@ -41,10 +41,9 @@ class Endpoints:
         """Note the last one as bound."""
         self._note(last_endpoint(socket), self.bound)
 
-    def note_connected(self, socket: zmq.Socket[Any], endpoint: str) -> None:
-        """Note one as connected, as it was passed and as libzmq spells it."""
+    def note_connected(self, endpoint: str) -> None:
+        """Note one as connected; libzmq spells it as it was passed."""
         self._note(endpoint, self.connected)
-        self._note(last_endpoint(socket), self.connected)
 
     def forget(self, endpoint: str) -> None:
         """Note that one is neither bound nor connected any more."""

@@ -49,7 +49,7 @@ class SourceSocket(PlainSocket[Any]):
         """Connect to an endpoint, and note it; see `zmq.Socket.connect`."""
         try:
             connected = super().connect(addr)
-            self._endpoints.note_connected(self, addr)
+            self._endpoints.note_connected(addr)
         finally:
             self._recheck()
         return connected

@@ -58,7 +58,7 @@ def open_socket(
             known.note_bound(socket)
         for endpoint in _each(connect):
             socket.connect(endpoint)
-            known.note_connected(socket, endpoint)
+            known.note_connected(endpoint)
     except BaseException:
         close_and_free(socket, 0)
         raise
