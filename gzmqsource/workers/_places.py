@@ -246,6 +246,9 @@ class Spawning:
             if not isinstance(error, GreenletExit):
                 self._source.report(error)
             return
+        if self._source.closed:  # what waits is about to end with it
+            self._put_back(job)
+            return
         self._line.beginning.pop(job, None)
         context = self._base.copy()
         try:

@@ -34,7 +34,7 @@ def test_what_waits_ends_with_the_source_and_what_runs_goes_on(context, spawn, e
         for _ in range(3):
             asker.ask()
         wait_until(lambda: responder.stats().requests == 3)
-        wait_until(lambda: held.begun)
+        all_blocked()
         running = responder.stats().running
         if end == "close":
             responder.close()
