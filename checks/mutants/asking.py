@@ -215,4 +215,11 @@ ASKING = [
         "    if True:\n",
         "workers/test_elsewhere.py",
     ),
+    Mutation(
+        "a request of another thread waits for ever at a requester that has closed meanwhile",
+        "workers/requester.py",
+        "            raise self._closed_error()\n        self._dispatcher.begin(call)\n",
+        "            pass\n        self._dispatcher.begin(call)\n",
+        "workers/test_elsewhere.py",
+    ),
 ]
