@@ -222,4 +222,11 @@ ASKING = [
         "            pass\n        self._dispatcher.begin(call)\n",
         "workers/test_elsewhere.py",
     ),
+    Mutation(
+        "what comes back to an address that was given up meanwhile waits there for ever",
+        "workers/_dispatcher.py",
+        " or back_to.state is State.CLOSED:",
+        ":",
+        "workers/test_targets.py",
+    ),
 ]

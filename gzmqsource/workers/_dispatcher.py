@@ -416,7 +416,7 @@ class Dispatcher:
             self.counts.retries += 1
             send_again(call)
             del calls[call.key]
-            if back_to is None:
+            if back_to is None or back_to.state is State.CLOSED:  # given up meanwhile
                 self._put(self.again, call)
                 self._dispatch()
             else:

@@ -8,9 +8,10 @@ import zmq
 from gevent import socket
 from helpers import endpoint_of
 from requesting import echo, ignore, requester_of, server_of
+from scripted import Scripted
 
 from gzmqsource.testing import wait_until
-from gzmqsource.workers import RequestTimeout
+from gzmqsource.workers import Requester, RequestTimeout
 from gzmqsource.workers._targets import Targets, addresses_of, is_name
 
 
@@ -156,3 +157,26 @@ def test_a_resolver_that_raises_or_finds_nonsense_is_reported(context, hosts, ca
 def test_a_name_needs_a_port(context):
     with pytest.raises(zmq.ZMQError), requester_of("tcp://workers:http", context):
         pass
+
+
+def test_what_comes_back_to_an_address_that_is_given_up_meanwhile_goes_elsewhere(context):
+    found: list[str] = []
+    made: list[Requester] = []
+
+    def resolve(endpoint):
+        # Some of those that were lost have come back, and others are yet to.
+        return found[1:] if made and made[0].stats().retries else found[:1]
+
+    with (
+        Scripted(context) as one,
+        server_of(context, echo) as other,
+    ):
+        found += [one.endpoint, endpoint_of(other)]
+        options = {"resolve": resolve, "resolve_every": 0.001, "retry_budget": 10}
+        with requester_of("any://thing", context, **options) as requester:
+            made.append(requester)
+            results = [requester.submit(b"x", retries=1) for _ in range(5000)]
+            wait_until(lambda: len(one.asks) == len(results))
+            one.source.close()
+            gevent.wait(results, timeout=20)
+            assert sum(each.ready() for each in results) == len(results)
