@@ -229,4 +229,11 @@ ASKING = [
         ":",
         "workers/test_targets.py",
     ),
+    Mutation(
+        "an address that was given up stays connected after a request that has no reply",
+        "workers/_dispatcher.py",
+        "            connection.cancel(call)\n            self._has_fewer(connection)\n",
+        "            connection.cancel(call)\n",
+        "workers/test_targets.py",
+    ),
 ]

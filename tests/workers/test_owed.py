@@ -45,9 +45,9 @@ def test_a_reply_that_is_kept_and_finds_no_room_is_said_to_be_lost(context):
     keys = [key_of() for _ in range(500)]
     with responder_of(context, lambda payload: bytes(1000), **LITTLE) as responder:
         with Asker(context, responder) as first:
-            for key in keys:
+            for number, key in enumerate(keys, start=1):
                 first.ask(key=key, flags=Flag.KEEP)
-                wait_until(lambda key=key: first.of(key, Kind.REPLY))
+                first.until_heard(Kind.REPLY, number)
         wait_until(lambda: not responder._reception.is_watched)
         with not_reading(context, responder) as (source, ends):
             for key in keys:
@@ -61,9 +61,9 @@ def test_a_reply_that_is_kept_and_finds_no_room_is_said_to_be_lost(context):
 
 def test_each_of_thousands_of_requests_that_are_refused_is_said_to_be(context):
     keys = [key_of() for _ in range(20_000)]
+    waits = Event()
     options = LITTLE | {"spawn": 1, "max_waiting": 0}
     with responder_of(context, lambda payload: waits.wait(), **options) as responder:
-        waits = Event()
         with not_reading(context, responder) as (source, ends):
             for key in keys:
                 ask(source, key)

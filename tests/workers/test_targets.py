@@ -11,7 +11,8 @@ from requesting import echo, ignore, requester_of, server_of
 from scripted import Scripted
 
 from gzmqsource.testing import wait_until
-from gzmqsource.workers import Requester, RequestTimeout
+from gzmqsource.workers import PeerLost, Requester, RequestTimeout
+from gzmqsource.workers._header import Detail, Kind
 from gzmqsource.workers._targets import Targets, addresses_of, is_name
 
 
@@ -180,3 +181,32 @@ def test_what_comes_back_to_an_address_that_is_given_up_meanwhile_goes_elsewhere
             one.source.close()
             gevent.wait(results, timeout=20)
             assert sum(each.ready() for each in results) == len(results)
+
+
+ENDS = {
+    "killed": lambda asking, server: asking.kill(),
+    "refused": lambda asking, server: server.refuse(server.asks[0]),
+    "lost": lambda asking, server: server.end(server.asks[0], Kind.LOST, Detail.KILLED),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_an_address_that_was_given_up_is_closed_however_its_last_request_ends(context, end):
+    with Scripted(context) as one, server_of(context, echo) as other:
+        found = [one.endpoint]
+        options = {"resolve": lambda endpoint: found, "resolve_every": 0.02}
+        with requester_of("any://thing", context, **options) as requester:
+            asking = gevent.spawn(requester.request, b"x")
+            wait_until(lambda: one.asks)
+            found[:] = [endpoint_of(other)]
+            wait_until(lambda: {e.state for e in requester.endpoints()} == {"leaving", "live"})
+            ENDS[end](asking, one)
+            wait_until(lambda: addresses(requester) == found)
+            gevent.wait([asking], timeout=10)
+            assert asking.ready()
+            if end == "killed":
+                wait_until(lambda: one.keys(Kind.CANCEL) == [one.asks[0].header.key])
+            elif end == "refused":
+                assert asking.value == [b"x"]
+            else:
+                assert isinstance(asking.exception, PeerLost)
