@@ -236,4 +236,11 @@ ASKING = [
         "            connection.cancel(call)\n",
         "workers/test_targets.py",
     ),
+    Mutation(
+        "a resolver whose time is over is not called again for long",
+        "workers/_targets.py",
+        "        except (Exception, gevent.Timeout) as error:",
+        "        except Exception as error:",
+        "workers/test_targets.py",
+    ),
 ]

@@ -155,6 +155,21 @@ def test_a_resolver_that_raises_or_finds_nonsense_is_reported(context, hosts, ca
     assert "an address cannot be used: nonsense" in caplog.text
 
 
+def test_a_resolver_whose_time_is_over_is_called_again_soon(context, caplog):
+    def resolve(endpoint):
+        if not caplog.messages:
+            with gevent.Timeout(0.01):
+                gevent.sleep(10)
+        return [endpoint]
+
+    with (
+        server_of(context, echo) as server,
+        requester_of(endpoint_of(server), context, resolve=resolve) as requester,
+    ):
+        assert requester.request(b"x", timeout=10) == [b"x"]
+    assert "an endpoint was not found" in caplog.text
+
+
 def test_a_name_needs_a_port(context):
     with pytest.raises(zmq.ZMQError), requester_of("tcp://workers:http", context):
         pass
