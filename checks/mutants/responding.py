@@ -229,4 +229,11 @@ RESPONDING = [
         "    most_owed = 1000\n",
         "workers/test_owed.py",
     ),
+    Mutation(
+        "a reply in place of one whose time is over is counted twice",
+        "workers/_kept.py",
+        "            self._bytes -= before.size\n",
+        "            pass\n",
+        "workers/test_dedup.py",
+    ),
 ]
