@@ -208,4 +208,32 @@ RESPONDING = [
         "    if delimiter:\n",
         "workers/test_plain_peers.py",
     ),
+    Mutation(
+        "a reply that is kept and finds no room ends its request for nobody",
+        "workers/_reception.py",
+        "                self._voice.end(Kind.LOST, job, Detail.NONE)\n            return\n",
+        "                pass\n            return\n",
+        "workers/test_owed.py",
+    ),
+    Mutation(
+        "what a responder owes is never said once nothing runs",
+        "workers/_voice.py",
+        "            self.watch()\n",
+        "",
+        "workers/test_owed.py",
+    ),
+    Mutation(
+        "the refusals of thousands of requests are forgotten",
+        "workers/_voice.py",
+        "    most_owed = 100_000\n",
+        "    most_owed = 1000\n",
+        "workers/test_owed.py",
+    ),
+    Mutation(
+        "a reply in place of one whose time is over is counted twice",
+        "workers/_kept.py",
+        "            self._bytes -= before.size\n",
+        "            pass\n",
+        "workers/test_dedup.py",
+    ),
 ]

@@ -186,6 +186,7 @@ class Dispatcher:
             return False
         if connection is not None:
             connection.cancel(call)
+            self._has_fewer(connection)
         return True
 
     def fail(self, call: AnyCall, error: Exception) -> bool:
@@ -259,15 +260,13 @@ class Dispatcher:
             self.bytes -= call.size
         else:
             self._over(call, True)
-            self.balance.note(connection)
-            if connection.is_retired and not connection.outstanding:
-                connection.close(None)
+            self._has_fewer(connection)
         call.settle(outcome)
 
     def refused(self, connection: Connection, call: AnyCall, detail: int) -> None:
         """Ask another peer, or wait until one is live, or until one has room."""
         self.counts.refused += 1
-        self.balance.note(connection)
+        self._has_fewer(connection)
         past = send_again(call)
         if detail == Detail.LEAVING:
             self._put(self.again, call)
@@ -285,7 +284,7 @@ class Dispatcher:
 
     def lost(self, connection: Connection, calls: Outstanding, why: str, comes_back: bool) -> None:
         """End an attempt of each call, in turns if there are many."""
-        self.balance.note(connection)
+        self._has_fewer(connection)
         back_to = connection if comes_back else None
         if len(calls) == 1:
             self._lose(calls, why, back_to)
@@ -308,6 +307,12 @@ class Dispatcher:
         self.counts.unknown(detail)
 
     # Inside.
+
+    def _has_fewer(self, connection: Connection) -> None:
+        """Note that less is outstanding over a connection: if it was given up, it may be done."""
+        self.balance.note(connection)
+        if connection.is_retired and not connection.outstanding:
+            connection.close(None)
 
     def _has_room(self, call: AnyCall) -> bool:
         return not self.admitted or (
@@ -416,7 +421,7 @@ class Dispatcher:
             self.counts.retries += 1
             send_again(call)
             del calls[call.key]
-            if back_to is None:
+            if back_to is None or back_to.state is State.CLOSED:  # given up meanwhile
                 self._put(self.again, call)
                 self._dispatch()
             else:

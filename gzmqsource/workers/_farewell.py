@@ -110,8 +110,7 @@ class Farewell:
         for asker in self._askers.all():
             asker.silence = 0
         self._tell(only_routed=False)
-        if not self._reception.is_watched:
-            self._pulse.watch()
+        self._pulse.watch()
 
     def wait(self, deadline: Deadline) -> bool:
         """Wait until everything is answered, and nothing more comes; return whether it is."""

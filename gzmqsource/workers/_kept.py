@@ -44,6 +44,9 @@ class Kept:
         size = sum(map(len, payload)) + FRAME_OVERHEAD * (2 + len(payload))
         if size > self._most_bytes:
             return
+        before = self.replies.pop(key, None)  # whose time is over
+        if before is not None:
+            self._bytes -= before.size
         until = time.monotonic() + self._seconds
         self.replies[key] = Reply(kind, payload, size, until)
         self._bytes += size

@@ -46,12 +46,13 @@ class Pulse:
         self._number = 0
         self._edges = 0
         self._greenlet: gevent.Greenlet[..., None] | None = None
-        reception.watch = self.watch
+        reception.watch = parts.voice.watch = self.watch
 
     def watch(self) -> None:
-        """Begin to tick."""
-        self._reception.is_watched = True
-        self._greenlet = gevent.spawn(self._run)
+        """Begin to tick, unless it does."""
+        if not self._reception.is_watched:
+            self._reception.is_watched = True
+            self._greenlet = gevent.spawn(self._run)
 
     def close(self) -> None:
         """Tick no more."""
@@ -87,7 +88,8 @@ class Pulse:
         is_held = self._gate.full() or self.is_paused
         may_accuse = not is_held and (edges != self._edges or self.has_read_all())
         leaving = self._reception.is_leaving
-        is_wanted = self._voice.pay() or is_held or leaving
+        self._voice.pay()
+        is_wanted = is_held or leaving
         self._number += 1
         tells = self._number % self.told == 0
         for number, asker in enumerate(self._askers.all(), start=1):
@@ -105,4 +107,4 @@ class Pulse:
                 yield_to_io(self._core.hub)
                 if self._core.closed:
                     return False
-        return is_wanted
+        return is_wanted or self._voice.owes

@@ -132,7 +132,8 @@ class Reception:
         if kept is not None:
             self.duplicates += 1
             header = self._voice.header(kept.kind, job, asker)
-            handling.send([*asker.route, header, b"", *kept.payload], block=False)
+            if not handling.send([*asker.route, header, b"", *kept.payload], block=False):
+                self._voice.end(Kind.LOST, job, Detail.NONE)
             return
         self.requests += 1
         if self.is_leaving:

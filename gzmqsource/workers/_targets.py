@@ -132,7 +132,7 @@ class Targets:
     def _look_up(self, endpoint: str) -> None:
         try:
             addresses = self._addresses_of(endpoint)
-        except Exception as error:  # of a function of the user, or of the resolver
+        except (Exception, gevent.Timeout) as error:  # of a function of the user, or the resolver
             _warn_unknown(f"{endpoint}: {error}")
             addresses = []
         if addresses:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from collections import deque
+from collections.abc import Callable
 
 from gevent.queue import Full
 
@@ -33,13 +34,16 @@ class Voice:
         What a PONG says, in seconds.
     """
 
-    #: The most that is owed to one asker, which does not read. The rest it finds out itself.
-    most_owed = 1000
+    #: The most that is owed to one asker, which does not read: as many requests as a requester has
+    #: outstanding by default, for one whose end is not said would wait for ever. 100 bytes each.
+    most_owed = 100_000
 
     def __init__(self, source: Source, dead_after: float) -> None:
         self._source = source
         #: What is said later, for there was no room.
         self._owed: dict[Asker, deque[bytes]] = {}
+        #: Called when something is owed, to have `pay` called.
+        self.watch: Callable[[], object]
         #: The session of this responder: an asker sees that it was started anew.
         self.session = random.SystemRandom().randrange(1, 1 << 32)
         self._tail = _TAIL.pack(0, self.session)
@@ -67,8 +71,13 @@ class Voice:
         if job.asker is not None:
             self._say_or_owe(job.asker, self.header(kind, job, job.asker, detail))
 
-    def pay(self) -> bool:
-        """Say what is owed to those that have room by now; return whether there is more."""
+    @property
+    def owes(self) -> bool:
+        """Whether there is something to say for which there was no room."""
+        return bool(self._owed)
+
+    def pay(self) -> None:
+        """Say what is owed to those that have room by now."""
         for asker, headers in list(self._owed.items()):
             while headers:
                 if self._say(asker, headers[0]) is None:
@@ -76,13 +85,13 @@ class Voice:
                 headers.popleft()
             else:
                 del self._owed[asker]
-        return bool(self._owed)
 
     def _say_or_owe(self, asker: Asker, header: bytes) -> bool | None:
         """Send a control, or say it later if there is no room."""
         is_said = None if asker in self._owed else self._say(asker, header)
         if is_said is None:
             self._owed.setdefault(asker, deque(maxlen=self.most_owed)).append(header)
+            self.watch()
         return is_said
 
     def _say(self, asker: Asker, header: bytes) -> bool | None:

@@ -361,10 +361,14 @@ class Requester:
             ask = self._ask
         else:
             call = ForeignCall(payload, timeout, retries)
-            ask = functools.partial(
-                _elsewhere.ask, self._hub, self._dispatcher.begin, self._give_up, self
-            )
+            ask = functools.partial(_elsewhere.ask, self._hub, self._adopt, self._give_up, self)
         return _hooks.around(self._hooks, call, self._servers.names, ask)
+
+    def _adopt(self, call: ForeignCall) -> None:
+        """Begin with a request of another thread, unless this was closed meanwhile."""
+        if self._closed:
+            raise self._closed_error()
+        self._dispatcher.begin(call)
 
     def _expire(self, call: AnyCall) -> None:
         """Give up a request whose time is over."""
@@ -418,6 +422,8 @@ class Requester:
         self._fail(call for call in calls if isinstance(call, ForeignCall))
         if len(calls):
             gevent.spawn(self._fail, in_turns(calls))
+        # Or the end of the context, which holds up this hub, would wait for these.
+        self._servers.wait_closed()
 
     def _fail(self, calls: Iterable[AnyCall]) -> None:
         """End each call with an error of its own, whose traceback no other greenlet extends."""

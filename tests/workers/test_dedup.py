@@ -183,3 +183,19 @@ def test_a_reply_larger_than_all_that_is_kept_is_not(context, monkeypatch):
     with responder_of(context, handler) as responder, Asker(context, responder) as asker:
         asker.wait_for(asker.ask(flags=KEEP))
         assert not responder._handling._kept.replies
+
+
+def test_a_reply_in_place_of_one_whose_time_is_over_counts_once(context):
+    handler = Counting(size=1000)
+    with (
+        responder_of(context, handler, dedup=0.02) as responder,
+        Asker(context, responder) as asker,
+    ):
+        kept = responder._parts.kept
+        key = asker.ask(flags=KEEP)
+        wait_until(lambda: kept.replies and kept.get(key) is None)
+        size = kept._bytes
+        asker.ask(flags=KEEP, key=key)
+        wait_until(lambda: asker.count(Kind.REPLY) == 2)
+        assert handler.calls == 2
+        assert kept._bytes == size

@@ -11,6 +11,7 @@ from requesting import echo, ignore, requester_of, server_of
 from scripted import Scripted
 
 from gzmqsource import SourceClosed
+from gzmqsource._base import hubs
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import Requester, RequestTimeout, _elsewhere
 from gzmqsource.workers._header import Kind
@@ -116,3 +117,21 @@ def test_a_reply_that_a_late_hub_has_yet_to_read_counts(context):
         _sleep(0.4)
         wait_until(lambda: replies)
         assert replies == [[b"x"]]
+
+
+def test_a_request_that_reaches_the_hub_after_the_close_fails(context, monkeypatch):
+    scheduled = []
+
+    def call_in_hub(*arguments):
+        scheduled.append(arguments)
+        return hubs.call_in_hub(*arguments)
+
+    monkeypatch.setattr(_elsewhere, "call_in_hub", call_in_hub)
+    with server_of(context, echo) as server, requester_of(server, context) as requester:
+        asking = gevent.spawn(in_thread, requester.request, b"x")
+        gevent.sleep(0)
+        while not scheduled:
+            _sleep(0.001)  # and this hub does not run
+        requester.close()
+        assert isinstance(asking.get(timeout=10), SourceClosed)
+    assert requester.stats().outstanding == 0

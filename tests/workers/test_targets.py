@@ -1,5 +1,6 @@
 """Endpoints that stand for several addresses, looked up again and again."""
 
+import itertools
 from typing import Any
 
 import gevent
@@ -8,9 +9,11 @@ import zmq
 from gevent import socket
 from helpers import endpoint_of
 from requesting import echo, ignore, requester_of, server_of
+from scripted import Scripted
 
 from gzmqsource.testing import wait_until
-from gzmqsource.workers import RequestTimeout
+from gzmqsource.workers import PeerLost, Requester, RequestTimeout
+from gzmqsource.workers._header import Detail, Kind
 from gzmqsource.workers._targets import Targets, addresses_of, is_name
 
 
@@ -153,6 +156,89 @@ def test_a_resolver_that_raises_or_finds_nonsense_is_reported(context, hosts, ca
     assert "an address cannot be used: nonsense" in caplog.text
 
 
+def test_a_resolver_whose_time_is_over_is_called_again_soon(context, caplog):
+    def resolve(endpoint):
+        if not caplog.messages:
+            with gevent.Timeout(0.01):
+                gevent.sleep(10)
+        return [endpoint]
+
+    with (
+        server_of(context, echo) as server,
+        requester_of(endpoint_of(server), context, resolve=resolve) as requester,
+    ):
+        assert requester.request(b"x", timeout=10) == [b"x"]
+    assert "an endpoint was not found" in caplog.text
+
+
 def test_a_name_needs_a_port(context):
     with pytest.raises(zmq.ZMQError), requester_of("tcp://workers:http", context):
         pass
+
+
+def test_what_comes_back_to_an_address_that_is_given_up_meanwhile_goes_elsewhere(context):
+    found: list[str] = []
+    made: list[Requester] = []
+
+    def resolve(endpoint):
+        # Some of those that were lost have come back, and others are yet to.
+        return found[1:] if made and made[0].stats().retries else found[:1]
+
+    with (
+        Scripted(context) as one,
+        server_of(context, echo) as other,
+    ):
+        found += [one.endpoint, endpoint_of(other)]
+        options = {"resolve": resolve, "resolve_every": 0.001, "retry_budget": 10}
+        with requester_of("any://thing", context, **options) as requester:
+            made.append(requester)
+            results = [requester.submit(b"x", retries=1) for _ in range(5000)]
+            wait_until(lambda: len(one.asks) == len(results))
+            one.source.close()
+            gevent.wait(results, timeout=20)
+            assert sum(each.ready() for each in results) == len(results)
+
+
+ENDS = {
+    "killed": lambda asking, server: asking.kill(),
+    "refused": lambda asking, server: server.refuse(server.asks[0]),
+    "lost": lambda asking, server: server.end(server.asks[0], Kind.LOST, Detail.KILLED),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_an_address_that_was_given_up_is_closed_however_its_last_request_ends(context, end):
+    with Scripted(context) as one, server_of(context, echo) as other:
+        found = [one.endpoint]
+        options = {"resolve": lambda endpoint: found, "resolve_every": 0.02}
+        with requester_of("any://thing", context, **options) as requester:
+            asking = gevent.spawn(requester.request, b"x")
+            wait_until(lambda: one.asks)
+            found[:] = [endpoint_of(other)]
+            wait_until(lambda: {e.state for e in requester.endpoints()} == {"leaving", "live"})
+            ENDS[end](asking, one)
+            wait_until(lambda: addresses(requester) == found)
+            gevent.wait([asking], timeout=10)
+            assert asking.ready()
+            if end == "killed":
+                wait_until(lambda: one.keys(Kind.CANCEL) == [one.asks[0].header.key])
+            elif end == "refused":
+                assert asking.value == [b"x"]
+            else:
+                assert isinstance(asking.exception, PeerLost)
+
+
+@pytest.mark.parametrize("_attempt", range(10))
+def test_a_requester_that_has_closed_leaves_no_socket_to_another_greenlet(context, _attempt):
+    with (
+        server_of(zmq.Context.instance(), echo) as one,
+        server_of(zmq.Context.instance(), echo) as other,
+    ):
+        endpoints = itertools.cycle([[endpoint_of(one)], [endpoint_of(other)]])
+        options = {"resolve": lambda endpoint: next(endpoints), "resolve_every": 0.002}
+        with requester_of("any://thing", context, **options) as requester:
+            opening = requester._servers._opening
+            while not opening._closing:  # of the address that is given up
+                gevent.sleep(0)
+            requester.close()
+            assert [each for each in context._sockets if not each.closed] == []
