@@ -186,6 +186,27 @@ STOPPING = [
         "test_useless_handlers.py",
     ),
     Mutation(
+        "an object that has every attribute is searched for a function without an end",
+        "_source/handlers.py",
+        '    if hasattr(kind, "__func__"):\n',
+        '    if hasattr(handle, "__func__"):\n',
+        "test_useless_handlers.py",
+    ),
+    Mutation(
+        "the call of a class may be an object that makes coroutines",
+        "_source/handlers.py",
+        "    return handle if isinstance(call, WrapperDescriptorType) else _function_of(call)\n",
+        "    return call\n",
+        "test_useless_handlers.py",
+    ),
+    Mutation(
+        "an asynchronous mock is a handler",
+        "_source/handlers.py",
+        ' or "__code__" in _own_attributes(handle):\n',
+        ":\n",
+        "test_useless_handlers.py",
+    ),
+    Mutation(
         "a handler that is set later is not looked at",
         "_source/source.py",
         "        check_handler(handle)\n",
