@@ -192,6 +192,30 @@ def test_a_taker_that_is_slower_than_the_quiet_time_is_waited_for(context):
         assert receiver.stats().received == 5
 
 
+def test_a_reader_that_is_busy_gets_what_is_there_although_nothing_is_on_its_way(context):
+    got: list[int] = []
+    may_go_on = Event()
+
+    def pull():
+        for message in receiver:
+            may_go_on.wait()
+            got.append(int(message[0]))
+
+    receiver = Patient.open(zmq.PULL, bind="inproc://a", context=context)
+    sender = Source.open(zmq.PUSH, connect="inproc://a", context=context)
+    with closing(receiver, sender):
+        gevent.spawn(pull)
+        all_blocked()
+        send_numbers(sender, 5)
+        all_blocked()
+        stopping = gevent.spawn(stopped, receiver)
+        all_blocked()
+        may_go_on.set()
+        stopping.get()
+        assert got == list(range(5))
+        assert receiver.stats().dropped == {}
+
+
 def test_a_pulled_source_waits_for_nobody_if_its_only_reader_stops_it(context):
     receiver = Patient.open(zmq.PULL, bind="tcp://127.0.0.1:*", context=context)
     sender = Source.open(zmq.PUSH, connect=endpoint_of(receiver), context=context)

@@ -53,6 +53,13 @@ STOPPING = [
         "test_draining.py",
     ),
     Mutation(
+        "a reader that is busy when nothing is on its way gets no more",
+        "_source/stopping.py",
+        "        if quiet == 0 and core.socket.is_readable():\n",
+        "        if False:\n",
+        "test_draining.py",
+    ),
+    Mutation(
         "a stop is not woken when the last message was handled",
         "_source/lull.py",
         "        if self.stoppers:\n",

@@ -162,6 +162,8 @@ class Stopping:
             return 0.0
         if self._puller.has_takers():
             return None
+        if quiet == 0 and core.socket.is_readable():
+            quiet = self._quiet  # for a reader that is busy with what it took before the stop
         return max(0.0, began + quiet - time.monotonic())
 
     def _before_linger(self, deadline: Deadline) -> Deadline:
