@@ -380,6 +380,16 @@ def test_what_a_block_could_not_send_is_counted_and_logged(context, caplog):
     assert f"{queued} unsent" in caplog.text
 
 
+def test_what_libzmq_could_not_send_in_time_is_logged(context, caplog):
+    push = Source.open(zmq.PUSH, connect="ipc:///nobody/is/there", context=context)
+    push.stop(0.1)
+    assert not caplog.records  # it held nothing
+    push = Source.open(zmq.PUSH, connect="ipc:///nobody/is/there", context=context)
+    push.send(b"to whom?")
+    assert push.stop(0.1) == []
+    assert "could not send in time" in caplog.messages[0]
+
+
 def test_recv_raises_once_the_source_receives_no_more(context):
     receiver, sender = pair_of(context, "tcp://127.0.0.1:*")
     with closing(receiver, sender):

@@ -34,7 +34,7 @@ STOPPING = [
     Mutation(
         "a stop that has lost messages logs nothing",
         "_source/stopping.py",
-        "        if counts:\n",
+        "        if losses:\n",
         "        if False:\n",
         "test_draining.py",
     ),
@@ -50,6 +50,13 @@ STOPPING = [
         "_source/stopping.py",
         " else core.lull.left(quiet)\n",
         " else max(0.0, began + quiet - time.monotonic())\n",
+        "test_draining.py",
+    ),
+    Mutation(
+        "what libzmq gives up at the end of its time is lost in silence",
+        "_socket/linger.py",
+        "    return 0 < linger <= 1000 * (time.monotonic() - began)\n",
+        "    return False\n",
         "test_draining.py",
     ),
     Mutation(

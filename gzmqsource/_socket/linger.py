@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 from typing import Any
 
 import zmq
@@ -35,7 +36,7 @@ SENDS_NOTHING = frozenset({zmq.PULL, zmq.SUB})
 RECEIVES_NOTHING = frozenset({zmq.PUSH, zmq.PUB})
 
 
-def close_and_wait(socket: zmq.Socket[Any], timeout: float | None) -> None:
+def close_and_wait(socket: zmq.Socket[Any], timeout: float | None) -> bool:
     """Close a socket and wait until libzmq has sent what it holds, and its endpoints are free.
 
     The socket's own monitor, if it had one, ends here. If the greenlet is killed, the socket is
@@ -46,6 +47,11 @@ def close_and_wait(socket: zmq.Socket[Any], timeout: float | None) -> None:
     timeout : float or None
         Seconds after which libzmq gives up what it still holds; None for the socket's own
         ``ZMQ_LINGER``, which also holds if it is shorter.
+
+    Returns
+    -------
+    bool
+        Whether libzmq held something until that time was over: it is lost.
     """
     deadline = Deadline(timeout)
     linger = int(socket.get(zmq.LINGER))
@@ -54,8 +60,11 @@ def close_and_wait(socket: zmq.Socket[Any], timeout: float | None) -> None:
         linger = limit if linger < 0 else min(linger, limit)
     endpoints = Endpoints.of(socket)
     if linger == 0 or not may_hold_messages(socket, endpoints):
-        deadline = Deadline(0)
+        _close_watched(socket, endpoints, linger, Deadline(0))
+        return False
+    began = time.monotonic()
     _close_watched(socket, endpoints, linger, deadline)
+    return 0 < linger <= 1000 * (time.monotonic() - began)
 
 
 def close_and_free(socket: zmq.Socket[Any], linger: int | None = None) -> None:

@@ -107,7 +107,7 @@ class Stopping:
                 self._count_unread(deadline)
             return [] if core.closed else core.close_lingering(deadline.left())
         finally:
-            self._report(Counter(core.outbox.dropped) - before)
+            self._report(Counter(core.outbox.dropped) - before, core.gave_up)
 
     def _receive_no_more(self, receiver: Receiver | None) -> None:
         if not self._core.closed:
@@ -201,12 +201,14 @@ class Stopping:
         is_loss = self._core.is_loss
         return not is_notice(self._core.kind, message) if is_loss is None else is_loss(message)
 
-    def _report(self, lost: Counter[str]) -> None:
-        counts = ", ".join(f"{lost[reason]} {reason}" for reason in _LOSSES if lost[reason])
-        if counts:
+    def _report(self, lost: Counter[str], gave_up: bool = False) -> None:
+        losses = [f"{lost[reason]} {reason}" for reason in _LOSSES if lost[reason]]
+        if gave_up:
+            losses.append("those that libzmq could not send in time, which it does not count")
+        if losses:
             # What a subscriber has not read was sent to it alone, and it has left.
             level = logging.INFO if self._core.kind in NEVER_QUIET else logging.WARNING
-            _log.log(level, "%r: its stop has lost messages: %s", self._core, counts)
+            _log.log(level, "%r: its stop has lost messages: %s", self._core, ", ".join(losses))
 
 
 def _part(deadline: Deadline, share: float) -> Deadline:
