@@ -60,6 +60,13 @@ STOPPING = [
         "test_draining.py",
     ),
     Mutation(
+        "a stop in the hub that has to wait ends the drain",
+        "_source/stopping.py",
+        "            self._check_need_not_wait(receiver, drains)\n",
+        "",
+        "test_stop.py",
+    ),
+    Mutation(
         "a reader that is busy when nothing is on its way gets no more",
         "_source/stopping.py",
         "        if quiet == 0 and core.socket.is_readable():\n",
