@@ -258,6 +258,15 @@ def test_a_source_that_nothing_is_on_its_way_to_stops_at_once(context, kind, opt
         stopped(source)
 
 
+def test_an_idle_peer_within_the_process_does_not_hold_up_a_source_that_sent_nothing(
+    context, caplog
+):
+    source = Patient.open(zmq.DEALER, bind=["tcp://127.0.0.1:*", "inproc://a"], context=context)
+    with closing(source, Source.open(zmq.DEALER, connect="inproc://a", context=context)):
+        stopped(source, drain=False)
+        assert not caplog.records
+
+
 def test_an_xpub_does_not_count_subscriptions(context):
     source = Source.open(zmq.XPUB, bind="inproc://a", context=context)
     with closing(source, Source.open(zmq.SUB, connect="inproc://a", subscribe="", context=context)):

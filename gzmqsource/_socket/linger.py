@@ -36,7 +36,7 @@ SENDS_NOTHING = frozenset({zmq.PULL, zmq.SUB})
 RECEIVES_NOTHING = frozenset({zmq.PUSH, zmq.PUB})
 
 
-def close_and_wait(socket: zmq.Socket[Any], timeout: float | None) -> bool:
+def close_and_wait(socket: zmq.Socket[Any], timeout: float | None, has_sent: bool) -> bool:
     """Close a socket and wait until libzmq has sent what it holds, and its endpoints are free.
 
     The socket's own monitor, if it had one, ends here. If the greenlet is killed, the socket is
@@ -47,11 +47,15 @@ def close_and_wait(socket: zmq.Socket[Any], timeout: float | None) -> bool:
     timeout : float or None
         Seconds after which libzmq gives up what it still holds; None for the socket's own
         ``ZMQ_LINGER``, which also holds if it is shorter.
+    has_sent : bool
+        Whether it has sent anything. If not, it is not waited for where a peer over inproc, which
+        may be idle, could keep it.
 
     Returns
     -------
     bool
-        Whether libzmq held something until that time was over: it is lost.
+        Whether libzmq held messages until that time was over, as far as that can be known: they
+        are lost.
     """
     deadline = Deadline(timeout)
     linger = int(socket.get(zmq.LINGER))
@@ -59,12 +63,14 @@ def close_and_wait(socket: zmq.Socket[Any], timeout: float | None) -> bool:
         limit = int(timeout * 1000)
         linger = limit if linger < 0 else min(linger, limit)
     endpoints = Endpoints.of(socket)
-    if linger == 0 or not may_hold_messages(socket, endpoints):
+    has_local = endpoints.has_local
+    may_hold = may_hold_messages(socket, endpoints) and (has_sent or not has_local)
+    if linger == 0 or not may_hold:
         _close_watched(socket, endpoints, linger, Deadline(0))
         return False
     began = time.monotonic()
     _close_watched(socket, endpoints, linger, deadline)
-    return 0 < linger <= 1000 * (time.monotonic() - began)
+    return not has_local and 0 < linger <= 1000 * (time.monotonic() - began)
 
 
 def close_and_free(socket: zmq.Socket[Any], linger: int | None = None) -> None:

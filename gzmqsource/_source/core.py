@@ -324,7 +324,7 @@ class Core:
 
         def close() -> None:
             try:
-                self.gave_up = close_and_wait(self.raw, timeout)
+                self.gave_up = close_and_wait(self.raw, timeout, self.socket.transfer.sent > 0)
             except zmq.ZMQError:
                 self.raw.close()
 
