@@ -70,7 +70,9 @@ def close_and_wait(socket: zmq.Socket[Any], timeout: float | None, has_sent: boo
         return False
     began = time.monotonic()
     _close_watched(socket, endpoints, linger, deadline)
-    return not has_local and 0 < linger <= 1000 * (time.monotonic() - began)
+    # libzmq counts in whole milliseconds, and may give up one too early.
+    lasted = 1000 * (time.monotonic() - began) + 1
+    return has_sent and not has_local and 1 < linger <= lasted
 
 
 def close_and_free(socket: zmq.Socket[Any], linger: int | None = None) -> None:
