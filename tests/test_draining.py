@@ -192,6 +192,30 @@ def test_a_taker_that_is_slower_than_the_quiet_time_is_waited_for(context):
         assert receiver.stats().received == 5
 
 
+def test_a_reader_that_is_busy_gets_what_is_there_although_nothing_is_on_its_way(context):
+    got: list[int] = []
+    may_go_on = Event()
+
+    def pull():
+        for message in receiver:
+            may_go_on.wait()
+            got.append(int(message[0]))
+
+    receiver = Patient.open(zmq.PULL, bind="inproc://a", context=context)
+    sender = Source.open(zmq.PUSH, connect="inproc://a", context=context)
+    with closing(receiver, sender):
+        gevent.spawn(pull)
+        all_blocked()
+        send_numbers(sender, 5)
+        all_blocked()
+        stopping = gevent.spawn(stopped, receiver)
+        all_blocked()
+        may_go_on.set()
+        stopping.get()
+        assert got == list(range(5))
+        assert receiver.stats().dropped == {}
+
+
 def test_a_pulled_source_waits_for_nobody_if_its_only_reader_stops_it(context):
     receiver = Patient.open(zmq.PULL, bind="tcp://127.0.0.1:*", context=context)
     sender = Source.open(zmq.PUSH, connect=endpoint_of(receiver), context=context)
@@ -232,6 +256,15 @@ def test_a_source_that_nothing_is_on_its_way_to_stops_at_once(context, kind, opt
     with closing(Patient.open(kind, print, context=context, **options)) as (source,):
         source.start()
         stopped(source)
+
+
+def test_an_idle_peer_within_the_process_does_not_hold_up_a_source_that_sent_nothing(
+    context, caplog
+):
+    source = Patient.open(zmq.DEALER, bind=["tcp://127.0.0.1:*", "inproc://a"], context=context)
+    with closing(source, Source.open(zmq.DEALER, connect="inproc://a", context=context)):
+        stopped(source, drain=False)
+        assert not caplog.records
 
 
 def test_an_xpub_does_not_count_subscriptions(context):
@@ -354,6 +387,16 @@ def test_what_a_block_could_not_send_is_counted_and_logged(context, caplog):
         queued = push.stats().outbox_depth
     assert push.stats().dropped == {"unsent": queued}
     assert f"{queued} unsent" in caplog.text
+
+
+def test_what_libzmq_could_not_send_in_time_is_logged(context, caplog):
+    push = Source.open(zmq.PUSH, connect="ipc:///nobody/is/there", context=context)
+    push.stop(0.1)
+    assert not caplog.records  # it held nothing
+    push = Source.open(zmq.PUSH, connect="ipc:///nobody/is/there", context=context)
+    push.send(b"to whom?")
+    assert push.stop(0.1) == []
+    assert "could not send in time" in caplog.messages[0]
 
 
 def test_recv_raises_once_the_source_receives_no_more(context):

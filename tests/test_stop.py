@@ -5,7 +5,8 @@ import time
 import gevent
 import pytest
 import zmq
-from gevent.event import Event
+from gevent.event import AsyncResult, Event
+from gevent.exceptions import BlockingSwitchOutError
 from gevent.pool import Pool
 from helpers import closing, endpoint_of, is_readable, pair_of
 
@@ -101,6 +102,56 @@ def test_stopping_twice_at_once_and_once_more_is_one_stop(context):
         assert [stop.value for stop in stops] == [[], [], []]
         assert sender.stop() == []
         assert receiver.recv(timeout=5) == [b"x"]
+
+
+@pytest.mark.parametrize("spawn", [None, 5, gevent.spawn], ids=["one", "int", "spawn"])
+def test_a_callback_of_the_hub_that_would_have_to_wait_changes_nothing(context, spawn):
+    handled = []
+    may_end = Event()
+
+    def handle(message):
+        may_end.wait()
+        handled.append(message)
+
+    def stop_in_the_hub():
+        failed: AsyncResult[object] = AsyncResult()
+
+        def callback():
+            try:
+                failed.set(receiver.stop())
+            except BlockingSwitchOutError as error:
+                failed.set_exception(error)
+
+        gevent.get_hub().loop.run_callback(callback)
+        return failed.get(timeout=5)
+
+    receiver = Source.open(zmq.PULL, handle, bind="inproc://a", spawn=spawn, context=context)
+    sender = Source.open(zmq.PUSH, connect="inproc://a", context=context)
+    with closing(receiver, sender):
+        receiver.start()
+        for number in range(20):
+            sender.send(b"%d" % number)
+        all_blocked()
+        with pytest.raises(BlockingSwitchOutError, match="its stop has to wait"):
+            stop_in_the_hub()
+        assert receiver.started
+        stopping = gevent.spawn(receiver.stop, 20)
+        all_blocked()
+        with pytest.raises(BlockingSwitchOutError):
+            stop_in_the_hub()
+        may_end.set()
+        assert stopping.get(timeout=20) == []
+        assert len(handled) == 20
+        assert receiver.stats().dropped == {}
+
+
+def test_a_callback_of_the_hub_stops_a_source_that_need_not_wait(context):
+    source = Source.open(zmq.PULL, print, bind="inproc://a", context=context)
+    with closing(source):
+        source.start()
+        all_blocked()
+        gevent.get_hub().loop.run_callback(source.stop)
+        wait_until(lambda: source.closed)
 
 
 def test_leaving_the_block_stops_and_then_nothing_can_be_sent(context):

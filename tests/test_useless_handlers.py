@@ -2,6 +2,8 @@
 
 import functools
 import logging
+import xmlrpc.client
+from unittest import mock
 
 import gevent
 import pytest
@@ -9,7 +11,7 @@ import zmq
 from helpers import closing
 
 from gzmqsource import Source
-from gzmqsource.testing import wait_until
+from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import Responder
 
 
@@ -41,6 +43,45 @@ class Owner:
         pass
 
 
+class Applied:
+    """Is called through what has a call of its own."""
+
+    async def method(self, _greeting, _message):
+        pass
+
+    __call__ = functools.partialmethod(method, b"hello")
+
+
+class Delegating:
+    __call__ = Owner()
+
+
+class MadeLater(type):
+    async def __call__(cls, _message):
+        pass
+
+
+class Made(metaclass=MadeLater):
+    pass
+
+
+class Answering:
+    """Has whatever attribute it is asked for, and each may be called."""
+
+    __slots__ = ()
+
+    def __getattr__(self, _name):
+        return self
+
+    def __call__(self, _message):
+        pass
+
+
+class Silent(Answering):
+    def __getattr__(self, name):
+        raise RuntimeError(f"there is no {name} yet")
+
+
 class Subclass(Source):
     def handle(self, _message):
         yield
@@ -57,6 +98,11 @@ USELESS = {
     "callable object": Owner(),
     "partial of a method": functools.partial(Owner().method),
     "partial of an object": functools.partial(Owner()),
+    "partial method of a class": Applied(),
+    "object of a class": Delegating(),
+    "class whose class has a call": Made,
+    "asynchronous mock": mock.AsyncMock(),
+    "mock of a coroutine function": mock.Mock(spec=coroutine),
 }
 
 
@@ -76,12 +122,27 @@ def test_such_a_method_of_a_subclass_is_refused(context):
 
 
 def test_what_cannot_be_called_is_refused(context):
-    with pytest.raises(TypeError, match="handle=5"):
+    with pytest.raises(TypeError, match="the handler 5 cannot be called"):
         Source.open(zmq.PULL, 5, context=context)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("handle", [print, len, list, [].append, functools.partial(print, 1)])
-def test_a_function_that_has_no_code_to_look_at_is_a_handler(context, handle):
+USEFUL = {
+    "built-in function": print,
+    "class": list,
+    "bound method of a built-in": [].append,
+    "partial": functools.partial(print, 1),
+    "single dispatch": functools.singledispatch(print),
+    "mock": mock.Mock(),
+    "mock of a function": mock.Mock(spec=all_blocked),
+    "method of a remote server": xmlrpc.client.ServerProxy("http://127.0.0.1:1").log,
+    "object with every attribute": Answering(),
+    "object whose attributes raise": Silent(),
+    "class whose objects make coroutines": Applied,
+}
+
+
+@pytest.mark.parametrize("handle", USEFUL.values(), ids=USEFUL)
+def test_what_a_call_runs_is_a_handler(context, handle):
     Source.open(zmq.PULL, handle, context=context).close()
 
 

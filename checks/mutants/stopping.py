@@ -34,7 +34,7 @@ STOPPING = [
     Mutation(
         "a stop that has lost messages logs nothing",
         "_source/stopping.py",
-        "        if counts:\n",
+        "        if losses:\n",
         "        if False:\n",
         "test_draining.py",
     ),
@@ -50,6 +50,34 @@ STOPPING = [
         "_source/stopping.py",
         " else core.lull.left(quiet)\n",
         " else max(0.0, began + quiet - time.monotonic())\n",
+        "test_draining.py",
+    ),
+    Mutation(
+        "what libzmq gives up at the end of its time is lost in silence",
+        "_socket/linger.py",
+        "    return has_sent and not has_local and 1 < linger <= lasted\n",
+        "    return False\n",
+        "test_draining.py",
+    ),
+    Mutation(
+        "a stop in the hub that has to wait ends the drain",
+        "_source/stopping.py",
+        "            self._check_need_not_wait(receiver, drains)\n",
+        "",
+        "test_stop.py",
+    ),
+    Mutation(
+        "an idle peer within the process holds up a stop",
+        "_socket/linger.py",
+        " and (has_sent or not has_local)\n",
+        "\n",
+        "test_draining.py",
+    ),
+    Mutation(
+        "a reader that is busy when nothing is on its way gets no more",
+        "_source/stopping.py",
+        "        if quiet == 0 and core.socket.is_readable():\n",
+        "        if False:\n",
         "test_draining.py",
     ),
     Mutation(
@@ -193,6 +221,27 @@ STOPPING = [
         "test_useless_handlers.py",
     ),
     Mutation(
+        "an object that has every attribute is searched for a function without an end",
+        "_source/handlers.py",
+        '    if hasattr(kind, "__func__"):\n',
+        '    if hasattr(handle, "__func__"):\n',
+        "test_useless_handlers.py",
+    ),
+    Mutation(
+        "the call of a class may be an object that makes coroutines",
+        "_source/handlers.py",
+        "    return handle if isinstance(call, WrapperDescriptorType) else _function_of(call)\n",
+        "    return call\n",
+        "test_useless_handlers.py",
+    ),
+    Mutation(
+        "an asynchronous mock is a handler",
+        "_source/handlers.py",
+        ' or "__code__" in _own_attributes(handle):\n',
+        ":\n",
+        "test_useless_handlers.py",
+    ),
+    Mutation(
         "a handler that is set later is not looked at",
         "_source/source.py",
         "        check_handler(handle)\n",
@@ -247,5 +296,14 @@ STOPPING = [
         "            stop()\n            greenlet.kill()\n",
         "            greenlet.kill()\n",
         "cli/test_pipes.py",
+    ),
+    Mutation(
+        "a signal ends serve while its socket is new",
+        "cli/_serve.py",
+        "    on_signals(told.set, signal.SIGTERM, signal.SIGINT)\n    server, source = _server("
+        "served, socket | options, kind, spawn, limits, asked)\n",
+        "    server, source = _server(served, socket | options, kind, spawn, limits, asked)\n"
+        "    on_signals(told.set, signal.SIGTERM, signal.SIGINT)\n",
+        "cli/test_early_signals.py",
     ),
 ]

@@ -37,6 +37,11 @@ class Endpoints:
         """Whether one may be bound that is free only some time after a close."""
         return any(is_remote(endpoint) for endpoint in (*self.bound, *self.others))
 
+    @property
+    def has_local(self) -> bool:
+        """Whether one is within this process, where a peer that is idle keeps a closed socket."""
+        return not all(is_remote(endpoint) for endpoint in (*self.bound, *self.others))
+
     def note_bound(self, socket: zmq.Socket[Any]) -> None:
         """Note the last one as bound."""
         self._note(last_endpoint(socket), self.bound)

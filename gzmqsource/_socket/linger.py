@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 from typing import Any
 
 import zmq
@@ -35,7 +36,7 @@ SENDS_NOTHING = frozenset({zmq.PULL, zmq.SUB})
 RECEIVES_NOTHING = frozenset({zmq.PUSH, zmq.PUB})
 
 
-def close_and_wait(socket: zmq.Socket[Any], timeout: float | None) -> None:
+def close_and_wait(socket: zmq.Socket[Any], timeout: float | None, has_sent: bool) -> bool:
     """Close a socket and wait until libzmq has sent what it holds, and its endpoints are free.
 
     The socket's own monitor, if it had one, ends here. If the greenlet is killed, the socket is
@@ -46,6 +47,15 @@ def close_and_wait(socket: zmq.Socket[Any], timeout: float | None) -> None:
     timeout : float or None
         Seconds after which libzmq gives up what it still holds; None for the socket's own
         ``ZMQ_LINGER``, which also holds if it is shorter.
+    has_sent : bool
+        Whether it has sent anything. If not, it is not waited for where a peer over inproc, which
+        may be idle, could keep it.
+
+    Returns
+    -------
+    bool
+        Whether libzmq held messages until that time was over, as far as that can be known: they
+        are lost.
     """
     deadline = Deadline(timeout)
     linger = int(socket.get(zmq.LINGER))
@@ -53,9 +63,16 @@ def close_and_wait(socket: zmq.Socket[Any], timeout: float | None) -> None:
         limit = int(timeout * 1000)
         linger = limit if linger < 0 else min(linger, limit)
     endpoints = Endpoints.of(socket)
-    if linger == 0 or not may_hold_messages(socket, endpoints):
-        deadline = Deadline(0)
+    has_local = endpoints.has_local
+    may_hold = may_hold_messages(socket, endpoints) and (has_sent or not has_local)
+    if linger == 0 or not may_hold:
+        _close_watched(socket, endpoints, linger, Deadline(0))
+        return False
+    began = time.monotonic()
     _close_watched(socket, endpoints, linger, deadline)
+    # libzmq counts in whole milliseconds, and may give up one too early.
+    lasted = 1000 * (time.monotonic() - began) + 1
+    return has_sent and not has_local and 1 < linger <= lasted
 
 
 def close_and_free(socket: zmq.Socket[Any], linger: int | None = None) -> None:

@@ -77,6 +77,8 @@ class Core:
     owner: registry.Owner | None = None
     #: The greenlet that sends what is queued, once there was one.
     flusher: Flusher | None = None
+    #: Whether libzmq has given up messages that it had taken, for the time to linger was over.
+    gave_up = False
     #: libzmq's error that ended it.
     cause: zmq.ZMQError | None = None
 
@@ -297,7 +299,7 @@ class Core:
     def fail(self, error: zmq.ZMQError) -> None:
         """Close, because the socket is gone."""
         if not self.closed:
-            self._close(error, self._close_raw)
+            self._close(error, lambda: self.raw.close())
 
     def socket_closed(self) -> None:
         """Note that the socket is being closed by something other than its source."""
@@ -322,7 +324,7 @@ class Core:
 
         def close() -> None:
             try:
-                close_and_wait(self.raw, timeout)
+                self.gave_up = close_and_wait(self.raw, timeout, self.socket.transfer.sent > 0)
             except zmq.ZMQError:
                 self.raw.close()
 
@@ -340,9 +342,9 @@ class Core:
                 warnings.warn(f"unclosed {self!r}{reason}", ResourceWarning, stacklevel=3)
             finally:
                 if get_hub_if_exists() is self.hub:
-                    self._close(None, self._close_raw)
+                    self._close(None, lambda: self.raw.close())
                 else:
-                    self.close_elsewhere(self._close_raw)
+                    self.close_elsewhere(lambda: self.raw.close())
 
     def thread_ended(self) -> None:
         """Close what was left open in a thread that ends, and warn."""
@@ -421,9 +423,6 @@ class Core:
         self.count_dropped("unsent", len(self._release(cause, close)))
         if was_serving and cause is not None:
             self.report(cause, None)
-
-    def _close_raw(self) -> None:
-        self.raw.close()
 
     def _refuse_putters(self) -> None:
         self.count_dropped("unsent", len(self.outbox.close()))

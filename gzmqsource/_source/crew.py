@@ -97,6 +97,11 @@ class Crew:
         """Whether all workers are in a stop, so that what is in hand comes after it."""
         return len(self._busy & self._stoppers) == self._size
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a worker is in a handler, or something is prefetched."""
+        return bool(self._busy or self._core.prefetched)
+
     def note_stopper(self) -> None:
         """Have a stop look again: another handler may be in one."""
         self._changed.set()

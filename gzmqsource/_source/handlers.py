@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from types import WrapperDescriptorType
 from typing import Any
 
 from gzmqsource._base.reports import Reports
@@ -39,21 +40,35 @@ def check_handler(handle: object, may_yield: bool = False) -> None:
     code = getattr(function, "__code__", None)
     for flag, kind in _KINDS.items():
         if getattr(code, "co_flags", 0) & flag and not (may_yield and flag == _GENERATOR):
+            name = getattr(function, "__qualname__", None)  # an `AsyncMock` has none
             raise TypeError(
-                f"the handler {function.__qualname__} is {kind}, which does nothing when it is "
+                f"the handler {name or repr(handle)} is {kind}, which does nothing when it is "
                 "called: use a plain function, which may wait as a greenlet does"
             )
 
 
 def _function_of(handle: Any) -> Any:
-    """Return the function that a call runs, behind partials, methods and callable objects."""
-    if isinstance(handle, functools.partial):
+    """Return the function that a call runs, behind partials, methods and callable objects.
+
+    As a call does, this looks at the types: an object may have every attribute that is asked for,
+    as the methods of an `xmlrpc.client.ServerProxy`.
+    """
+    if isinstance(handle, (functools.partial, functools.partialmethod)):
         return _function_of(handle.func)
-    if hasattr(handle, "__func__"):
+    kind = type(handle)
+    if hasattr(kind, "__func__"):
         return _function_of(handle.__func__)
-    if hasattr(handle, "__code__") or isinstance(handle, type):
+    if hasattr(kind, "__code__") or "__code__" in _own_attributes(handle):
         return handle
-    return type(handle).__call__  # of a built-in object it has no code
+    call = next(vars(base)["__call__"] for base in kind.__mro__ if "__call__" in vars(base))
+    # What is built in has no code.
+    return handle if isinstance(call, WrapperDescriptorType) else _function_of(call)
+
+
+def _own_attributes(handle: object) -> dict[str, Any]:
+    """Return the attributes of the object itself, among which an `AsyncMock` has its code."""
+    own = getattr(handle, "__dict__", None)
+    return own if type(own) is dict else {}
 
 
 class Returning:

@@ -89,6 +89,12 @@ class Receiver:
             return False
         return self._spawned is None or self._spawned.finish(deadline)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether something that was read is not handled yet."""
+        spawned = self._spawned
+        return self._crew.is_busy or (spawned is not None and spawned.is_busy)
+
     def is_stuck(self) -> bool:
         """Return whether nothing is read because all that could handle it are in a stop."""
         if self._spawned is None:

@@ -112,6 +112,11 @@ class Spawned:
                 return False
         return True
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a handler runs."""
+        return any(not handler.dead for handler in self._handlers)
+
     def note_stopper(self) -> None:
         """Have a stop look again: another handler may be in one."""
         self._handler_ended.set()

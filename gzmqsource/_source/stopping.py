@@ -9,6 +9,7 @@ from typing import Any
 
 import zmq
 from gevent import getcurrent
+from gevent.exceptions import BlockingSwitchOutError
 from gevent.lock import RLock
 
 from gzmqsource._base.deadline import Deadline
@@ -64,7 +65,9 @@ class Stopping:
     def run(self, receiver: Receiver | None, deadline: Deadline, drains: bool) -> list[list[Any]]:
         """Go through the phases; return what libzmq has not taken."""
         core, current = self._core, getcurrent()
-        drains = drains and current is not core.hub  # whose callbacks cannot wait
+        if current is core.hub:
+            self._check_need_not_wait(receiver, drains)
+            drains = False
         if drains and core.state is State.STARTED:
             core.enter_state(State.DRAINING)
         elif not drains:
@@ -107,7 +110,20 @@ class Stopping:
                 self._count_unread(deadline)
             return [] if core.closed else core.close_lingering(deadline.left())
         finally:
-            self._report(Counter(core.outbox.dropped) - before)
+            self._report(Counter(core.outbox.dropped) - before, core.gave_up)
+
+    def _check_need_not_wait(self, receiver: Receiver | None, drains: bool) -> None:
+        """Raise, before anything has changed, if a callback of the hub would have to wait."""
+        core = self._core
+        waits = bool(core.lull.stoppers or core.outbox.lanes or core.outbox.arrivals)
+        waits = waits or (receiver is not None and receiver.is_busy)
+        if drains and core.started and core.resumed.is_set():
+            waits = waits or core.socket.is_readable()
+        if waits:
+            raise BlockingSwitchOutError(
+                f"{core!r}: its stop has to wait, and a callback of the hub, or what a signal "
+                "calls there, cannot: gevent.spawn(source.stop)"
+            )
 
     def _receive_no_more(self, receiver: Receiver | None) -> None:
         if not self._core.closed:
@@ -162,6 +178,8 @@ class Stopping:
             return 0.0
         if self._puller.has_takers():
             return None
+        if quiet == 0 and core.socket.is_readable():
+            quiet = self._quiet  # for a reader that is busy with what it took before the stop
         return max(0.0, began + quiet - time.monotonic())
 
     def _before_linger(self, deadline: Deadline) -> Deadline:
@@ -193,18 +211,21 @@ class Stopping:
                 core.count_dropped("unread", sum(map(self._is_loss, messages)))
             if is_all or until.left() == 0:
                 return
-            yield_to_io(core.hub)
+            if getcurrent() is not core.hub:
+                yield_to_io(core.hub)
 
     def _is_loss(self, message: list[Any]) -> bool:
         is_loss = self._core.is_loss
         return not is_notice(self._core.kind, message) if is_loss is None else is_loss(message)
 
-    def _report(self, lost: Counter[str]) -> None:
-        counts = ", ".join(f"{lost[reason]} {reason}" for reason in _LOSSES if lost[reason])
-        if counts:
+    def _report(self, lost: Counter[str], gave_up: bool = False) -> None:
+        losses = [f"{lost[reason]} {reason}" for reason in _LOSSES if lost[reason]]
+        if gave_up:
+            losses.append("those that libzmq could not send in time, which it does not count")
+        if losses:
             # What a subscriber has not read was sent to it alone, and it has left.
             level = logging.INFO if self._core.kind in NEVER_QUIET else logging.WARNING
-            _log.log(level, "%r: its stop has lost messages: %s", self._core, counts)
+            _log.log(level, "%r: its stop has lost messages: %s", self._core, ", ".join(losses))
 
 
 def _part(deadline: Deadline, share: float) -> Deadline:

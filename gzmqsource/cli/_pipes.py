@@ -89,8 +89,9 @@ def send(
         # Or libzmq would silently drop a message to an unknown peer.
         socket["router_mandatory"] = 1
     refused: list[BaseException] = []
+    work = Work()
     source = open_source(kind, socket, on_error=lambda error, _message: refused.append(error))
-    work = Work(_send_all, source, _inputs(**given), rate)
+    work.run(_send_all, source, _inputs(**given), rate)
     unsent = len(source.stop(LAST_WORDS)) + isinstance(work.error, Full)
     if unsent:
         raise click.ClickException(
@@ -119,8 +120,9 @@ def recv(
     Example:
       gzmqsource recv --type sub --connect tcp://127.0.0.1:5556 --subscribe weather
     """
+    work = Work()
     source = open_source(kind, socket)
-    work = Work(_receive_all, source, _format(write), count, timeout, stop=source.stop)
+    work.run(_receive_all, source, _format(write), count, timeout, stop=source.stop)
     source.stop(drain=False)
     work.tell()
     if count is not None and work.result is False:
@@ -156,7 +158,7 @@ def request(socket: dict[str, Any], write: str, timeout: float, retries: int, **
         socket.pop(mark, None)  # one request at a time is outstanding
     with telling_errors(socket):
         requester = Requester.open(**socket)
-    work = Work(_ask_all, requester, _inputs(**given), _format(write), timeout, retries)
+    work = Work().run(_ask_all, requester, _inputs(**given), _format(write), timeout, retries)
     requester.close()
     work.tell()
 

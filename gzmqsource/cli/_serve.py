@@ -156,9 +156,10 @@ def serve(
     if max_message is not None:
         options["maxmsgsize"] = max_message
     asked = {"max_waiting": max_waiting, "dead_after": dead_after}
-    server, source = _server(served, socket | options, kind, spawn, limits, asked)
     told = gevent.event.Event()
+    # Before the socket is bound: a signal would lose what peers have sent to it by then.
     on_signals(told.set, signal.SIGTERM, signal.SIGINT)
+    server, source = _server(served, socket | options, kind, spawn, limits, asked)
     on_hangup(served.reload)
     server.start()
     _log.info("%s: pid %d", source, os.getpid())

@@ -107,7 +107,7 @@ def top(url: str, interval: float, count: int | None) -> None:
     gevent.monkey.patch_socket()
     if url.isdigit():
         url = f"http://127.0.0.1:{url}/metrics"
-    Work(_look, url, interval, count).tell()
+    Work().run(_look, url, interval, count).tell()
 
 
 def _look(url: str, interval: float, count: int | None) -> None:

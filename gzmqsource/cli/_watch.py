@@ -59,6 +59,9 @@ def proxy(front: str, back: str, pattern: str, security: dict[str, Any]) -> None
     Example:
       gzmqsource proxy tcp://0.0.0.0:5557 tcp://0.0.0.0:5558
     """
+    told = Event()
+    # Before a socket is bound: a signal would lose what peers have sent to it by then.
+    on_signals(told.set, signal.SIGTERM, signal.SIGINT)
     context: zmq.Context[Any] = zmq.Context.instance()
     sockets = [context.socket(kind) for kind in _PATTERNS[pattern]]
     for socket in sockets:
@@ -73,8 +76,6 @@ def proxy(front: str, back: str, pattern: str, security: dict[str, Any]) -> None
         for socket in sockets:
             socket.close(0)
         raise
-    told = Event()
-    on_signals(told.set, signal.SIGTERM, signal.SIGINT)
     with Proxy(*sockets):
         for socket in sockets:
             click.echo(f"{socket.get(zmq.LAST_ENDPOINT).decode()} is served", err=True)
@@ -104,7 +105,7 @@ def monitor(socket: dict[str, Any], kind: str, count: int | None) -> None:
                 source.socket.bind(endpoint)
             for endpoint in endpoints["connect"]:
                 source.socket.connect(endpoint)
-        work = Work(_tell_all, events, count)
+        work = Work().run(_tell_all, events, count)
     work.tell()
 
 

@@ -10,41 +10,53 @@ from typing import Any
 import click
 import gevent
 import zmq
+from gevent.event import Event
 
 from gzmqsource.cli._signals import on_signals
 
 
 class Work:
-    """A function that has run in a greenlet, to its end or until a signal.
+    """A function that runs in a greenlet, to its end or until a signal.
 
-    Parameters
-    ----------
-    function : callable
-        Called with *arguments*; the constructor returns once it has ended.
-    *arguments
-        Its arguments.
-    stop : callable, optional
-        Called on a signal, before the greenlet is killed.
+    Signals count from the beginning of this object: make it before a socket is bound, or a signal
+    would end the process with what peers have sent to it by then.
     """
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        *arguments: Any,
-        stop: Callable[[], object] = lambda: None,
-    ) -> None:
+    def __init__(self) -> None:
         #: What the function returned; None if it raised, or a signal ended it.
         self.result: Any = None
         #: What the function raised.
         self.error: Exception | None = None
+        self._told = Event()
+        on_signals(self._told.set, signal.SIGINT, signal.SIGTERM)
+
+    def run(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        stop: Callable[[], object] = lambda: None,
+    ) -> Work:
+        """Run a function, and return once it has ended.
+
+        Parameters
+        ----------
+        function : callable
+            Called with *arguments*.
+        *arguments
+            Its arguments.
+        stop : callable, optional
+            Called after a signal, before the greenlet is killed.
+        """
         greenlet = gevent.spawn(self._run, function, arguments)
 
         def end() -> None:
+            self._told.wait()
             stop()
             greenlet.kill()
 
-        on_signals(lambda: gevent.spawn(end), signal.SIGINT, signal.SIGTERM)
+        gevent.spawn(end)
         greenlet.join()
+        return self
 
     def tell(self) -> None:
         """Raise what the function raised, as an error of the command."""
