@@ -96,6 +96,13 @@ RESPONDING = [
         "workers/test_dedup.py",
     ),
     Mutation(
+        "a reply that is replaced takes its room for ever",
+        "workers/_kept.py",
+        "            self._bytes -= old.size\n",
+        "            pass\n",
+        "workers/test_dedup.py",
+    ),
+    Mutation(
         "a reply is kept for ever",
         "workers/_kept.py",
         "return reply if reply is not None and time.monotonic() < reply.until else None\n",

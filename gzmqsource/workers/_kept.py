@@ -44,6 +44,9 @@ class Kept:
         size = sum(map(len, payload)) + FRAME_OVERHEAD * (2 + len(payload))
         if size > self._most_bytes:
             return
+        old = self.replies.pop(key, None)  # one that was kept for long enough, and not forgotten
+        if old is not None:
+            self._bytes -= old.size
         until = time.monotonic() + self._seconds
         self.replies[key] = Reply(kind, payload, size, until)
         self._bytes += size

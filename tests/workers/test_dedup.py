@@ -167,3 +167,19 @@ def test_a_reply_larger_than_all_that_is_kept_is_not(context, monkeypatch):
     with responder_of(context, handler) as responder, Asker(context, responder) as asker:
         asker.wait_for(asker.ask(flags=KEEP))
         assert not responder._handling._kept.replies
+
+
+def test_a_key_that_comes_again_after_its_time_takes_no_room_from_others(context, monkeypatch):
+    monkeypatch.setattr(Responder, "max_kept_bytes", 30_000)
+    handler = Counting(size=10_000)
+    with (
+        responder_of(context, handler, dedup=0.02) as responder,
+        Asker(context, responder) as asker,
+    ):
+        for calls in range(1, 6):
+            asker.heard.clear()
+            asker.ask(key=key_of(1), flags=KEEP)
+            asker.wait_for(key_of(1))
+            assert handler.calls == calls
+            assert len(responder._handling._kept.replies) == 1
+            gevent.sleep(0.03)
