@@ -41,8 +41,8 @@ RESPONDING = [
     Mutation(
         "a worker that is on to the next request is struck",
         "workers/_handling.py",
-        "            finally:\n                job.greenlet = None\n",
-        "            finally:\n                pass\n",
+        "                finally:\n                    job.greenlet = None\n",
+        "                finally:\n                    pass\n",
         "workers/test_cancelling.py",
     ),
     Mutation(
@@ -62,15 +62,36 @@ RESPONDING = [
     Mutation(
         "who catches a cancellation has a reply sent",
         "workers/_handling.py",
-        "            if not job.is_over and (job.may_be_wanted or not job.is_cancelled):\n",
-        "            if not job.is_over:\n",
+        "            if job.is_wanted:\n                if asker",
+        "            if not job.is_over:\n                if asker",
         "workers/test_cancelling.py",
+    ),
+    Mutation(
+        "a handler is called for nobody after a hook that switched",
+        "workers/_handling.py",
+        "                    check(job)\n",
+        "                    pass\n",
+        "workers/test_responder_hooks.py",
+    ),
+    Mutation(
+        "a stop that a hook calls waits for itself",
+        "workers/_farewell.py",
+        "any(each is not current for each in running)",
+        "any(running)",
+        "workers/test_responder_hooks.py",
+    ),
+    Mutation(
+        "an exception without a text ends no job",
+        "_base/reports.py",
+        "        return str(error)\n    except Exception as raised:\n",
+        "        return str(error)\n    except ZeroDivisionError as raised:\n",
+        "workers/test_responder_hooks.py",
     ),
     Mutation(
         "a kill is not told as a loss",
         "workers/_handling.py",
-        "            if job.may_be_wanted or not job.is_cancelled:\n"
-        "                self._voice.end(Kind.LOST, job, Detail.KILLED)\n",
+        "                if job.is_wanted:\n"
+        "                    self._voice.end(Kind.LOST, job, Detail.KILLED)\n",
         "",
         "workers/test_cancelling.py",
     ),

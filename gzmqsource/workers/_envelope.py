@@ -14,6 +14,7 @@ from typing import Any
 
 import zmq
 
+from gzmqsource._base.reports import str_of
 from gzmqsource.errors import RemoteError
 from gzmqsource.transfer.message import AnyMessage, as_frames, as_message
 from gzmqsource.workers._header import KIND, MAGIC, SIZE, Kind
@@ -56,7 +57,7 @@ def payload_of(message: AnyMessage) -> list[bytes | zmq.Frame]:
 
 def error_payload(error: BaseException, with_traceback: bool) -> list[bytes]:
     """Return the payload of a reply that reports an exception."""
-    parts = [type(error).__name__, str(error)]
+    parts = [type(error).__name__, str_of(error)]
     if with_traceback:
         parts.append("".join(traceback.format_exception(error)))
     return [ERROR, *(part.encode(errors="replace")[:MAX_TEXT] for part in parts)]

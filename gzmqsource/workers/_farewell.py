@@ -12,7 +12,6 @@ from gzmqsource._base.event import Event
 from gzmqsource._socket.budget import yield_to_io
 from gzmqsource.workers._handling import Handling
 from gzmqsource.workers._header import Detail
-from gzmqsource.workers._jobs import Job
 from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._pulse import TURN, Pulse
 from gzmqsource.workers._reception import Reception
@@ -157,7 +156,7 @@ class Farewell:
         """Return whether there is nothing more to wait for."""
         if self._has_ended:
             return True
-        is_busy = bool(self._line.all()) or not all(map(_is_own, self._handling.running))
+        is_busy = self._is_busy()
         if self._has_shut:
             return not is_busy
         plain_goes_on = not self._plain.is_over
@@ -178,6 +177,12 @@ class Farewell:
             self._tell(only_routed=True)
         return self._routed.is_over or not is_routed
 
+    def _is_busy(self) -> bool:
+        """Return whether there is a job that has not ended, but for that of the caller."""
+        current = getcurrent()
+        running = self._handling.running.values()
+        return not self._line.is_empty or any(each is not current for each in running)
+
     def _tell(self, only_routed: bool) -> None:
         for number, asker in enumerate(self._askers.all(), start=1):
             if asker.is_routed or not only_routed:
@@ -186,7 +191,3 @@ class Farewell:
                 yield_to_io(get_hub())
         self._told = time.monotonic()
         self._routed.begin(self._reception.last_routed)
-
-
-def _is_own(job: Job) -> bool:
-    return job.greenlet is getcurrent()

@@ -61,6 +61,11 @@ class Job(Request):
         self.greenlet: Any = None
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether its asker has to hear how it ends."""
+        return not self.is_over and (self.may_be_wanted or not self.is_cancelled)
+
+    @property
     def _peer(self) -> Any:
         # The first frame is the routing id, or what the peer has put before the delimiter.
         return self.envelope[0]
@@ -94,6 +99,11 @@ class Line:
     def all(self) -> list[Job]:
         """Return all that have not begun."""
         return [*self.beginning, *self.jobs]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all have begun."""
+        return not (self.jobs or self.beginning)
 
     def is_full(self, more: int = 0) -> bool:
         """Return whether it has as many as may wait, *more* than its bound."""
