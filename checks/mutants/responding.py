@@ -230,6 +230,13 @@ RESPONDING = [
         "workers/test_responder_stats.py",
     ),
     Mutation(
+        "a route of any size is remembered",
+        "workers/_envelope.py",
+        "    return len(frames) <= MOST_HOPS and max(map(len, frames)) <= MOST_ID\n",
+        "    return True\n",
+        "workers/test_plain_peers.py",
+    ),
+    Mutation(
         "a routing id is taken for a header",
         "workers/_envelope.py",
         "    if delimiter > at_router:\n",

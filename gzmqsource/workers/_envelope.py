@@ -22,6 +22,9 @@ from gzmqsource.workers._header import KIND, MAGIC, SIZE, Kind
 #: The first frame of a payload that is an error. It begins with NAK.
 ERROR = b"\x15gzmqsource.error"
 
+#: The most ROUTER sockets that a message may have come through, and the most bytes of a routing id.
+MOST_HOPS, MOST_ID = 16, 255
+
 #: The most bytes of an exception's text, and of a traceback, that go over the wire.
 MAX_TEXT = 1 << 16
 
@@ -39,15 +42,23 @@ def delimiter_of(message: list[Any]) -> int:
 def header_of(message: list[Any], delimiter: int, at_router: bool) -> bytes | None:
     """Return the header before the delimiter, or None if it comes from a plain peer.
 
-    At a ROUTER the first frame is a routing id, whatever it looks like.
+    At a ROUTER the first frame is a routing id, whatever it looks like. What precedes the header is
+    remembered for long, so it has to be what ROUTER sockets have put there.
     """
     if delimiter > at_router:
         frame = message[delimiter - 1]
         if len(frame) == SIZE:
             header = frame if type(frame) is bytes else bytes(frame)
-            if header.startswith(MAGIC):
+            if header.startswith(MAGIC) and (
+                delimiter <= 1 + at_router or _is_route(message[: delimiter - 1])
+            ):
                 return header
     return None
+
+
+def _is_route(frames: list[Any]) -> bool:
+    """Return whether frames may be the routing ids of ROUTER sockets on the way."""
+    return len(frames) <= MOST_HOPS and max(map(len, frames)) <= MOST_ID
 
 
 def payload_of(message: AnyMessage) -> list[bytes | zmq.Frame]:
