@@ -230,6 +230,27 @@ RESPONDING = [
         "workers/test_responder_stats.py",
     ),
     Mutation(
+        "each route has a queue of its own of what is not said",
+        "workers/_voice.py",
+        'bytes(asker.route[0]) if self._is_router else b""',
+        "b'/'.join(asker.route)",
+        "workers/test_owed.py",
+    ),
+    Mutation(
+        "all that is owed is said in one step",
+        "workers/_voice.py",
+        "                    yield_to_io(self._hub)\n",
+        "                    pass\n",
+        "workers/test_owed.py",
+    ),
+    Mutation(
+        "what comes during a tick is not watched",
+        "workers/_pulse.py",
+        "or reception.has_jobs or",
+        "or",
+        "workers/test_responder_liveness.py",
+    ),
+    Mutation(
         "a route of any size is remembered",
         "workers/_envelope.py",
         "    return len(frames) <= MOST_HOPS and max(map(len, frames)) <= MOST_ID\n",

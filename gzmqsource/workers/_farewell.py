@@ -13,8 +13,9 @@ from gzmqsource._socket.budget import yield_to_io
 from gzmqsource.workers._handling import Handling
 from gzmqsource.workers._header import Detail
 from gzmqsource.workers._parts import Parts
-from gzmqsource.workers._pulse import TURN, Pulse
+from gzmqsource.workers._pulse import Pulse
 from gzmqsource.workers._reception import Reception
+from gzmqsource.workers._voice import TURN
 
 
 class Calm:

@@ -60,6 +60,11 @@ class Reception:
         self._places = places
         self._begin = places.begin
 
+    @property
+    def has_jobs(self) -> bool:
+        """Whether a request of an asker waits or runs."""
+        return bool(self._handling.jobs)
+
     def read(self, message: list[Any]) -> None:
         """Deal with a message."""
         delimiter = delimiter_of(message)

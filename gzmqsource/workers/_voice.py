@@ -6,8 +6,10 @@ import random
 import struct
 from collections import deque
 
+import zmq
 from gevent.queue import Full
 
+from gzmqsource._socket.budget import yield_to_io
 from gzmqsource._source.source import Source
 from gzmqsource.errors import SendError, SourceClosed
 from gzmqsource.workers._askers import Asker
@@ -17,6 +19,9 @@ from gzmqsource.workers._jobs import Job
 #: A header in one step: the magic, kind, flags, attempt, detail, key, and what is the same in all.
 _pack = struct.Struct(f">4sBBBB{KEY_SIZE}s8s").pack
 _TAIL = struct.Struct(">II")
+
+#: How many controls are sent between two polls of the hub; each takes some 3 us.
+TURN = 128
 
 _NO_KEY = bytes(KEY_SIZE)
 _KEEP = int(Flag.KEEP)
@@ -33,13 +38,20 @@ class Voice:
         What a PONG says, in seconds.
     """
 
-    #: The most that is owed to one asker, which does not read. The rest it finds out itself.
+    #: The most that is owed to one peer of a ROUTER, which does not read: to all askers behind it.
+    #: The rest they find out themselves.
     most_owed = 1000
+
+    #: The same of a DEALER, whose peers have one queue.
+    most_owed_by_dealer = 10_000
 
     def __init__(self, source: Source, dead_after: float) -> None:
         self._source = source
-        #: What is said later, for there was no room.
-        self._owed: dict[Asker, deque[bytes]] = {}
+        self._hub = source._core.hub
+        self._is_router = source._core.kind == zmq.ROUTER
+        self._most_owed = self.most_owed if self._is_router else self.most_owed_by_dealer
+        # What is said later, for there was no room, by the peers of the socket.
+        self._owed: dict[bytes, deque[tuple[Asker, bytes]]] = {}
         #: The session of this responder: an asker sees that it was started anew.
         self.session = random.SystemRandom().randrange(1, 1 << 32)
         self._tail = _TAIL.pack(0, self.session)
@@ -67,22 +79,32 @@ class Voice:
         if job.asker is not None:
             self._say_or_owe(job.asker, self.header(kind, job, job.asker, detail))
 
-    def pay(self) -> bool:
-        """Say what is owed to those that have room by now; return whether there is more."""
-        for asker, headers in list(self._owed.items()):
-            while headers:
-                if self._say(asker, headers[0]) is None:
-                    break
-                headers.popleft()
-            else:
-                del self._owed[asker]
+    @property
+    def owes(self) -> bool:
+        """Whether something is said later."""
         return bool(self._owed)
+
+    def pay(self) -> None:
+        """Say what is owed to those that have room by now, in turns."""
+        said = 0
+        for peer, owed in list(self._owed.items()):
+            while owed:
+                said += 1
+                if not said % TURN:
+                    yield_to_io(self._hub)
+                if self._say(*owed[0]) is None:
+                    break
+                owed.popleft()
+            else:
+                del self._owed[peer]
 
     def _say_or_owe(self, asker: Asker, header: bytes) -> bool | None:
         """Send a control, or say it later if there is no room."""
-        is_said = None if asker in self._owed else self._say(asker, header)
+        peer = bytes(asker.route[0]) if self._is_router else b""
+        is_said = None if peer in self._owed else self._say(asker, header)
         if is_said is None:
-            self._owed.setdefault(asker, deque(maxlen=self.most_owed)).append(header)
+            owed = self._owed.setdefault(peer, deque(maxlen=self._most_owed))
+            owed.append((asker, header))
         return is_said
 
     def _say(self, asker: Asker, header: bytes) -> bool | None:
