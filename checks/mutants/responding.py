@@ -251,6 +251,20 @@ RESPONDING = [
         "workers/test_responder_liveness.py",
     ),
     Mutation(
+        "a kept reply for which there is no room is lost in silence",
+        "workers/_reception.py",
+        "block=False):\n                self._voice.end(Kind.LOST, job, Detail.NONE)\n",
+        "block=False):\n                pass\n",
+        "workers/test_owed.py",
+    ),
+    Mutation(
+        "a reply that is sent twice and lost counts twice",
+        "workers/_envelope.py",
+        " and type(message[delimiter - 1]) is bytes\n",
+        "\n",
+        "workers/test_owed.py",
+    ),
+    Mutation(
         "a route of any size is remembered",
         "workers/_envelope.py",
         "    return len(frames) <= MOST_HOPS and max(map(len, frames)) <= MOST_ID\n",

@@ -79,15 +79,23 @@ def has_payload(message: list[Any]) -> bool:
     return delimiter_of(message) < len(message)
 
 
+def counted(header: bytes) -> zmq.Frame:
+    """Return the header of a reply that is sent again, in a form that `is_reply` knows."""
+    return zmq.Frame(header)
+
+
 def is_reply(message: list[Any], at_router: bool) -> bool:
-    """Return whether what a responder has sent is a reply, and none that reports an exception."""
+    """Return whether what a responder has sent counts as a reply.
+
+    One that reports an exception does not, nor does one that was sent before.
+    """
     delimiter = delimiter_of(message)
     if delimiter == len(message):
         return False
     header = header_of(message, delimiter, at_router)
     if header is None:
         return bool(message[delimiter + 1] != ERROR)
-    return header[KIND] == Kind.REPLY
+    return header[KIND] == Kind.REPLY and type(message[delimiter - 1]) is bytes
 
 
 def error_in(payload: list[Any]) -> RemoteError | None:

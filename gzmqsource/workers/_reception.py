@@ -11,7 +11,7 @@ from typing import Any
 from gzmqsource._base.reports import peer_of
 from gzmqsource._base.warning import LimitedWarning
 from gzmqsource.workers._askers import Asker, name_of
-from gzmqsource.workers._envelope import delimiter_of, header_of
+from gzmqsource.workers._envelope import counted, delimiter_of, header_of
 from gzmqsource.workers._handling import Handling
 from gzmqsource.workers._header import Detail, Kind, unpack
 from gzmqsource.workers._jobs import Job
@@ -136,8 +136,9 @@ class Reception:
         kept = self._kept.get(key) if self._kept.replies else None
         if kept is not None:
             self.duplicates += 1
-            header = self._voice.header(kept.kind, job, asker)
-            handling.send([*asker.route, header, b"", *kept.payload], block=False)
+            header = counted(self._voice.header(kept.kind, job, asker))
+            if not handling.send([*asker.route, header, b"", *kept.payload], block=False):
+                self._voice.end(Kind.LOST, job, Detail.NONE)
             return
         self.requests += 1
         if self.is_leaving:

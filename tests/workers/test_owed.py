@@ -3,7 +3,7 @@
 from typing import Any
 
 import zmq
-from asking import Asker, Header, Kind, key_of, responder_of
+from asking import Asker, Flag, Header, Kind, key_of, responder_of
 from gevent.event import Event
 from helpers import endpoint_of
 
@@ -77,3 +77,42 @@ def test_what_is_owed_is_said_in_turns(context, monkeypatch):
 
         wait_until(has_paid)  # to one that is gone all is said at once
         assert len(yields) > 50
+
+
+def test_who_has_no_room_for_a_reply_that_is_kept_learns_that_it_is_lost(context):
+    with (
+        responder_of(
+            context, lambda _: bytes(20_000), outbox=10, dead_after=0.05, **NARROW
+        ) as responder,
+        Asker(context, responder, **DEAF) as asker,
+    ):
+        key = asker.ask(flags=Flag.KEEP)
+        asker.wait_for(key)
+        asker.source.pause()
+        for attempt in range(1, 201):
+            asker.ask(key=key, flags=Flag.KEEP, attempt=attempt)
+        wait_until(lambda: responder.stats().duplicates == 200)
+        asker.source.resume()
+        wait_until(lambda: len(asker.of(key)) == 201)
+        assert {header.attempt for header, _ in asker.of(key)} == set(range(201))
+        assert len(asker.of(key, Kind.LOST)) > 50
+        stats = responder.stats()
+        assert (stats.requests, stats.replies, stats.undelivered) == (1, 1, 0)
+
+
+def test_a_reply_that_is_sent_again_and_lost_was_counted_once(context):
+    with (
+        responder_of(context, lambda _: bytes(20_000), outbox=100, **NARROW) as responder,
+        Asker(context, responder, **DEAF) as asker,
+    ):
+        key = asker.ask(flags=Flag.KEEP)
+        asker.wait_for(key)
+        asker.source.pause()
+        for attempt in range(1, 201):
+            asker.ask(key=key, flags=Flag.KEEP, attempt=attempt)
+        wait_until(lambda: responder.stats().duplicates == 200)
+        assert responder.source.stats().outbox_depth == 100
+        asker.close()
+        wait_until(lambda: not responder.source.stats().outbox_depth)
+        stats = responder.stats()
+        assert (stats.requests, stats.replies, stats.undelivered) == (1, 1, 0)
