@@ -76,9 +76,16 @@ RESPONDING = [
     Mutation(
         "a stop that a hook calls waits for itself",
         "workers/_farewell.py",
-        "any(each is not current for each in running)",
-        "any(running)",
+        "any(each not in self._stoppers for each in running.values())",
+        "running",
         "workers/test_responder_hooks.py",
+    ),
+    Mutation(
+        "a stop waits for what waits behind handlers that stop",
+        "workers/_farewell.py",
+        "        return not self._line.is_empty and len(running) < self._reception.places.size\n",
+        "        return not self._line.is_empty\n",
+        "workers/test_leaving.py",
     ),
     Mutation(
         "an exception without a text ends no job",

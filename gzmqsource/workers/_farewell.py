@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
-from gevent import get_hub, getcurrent
+from gevent import get_hub
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.event import Event
@@ -64,6 +65,8 @@ class Farewell:
         Counts the silence of the askers.
     parts : Parts
         The parts of the responder.
+    stoppers : set of greenlets
+        Those that are in a stop, whose jobs are not waited for.
     """
 
     #: Seconds without a request after which none is on its way, of peers that are routed and have
@@ -85,7 +88,12 @@ class Farewell:
     look = 0.02
 
     def __init__(
-        self, reception: Reception, handling: Handling, pulse: Pulse, parts: Parts
+        self,
+        reception: Reception,
+        handling: Handling,
+        pulse: Pulse,
+        parts: Parts,
+        stoppers: set[Any],
     ) -> None:
         self._reception = reception
         self._handling = handling
@@ -94,6 +102,7 @@ class Farewell:
         self._askers = parts.askers
         self._line = parts.line
         self._gate = parts.gate
+        self._stoppers = stoppers
         self._told = 0.0
         self._plain_ends = Deadline(None)
         self._plain = Calm(self.plain_quiet)
@@ -143,14 +152,14 @@ class Farewell:
         self._handling.note_change()
 
     def give_up(self) -> int:
-        """End all that has not ended, but for the job of the caller; return how many these are."""
+        """End all that has not ended, and kill handlers but those that stop it; return how many."""
         waiting = self._line.all()
         for job in waiting:
             self._line.remove(job)
             self._handling.reject(job, Detail.LEAVING)
         running = list(self._handling.running)
         for job in running:
-            self._handling.lose(job)
+            self._handling.lose(job, kills=job.greenlet not in self._stoppers)
         return len(waiting) + len(running)
 
     def _is_over(self) -> bool:
@@ -179,10 +188,11 @@ class Farewell:
         return self._routed.is_over or not is_routed
 
     def _is_busy(self) -> bool:
-        """Return whether there is a job that has not ended, but for that of the caller."""
-        current = getcurrent()
-        running = self._handling.running.values()
-        return not self._line.is_empty or any(each is not current for each in running)
+        """Return whether there is a job that ends before the handlers do that stop it."""
+        running = self._handling.running
+        if any(each not in self._stoppers for each in running.values()):
+            return True
+        return not self._line.is_empty and len(running) < self._reception.places.size
 
     def _tell(self, only_routed: bool) -> None:
         for number, asker in enumerate(self._askers.all(), start=1):

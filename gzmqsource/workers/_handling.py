@@ -165,13 +165,13 @@ class Handling:
                 self._voice.end(Kind.REFUSED, job, Detail.NONE)
             self.note_change()
 
-    def lose(self, job: Job) -> None:
-        """End a job that takes too long, and kill its handler."""
+    def lose(self, job: Job, kills: bool) -> None:
+        """End a job that takes too long, and kill its handler if *kills*."""
         job.is_over = True
         del self.running[job]
         self.lost += 1
         self._voice.end(Kind.LOST, job, Detail.KILLED)
-        if job.greenlet is not getcurrent():
+        if kills:
             get_hub().loop.run_callback(_kill, job)
 
     def note_change(self) -> None:

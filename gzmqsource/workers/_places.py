@@ -25,6 +25,9 @@ class Places(Protocol):
     #: In what the source calls the responder with each message, as for `gzmqsource.Source`.
     spawn: int | None
 
+    #: The most handlers at a time.
+    size: int
+
     def start(self, base: Context) -> None:
         """Begin: handlers have these context variables."""
 
@@ -73,6 +76,7 @@ class Workers:
     ) -> None:
         # What is read finds a place in the line, so whole batches are.
         self.spawn: int | None = size + Source.max_batch
+        self.size = size
         self._idle = size
         self._waiting = line.jobs
         self._pop = pop
@@ -156,6 +160,7 @@ class Spawning:
         source: Source,
     ) -> None:
         self.spawn: int | None = None
+        self.size = UNLIMITED if pool is None or pool.size is None else pool.size
         self._spawn = spawn
         self._pool = pool
         self._line = line

@@ -39,7 +39,7 @@ class Reception:
         self.is_leaving = False
         #: When the last request came from a plain peer, and from an asker that is routed.
         self.last_plain = self.last_routed = float("-inf")
-        self._places: Places
+        self.places: Places
         self._begin: Callable[[Job], bool]
         #: Whether it is watched at each tick; `watch` begins to.
         self.is_watched = False
@@ -57,7 +57,7 @@ class Reception:
 
     def let_begin(self, places: Places) -> None:
         """Note where handlers run; called once."""
-        self._places = places
+        self.places = places
         self._begin = places.begin
 
     @property
@@ -170,7 +170,7 @@ class Reception:
         if self._begin(job):
             return
         line = self._line
-        if line.is_full(self._places.free()):
+        if line.is_full(self.places.free()):
             if job.asker is not None:
                 self._handling.forget(job)
                 self._handling.full += 1
@@ -178,7 +178,7 @@ class Reception:
                 return
             self._gate.close()
         line.append(job)
-        self._places.notify()
+        self.places.notify()
 
     def _hear(self, asker: Asker, kind: int, key: bytes, left: int) -> bool:
         """Deal with a control; return False if it is of a kind that no asker sends."""
