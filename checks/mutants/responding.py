@@ -88,6 +88,13 @@ RESPONDING = [
         "workers/test_leaving.py",
     ),
     Mutation(
+        "what was killed before it began waits for ever",
+        "workers/_places.py",
+        'if getattr(greenlet, "dead", False):',
+        "if False:",
+        "workers/test_waiting.py",
+    ),
+    Mutation(
         "an exception without a text ends no job",
         "_base/reports.py",
         "        return str(error)\n    except Exception as raised:\n",

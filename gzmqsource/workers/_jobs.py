@@ -93,8 +93,8 @@ class Line:
         #: The jobs, and the bytes that each counts.
         self.jobs: OrderedDict[Job, int] = OrderedDict()
         self._bytes = 0
-        #: Those that have left it, and whose greenlets are yet to begin.
-        self.beginning: dict[Job, None] = {}
+        #: Those that have left it, and their greenlets, which are yet to begin.
+        self.beginning: dict[Job, Any] = {}
 
     def all(self) -> list[Job]:
         """Return all that have not begun."""

@@ -219,6 +219,9 @@ class Spawning:
     def _spawn_some(self, most: int) -> None:
         self._has_failed = False
         seconds = self._budget.run_spawned(functools.partial(self._spawn_each, most))
+        for job, greenlet in reversed(list(self._line.beginning.items())):
+            if getattr(greenlet, "dead", False):  # killed before it began, as by the pool's `kill`
+                self._put_back(job)
         if self._has_failed:
             gevent.sleep(self._back_off.fail())
         else:
@@ -232,7 +235,10 @@ class Spawning:
                 continue  # it has expired
             self._line.beginning[job] = None
             try:
-                self._spawn(self._run, job)  # a pool that is shared may be full, and this wait
+                # A pool that is shared may be full, and this wait.
+                greenlet = self._spawn(self._run, job)
+                if job in self._line.beginning:
+                    self._line.beginning[job] = greenlet
             except BaseException as error:
                 self._has_failed = True
                 self._put_back(job)
