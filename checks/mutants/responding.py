@@ -6,7 +6,7 @@ RESPONDING = [
     Mutation(
         "an asker is not refused when too many wait",
         "workers/_reception.py",
-        "        if line.is_full(self._places.free()):\n",
+        "        if line.is_full(self.places.free()):\n",
         "        if False:\n",
         "workers/test_waiting.py",
     ),
