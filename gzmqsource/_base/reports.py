@@ -188,12 +188,17 @@ def printable(text: str, most: int = MAX_TEXT) -> str:
     )
 
 
+def str_of(error: BaseException) -> str:
+    """Return an exception's text, whatever its ``__str__`` does."""
+    try:
+        return str(error)
+    except Exception as raised:
+        return f"<no text: {type(raised).__name__}>"
+
+
 def text_of(error: BaseException) -> str:
     """Return an exception's class and text in one line, whatever its ``__str__`` does."""
-    try:
-        text = str(error)
-    except Exception as raised:
-        text = f"<no text: {type(raised).__name__}>"
+    text = str_of(error)
     return f"{type(error).__name__}: {printable(text)}" if text else type(error).__name__
 
 

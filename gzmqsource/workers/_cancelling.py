@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from gevent import getcurrent
+from gevent import GreenletExit, getcurrent
 from gevent.hub import get_hub
 
 from gzmqsource.errors import RequestCancelled
@@ -19,8 +19,15 @@ def strike(job: Job) -> None:
     A worker goes on to the next job, so its greenlet alone is no sign that it has this one.
     """
     if job.is_due and job.greenlet is not None and not job.shields:
-        job.is_due = False
-        job.greenlet.throw(RequestCancelled(f"nobody waits for {job!r} any more"))
+        job.greenlet.throw(_cancelled(job))
+
+
+def check(job: Job) -> None:
+    """Raise if a job has ended, or nobody waits for it any more, before its handler is called."""
+    if job.is_over:
+        raise GreenletExit
+    if job.is_due:
+        raise _cancelled(job)
 
 
 @contextlib.contextmanager
@@ -49,5 +56,10 @@ def shield() -> Iterator[None]:
         raise
     job.shields -= 1
     if job.is_due and not job.shields and job.greenlet is getcurrent():
-        job.is_due = False
-        raise RequestCancelled(f"nobody waits for {job!r} any more")
+        raise _cancelled(job)
+
+
+def _cancelled(job: Job) -> RequestCancelled:
+    """Return what a handler is told with, once."""
+    job.is_due = False
+    return RequestCancelled(f"nobody waits for {job!r} any more")

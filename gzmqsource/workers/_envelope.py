@@ -14,12 +14,16 @@ from typing import Any
 
 import zmq
 
+from gzmqsource._base.reports import str_of
 from gzmqsource.errors import RemoteError
 from gzmqsource.transfer.message import AnyMessage, as_frames, as_message
 from gzmqsource.workers._header import KIND, MAGIC, SIZE, Kind
 
 #: The first frame of a payload that is an error. It begins with NAK.
 ERROR = b"\x15gzmqsource.error"
+
+#: The most ROUTER sockets that a message may have come through, and the most bytes of a routing id.
+MOST_HOPS, MOST_ID = 16, 255
 
 #: The most bytes of an exception's text, and of a traceback, that go over the wire.
 MAX_TEXT = 1 << 16
@@ -38,15 +42,23 @@ def delimiter_of(message: list[Any]) -> int:
 def header_of(message: list[Any], delimiter: int, at_router: bool) -> bytes | None:
     """Return the header before the delimiter, or None if it comes from a plain peer.
 
-    At a ROUTER the first frame is a routing id, whatever it looks like.
+    At a ROUTER the first frame is a routing id, whatever it looks like. What precedes the header is
+    remembered for long, so it has to be what ROUTER sockets have put there.
     """
     if delimiter > at_router:
         frame = message[delimiter - 1]
         if len(frame) == SIZE:
             header = frame if type(frame) is bytes else bytes(frame)
-            if header.startswith(MAGIC):
+            if header.startswith(MAGIC) and (
+                delimiter <= 1 + at_router or _is_route(message[: delimiter - 1])
+            ):
                 return header
     return None
+
+
+def _is_route(frames: list[Any]) -> bool:
+    """Return whether frames may be the routing ids of ROUTER sockets on the way."""
+    return len(frames) <= MOST_HOPS and max(map(len, frames)) <= MOST_ID
 
 
 def payload_of(message: AnyMessage) -> list[bytes | zmq.Frame]:
@@ -56,7 +68,7 @@ def payload_of(message: AnyMessage) -> list[bytes | zmq.Frame]:
 
 def error_payload(error: BaseException, with_traceback: bool) -> list[bytes]:
     """Return the payload of a reply that reports an exception."""
-    parts = [type(error).__name__, str(error)]
+    parts = [type(error).__name__, str_of(error)]
     if with_traceback:
         parts.append("".join(traceback.format_exception(error)))
     return [ERROR, *(part.encode(errors="replace")[:MAX_TEXT] for part in parts)]
@@ -67,15 +79,23 @@ def has_payload(message: list[Any]) -> bool:
     return delimiter_of(message) < len(message)
 
 
+def counted(header: bytes) -> zmq.Frame:
+    """Return the header of a reply that is sent again, in a form that `is_reply` knows."""
+    return zmq.Frame(header)
+
+
 def is_reply(message: list[Any], at_router: bool) -> bool:
-    """Return whether what a responder has sent is a reply, and none that reports an exception."""
+    """Return whether what a responder has sent counts as a reply.
+
+    One that reports an exception does not, nor does one that was sent before.
+    """
     delimiter = delimiter_of(message)
     if delimiter == len(message):
         return False
     header = header_of(message, delimiter, at_router)
     if header is None:
         return bool(message[delimiter + 1] != ERROR)
-    return header[KIND] == Kind.REPLY
+    return header[KIND] == Kind.REPLY and type(message[delimiter - 1]) is bytes
 
 
 def error_in(payload: list[Any]) -> RemoteError | None:

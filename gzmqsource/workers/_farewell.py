@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
-from gevent import get_hub, getcurrent
+from gevent import get_hub
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.event import Event
 from gzmqsource._socket.budget import yield_to_io
 from gzmqsource.workers._handling import Handling
 from gzmqsource.workers._header import Detail
-from gzmqsource.workers._jobs import Job
 from gzmqsource.workers._parts import Parts
-from gzmqsource.workers._pulse import TURN, Pulse
+from gzmqsource.workers._pulse import Pulse
 from gzmqsource.workers._reception import Reception
+from gzmqsource.workers._voice import TURN
 
 
 class Calm:
@@ -64,6 +65,8 @@ class Farewell:
         Counts the silence of the askers.
     parts : Parts
         The parts of the responder.
+    stoppers : set of greenlets
+        Those that are in a stop, whose jobs are not waited for.
     """
 
     #: Seconds without a request after which none is on its way, of peers that are routed and have
@@ -85,7 +88,12 @@ class Farewell:
     look = 0.02
 
     def __init__(
-        self, reception: Reception, handling: Handling, pulse: Pulse, parts: Parts
+        self,
+        reception: Reception,
+        handling: Handling,
+        pulse: Pulse,
+        parts: Parts,
+        stoppers: set[Any],
     ) -> None:
         self._reception = reception
         self._handling = handling
@@ -94,6 +102,7 @@ class Farewell:
         self._askers = parts.askers
         self._line = parts.line
         self._gate = parts.gate
+        self._stoppers = stoppers
         self._told = 0.0
         self._plain_ends = Deadline(None)
         self._plain = Calm(self.plain_quiet)
@@ -142,21 +151,21 @@ class Farewell:
         self._handling.note_change()
 
     def give_up(self) -> int:
-        """End all that has not ended, but for the job of the caller; return how many these are."""
+        """End all that has not ended, and kill handlers but those that stop it; return how many."""
         waiting = self._line.all()
         for job in waiting:
             self._line.remove(job)
             self._handling.reject(job, Detail.LEAVING)
         running = list(self._handling.running)
         for job in running:
-            self._handling.lose(job)
+            self._handling.lose(job, kills=job.greenlet not in self._stoppers)
         return len(waiting) + len(running)
 
     def _is_over(self) -> bool:
         """Return whether there is nothing more to wait for."""
         if self._has_ended:
             return True
-        is_busy = bool(self._line.all()) or not all(map(_is_own, self._handling.running))
+        is_busy = self._is_busy()
         if self._has_shut:
             return not is_busy
         plain_goes_on = not self._plain.is_over
@@ -177,6 +186,13 @@ class Farewell:
             self._tell(only_routed=True)
         return self._routed.is_over or not is_routed
 
+    def _is_busy(self) -> bool:
+        """Return whether there is a job that ends before the handlers do that stop it."""
+        running = self._handling.running
+        if any(each not in self._stoppers for each in running.values()):
+            return True
+        return not self._line.is_empty and len(running) < self._reception.places.size
+
     def _tell(self, only_routed: bool) -> None:
         for number, asker in enumerate(self._askers.all(), start=1):
             if asker.is_routed or not only_routed:
@@ -185,7 +201,3 @@ class Farewell:
                 yield_to_io(get_hub())
         self._told = time.monotonic()
         self._routed.begin(self._reception.last_routed)
-
-
-def _is_own(job: Job) -> bool:
-    return job.greenlet is getcurrent()

@@ -19,7 +19,7 @@ from gzmqsource._source.source import Source
 from gzmqsource.errors import RequestCancelled, SendError, SourceClosed
 from gzmqsource.transfer.message import AnyMessage, Message, as_frames
 from gzmqsource.workers._askers import Asker
-from gzmqsource.workers._cancelling import strike
+from gzmqsource.workers._cancelling import check, strike
 from gzmqsource.workers._current import current
 from gzmqsource.workers._envelope import error_payload, is_reply, payload_of
 from gzmqsource.workers._header import Detail, Flag, Kind
@@ -69,8 +69,9 @@ class Handling:
         self.usual = Usual()
         #: Those that wait or run, by their keys.
         self.jobs: dict[bytes, Job] = {}
-        #: Those whose handler runs, or whose reply waits for room in the outbox.
-        self.running: dict[Job, None] = {}
+        #: Those whose handler runs, or whose reply waits for room in the outbox; and the greenlet
+        #: that does all of that, hooks and ``on_error`` included.
+        self.running: dict[Job, Any] = {}
         #: Set when something changes that the end of the responder waits for, once that has begun.
         self.changed: Event | None = None
         self.replies = self.errors = self.cancelled = self.lost = self.expired = 0
@@ -92,25 +93,27 @@ class Handling:
             return
         payload: list[Any]
         try:
-            self.running[job] = None
+            greenlet = self.running[job] = getcurrent()
             _set_current(job)
-            if self._hooks:
-                call(self._hooks, "before", job)
-            began = 0.0 if job.deadline is None else time.monotonic()
-            job.greenlet = getcurrent()
             try:
-                reply = self.answer(job.payload)
-                payload = [reply] if type(reply) is bytes else payload_of(reply)
-            finally:
-                job.greenlet = None
-            if began:
-                self.usual.note(time.monotonic() - began)
-            kind = _REPLY
-        except (Exception, gevent.Timeout) as error:
-            self._source.report(error, job.message)
-            if self._hooks:
-                call(self._hooks, "error", job, error)
-            payload, kind = error_payload(error, self._tracebacks), _ERROR
+                if self._hooks:
+                    call(self._hooks, "before", job)
+                    check(job)
+                began = 0.0 if job.deadline is None else time.monotonic()
+                job.greenlet = greenlet
+                try:
+                    reply = self.answer(job.payload)
+                    payload = [reply] if type(reply) is bytes else payload_of(reply)
+                finally:
+                    job.greenlet = None
+                if began:
+                    self.usual.note(time.monotonic() - began)
+                # One that switches finds the job known, so that its key is not handled again.
+                if self._hooks and job.is_wanted:
+                    call(self._hooks, "after", job, payload)
+                kind = _REPLY
+            except (Exception, gevent.Timeout) as error:
+                payload, kind = self._failed(job, error), _ERROR
         except BaseException as error:
             self._end_without(job, error)
             if not (job.is_cancelled and isinstance(error, RequestCancelled)):
@@ -162,13 +165,13 @@ class Handling:
                 self._voice.end(Kind.REFUSED, job, Detail.NONE)
             self.note_change()
 
-    def lose(self, job: Job) -> None:
-        """End a job that takes too long, and kill its handler."""
+    def lose(self, job: Job, kills: bool) -> None:
+        """End a job that takes too long, and kill its handler if *kills*."""
         job.is_over = True
         del self.running[job]
         self.lost += 1
         self._voice.end(Kind.LOST, job, Detail.KILLED)
-        if job.greenlet is not getcurrent():
+        if kills:
             get_hub().loop.run_callback(_kill, job)
 
     def note_change(self) -> None:
@@ -180,20 +183,29 @@ class Handling:
         """Count replies that were queued, and will not be sent, unless they report an error."""
         self.dropped += sum(is_reply(as_frames(message), self._at_router) for message in messages)
 
-    def _end_without(self, job: Job, error: BaseException) -> None:
-        """End a job whose handler was ended by a kill, or because nobody waits for it."""
-        self.forget(job)
+    def _failed(self, job: Job, error: BaseException) -> list[bytes]:
+        """Report what a handler has raised, and return the payload that tells its asker."""
+        self._source.report(error, job.message)
         if self._hooks:
             call(self._hooks, "error", job, error)
-        if not job.is_over:
-            del self.running[job]
-            if job.is_cancelled:
-                self.cancelled += 1
-            else:
-                self.lost += 1
-            if job.may_be_wanted or not job.is_cancelled:
-                self._voice.end(Kind.LOST, job, Detail.KILLED)
-        self.note_change()
+        return error_payload(error, self._tracebacks)
+
+    def _end_without(self, job: Job, error: BaseException) -> None:
+        """End a job whose handler was ended by a kill, or because nobody waits for it."""
+        try:
+            if self._hooks:
+                call(self._hooks, "error", job, error)
+        finally:  # a hook may be killed, too
+            self.forget(job)
+            if not job.is_over:
+                del self.running[job]
+                if job.is_cancelled:
+                    self.cancelled += 1
+                else:
+                    self.lost += 1
+                if job.is_wanted:
+                    self._voice.end(Kind.LOST, job, Detail.KILLED)
+            self.note_change()
 
     def _end(self, job: Job, kind: Kind, payload: list[Any]) -> None:
         """Send what a handler has returned, and count what became of the job."""
@@ -203,9 +215,7 @@ class Handling:
             del asker.jobs[job.key]
         is_sent = False
         try:
-            if not job.is_over and (job.may_be_wanted or not job.is_cancelled):
-                if self._hooks and kind is _REPLY:
-                    call(self._hooks, "after", job, payload)
+            if job.is_wanted:
                 if asker is None:
                     reply = job.envelope + payload
                 else:
@@ -222,7 +232,7 @@ class Handling:
                     self.replies += 1
                 else:
                     self.unanswered += 1
-                if not is_sent and (job.may_be_wanted or not job.is_cancelled):
+                if not is_sent and job.is_wanted:
                     self._voice.end(Kind.LOST, job, Detail.NONE)
             if self.changed is not None:
                 self.changed.set()

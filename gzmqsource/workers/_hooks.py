@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gzmqsource._base.reports import text_of
 from gzmqsource._base.warning import LimitedWarning
 from gzmqsource.workers._calls import AnyCall
 from gzmqsource.workers._current import Request
@@ -43,7 +44,7 @@ def call(hooks: Sequence[Hook], name: str, *arguments: Any) -> None:
         try:
             getattr(hook, name)(*arguments)
         except Exception as error:
-            _failed(f"{type(hook).__name__}.{name}: {error!r}")
+            _failed(f"{type(hook).__name__}.{name}: {text_of(error)}")
 
 
 def before(hooks: Sequence[Hook], asked: AnyCall, peer: str) -> Request:

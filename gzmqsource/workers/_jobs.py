@@ -61,6 +61,11 @@ class Job(Request):
         self.greenlet: Any = None
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether its asker has to hear how it ends."""
+        return not self.is_over and (self.may_be_wanted or not self.is_cancelled)
+
+    @property
     def _peer(self) -> Any:
         # The first frame is the routing id, or what the peer has put before the delimiter.
         return self.envelope[0]
@@ -88,12 +93,17 @@ class Line:
         #: The jobs, and the bytes that each counts.
         self.jobs: OrderedDict[Job, int] = OrderedDict()
         self._bytes = 0
-        #: Those that have left it, and whose greenlets are yet to begin.
-        self.beginning: dict[Job, None] = {}
+        #: Those that have left it, and their greenlets, which are yet to begin.
+        self.beginning: dict[Job, Any] = {}
 
     def all(self) -> list[Job]:
         """Return all that have not begun."""
         return [*self.beginning, *self.jobs]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all have begun."""
+        return not (self.jobs or self.beginning)
 
     def is_full(self, more: int = 0) -> bool:
         """Return whether it has as many as may wait, *more* than its bound."""

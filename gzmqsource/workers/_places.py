@@ -25,6 +25,9 @@ class Places(Protocol):
     #: In what the source calls the responder with each message, as for `gzmqsource.Source`.
     spawn: int | None
 
+    #: The most handlers at a time.
+    size: int
+
     def start(self, base: Context) -> None:
         """Begin: handlers have these context variables."""
 
@@ -73,6 +76,7 @@ class Workers:
     ) -> None:
         # What is read finds a place in the line, so whole batches are.
         self.spawn: int | None = size + Source.max_batch
+        self.size = size
         self._idle = size
         self._waiting = line.jobs
         self._pop = pop
@@ -156,6 +160,7 @@ class Spawning:
         source: Source,
     ) -> None:
         self.spawn: int | None = None
+        self.size = UNLIMITED if pool is None or pool.size is None else pool.size
         self._spawn = spawn
         self._pool = pool
         self._line = line
@@ -214,6 +219,9 @@ class Spawning:
     def _spawn_some(self, most: int) -> None:
         self._has_failed = False
         seconds = self._budget.run_spawned(functools.partial(self._spawn_each, most))
+        for job, greenlet in reversed(list(self._line.beginning.items())):
+            if getattr(greenlet, "dead", False):  # killed before it began, as by the pool's `kill`
+                self._put_back(job)
         if self._has_failed:
             gevent.sleep(self._back_off.fail())
         else:
@@ -227,7 +235,10 @@ class Spawning:
                 continue  # it has expired
             self._line.beginning[job] = None
             try:
-                self._spawn(self._run, job)  # a pool that is shared may be full, and this wait
+                # A pool that is shared may be full, and this wait.
+                greenlet = self._spawn(self._run, job)
+                if job in self._line.beginning:
+                    self._line.beginning[job] = greenlet
             except BaseException as error:
                 self._has_failed = True
                 self._put_back(job)

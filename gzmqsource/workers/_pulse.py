@@ -9,12 +9,10 @@ from gzmqsource._source.core import Core
 from gzmqsource.workers._askers import Asker
 from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._reception import Reception
+from gzmqsource.workers._voice import TURN
 
 #: How many ticks `dead_after` has: silence is noticed up to one of them late.
 TICKS = 8
-
-#: How many askers are told between two polls of the hub; each takes some 3 us.
-TURN = 128
 
 
 class Pulse:
@@ -84,17 +82,17 @@ class Pulse:
 
     def _beat(self) -> bool:
         """Look at each asker; return whether there is something to watch."""
+        self._voice.pay()
+        if self._core.closed:
+            return False
         edges, self._edges = self._edges, self._core.socket.readiness.edges
         is_held = self._gate.full() or self.is_paused
         may_accuse = not is_held and (edges != self._edges or self.has_read_all())
         leaving = self._reception.is_leaving
-        self._voice.pay()
-        is_wanted = is_held or leaving
         self._number += 1
         tells = self._number % self.told == 0
         for number, asker in enumerate(self._askers.all(), start=1):
             if asker.jobs or is_held or leaving:
-                is_wanted = True
                 asker.silence += may_accuse
                 # Behind a proxy, what an asker says may go to another responder.
                 if asker.patience and not asker.is_routed and self.is_silent(asker):
@@ -107,4 +105,10 @@ class Pulse:
                 yield_to_io(self._core.hub)
                 if self._core.closed:
                     return False
-        return is_wanted or self._voice.owes
+        return self._is_wanted()
+
+    def _is_wanted(self) -> bool:
+        """Return whether there is something to watch now: it may have come during a tick."""
+        reception = self._reception
+        is_held = self._gate.full() or self.is_paused
+        return is_held or reception.is_leaving or reception.has_jobs or self._voice.owes

@@ -11,7 +11,7 @@ from typing import Any
 from gzmqsource._base.reports import peer_of
 from gzmqsource._base.warning import LimitedWarning
 from gzmqsource.workers._askers import Asker, name_of
-from gzmqsource.workers._envelope import delimiter_of, header_of
+from gzmqsource.workers._envelope import counted, delimiter_of, header_of
 from gzmqsource.workers._handling import Handling
 from gzmqsource.workers._header import Detail, Kind, unpack
 from gzmqsource.workers._jobs import Job
@@ -39,7 +39,7 @@ class Reception:
         self.is_leaving = False
         #: When the last request came from a plain peer, and from an asker that is routed.
         self.last_plain = self.last_routed = float("-inf")
-        self._places: Places
+        self.places: Places
         self._begin: Callable[[Job], bool]
         #: Whether it is watched at each tick; `watch` begins to.
         self.is_watched = False
@@ -57,8 +57,13 @@ class Reception:
 
     def let_begin(self, places: Places) -> None:
         """Note where handlers run; called once."""
-        self._places = places
+        self.places = places
         self._begin = places.begin
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether a request of an asker waits or runs."""
+        return bool(self._handling.jobs)
 
     def read(self, message: list[Any]) -> None:
         """Deal with a message."""
@@ -131,7 +136,7 @@ class Reception:
         kept = self._kept.get(key) if self._kept.replies else None
         if kept is not None:
             self.duplicates += 1
-            header = self._voice.header(kept.kind, job, asker)
+            header = counted(self._voice.header(kept.kind, job, asker))
             if not handling.send([*asker.route, header, b"", *kept.payload], block=False):
                 self._voice.end(Kind.LOST, job, Detail.NONE)
             return
@@ -167,7 +172,7 @@ class Reception:
         if self._begin(job):
             return
         line = self._line
-        if line.is_full(self._places.free()):
+        if line.is_full(self.places.free()):
             if job.asker is not None:
                 self._handling.forget(job)
                 self._handling.full += 1
@@ -175,7 +180,7 @@ class Reception:
                 return
             self._gate.close()
         line.append(job)
-        self._places.notify()
+        self.places.notify()
 
     def _hear(self, asker: Asker, kind: int, key: bytes, left: int) -> bool:
         """Deal with a control; return False if it is of a kind that no asker sends."""

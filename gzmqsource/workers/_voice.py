@@ -7,8 +7,10 @@ import struct
 from collections import deque
 from collections.abc import Callable
 
+import zmq
 from gevent.queue import Full
 
+from gzmqsource._socket.budget import yield_to_io
 from gzmqsource._source.source import Source
 from gzmqsource.errors import SendError, SourceClosed
 from gzmqsource.workers._askers import Asker
@@ -18,6 +20,9 @@ from gzmqsource.workers._jobs import Job
 #: A header in one step: the magic, kind, flags, attempt, detail, key, and what is the same in all.
 _pack = struct.Struct(f">4sBBBB{KEY_SIZE}s8s").pack
 _TAIL = struct.Struct(">II")
+
+#: How many controls are sent between two polls of the hub; each takes some 3 us.
+TURN = 128
 
 _NO_KEY = bytes(KEY_SIZE)
 _KEEP = int(Flag.KEEP)
@@ -34,14 +39,18 @@ class Voice:
         What a PONG says, in seconds.
     """
 
-    #: The most that is owed to one asker, which does not read: as many requests as a requester has
-    #: outstanding by default, for one whose end is not said would wait for ever. 100 bytes each.
+    #: The most that is owed, to all who do not read: as many requests as a requester has
+    #: outstanding by default, for one whose end is not said would wait for ever. 100 bytes each. Of
+    #: more, what is owed to who does not read for the longest time is forgotten.
     most_owed = 100_000
 
     def __init__(self, source: Source, dead_after: float) -> None:
         self._source = source
-        #: What is said later, for there was no room.
-        self._owed: dict[Asker, deque[bytes]] = {}
+        self._hub = source._core.hub
+        self._is_router = source._core.kind == zmq.ROUTER
+        # What is said later, for there was no room, by the peers of the socket, and how much.
+        self._owed: dict[bytes, deque[tuple[Asker, bytes]]] = {}
+        self._owed_count = 0
         #: Called when something is owed, to have `pay` called.
         self.watch: Callable[[], object]
         #: The session of this responder: an asker sees that it was started anew.
@@ -73,26 +82,42 @@ class Voice:
 
     @property
     def owes(self) -> bool:
-        """Whether there is something to say for which there was no room."""
+        """Whether something is said later."""
         return bool(self._owed)
 
     def pay(self) -> None:
-        """Say what is owed to those that have room by now."""
-        for asker, headers in list(self._owed.items()):
-            while headers:
-                if self._say(asker, headers[0]) is None:
+        """Say what is owed to those that have room by now, in turns."""
+        said = 0
+        for peer, owed in list(self._owed.items()):
+            while owed:
+                said += 1
+                if not said % TURN:
+                    yield_to_io(self._hub)
+                if not owed or self._say(*owed[0]) is None:
                     break
-                headers.popleft()
-            else:
-                del self._owed[asker]
+                owed.popleft()
+                self._owed_count -= 1
+            if not owed and self._owed.get(peer) is owed:
+                del self._owed[peer]
 
     def _say_or_owe(self, asker: Asker, header: bytes) -> bool | None:
         """Send a control, or say it later if there is no room."""
-        is_said = None if asker in self._owed else self._say(asker, header)
+        peer = bytes(asker.route[0]) if self._is_router else b""
+        is_said = None if peer in self._owed else self._say(asker, header)
         if is_said is None:
-            self._owed.setdefault(asker, deque(maxlen=self.most_owed)).append(header)
+            self._owed.setdefault(peer, deque()).append((asker, header))
+            self._owed_count += 1
+            if self._owed_count > self.most_owed:
+                self._forget_one()
             self.watch()
         return is_said
+
+    def _forget_one(self) -> None:
+        peer, owed = next(iter(self._owed.items()))
+        owed.popleft()
+        self._owed_count -= 1
+        if not owed:
+            del self._owed[peer]
 
     def _say(self, asker: Asker, header: bytes) -> bool | None:
         """Send a control; return None if there is no room for it, False if there is no peer."""

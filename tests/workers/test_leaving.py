@@ -338,3 +338,32 @@ def test_one_whose_source_is_paused_waits_for_nothing_that_it_does_not_read(cont
         began = time.monotonic()
         assert responder.stop(20) == 0
         assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("spawn", [2, Pool(2), gevent.spawn], ids=["int", "pool", "spawn"])
+def test_handlers_that_stop_it_wait_neither_for_each_other_nor_for_what_waits(context, spawn):
+    go_on = Event()
+    given_up = []
+
+    def stop(payload):
+        go_on.wait()
+        given_up.append(responder.stop(20))
+        return payload
+
+    with (
+        responder_of(context, stop, spawn=spawn) as responder,
+        Source.open(
+            zmq.DEALER, connect=endpoint_of(responder.source), context=context, linger=0
+        ) as peer,
+    ):
+        for _ in range(4):
+            peer.send([b"", b"x"])
+        wait_until(lambda: responder.stats().requests == 4)
+        wait_until(lambda: responder.stats().running == (4 if spawn is gevent.spawn else 2))
+        running = responder.stats().running
+        go_on.set()
+        wait_until(lambda: responder.closed)
+        wait_until(lambda: len(given_up) == running)
+        assert sum(given_up) == 4
+        stats = responder.stats()
+        assert (stats.lost, stats.undelivered) == (running, 4 - running)

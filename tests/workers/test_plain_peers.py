@@ -165,3 +165,34 @@ def test_a_dealer_that_is_connected_to_an_asker_directly_is_not_routed(context):
         kinds = [asker.recv(timeout=10)[0][4:6] for _ in range(2)]
         assert kinds == [bytes([Kind.PONG, 0]), bytes([Kind.REPLY, 0])]
         asker.send([Header(Kind.NOMORE, bytes(16)).encode()])
+
+
+@pytest.mark.parametrize("route", [[b"r"] * 16, [b"r" * 256], [b"r" * (1 << 20), b"r"]])
+def test_what_has_no_route_of_routers_is_plain_and_not_remembered(context, route):
+    with (
+        responder_of(context, answer) as responder,
+        Source.open(
+            zmq.DEALER, connect=endpoint_of(responder.source), context=context, linger=0
+        ) as dealer,
+    ):
+        header = Header(Kind.ASK, key_of()).encode()
+        dealer.send([*route, header, b"", b"x"])
+        assert dealer.recv(timeout=10) == [*route, header, b"", b"X"]
+        dealer.send([*route, Header(Kind.PING, bytes(16), left=1000).encode()])
+        wait_until(lambda: responder.stats().malformed)
+        assert responder.stats().askers == 0
+
+
+def test_a_route_may_be_as_long_as_routers_make_it(context):
+    route = [b"r" * 255] * 15
+    with (
+        responder_of(context, answer) as responder,
+        Source.open(
+            zmq.DEALER, connect=endpoint_of(responder.source), context=context, linger=0
+        ) as dealer,
+    ):
+        dealer.send([*route, Header(Kind.ASK, key_of()).encode(), b"", b"x"])
+        replies = [dealer.recv(timeout=10) for _ in range(2)]
+        assert [reply[:15] for reply in replies] == [route] * 2
+        assert [reply[15][4] for reply in replies] == [Kind.PONG, Kind.REPLY]
+        assert responder.stats().askers == 1

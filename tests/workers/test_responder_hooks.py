@@ -1,10 +1,16 @@
 """Hooks of a responder: called for each request, and harmless."""
 
+import functools
+import time
+
 import gevent
 import pytest
-from asking import Asker, Kind, responder_of
+import zmq
+from asking import Asker, Flag, Kind, key_of, responder_of
 from gevent.event import Event
+from helpers import endpoint_of
 
+from gzmqsource import Source
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import Hook, Request, RequestCancelled, current_request
 
@@ -84,7 +90,7 @@ def test_they_are_called_in_order_and_what_one_raises_changes_nothing(context, c
         assert asker.wait_for(asker.ask(b"raise"), Kind.ERROR) == [b"ValueError", b"no"]
         assert responder.stats().errors == 1
     assert calls[:2] == ["broken", "next"]
-    assert "a hook raised: Broken.before: RuntimeError('hook')" in caplog.text
+    assert "a hook raised: Broken.before: RuntimeError: hook" in caplog.text
 
 
 def test_what_is_refused_is_not_seen(context):
@@ -97,3 +103,114 @@ def test_what_is_refused_is_not_seen(context):
         wait_until(lambda: responder.stats().running)
         asker.wait_for(asker.ask(), Kind.REFUSED)
         assert len(hook.seen) == 1
+
+
+class Switching(Hook):
+    """Waits in one of its methods until it is let go."""
+
+    def __init__(self, where):
+        self.is_there = False
+        self.go_on = Event()
+        setattr(self, where, self._wait)
+
+    def _wait(self, *_):
+        self.is_there = True
+        self.go_on.wait()
+
+
+@pytest.mark.parametrize("spawn", [1, gevent.spawn], ids=["int", "spawn"])
+def test_one_cancelled_while_a_hook_switches_before_it_does_not_begin(context, spawn):
+    hook, noting = Switching("before"), Noting()
+    begun: list[object] = []
+    with (
+        responder_of(context, begun.append, spawn=spawn, hooks=[noting, hook]) as responder,
+        Asker(context, responder) as asker,
+    ):
+        key = asker.ask()
+        wait_until(lambda: hook.is_there)
+        asker.say(Kind.CANCEL, key)
+        asker.say(Kind.PING)
+        asker.until_heard(Kind.PONG, 2)
+        assert responder.stats().running == 1
+        hook.go_on.set()
+        wait_until(lambda: responder.stats().cancelled == 1)
+        assert not begun
+        assert noting.seen[1:] == [("error", [b"x"], RequestCancelled)]
+        assert responder.stats().running == 0
+
+
+def test_a_key_that_comes_again_while_a_hook_switches_is_handled_once(context):
+    hook, calls = Switching("after"), []
+
+    def count(payload):
+        calls.append(payload)
+        return payload
+
+    with (
+        responder_of(context, count, hooks=[hook]) as responder,
+        Asker(context, responder) as first,
+        Asker(context, responder) as second,
+    ):
+        key = first.ask(key=key_of(), flags=Flag.KEEP)
+        wait_until(lambda: hook.is_there)
+        second.ask(key=key, flags=Flag.KEEP, attempt=1)
+        wait_until(lambda: responder.stats().duplicates == 1)
+        hook.go_on.set()
+        assert second.wait_for(key) == [b"x"]
+        assert len(calls) == 1
+        assert not first.of(key)
+
+
+@pytest.mark.parametrize("spawn", [1, gevent.spawn], ids=["int", "spawn"])
+@pytest.mark.parametrize("payload", [b"raise", b"kill"])
+def test_a_hook_that_is_killed_ends_its_request(context, spawn, payload):
+    class Killed(Hook):
+        def error(self, request, error):
+            raise gevent.GreenletExit
+
+    with (
+        responder_of(context, handler, spawn=spawn, hooks=[Killed()]) as responder,
+        Asker(context, responder) as asker,
+    ):
+        for lost in range(1, 4):
+            asker.wait_for(asker.ask(payload), Kind.LOST)
+            assert (responder.stats().lost, responder.stats().running) == (lost, 0)
+
+
+def test_an_exception_whose_text_cannot_be_had_ends_its_request(context):
+    class Mute(Exception):
+        def __str__(self):
+            raise ValueError("no")
+
+    def fail(payload):
+        raise Mute
+
+    with responder_of(context, fail, spawn=1) as responder, Asker(context, responder) as asker:
+        for errors in range(1, 4):
+            error = asker.wait_for(asker.ask(), Kind.ERROR)
+            assert error == [b"Mute", b"<no text: ValueError>"]
+            assert (responder.stats().errors, responder.stats().running) == (errors, 0)
+
+
+@pytest.mark.parametrize("where", ["before", "after", "error", "on_error"])
+def test_a_stop_out_of_a_hook_does_not_wait_for_its_own_request(context, where):
+    ended = []
+
+    def stop(*_):
+        began = time.monotonic()
+        ended.append((responder.stop(20), time.monotonic() - began < 10))
+
+    hook = Hook()
+    if where != "on_error":
+        setattr(hook, where, stop)
+    on_error = stop if where == "on_error" else lambda *_: None
+    with (
+        responder_of(context, handler, hooks=[hook], on_error=on_error) as responder,
+        Source.open(
+            zmq.DEALER, connect=endpoint_of(responder.source), context=context, linger=0
+        ) as peer,
+    ):
+        peer.send([b"", b"raise" if "error" in where else b"x"])
+        wait_until(functools.partial(bool, ended))
+        assert ended == [(1, True)]
+        assert responder.stats().lost == 1

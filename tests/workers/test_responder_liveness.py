@@ -226,6 +226,26 @@ def test_what_came_through_a_proxy_is_not_cancelled_for_silence(context):
         responder.close()
 
 
+def test_a_request_that_comes_during_the_last_tick_is_watched(context, monkeypatch):
+    with (
+        responder_of(context, wait_for_ever, dead_after=0.05) as responder,
+        Asker(context, responder) as asker,
+    ):
+
+        def ask(hub):
+            if responder.stats().cancelled and not responder.stats().running:
+                asker.ask()
+                wait_until(lambda: responder.stats().running)
+
+        monkeypatch.setattr("gzmqsource.workers._pulse.TURN", 1)
+        monkeypatch.setattr("gzmqsource.workers._pulse.yield_to_io", ask)
+        asker.say(Kind.CANCEL, asker.ask())
+        wait_until(lambda: responder.stats().cancelled)
+        wait_until(lambda: responder.stats().running)
+        pongs = asker.count(Kind.PONG)
+        asker.until_heard(Kind.PONG, pongs + 5)
+
+
 def test_the_number_of_askers_that_are_remembered_is_bounded(context, monkeypatch):
     monkeypatch.setattr(Responder, "max_askers", 100)
     with (

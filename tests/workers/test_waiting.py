@@ -244,3 +244,26 @@ def test_a_pool_that_is_full_of_other_work_is_waited_for(context):
         assert responder.stats().running == 0
         other.set()
         assert asker.wait_for(key) == [b"x"]
+
+
+def test_what_is_killed_before_it_begins_is_spawned_again(context):
+    """As by the ``kill`` of a pool that others use, too."""
+    victims = [True, True, False]
+
+    class Killed(Pool):
+        def spawn(self, *arguments: Any, **keywords: Any) -> Any:
+            greenlet = super().spawn(*arguments, **keywords)
+            if victims and victims.pop(0):
+                greenlet.kill(block=False)
+            return greenlet
+
+    held = Held()
+    held.go_on.set()
+    with (
+        responder_of(context, held, spawn=Killed(4)) as responder,
+        Asker(context, responder) as asker,
+    ):
+        for key in [asker.ask(b"%d" % number) for number in range(4)]:
+            asker.wait_for(key)
+        assert sorted(held.begun) == [b"0", b"1", b"2", b"3"]
+        assert responder.stats().waiting == 0
