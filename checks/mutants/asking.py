@@ -243,11 +243,4 @@ ASKING = [
         "        except Exception as error:",
         "workers/test_targets.py",
     ),
-    Mutation(
-        "a requester closes before a socket that another greenlet is just closing",
-        "workers/requester.py",
-        "        self._servers.wait_closed()\n",
-        "",
-        "workers/test_targets.py",
-    ),
 ]

@@ -61,8 +61,12 @@ class BoundLink:
     def close(self, linger: int | None = None) -> None:
         """Close the socket."""
         source, self.source = self.source, None
-        if source is not None and not source.closed:
-            self._opening.close(source, linger)  # and its monitor ends
+        if source is None or source.closed:
+            return
+        source.unlink(self._opening.broken)
+        if linger is not None:
+            source.socket.linger = linger
+        source.close()  # and its monitor ends
 
     def hear_out(self) -> None:
         """Take the messages that are there."""

@@ -94,8 +94,6 @@ class Opening:
         self._options["outbox_bytes"] = 1 << 60  # what a requester asks is bounded by itself
         self._opened = opened
         self.broken = broken
-        self._closing = 0
-        self._has_closed = Event()
 
     def open(self, handle: Callable[[list[Any]], object]) -> Source:
         """Make a source that is not connected yet."""
@@ -104,24 +102,6 @@ class Opening:
         source.rawlink(self.broken)
         source.start()
         return source
-
-    def close(self, source: Source, linger: int | None) -> None:
-        """Close a source that was opened here, which may wait until libzmq has let go of it."""
-        source.unlink(self.broken)
-        if linger is not None:
-            source.socket.linger = linger
-        self._closing += 1
-        try:
-            source.close()
-        finally:
-            self._closing -= 1
-            self._has_closed.set()
-
-    def wait_closed(self) -> None:
-        """Wait for what other greenlets are just closing, but in a callback of the hub."""
-        while self._closing and gevent.getcurrent() is not gevent.get_hub():
-            self._has_closed.clear()
-            self._has_closed.wait()
 
 
 class Link:
@@ -288,5 +268,9 @@ class Link:
         self._monitor = self.source = None
         if monitor is not None:
             monitor.close()
-        if source is not None and not source.closed:
-            self._opening.close(source, linger)
+        if source is None or source.closed:
+            return
+        source.unlink(self._opening.broken)
+        if linger is not None:
+            source.socket.linger = linger
+        source.close()

@@ -51,8 +51,6 @@ class Servers:
         self._connections: dict[str, dict[str, Connection]] = {}
         self._targets = Targets(resolve, every, ipv6, self._found)
         self._closed = False
-        #: Waits for the sockets that are just being closed.
-        self.wait_closed = opening.wait_closed
         opening.pace.has_live = dispatcher.balance.__len__
         dispatcher.on_none = opening.pace.hurry
         dispatcher.on_loss = self._targets.look_soon

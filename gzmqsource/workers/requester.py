@@ -422,8 +422,6 @@ class Requester:
         self._fail(call for call in calls if isinstance(call, ForeignCall))
         if len(calls):
             gevent.spawn(self._fail, in_turns(calls))
-        # Or the end of the context, which holds up this hub, would wait for these.
-        self._servers.wait_closed()
 
     def _fail(self, calls: Iterable[AnyCall]) -> None:
         """End each call with an error of its own, whose traceback no other greenlet extends."""

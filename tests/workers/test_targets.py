@@ -1,6 +1,5 @@
 """Endpoints that stand for several addresses, looked up again and again."""
 
-import itertools
 from typing import Any
 
 import gevent
@@ -226,19 +225,3 @@ def test_an_address_that_was_given_up_is_closed_however_its_last_request_ends(co
                 assert asking.value == [b"x"]
             else:
                 assert isinstance(asking.exception, PeerLost)
-
-
-@pytest.mark.parametrize("_attempt", range(10))
-def test_a_requester_that_has_closed_leaves_no_socket_to_another_greenlet(context, _attempt):
-    with (
-        server_of(zmq.Context.instance(), echo) as one,
-        server_of(zmq.Context.instance(), echo) as other,
-    ):
-        endpoints = itertools.cycle([[endpoint_of(one)], [endpoint_of(other)]])
-        options = {"resolve": lambda endpoint: next(endpoints), "resolve_every": 0.002}
-        with requester_of("any://thing", context, **options) as requester:
-            opening = requester._servers._opening
-            while not opening._closing:  # of the address that is given up
-                gevent.sleep(0)
-            requester.close()
-            assert [each for each in context._sockets if not each.closed] == []
