@@ -27,8 +27,8 @@ REQUESTS = [
     Mutation(
         "a server is not told that nobody waits any more",
         "workers/_dispatcher.py",
-        "        if has_it:\n",
-        "        if False:\n",
+        "            connection.cancel(call)\n",
+        "            pass\n",
         REQUESTS_SIMULATION,
     ),
     Mutation(
@@ -41,8 +41,8 @@ REQUESTS = [
     Mutation(
         "a reply that was made for an asker that has come back is not sent",
         "workers/_handling.py",
-        "            if not job.is_over and (job.may_be_wanted or not job.is_cancelled):\n",
-        "            if not (job.is_over or job.is_cancelled):\n",
+        "            if job.is_wanted:\n                if asker",
+        "            if not (job.is_over or job.is_cancelled):\n                if asker",
         "workers/test_responder_liveness.py",
     ),
     Mutation(
@@ -55,14 +55,14 @@ REQUESTS = [
     Mutation(
         "a stop waits on for askers when its responder is closed",
         "workers/_farewell.py",
-        "        self._is_over = True\n",
+        "        self._has_ended = True\n",
         "        pass\n",
         REQUESTS_SIMULATION,
     ),
     Mutation(
         "a responder that leaves does not wait for its askers",
         "workers/_farewell.py",
-        "            elif not (asker.has_left or self._pulse.is_silent(asker)):\n",
+        "            elif not (asker.has_left or self._pulse.is_silent(asker) or self._pulse.is_paused):\n",
         "            elif False:\n",
         REQUESTS_SIMULATION,
     ),
@@ -83,15 +83,15 @@ REQUESTS = [
     Mutation(
         "what waits for a connection that was cut is not sent when there is a new one",
         "workers/_dispatcher.py",
-        "        self.balance.add(connection)\n        self._send_back_soon(connection)\n",
-        "        self.balance.add(connection)\n",
+        "        self._choose_express()\n        self._send_back_soon(connection)\n",
+        "        self._choose_express()\n",
         REQUESTS_SIMULATION,
     ),
     Mutation(
         "an asker is not told that a handler was killed",
         "workers/_handling.py",
-        "            if job.may_be_wanted or not job.is_cancelled:\n                self._voice",
-        "            if False:\n                self._voice",
+        "                if job.is_wanted:\n                    self._voice",
+        "                if False:\n                    self._voice",
         REQUESTS_SIMULATION,
     ),
     Mutation(
@@ -103,8 +103,8 @@ REQUESTS = [
     ),
     Mutation(
         "a request that was held back stays in a table",
-        "workers/_dispatcher.py",
-        "            del self._holds[call], self.held[call.key]\n",
+        "workers/_holds.py",
+        "            del self._holds[call], self[call.key]\n",
         "            del self._holds[call]\n",
         REQUESTS_SIMULATION,
     ),

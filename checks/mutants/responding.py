@@ -133,7 +133,7 @@ RESPONDING = [
     Mutation(
         "a reply that is replaced takes its room for ever",
         "workers/_kept.py",
-        "            self._bytes -= old.size\n",
+        "            self._bytes -= before.size\n",
         "            pass\n",
         "workers/test_dedup.py",
     ),
