@@ -62,8 +62,8 @@ REQUESTS = [
     Mutation(
         "a responder that leaves does not wait for its askers",
         "workers/_farewell.py",
-        "            elif not (asker.has_left or self._pulse.is_silent(asker) or self._pulse.is_paused):\n",
-        "            elif False:\n",
+        "            elif not (asker.has_left or",
+        "            elif False and not (asker.has_left or",
         REQUESTS_SIMULATION,
     ),
     Mutation(
