@@ -57,6 +57,9 @@ class Frame:
     def __len__(self):
         return len(self.bytes)
 
+    def __bytes__(self):
+        return self.bytes
+
 
 Message = Frame
 
