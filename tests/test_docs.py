@@ -174,7 +174,7 @@ def reference(build):
 def public_objects():
     """Return the objects that public modules export, each with all its names."""
     names = defaultdict(set)
-    modules = ["gzmqsource"]
+    modules = ["gzmqsource", "gzmqsource.workers.logs", "gzmqsource.workers.tracing"]
     for module in pkgutil.iter_modules(gzmqsource.__path__):
         if not module.name.startswith("_") and module.name != "cli":  # cli is a command
             modules.append(f"gzmqsource.{module.name}")
