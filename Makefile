@@ -90,7 +90,7 @@ simulate: $(LIGHT)  ## Random schedules on a simulated libzmq, a fixed seed and 
 	for seed in "--seed 1" ""; do $(SIMULATION) $$seed $(SIMULATE) || exit 1; done
 
 service: $(LIGHT)  ## Servers that restart, stick and die under load, RUNS times, and what became of requests
-	$(CHECK) -m service --runs $(RUNS)
+	$(CHECK) -m service --runs $(RUNS) $(SERVICE)
 
 chaos: $(LIGHT)  ## Faults with real processes, RUNS of each, and a table of what was lost
 	$(CHECK) -m chaos --runs $(RUNS)
