@@ -2,6 +2,7 @@
 
 import contextlib
 import warnings
+from typing import Any
 
 import gevent
 import pytest
@@ -112,6 +113,29 @@ def test_a_loop_that_has_just_been_destroyed_is_left_alone(loop):
     assert not wake_hub(hub, watcher)
     with contextlib.suppress(ValueError):  # libev's has gone with its loop
         watcher.close()
+
+
+def test_the_thread_that_calls_counts_nothing_in_the_loop(context):
+    """libev counts its timers without the GIL meanwhile, and one of both would be lost."""
+    called: list[int] = []
+    loop: Any = get_hub().loop
+    with contextlib.closing(Source.open(zmq.PUSH, context=context)):
+        before = loop.activecnt
+        assert call_in_hub(get_hub(), called.append, 1)
+        assert loop.activecnt == before
+        wait_until(lambda: called == [1])
+
+
+def test_a_call_is_made_also_if_the_last_socket_of_its_hub_closes_first(context):
+    called: list[int] = []
+    source = Source.open(zmq.PUSH, context=context)
+    calls = get_hub().gzmqsource_calls  # type: ignore[attr-defined]
+    assert call_in_hub(get_hub(), called.append, 1)
+    source.close()
+    assert calls._watcher is None
+    wait_until(lambda: called == [1])
+    assert call_in_hub(get_hub(), called.append, 2)
+    wait_until(lambda: called == [1, 2])
 
 
 def test_another_thread_starts_no_watcher_in_a_loop_of_libuv():

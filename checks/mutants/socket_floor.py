@@ -304,6 +304,20 @@ SOCKET = [
         "test_thread_end.py",
     ),
     Mutation(
+        "another thread counts its call in the loop",
+        "_base/hubs.py",
+        "    if calls is not None and calls.add(loop, function, args):\n",
+        "    if False:\n",
+        "test_thread_end.py",
+    ),
+    Mutation(
+        "the calls for a hub are lost with its last socket",
+        "_base/hubs.py",
+        "            _reaches(self._take_over)\n",
+        "",
+        "test_thread_end.py",
+    ),
+    Mutation(
         "a loop of libev over cffi ends after calls of another thread",
         "_base/hubs.py",
         "    loop.ref()\n",

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from gzmqsource._base.hubs import HubCalls
 from gzmqsource._base.waiters import Waiters
 from gzmqsource.transfer import Slice
 
@@ -108,6 +109,7 @@ class HubSlice(Slice):
         #: The CPU seconds of all turns.
         self._used = 0.0
         self._users = 0
+        self._calls = HubCalls(hub)
 
     @classmethod
     def of(cls, hub: Any) -> HubSlice:
@@ -116,6 +118,7 @@ class HubSlice(Slice):
         if found is None or found._loop is not hub.loop:
             found = hub.gzmqsource_slice = cls(hub)
         found._users += 1
+        found._calls.open()
         return found
 
     def leave(self) -> None:
@@ -175,6 +178,7 @@ class HubSlice(Slice):
             self._marker.start(_do_nothing)
 
     def _close_timers(self) -> None:
+        self._calls.close()
         for timer in self._marker, self._serving:
             if timer is not None:
                 timer.close()
