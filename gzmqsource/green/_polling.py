@@ -109,4 +109,5 @@ def _budget_of(events: Events) -> Budget | None:
     budget = _here.budget
     if budget is None or budget.hub is not hub:
         budget = _here.budget = Budget(hub, 5000, 0.001)
+        budget.shared.leave()  # only sockets keep what the hub has for them
     return budget
