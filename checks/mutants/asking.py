@@ -36,7 +36,7 @@ ASKING = [
     Mutation(
         "calls of a requester that closes end in one turn",
         "workers/_turns.py",
-        "        if not number % TURN:\n",
+        "        if not number % most:\n",
         "        if False:\n",
         "workers/test_many_calls.py",
     ),

@@ -6,16 +6,14 @@ import math
 import time
 from typing import Any
 
-from gevent import get_hub
-
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.event import Event
-from gzmqsource._socket.budget import yield_to_io
 from gzmqsource.workers._handling import Handling
 from gzmqsource.workers._header import Detail
 from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._pulse import Pulse
 from gzmqsource.workers._reception import Reception
+from gzmqsource.workers._turns import in_turns
 from gzmqsource.workers._voice import TURN
 
 
@@ -194,10 +192,8 @@ class Farewell:
         return not self._line.is_empty and len(running) < self._reception.places.size
 
     def _tell(self, only_routed: bool) -> None:
-        for number, asker in enumerate(self._askers.all(), start=1):
+        for asker in in_turns(self._askers.all(), TURN):
             if asker.is_routed or not only_routed:
                 self._voice.leaving(asker)
-            if not number % TURN:
-                yield_to_io(get_hub())
         self._told = time.monotonic()
         self._routed.begin(self._reception.last_routed)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gevent
 
-from gzmqsource._socket.budget import yield_to_io
 from gzmqsource._source.core import Core
 from gzmqsource.workers._askers import Asker
 from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._reception import Reception
+from gzmqsource.workers._turns import in_turns
 from gzmqsource.workers._voice import TURN
 
 #: How many ticks `dead_after` has: silence is noticed up to one of them late.
@@ -91,7 +91,9 @@ class Pulse:
         leaving = self._reception.is_leaving
         self._number += 1
         tells = self._number % self.told == 0
-        for number, asker in enumerate(self._askers.all(), start=1):
+        for asker in in_turns(self._askers.all(), TURN):
+            if self._core.closed:
+                return False
             if asker.jobs or is_held or leaving:
                 asker.silence += may_accuse
                 # Behind a proxy, what an asker says may go to another responder.
@@ -101,11 +103,7 @@ class Pulse:
                     self._voice.pong(asker)
             if tells:
                 asker.was_told = False
-            if not number % TURN:
-                yield_to_io(self._core.hub)
-                if self._core.closed:
-                    return False
-        return self._is_wanted()
+        return not self._core.closed and self._is_wanted()
 
     def _is_wanted(self) -> bool:
         """Return whether there is something to watch now: it may have come during a tick."""

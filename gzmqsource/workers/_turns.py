@@ -1,4 +1,4 @@
-"""What a requester does for many calls at once, in turns: the hub polls in between."""
+"""What is done for many calls or askers at once, in turns: the hub polls in between."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _T = TypeVar("_T")
 TURN = 32
 
 
-def in_turns(calls: Iterable[_T]) -> Iterator[_T]:
-    """Iterate over calls, and yield to I/O after each `TURN` of them."""
-    for number, call in enumerate(calls, start=1):
-        yield call
-        if not number % TURN:
+def in_turns(items: Iterable[_T], most: int = TURN) -> Iterator[_T]:
+    """Iterate over calls, or what else takes its time, and yield to I/O after each *most*."""
+    for number, item in enumerate(items, start=1):
+        yield item
+        if not number % most:
             yield_to_io(gevent.get_hub())
 
 

@@ -15,17 +15,34 @@ __all__ = ["RequesterTracing", "ResponderTracing"]
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 
 
-class RequesterTracing(Hook):
-    """Makes a client span of each request, linked to that of the responder's handler.
-
-    Parameters
-    ----------
-    provider : opentelemetry.trace.TracerProvider or None
-        Where the spans go; None for the global one.
-    """
+class _Tracing(Hook):
+    """Ends the span that `before` has started."""
 
     def __init__(self, provider: trace.TracerProvider | None = None) -> None:
         self._tracer = trace.get_tracer("gzmqsource", tracer_provider=provider)
+
+    def after(self, request: Request, reply: list[Any]) -> None:
+        """End the span."""
+        self._leave(request).end()
+
+    def error(self, request: Request, error: BaseException) -> None:
+        """End the span with the error."""
+        span = self._leave(request)
+        span.record_exception(error)
+        span.set_status(trace.StatusCode.ERROR, f"{type(error).__name__}: {error}")
+        span.end()
+
+    def _leave(self, request: Request) -> Span:
+        """Return the span of a request, which is no longer the current one."""
+        span: Span = vars(request)["span"]
+        return span
+
+
+class RequesterTracing(_Tracing):
+    """Makes a client span of each request, linked to that of the responder's handler.
+
+    The parameter is that of `ResponderTracing`.
+    """
 
     def before(self, request: Request) -> None:
         """Start the span, within that of the caller."""
@@ -36,16 +53,8 @@ class RequesterTracing(Hook):
             links=[Link(remote_context(request.key))],
         )
 
-    def after(self, request: Request, reply: list[Any]) -> None:
-        """End the span."""
-        vars(request)["span"].end()
 
-    def error(self, request: Request, error: BaseException) -> None:
-        """End the span with the error."""
-        _fail(vars(request)["span"], error)
-
-
-class ResponderTracing(Hook):
+class ResponderTracing(_Tracing):
     """Makes a server span of each request, in which the handler's own spans are.
 
     The header has no room for a trace. The trace of a handler has the request's key as its id, and
@@ -56,9 +65,6 @@ class ResponderTracing(Hook):
     provider : opentelemetry.trace.TracerProvider or None
         Where the spans go; None for the global one.
     """
-
-    def __init__(self, provider: trace.TracerProvider | None = None) -> None:
-        self._tracer = trace.get_tracer("gzmqsource", tracer_provider=provider)
 
     def before(self, request: Request) -> None:
         """Start the span, and make it the current one."""
@@ -71,15 +77,9 @@ class ResponderTracing(Hook):
         vars(request)["span"] = span
         vars(request)["token"] = context.attach(trace.set_span_in_context(span))
 
-    def after(self, request: Request, reply: list[Any]) -> None:
-        """End the span."""
+    def _leave(self, request: Request) -> Span:
         context.detach(vars(request)["token"])
-        vars(request)["span"].end()
-
-    def error(self, request: Request, error: BaseException) -> None:
-        """End the span with the error."""
-        context.detach(vars(request)["token"])
-        _fail(vars(request)["span"], error)
+        return super()._leave(request)
 
 
 def remote_context(key: bytes) -> SpanContext:
@@ -96,9 +96,3 @@ def _attributes(request: Request) -> dict[str, str | int]:
         "network.peer.address": request.peer,
         "gzmqsource.attempt": request.attempt,
     }
-
-
-def _fail(span: Span, error: BaseException) -> None:
-    span.record_exception(error)
-    span.set_status(trace.StatusCode.ERROR, f"{type(error).__name__}: {error}")
-    span.end()

@@ -79,6 +79,17 @@ def test_what_is_owed_is_said_in_turns(context, monkeypatch):
         assert len(yields) > 50
 
 
+def ask_again_and_read_nothing(responder, asker):
+    """Have a reply kept, ask for it 200 times more, and return its key."""
+    key = asker.ask(flags=Flag.KEEP)
+    asker.wait_for(key)
+    asker.source.pause()
+    for attempt in range(1, 201):
+        asker.ask(key=key, flags=Flag.KEEP, attempt=attempt)
+    wait_until(lambda: responder.stats().duplicates == 200)
+    return key
+
+
 def test_who_has_no_room_for_a_reply_that_is_kept_learns_that_it_is_lost(context):
     with (
         responder_of(
@@ -86,12 +97,7 @@ def test_who_has_no_room_for_a_reply_that_is_kept_learns_that_it_is_lost(context
         ) as responder,
         Asker(context, responder, **DEAF) as asker,
     ):
-        key = asker.ask(flags=Flag.KEEP)
-        asker.wait_for(key)
-        asker.source.pause()
-        for attempt in range(1, 201):
-            asker.ask(key=key, flags=Flag.KEEP, attempt=attempt)
-        wait_until(lambda: responder.stats().duplicates == 200)
+        key = ask_again_and_read_nothing(responder, asker)
         asker.source.resume()
         wait_until(lambda: len(asker.of(key)) == 201)
         assert {header.attempt for header, _ in asker.of(key)} == set(range(201))
@@ -105,12 +111,7 @@ def test_a_reply_that_is_sent_again_and_lost_was_counted_once(context):
         responder_of(context, lambda _: bytes(20_000), outbox=100, **NARROW) as responder,
         Asker(context, responder, **DEAF) as asker,
     ):
-        key = asker.ask(flags=Flag.KEEP)
-        asker.wait_for(key)
-        asker.source.pause()
-        for attempt in range(1, 201):
-            asker.ask(key=key, flags=Flag.KEEP, attempt=attempt)
-        wait_until(lambda: responder.stats().duplicates == 200)
+        ask_again_and_read_nothing(responder, asker)
         assert responder.source.stats().outbox_peak == 100
         asker.close()
         wait_until(lambda: not responder.source.stats().outbox_depth)

@@ -238,7 +238,7 @@ def test_a_request_that_comes_during_the_last_tick_is_watched(context, monkeypat
                 wait_until(lambda: responder.stats().running)
 
         monkeypatch.setattr("gzmqsource.workers._pulse.TURN", 1)
-        monkeypatch.setattr("gzmqsource.workers._pulse.yield_to_io", ask)
+        monkeypatch.setattr("gzmqsource.workers._turns.yield_to_io", ask)
         asker.say(Kind.CANCEL, asker.ask())
         wait_until(lambda: responder.stats().cancelled)
         wait_until(lambda: responder.stats().running)

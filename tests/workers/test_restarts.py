@@ -86,18 +86,28 @@ def has_grown(counter, size):
     return len(counter) > size
 
 
-def bound_again(handler, endpoint, context):
-    """Return a responder at an endpoint, once libzmq has let go of it."""
+class Load:
+    """Has each asker ask all the time, with so many requests outstanding."""
 
-    def bind():
-        try:
-            return Responder.open(handler, bind=endpoint, context=context, spawn=5)
-        except zmq.ZMQError as error:
-            if error.errno != zmq.EADDRINUSE:
-                raise
-            return None
+    def __init__(self, askers, most):
+        self._askers = askers
+        self._most = most
+        self._goes_on = True
+        self._greenlets = [gevent.spawn(self._ask, asker) for asker in askers]
 
-    return wait_until(bind)
+    def end(self):
+        """Ask no more, and wait for what was asked; return how often each request ended."""
+        self._goes_on = False
+        gevent.joinall(self._greenlets, raise_error=True)
+        wait_until(lambda: not any(asker.outstanding for asker in self._askers))
+        return sum((asker.ended for asker in self._askers), Counter())
+
+    def _ask(self, asker):
+        while self._goes_on:
+            if len(asker.outstanding) < self._most:
+                asker.request(key_of())
+            else:
+                gevent.sleep(0.001)
 
 
 @pytest.mark.limit(120)
@@ -113,27 +123,15 @@ def test_20_restarts_under_load(context):
     endpoint = endpoint_of(responder.source)
     responder.start()
     askers = [Patient(context, endpoint) for _ in range(3)]
-    goes_on = True
-
-    def ask(asker):
-        while goes_on:
-            if len(asker.outstanding) < 20:
-                asker.request(key_of())
-            else:
-                gevent.sleep(0.001)
-
-    asking = [gevent.spawn(ask, asker) for asker in askers]
+    load = Load(askers, 20)
     wait_until(lambda: all(asker.ended for asker in askers))
     for _ in range(20):
         before = len(executed)
         assert responder.stop(20) == 0
-        responder = bound_again(handler, endpoint, context)
+        responder = Responder.open(handler, bind=endpoint, context=context, spawn=5)
         responder.start()
         wait_until(functools.partial(has_grown, executed, before + 20))
-    goes_on = False
-    gevent.joinall(asking, raise_error=True)
-    wait_until(lambda: not any(asker.outstanding for asker in askers))
-    ended = sum((asker.ended for asker in askers), Counter())
+    ended = load.end()
     assert set(ended.values()) == set(executed.values()) == {1}
     assert len(ended) == len(executed) > 400
     assert all(set(asker.details) <= {Detail.LEAVING} for asker in askers)
@@ -167,16 +165,7 @@ def test_one_of_two_behind_a_proxy_is_stopped_and_another_takes_its_place(contex
     with Proxy(front, back):
         responders = [joined(), joined()]
         askers = [Patient(context, frontend, hold=0.15) for _ in range(2)]
-        goes_on = True
-
-        def ask(asker):
-            while goes_on:
-                if len(asker.outstanding) < 10:
-                    asker.request(key_of())
-                else:
-                    gevent.sleep(0.001)
-
-        asking = [gevent.spawn(ask, asker) for asker in askers]
+        load = Load(askers, 10)
         wait_until(lambda: all(each.stats().replies > 20 for each in responders))
         for _ in range(5):
             responders.append(joined())
@@ -184,10 +173,7 @@ def test_one_of_two_behind_a_proxy_is_stopped_and_another_takes_its_place(contex
             assert oldest.stop(20) == 0
             before = len(executed)
             wait_until(functools.partial(has_grown, executed, before + 50))
-        goes_on = False
-        gevent.joinall(asking, raise_error=True)
-        wait_until(lambda: not any(asker.outstanding for asker in askers))
-        ended = sum((asker.ended for asker in askers), Counter())
+        ended = load.end()
         assert set(ended.values()) == set(executed.values()) == {1}
         assert len(ended) == len(executed)
         for each in (*askers, *responders):
