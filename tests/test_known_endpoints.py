@@ -1,6 +1,7 @@
 """Endpoints: free when a call returns that gives them up, and known, all of them, at the end."""
 
 import contextlib
+from typing import Any
 
 import gevent
 import pytest
@@ -79,6 +80,17 @@ def test_a_context_may_be_destroyed_while_a_source_waits_for_its_end():
     closing_it = gevent.spawn(source.close)
     gevent.sleep(0)
     context.destroy(0)
+    closing_it.get(timeout=5)
+
+
+@pytest.mark.parametrize("how", ["close", "stop"])
+def test_a_context_may_end_while_another_greenlet_closes_a_source(how):
+    """Its end holds up the hub, in which nothing may be left to close."""
+    context: zmq.Context[Any] = zmq.Context()
+    source = Source.open(zmq.PUSH, bind="tcp://127.0.0.1:*", context=context)
+    closing_it = gevent.spawn(source.close if how == "close" else source.stop)
+    wait_until(lambda: source.closed)
+    context.term()
     closing_it.get(timeout=5)
 
 

@@ -6,7 +6,7 @@ import sys
 import gevent
 import pytest
 import zmq
-from gevent import subprocess
+from gevent import get_hub, subprocess
 from helpers import endpoint_of, in_thread, pair_of, until_reaped
 
 from gzmqsource import Source, SourceClosed, SourceForked, green
@@ -241,6 +241,8 @@ ENDS = {
 @pytest.mark.processes
 @pytest.mark.parametrize("end", list(ENDS))
 def test_a_process_ends_whatever_is_open(end):
+    if "destroyed" in end and "libuv" in type(get_hub().loop).__module__:
+        pytest.skip("gevent cannot destroy a libuv hub in which an I/O watcher is started")
     program = PROGRAM + ENDS[end]
     ended = subprocess.run([sys.executable, "-c", program], timeout=20, capture_output=True)
     assert ended.returncode == 0, ended.stderr.decode()

@@ -127,15 +127,23 @@ def test_the_thread_that_calls_counts_nothing_in_the_loop(context):
 
 
 def test_a_call_is_made_also_if_the_last_socket_of_its_hub_closes_first(context):
+    """In a thread of its own, whose hub has no other socket."""
     called: list[int] = []
-    source = Source.open(zmq.PUSH, context=context)
-    calls = get_hub().gzmqsource_calls  # type: ignore[attr-defined]
-    assert call_in_hub(get_hub(), called.append, 1)
-    source.close()
-    assert calls._watcher is None
-    wait_until(lambda: called == [1])
-    assert call_in_hub(get_hub(), called.append, 2)
-    wait_until(lambda: called == [1, 2])
+
+    def work():
+        source = Source.open(zmq.PUSH, context=context)
+        assert call_in_hub(get_hub(), called.append, 1)
+        source.close()
+        wait_until(lambda: called == [1])
+        assert call_in_hub(get_hub(), called.append, 2)
+        wait_until(lambda: called == [1, 2])
+        get_hub().destroy(destroy_loop=True)
+
+    thread = NativeThread(work)
+    thread.start()
+    thread.join()
+    assert thread.error is None
+    assert called == [1, 2]
 
 
 def test_another_thread_starts_no_watcher_in_a_loop_of_libuv():

@@ -248,11 +248,11 @@ SOCKET = [
         "test_fairness.py",
     ),
     Mutation(
-        "who does not wait for a lingering socket leaves its monitor unread",
-        "_socket/linger.py",
-        "PlainSocket.monitor(socket, address, 0)",
-        "PlainSocket.monitor(socket, address, zmq.EVENT_ALL)",
-        "test_stop.py test_kills.py",
+        "what waits for the end of a socket holds up that of its context",
+        "_socket/reports.py",
+        "        self._pair.close()\n        self.released",
+        "        self.released",
+        "test_known_endpoints.py",
     ),
     Mutation(
         "a monitor holds any number of events",
@@ -299,7 +299,7 @@ SOCKET = [
     Mutation(
         "another thread starts a watcher of a loop of libuv",
         "_base/hubs.py",
-        '    if hasattr(loop, "_threadsafe_async"):\n',
+        "    if _has_own(loop):\n",
         "    if False:\n",
         "test_thread_end.py",
     ),

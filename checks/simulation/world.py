@@ -14,7 +14,9 @@ import zmq
 from gevent import GreenletExit
 
 from gzmqsource._base.reports import Reports
+from gzmqsource._socket import linger
 from simulation import backend
+from simulation.ends import End
 from simulation.loop import Loop
 from simulation.pipes import mailboxes
 
@@ -23,6 +25,7 @@ time.monotonic = loop.clock
 time.thread_time = loop.cpu_clock
 logging.disable()  # of what peers do wrong, which is the purpose here
 Reports.interval = 0.0  # no timer outlives a schedule
+vars(linger)["Report"] = End
 
 #: Seconds by which each call on a socket moves the clock.
 CALL = 1e-6

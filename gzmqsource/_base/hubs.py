@@ -95,8 +95,8 @@ class HubCalls:
         hub.gzmqsource_calls = self
 
     def open(self) -> None:
-        """Take over calls from now on."""
-        if self._watcher is None:
+        """Take over calls from now on; a loop over cffi has a watcher of its own for that."""
+        if self._watcher is None and not _has_own(self._loop):
             watcher = self._loop.async_(ref=False)
             watcher.start(self._take_over)
             self._watcher = watcher
@@ -160,8 +160,12 @@ class _Here(get_original("_thread", "_local")):  # type: ignore[misc]
 _here = _Here()
 
 
+def _has_own(loop: Any) -> bool:
+    return hasattr(loop, "_threadsafe_async")
+
+
 def _schedule(loop: Any, function: Callable[..., object], args: tuple[object, ...]) -> None:
-    if hasattr(loop, "_threadsafe_async"):
+    if _has_own(loop):
         # `run_callback_threadsafe` of a loop over cffi also starts a watcher, in this thread: if
         # libuv's is just being destroyed, the process crashes (in 10 of 25 runs that tried).
         loop._callbacks.append(callback(_call_in, (loop, function, args)))

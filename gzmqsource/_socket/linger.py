@@ -3,33 +3,26 @@
 ``zmq_close`` returns at once. libzmq keeps sending what it holds for ``ZMQ_LINGER``, pyzmq does not
 wait for that when the interpreter exits, and an endpoint is free 1 to 3 ms later. The monitor of a
 socket ends when the socket is gone for good: everything it held was sent or given up, and nothing
-is bound. This one reports no events, which libzmq would wait to send: its end is that of the pipe,
-after which the reader cannot be written to.
+is bound. This one reports no events, and is read on the thread of all monitors: a hub that is held
+up, by the end of the context, leaves nothing open that this would wait for.
 """
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import time
 from typing import Any
 
 import zmq
 from gevent import getcurrent
 from gevent._hub_local import get_hub_if_exists
-from gevent.monkey import get_original
 from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._socket.endpoints import Endpoints
-from gzmqsource._socket.hub_socket import HubSocket
+from gzmqsource._socket.reports import Report
 
 #: The most seconds to wait until an endpoint is free; a socket that lingers keeps its monitor.
 FREE_WITHIN = 0.1
-
-_sleep = get_original("time", "sleep")
-
-_serial = itertools.count()
 
 #: Socket types that send nothing, and those that receive nothing.
 SENDS_NOTHING = frozenset({zmq.PULL, zmq.SUB})
@@ -87,17 +80,10 @@ def close_on_thread(socket: zmq.Socket[Any], linger: int | None) -> None:
     """Close a socket as `close_and_free` does, on a native thread, which blocks meanwhile."""
     endpoints = Endpoints.of(socket)
     endpoints.unbind_names(socket)
-    monitor = None
-    with contextlib.suppress(zmq.ZMQError):  # there are no more sockets, or the context has ended
-        if endpoints.holds_names:
-            monitor = _watch(socket, PlainSocket(socket.context, zmq.PAIR))
+    report = _watch(socket) if endpoints.holds_names else None
     PlainSocket.close(socket, linger)
-    if monitor is not None:
-        deadline = Deadline(FREE_WITHIN)
-        with contextlib.suppress(zmq.ZMQError):
-            while monitor.get(zmq.EVENTS) and deadline.left():
-                _sleep(0.001)
-        monitor.close()
+    if report is not None:
+        report.released.block(FREE_WITHIN)
 
 
 def may_hold_messages(socket: zmq.Socket[Any], endpoints: Endpoints) -> bool:
@@ -119,38 +105,18 @@ def _close_watched(
     if socket.context is None or in_hub or (deadline.left() == 0 and not holds_names):
         socket.close(linger)
         return
+    report = _watch(socket)
+    socket.close(linger)
+    if report is not None:
+        report.released.wait(_later(deadline, Deadline(FREE_WITHIN if holds_names else 0)))
+
+
+def _watch(socket: zmq.Socket[Any]) -> Report | None:
+    """Have the end of a socket reported; return None if that cannot be had."""
     try:
-        monitor = _watch(socket, socket.context.socket(zmq.PAIR))
-    except zmq.ZMQError:  # there are no more sockets, or the context has ended
-        socket.close(linger)
-        return
-    waited_for = HubSocket(monitor)
-
-    def let_go(linger: int | None = None) -> None:
-        waited_for.release(lambda: PlainSocket.close(monitor, linger))
-
-    monitor.close = let_go  # type: ignore[method-assign]  # `zmq.Context.destroy` calls it
-    try:
-        socket.close(linger)
-        shortly = Deadline(FREE_WITHIN if holds_names else 0)
-        with contextlib.suppress(zmq.ZMQError):  # the context has ended
-            while waited_for.transfer.events():
-                if not waited_for.wait_readable(_later(deadline, shortly)):
-                    break
-    finally:
-        let_go()
-
-
-def _watch(socket: zmq.Socket[Any], monitor: zmq.Socket[Any]) -> zmq.Socket[Any]:
-    """Return *monitor*, a PAIR, with a pipe that ends with the socket."""
-    address = f"inproc://gzmqsource-linger-{next(_serial)}"
-    try:
-        monitor.connect(address)
-        PlainSocket.monitor(socket, address, 0)
-    except BaseException:
-        monitor.close()
-        raise
-    return monitor
+        return Report(None, socket, 0, 1)
+    except (zmq.ZMQError, OSError, RuntimeError):  # no sockets or threads, or no context any more
+        return None
 
 
 def _later(one: Deadline, other: Deadline) -> float | None:
