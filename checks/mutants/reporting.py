@@ -110,7 +110,7 @@ REPORTING = [
     ),
     Mutation(
         "a request whose handler was killed is not counted",
-        "workers/_handling.py",
+        "workers/_calling.py",
         "                self.lost += 1\n",
         "                pass\n",
         "workers/test_responder_stats.py",

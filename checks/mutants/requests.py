@@ -89,7 +89,7 @@ REQUESTS = [
     ),
     Mutation(
         "an asker is not told that a handler was killed",
-        "workers/_handling.py",
+        "workers/_calling.py",
         "                if job.is_wanted:\n                    self._voice",
         "                if False:\n                    self._voice",
         REQUESTS_SIMULATION,

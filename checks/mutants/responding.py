@@ -40,7 +40,7 @@ RESPONDING = [
     ),
     Mutation(
         "a worker that is on to the next request is struck",
-        "workers/_handling.py",
+        "workers/_calling.py",
         "                finally:\n                    job.greenlet = None\n",
         "                finally:\n                    pass\n",
         "workers/test_cancelling.py",
@@ -68,7 +68,7 @@ RESPONDING = [
     ),
     Mutation(
         "a handler is called for nobody after a hook that switched",
-        "workers/_handling.py",
+        "workers/_calling.py",
         "                    check(job)\n",
         "                    pass\n",
         "workers/test_responder_hooks.py",
@@ -103,7 +103,7 @@ RESPONDING = [
     ),
     Mutation(
         "a kill is not told as a loss",
-        "workers/_handling.py",
+        "workers/_calling.py",
         "                if job.is_wanted:\n"
         "                    self._voice.end(Kind.LOST, job, Detail.KILLED)\n",
         "",

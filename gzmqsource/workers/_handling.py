@@ -1,14 +1,12 @@
-"""Handling one request: its handler is called, and the reply is sent, as one thing that counts."""
+"""The requests of a server that have not ended, and how each of them ends."""
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
 
-import gevent
-from gevent import GreenletExit, get_hub, getcurrent
 from gevent.queue import Full
 
 from gzmqsource._base.event import Event
@@ -16,61 +14,42 @@ from gzmqsource._base.reports import peer_of
 from gzmqsource._base.warning import LimitedWarning
 from gzmqsource._source.core import State
 from gzmqsource._source.source import Source
-from gzmqsource.errors import RequestCancelled, SendError, SourceClosed
-from gzmqsource.transfer.message import AnyMessage, Message, as_frames
+from gzmqsource.errors import SendError, SourceClosed
+from gzmqsource.transfer.message import Message, as_frames
 from gzmqsource.workers._askers import Asker
-from gzmqsource.workers._cancelling import check, strike
-from gzmqsource.workers._current import current
-from gzmqsource.workers._envelope import error_payload, is_reply, payload_of
+from gzmqsource.workers._envelope import is_reply
 from gzmqsource.workers._header import Detail, Flag, Kind
-from gzmqsource.workers._hooks import Hook, call
 from gzmqsource.workers._jobs import Job, Usual
 from gzmqsource.workers._parts import Parts
 
-#: Called with the frames of a request's payload; it returns or yields the frames of the reply.
-Answer: TypeAlias = "Callable[[list[Any]], AnyMessage]"
-
-_set_current = current.set
-
 # A member of an enum takes longer to look up than all else that is asked of it here.
-_REPLY, _ERROR = Kind.REPLY, Kind.ERROR
+_ERROR = Kind.ERROR
 
 _KEEP = int(Flag.KEEP)
 
 _log = logging.getLogger("gzmqsource.workers")
 
 
-class Handling:
-    """All requests of a responder that have not ended, and the counts of those that have.
+class Handling(ABC):
+    """All requests of a server that have not ended, and the counts of those that have.
 
     Parameters
     ----------
     source : Source
         What sends the replies.
-    answer : callable
-        Called with the payload of each request.
     parts : Parts
-        The parts of the responder.
-    hooks : sequence of Hook
-        Called for each request.
-    tracebacks : bool
-        Whether a reply that reports an error also has the traceback.
+        The parts of the server.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        answer: Answer,
-        parts: Parts,
-        hooks: Sequence[Hook],
-        tracebacks: bool,
-    ) -> None:
-        self.answer: Callable[[list[Any]], Any] = answer
+    #: Whether a reply waits for room, where its lane does.
+    waits = True
+
+    def __init__(self, source: Source, parts: Parts) -> None:
         self.usual = Usual()
         #: Those that wait or run, by their keys.
         self.jobs: dict[bytes, Job] = {}
-        #: Those whose handler runs, or whose reply waits for room in the outbox; and the greenlet
-        #: that does all of that, hooks and ``on_error`` included.
+        #: Those that have begun, or whose reply waits for room in the outbox; and who does all of
+        #: that: the greenlet, hooks and ``on_error`` included, or the worker.
         self.running: dict[Job, Any] = {}
         #: Set when something changes that the end of the responder waits for, once that has begun.
         self.changed: Event | None = None
@@ -80,46 +59,10 @@ class Handling:
         self.unanswered = self.dropped = 0
         self._source = source
         self._voice = parts.voice
-        self._tracebacks = tracebacks
-        self._hooks = hooks
         self._line = parts.line
         self._kept = parts.kept
         self._at_router = parts.at_router
         self._undeliverable = LimitedWarning(_log, "a reply could not be delivered: %s")
-
-    def handle(self, job: Job) -> None:
-        """Call the handler with a job, and end it; only what ends a greenlet is raised."""
-        if job.is_over:
-            return
-        payload: list[Any]
-        try:
-            greenlet = self.running[job] = getcurrent()
-            _set_current(job)
-            try:
-                if self._hooks:
-                    call(self._hooks, "before", job)
-                    check(job)
-                began = 0.0 if job.deadline is None else time.monotonic()
-                job.greenlet = greenlet
-                try:
-                    reply = self.answer(job.payload)
-                    payload = [reply] if type(reply) is bytes else payload_of(reply)
-                finally:
-                    job.greenlet = None
-                if began:
-                    self.usual.note(time.monotonic() - began)
-                # One that switches finds the job known, so that its key is not handled again.
-                if self._hooks and job.is_wanted:
-                    call(self._hooks, "after", job, payload)
-                kind = _REPLY
-            except (Exception, gevent.Timeout) as error:
-                payload, kind = self._failed(job, error), _ERROR
-        except BaseException as error:
-            self._end_without(job, error)
-            if not (job.is_cancelled and isinstance(error, RequestCancelled)):
-                raise
-            return
-        self._end(job, kind, payload)
 
     def forget(self, job: Job) -> None:
         """Note that a job neither waits nor runs: the next one with its key is another one."""
@@ -154,8 +97,7 @@ class Handling:
         job.is_cancelled = True
         job.may_be_wanted = may_be_wanted
         if job in self.running:
-            job.is_due = True
-            get_hub().loop.run_callback(strike, job)
+            self.interrupt(job)
         else:
             job.is_over = True
             self._line.remove(job)
@@ -172,7 +114,15 @@ class Handling:
         self.lost += 1
         self._voice.end(Kind.LOST, job, Detail.KILLED)
         if kills:
-            get_hub().loop.run_callback(_kill, job)
+            self.kill(job)
+
+    @abstractmethod
+    def interrupt(self, job: Job) -> None:
+        """Have who handles a job told that nobody waits for it any more, soon."""
+
+    @abstractmethod
+    def kill(self, job: Job) -> None:
+        """Have an end put to the handling of a job, soon."""
 
     def note_change(self) -> None:
         """Note that a job has ended, or an asker has left."""
@@ -183,31 +133,7 @@ class Handling:
         """Count replies that were queued, and will not be sent, unless they report an error."""
         self.dropped += sum(is_reply(as_frames(message), self._at_router) for message in messages)
 
-    def _failed(self, job: Job, error: BaseException) -> list[bytes]:
-        """Report what a handler has raised, and return the payload that tells its asker."""
-        self._source.report(error, job.message)
-        if self._hooks:
-            call(self._hooks, "error", job, error)
-        return error_payload(error, self._tracebacks)
-
-    def _end_without(self, job: Job, error: BaseException) -> None:
-        """End a job whose handler was ended by a kill, or because nobody waits for it."""
-        try:
-            if self._hooks:
-                call(self._hooks, "error", job, error)
-        finally:  # a hook may be killed, too
-            self.forget(job)
-            if not job.is_over:
-                del self.running[job]
-                if job.is_cancelled:
-                    self.cancelled += 1
-                else:
-                    self.lost += 1
-                if job.is_wanted:
-                    self._voice.end(Kind.LOST, job, Detail.KILLED)
-            self.note_change()
-
-    def _end(self, job: Job, kind: Kind, payload: list[Any]) -> None:
+    def end(self, job: Job, kind: Kind, payload: list[Any]) -> None:
         """Send what a handler has returned, and count what became of the job."""
         asker = job.asker
         if asker is not None:
@@ -220,7 +146,7 @@ class Handling:
                     reply = job.envelope + payload
                 else:
                     reply = self._reply_to(asker, job, kind, payload)
-                is_sent = self.send(reply)
+                is_sent = self.send(reply, self.waits)
         finally:
             if not job.is_over:
                 del self.running[job]
@@ -258,9 +184,3 @@ class Handling:
         else:
             return True
         return False
-
-
-def _kill(job: Job) -> None:
-    """Kill the handler of a job, unless it has returned meanwhile; called in the hub."""
-    if job.greenlet is not None:
-        job.greenlet.throw(GreenletExit)

@@ -1,0 +1,132 @@
+"""Handling one request: its handler is called, and the reply is sent, as one thing that counts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import gevent
+from gevent import GreenletExit, get_hub, getcurrent
+
+from gzmqsource._source.source import Source
+from gzmqsource.errors import RequestCancelled
+from gzmqsource.transfer.message import AnyMessage
+from gzmqsource.workers._cancelling import check, strike
+from gzmqsource.workers._current import current
+from gzmqsource.workers._envelope import error_payload, payload_of
+from gzmqsource.workers._handling import Handling
+from gzmqsource.workers._header import Detail, Kind
+from gzmqsource.workers._hooks import Hook, call
+from gzmqsource.workers._jobs import Job
+from gzmqsource.workers._parts import Parts
+
+#: Called with the frames of a request's payload; it returns or yields the frames of the reply.
+Answer: TypeAlias = "Callable[[list[Any]], AnyMessage]"
+
+_set_current = current.set
+
+# A member of an enum takes longer to look up than all else that is asked of it here.
+_REPLY, _ERROR = Kind.REPLY, Kind.ERROR
+
+
+class Calling(Handling):
+    """Handles requests by a handler in this process.
+
+    Parameters
+    ----------
+    source, parts
+        See `Handling`.
+    answer : callable
+        Called with the payload of each request.
+    hooks : sequence of Hook
+        Called for each request.
+    tracebacks : bool
+        Whether a reply that reports an error also has the traceback.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        parts: Parts,
+        answer: Answer,
+        hooks: Sequence[Hook],
+        tracebacks: bool,
+    ) -> None:
+        super().__init__(source, parts)
+        self.answer: Callable[[list[Any]], Any] = answer
+        self._hooks = hooks
+        self._tracebacks = tracebacks
+
+    def handle(self, job: Job) -> None:
+        """Call the handler with a job, and end it; only what ends a greenlet is raised."""
+        if job.is_over:
+            return
+        payload: list[Any]
+        try:
+            greenlet = self.running[job] = getcurrent()
+            _set_current(job)
+            try:
+                if self._hooks:
+                    call(self._hooks, "before", job)
+                    check(job)
+                began = 0.0 if job.deadline is None else time.monotonic()
+                job.greenlet = greenlet
+                try:
+                    reply = self.answer(job.payload)
+                    payload = [reply] if type(reply) is bytes else payload_of(reply)
+                finally:
+                    job.greenlet = None
+                if began:
+                    self.usual.note(time.monotonic() - began)
+                # One that switches finds the job known, so that its key is not handled again.
+                if self._hooks and job.is_wanted:
+                    call(self._hooks, "after", job, payload)
+                kind = _REPLY
+            except (Exception, gevent.Timeout) as error:
+                payload, kind = self._failed(job, error), _ERROR
+        except BaseException as error:
+            self._end_without(job, error)
+            if not (job.is_cancelled and isinstance(error, RequestCancelled)):
+                raise
+            return
+        self.end(job, kind, payload)
+
+    def interrupt(self, job: Job) -> None:
+        """See `Handling.interrupt`."""
+        job.is_due = True
+        get_hub().loop.run_callback(strike, job)
+
+    def kill(self, job: Job) -> None:
+        """See `Handling.kill`."""
+        get_hub().loop.run_callback(_kill, job)
+
+    def _failed(self, job: Job, error: BaseException) -> list[bytes]:
+        """Report what a handler has raised, and return the payload that tells its asker."""
+        self._source.report(error, job.message)
+        if self._hooks:
+            call(self._hooks, "error", job, error)
+        return error_payload(error, self._tracebacks)
+
+    def _end_without(self, job: Job, error: BaseException) -> None:
+        """End a job whose handler was ended by a kill, or because nobody waits for it."""
+        try:
+            if self._hooks:
+                call(self._hooks, "error", job, error)
+        finally:  # a hook may be killed, too
+            self.forget(job)
+            if not job.is_over:
+                del self.running[job]
+                if job.is_cancelled:
+                    self.cancelled += 1
+                else:
+                    self.lost += 1
+                if job.is_wanted:
+                    self._voice.end(Kind.LOST, job, Detail.KILLED)
+            self.note_change()
+
+
+def _kill(job: Job) -> None:
+    """Kill the handler of a job, unless it has returned meanwhile; called in the hub."""
+    if job.greenlet is not None:
+        job.greenlet.throw(GreenletExit)
