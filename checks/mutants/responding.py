@@ -168,15 +168,15 @@ RESPONDING = [
     Mutation(
         "a late hub accuses askers whose pings are not read yet",
         "workers/_pulse.py",
-        "        may_accuse = not is_held and (edges != self._edges or self.has_read_all())\n",
+        "        may_accuse = self.heard.may_accuse() and not is_held\n",
         "        may_accuse = not is_held\n",
         "workers/test_responder_liveness.py",
     ),
     Mutation(
         "askers are accused while nothing is read",
         "workers/_pulse.py",
-        "may_accuse = not is_held and (",
-        "may_accuse = (",
+        "        may_accuse = self.heard.may_accuse() and not is_held\n",
+        "        may_accuse = self.heard.may_accuse()\n",
         "workers/test_responder_liveness.py",
     ),
     Mutation(

@@ -16,7 +16,7 @@ from gzmqsource.workers._cancelling import check, strike
 from gzmqsource.workers._current import current
 from gzmqsource.workers._envelope import error_payload, payload_of
 from gzmqsource.workers._handling import Handling
-from gzmqsource.workers._header import Detail, Kind
+from gzmqsource.workers._header import Kind
 from gzmqsource.workers._hooks import Hook, call
 from gzmqsource.workers._jobs import Job
 from gzmqsource.workers._parts import Parts
@@ -27,7 +27,7 @@ Answer: TypeAlias = "Callable[[list[Any]], AnyMessage]"
 _set_current = current.set
 
 # A member of an enum takes longer to look up than all else that is asked of it here.
-_REPLY, _ERROR = Kind.REPLY, Kind.ERROR
+_REPLY, _ERROR = int(Kind.REPLY), int(Kind.ERROR)
 
 
 class Calling(Handling):
@@ -114,16 +114,7 @@ class Calling(Handling):
             if self._hooks:
                 call(self._hooks, "error", job, error)
         finally:  # a hook may be killed, too
-            self.forget(job)
-            if not job.is_over:
-                del self.running[job]
-                if job.is_cancelled:
-                    self.cancelled += 1
-                else:
-                    self.lost += 1
-                if job.is_wanted:
-                    self._voice.end(Kind.LOST, job, Detail.KILLED)
-            self.note_change()
+            self.end_without(job)
 
 
 def _kill(job: Job) -> None:

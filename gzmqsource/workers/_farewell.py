@@ -138,7 +138,7 @@ class Farewell:
             changed.wait(self.look if left is None else min(self.look, left))
             now = time.monotonic()
             seconds, looked = min(now - looked, 2 * self.look), now
-            has_read_all = self._pulse.has_read_all()
+            has_read_all = self._pulse.heard.has_read_all()
             self._plain.note(self._reception.last_plain, seconds, has_read_all)
             self._routed.note(self._reception.last_routed, seconds, has_read_all)
         return True
@@ -169,12 +169,12 @@ class Farewell:
         plain_goes_on = not self._plain.is_over
         if (plain_goes_on and self._plain_ends.left() != 0) or (is_busy and not plain_goes_on):
             return False
-        is_routed = False
+        is_routed, is_paused = False, self._pulse.heard.is_paused
         for asker in self._askers.all():
             # What one says that is routed may go to others, and what counts is that it is quiet.
             if asker.is_routed:
                 is_routed = True
-            elif not (asker.has_left or self._pulse.is_silent(asker) or self._pulse.is_paused):
+            elif not (asker.has_left or self._pulse.is_silent(asker) or is_paused):
                 return False
         if plain_goes_on:
             self._gate.shut()

@@ -23,7 +23,7 @@ from gzmqsource.workers._jobs import Job, Usual
 from gzmqsource.workers._parts import Parts
 
 # A member of an enum takes longer to look up than all else that is asked of it here.
-_ERROR = Kind.ERROR
+_ERROR = int(Kind.ERROR)
 
 _KEEP = int(Flag.KEEP)
 
@@ -110,11 +110,11 @@ class Handling(ABC):
     def lose(self, job: Job, kills: bool) -> None:
         """End a job that takes too long, and kill its handler if *kills*."""
         job.is_over = True
+        if kills:
+            self.kill(job)
         del self.running[job]
         self.lost += 1
         self._voice.end(Kind.LOST, job, Detail.KILLED)
-        if kills:
-            self.kill(job)
 
     @abstractmethod
     def interrupt(self, job: Job) -> None:
@@ -133,7 +133,7 @@ class Handling(ABC):
         """Count replies that were queued, and will not be sent, unless they report an error."""
         self.dropped += sum(is_reply(as_frames(message), self._at_router) for message in messages)
 
-    def end(self, job: Job, kind: Kind, payload: list[Any]) -> None:
+    def end(self, job: Job, kind: int, payload: list[Any]) -> None:
         """Send what a handler has returned, and count what became of the job."""
         asker = job.asker
         if asker is not None:
@@ -152,7 +152,7 @@ class Handling(ABC):
                 del self.running[job]
                 if job.is_cancelled:
                     self.cancelled += 1
-                elif kind is _ERROR:
+                elif kind == _ERROR:
                     self.errors += 1
                 elif is_sent:
                     self.replies += 1
@@ -163,9 +163,22 @@ class Handling(ABC):
             if self.changed is not None:
                 self.changed.set()
 
-    def _reply_to(self, asker: Asker, job: Job, kind: Kind, payload: list[Any]) -> list[Any]:
+    def end_without(self, job: Job) -> None:
+        """End a job that has begun, and has no reply."""
+        self.forget(job)
+        if not job.is_over:
+            del self.running[job]
+            if job.is_cancelled:
+                self.cancelled += 1
+            else:
+                self.lost += 1
+            if job.is_wanted:
+                self._voice.end(Kind.LOST, job, Detail.KILLED)
+        self.note_change()
+
+    def _reply_to(self, asker: Asker, job: Job, kind: int, payload: list[Any]) -> list[Any]:
         """Return a reply to an asker, and keep it if it may be asked for again."""
-        if kind is _ERROR:
+        if kind == _ERROR:
             payload = payload[1:]
         if job.flags & _KEEP:
             self._kept.add(job.key, kind, payload)

@@ -31,6 +31,10 @@ _LAYOUT = struct.Struct(f">4sBBBB{KEY_SIZE}sII")
 #: Returns the fields of 32 bytes: the magic, then as they are laid out.
 unpack = _LAYOUT.unpack
 
+#: Returns a header in one step, of the magic, kind, flags, attempt, detail, key, and the last eight
+#: bytes.
+pack = struct.Struct(f">4sBBBB{KEY_SIZE}s8s").pack
+
 #: How many keys are made of what one call of the kernel returns.
 _KEYS = 256
 

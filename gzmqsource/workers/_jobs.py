@@ -40,6 +40,12 @@ class Job(Request):
     is_over = False
     #: How many blocks of `shield` its handler is in.
     shields = 0
+    #: Those with more go first.
+    priority = 0
+    #: When it was given to a worker, if it has a deadline.
+    began = 0.0
+    #: How often it was given to another worker, for one has lost it.
+    redeliveries = 0
 
     def __init__(
         self,
@@ -77,7 +83,9 @@ class Job(Request):
 
 
 class Line:
-    """The jobs that wait, oldest first; each can leave without a search.
+    """The jobs that wait, those with the highest priority first, then the oldest.
+
+    Each can leave without a search.
 
     Parameters
     ----------
@@ -93,6 +101,8 @@ class Line:
         #: The jobs, and the bytes that each counts.
         self.jobs: OrderedDict[Job, int] = OrderedDict()
         self._bytes = 0
+        # Those with a priority, by that; there are 255 at most.
+        self._ranks: dict[int, OrderedDict[Job, None]] = {}
         #: Those that have left it, and their greenlets, which are yet to begin.
         self.beginning: dict[Job, Any] = {}
 
@@ -116,11 +126,20 @@ class Line:
         if first:
             self.jobs.move_to_end(job, last=False)
         self._bytes += size
+        if job.priority:
+            rank = self._ranks.setdefault(job.priority, OrderedDict())
+            rank[job] = None
+            if first:
+                rank.move_to_end(job, last=False)
 
     def pop(self) -> Job:
-        """Remove the oldest."""
-        job, size = self.jobs.popitem(last=False)
-        self._bytes -= size
+        """Remove the first."""
+        if self._ranks:
+            job = next(iter(self._ranks[max(self._ranks)]))
+            self.remove(job)
+        else:
+            job, size = self.jobs.popitem(last=False)
+            self._bytes -= size
         return job
 
     def remove(self, job: Job) -> None:
@@ -129,6 +148,11 @@ class Line:
             del self.beginning[job]
         else:
             self._bytes -= self.jobs.pop(job)
+            if job.priority:
+                rank = self._ranks[job.priority]
+                del rank[job]
+                if not rank:
+                    del self._ranks[job.priority]
 
 
 class Gate:

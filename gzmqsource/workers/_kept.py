@@ -7,13 +7,12 @@ from collections import OrderedDict
 from typing import Any, NamedTuple
 
 from gzmqsource.transfer.message import FRAME_OVERHEAD
-from gzmqsource.workers._header import Kind
 
 
 class Reply(NamedTuple):
     """A reply that is kept."""
 
-    kind: Kind
+    kind: int
     payload: list[Any]
     size: int
     #: Until when, by `time.monotonic`.
@@ -39,7 +38,7 @@ class Kept:
         self.replies: OrderedDict[bytes, Reply] = OrderedDict()
         self._bytes = 0
 
-    def add(self, key: bytes, kind: Kind, payload: list[Any]) -> None:
+    def add(self, key: bytes, kind: int, payload: list[Any]) -> None:
         """Keep a reply, unless there is no room for it even alone."""
         size = sum(map(len, payload)) + FRAME_OVERHEAD * (2 + len(payload))
         if size > self._most_bytes:

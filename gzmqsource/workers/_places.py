@@ -25,8 +25,9 @@ class Places(Protocol):
     #: In what the source calls the responder with each message, as for `gzmqsource.Source`.
     spawn: int | None
 
-    #: The most handlers at a time.
-    size: int
+    @property
+    def size(self) -> int:
+        """The most requests that are handled at a time."""
 
     def start(self, base: Context) -> None:
         """Begin: handlers have these context variables."""

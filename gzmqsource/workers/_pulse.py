@@ -15,6 +15,35 @@ from gzmqsource.workers._voice import TURN
 TICKS = 8
 
 
+class Heard:
+    """Whether a source has read what was said: if not, a peer that seems silent is not to blame.
+
+    Parameters
+    ----------
+    core : Core
+        The source's socket.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._edges = 0
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the source was told to read nothing."""
+        return not self._core.resumed.is_set()
+
+    def has_read_all(self) -> bool:
+        """Return whether all that has come so far was read, but for what a pause leaves there."""
+        core = self._core
+        return bool(core.socket.readiness.readers and not core.prefetched) or self.is_paused
+
+    def may_accuse(self) -> bool:
+        """Return whether all was read that was there when this was called last."""
+        edges, self._edges = self._edges, self._core.socket.readiness.edges
+        return not self.is_paused and (edges != self._edges or self.has_read_all())
+
+
 class Pulse:
     """A greenlet that ticks while there is something to watch, and ends otherwise.
 
@@ -42,7 +71,8 @@ class Pulse:
         self._gate = parts.gate
         self._tick = parts.tick
         self._number = 0
-        self._edges = 0
+        #: Whether what askers say is read.
+        self.heard = Heard(core)
         self._greenlet: gevent.Greenlet[..., None] | None = None
         reception.watch = parts.voice.watch = self.watch
 
@@ -61,16 +91,6 @@ class Pulse:
         """Return whether an asker has said nothing for as long as it counts as alive."""
         return asker.silence >= (asker.patience or TICKS + 1)
 
-    @property
-    def is_paused(self) -> bool:
-        """Whether the source was told to read nothing."""
-        return not self._core.resumed.is_set()
-
-    def has_read_all(self) -> bool:
-        """Return whether all that has come so far was read, but for what a pause leaves there."""
-        core = self._core
-        return bool(core.socket.readiness.readers and not core.prefetched) or self.is_paused
-
     def _run(self) -> None:
         try:
             while True:
@@ -85,9 +105,8 @@ class Pulse:
         self._voice.pay()
         if self._core.closed:
             return False
-        edges, self._edges = self._edges, self._core.socket.readiness.edges
-        is_held = self._gate.full() or self.is_paused
-        may_accuse = not is_held and (edges != self._edges or self.has_read_all())
+        is_held = self._gate.full() or self.heard.is_paused
+        may_accuse = self.heard.may_accuse() and not is_held
         leaving = self._reception.is_leaving
         self._number += 1
         tells = self._number % self.told == 0
@@ -108,5 +127,5 @@ class Pulse:
     def _is_wanted(self) -> bool:
         """Return whether there is something to watch now: it may have come during a tick."""
         reception = self._reception
-        is_held = self._gate.full() or self.is_paused
+        is_held = self._gate.full() or self.heard.is_paused
         return is_held or reception.is_leaving or reception.has_jobs or self._voice.owes

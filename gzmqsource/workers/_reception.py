@@ -37,6 +37,9 @@ class Reception:
     def __init__(self, handling: Handling, parts: Parts) -> None:
         self.requests = self.duplicates = 0
         self.is_leaving = False
+        #: Whether those who ask are brokers, which have to know when something has ended that
+        #: they have cancelled: they count what it has.
+        self.is_worker = False
         #: When the last request came from a plain peer, and from an asker that is routed.
         self.last_plain = self.last_routed = float("-inf")
         self.places: Places
@@ -71,7 +74,7 @@ class Reception:
         header = header_of(message, delimiter, self._at_router)
         has_payload = len(message) - delimiter > 1
         if header is not None:
-            _, kind, flags, attempt, _, key, left, _ = unpack(header)
+            _, kind, flags, attempt, detail, key, left, _ = unpack(header)
             # Most come from an asker that is known, and is not routed.
             name = message[0] if delimiter == 2 else None
             asker = self._asker(name) if type(name) is bytes else None
@@ -82,6 +85,8 @@ class Reception:
             if kind == _ASK and has_payload:
                 payload = message[delimiter + 1 :]
                 job = Job(message[: delimiter + 1], payload, asker, key, attempt, flags)
+                if detail:
+                    job.priority = detail
                 self._ask(job, asker, left)
             elif delimiter < len(message) or not self._hear(asker, kind, key, left):
                 self.malformed(f"a header of kind {kind}{_from(message)}")
@@ -192,9 +197,9 @@ class Reception:
             if any(key):
                 job = self._handling.jobs.get(key)
                 if job is not None:
-                    self._handling.cancel(job)
+                    self._handling.cancel(job, self.is_worker)
             else:
-                self.abandon(asker)
+                self.abandon(asker, self.is_worker)
         elif kind == Kind.NOMORE:
             asker.has_left = True
             self._handling.note_change()

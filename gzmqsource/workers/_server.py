@@ -261,10 +261,15 @@ class Server(ABC):
         if source.started:
             self._farewell.wait(enough)
         given_up = self._farewell.give_up()
+        return given_up + self._stop_source(deadline)
+
+    def _stop_source(self, deadline: Deadline) -> int:
+        """Stop the source once all is said; return how many requests and replies were lost."""
+        source = self._source
         unsent = source.stop(deadline.left(), drain=False)
         dropped = source.stats().dropped
-        given_up += sum(map(has_payload, unsent))
-        return given_up + dropped.get("unhandled", 0) + dropped.get("unread", 0)
+        lost = sum(map(has_payload, unsent))
+        return lost + dropped.get("unhandled", 0) + dropped.get("unread", 0)
 
     def _ended(self, _source: Source) -> None:
         """End what waits, because the source is closed; called in the hub."""

@@ -14,11 +14,9 @@ from gzmqsource._socket.budget import yield_to_io
 from gzmqsource._source.source import Source
 from gzmqsource.errors import SendError, SourceClosed
 from gzmqsource.workers._askers import Asker
-from gzmqsource.workers._header import KEY_SIZE, MAGIC, Detail, Flag, Header, Kind
+from gzmqsource.workers._header import KEY_SIZE, MAGIC, Detail, Flag, Header, Kind, pack
 from gzmqsource.workers._jobs import Job
 
-#: A header in one step: the magic, kind, flags, attempt, detail, key, and what is the same in all.
-_pack = struct.Struct(f">4sBBBB{KEY_SIZE}s8s").pack
 _TAIL = struct.Struct(">II")
 
 #: How many controls are sent between two polls of the hub; each takes some 3 us.
@@ -56,7 +54,7 @@ class Voice:
         #: The session of this responder: an asker sees that it was started anew.
         self.session = random.SystemRandom().randrange(1, 1 << 32)
         self._tail = _TAIL.pack(0, self.session)
-        left = max(1, round(dead_after * 1000))
+        self._left = left = max(1, round(dead_after * 1000))
         # By the flags of an asker.
         self._pongs = [self._of_no_request(Kind.PONG, flags, left) for flags in (0, Flag.ROUTED)]
         self._leaving = [self._of_no_request(Kind.LEAVING, flags, 0) for flags in (0, Flag.ROUTED)]
@@ -64,7 +62,7 @@ class Voice:
     def header(self, kind: int, job: Job, asker: Asker, detail: int = 0) -> bytes:
         """Return the header of a reply, or of a control about a request."""
         flags = asker.flags | (job.flags & _KEEP)
-        return _pack(MAGIC, kind, flags, job.attempt, detail, job.key, self._tail)
+        return pack(MAGIC, kind, flags, job.attempt, detail, job.key, self._tail)
 
     def pong(self, asker: Asker) -> None:
         """Tell an asker that this hub is alive."""
@@ -74,6 +72,10 @@ class Voice:
         """Tell an asker to ask others."""
         if self._say_or_owe(asker, self._leaving[asker.is_routed]) is False:
             asker.has_left = True
+
+    def join(self, broker: Asker, credit: int) -> None:
+        """Tell a broker that this hub is alive, and how many requests it takes at a time."""
+        self._say(broker, Header(Kind.JOIN, _NO_KEY, left=self._left, session=credit).encode())
 
     def end(self, kind: Kind, job: Job, detail: Detail) -> None:
         """Tell an asker that an attempt has ended without a reply; a plain peer is told nothing."""

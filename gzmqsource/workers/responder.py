@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from socket import gethostname
 from typing import Any
 
 import zmq
 
+from gzmqsource._base.deadline import Deadline
 from gzmqsource._source import registry
 from gzmqsource._source.handlers import check_handler
 from gzmqsource._source.opening import Endpoints
 from gzmqsource._source.receiver import spawner
 from gzmqsource._source.source import Source
 from gzmqsource.workers._calling import Answer, Calling
+from gzmqsource.workers._envelope import MOST_ID
 from gzmqsource.workers._hooks import Hook
+from gzmqsource.workers._membership import Membership
 from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._places import Places, Spawning, Workers
 from gzmqsource.workers._server import Server
@@ -103,6 +108,7 @@ class Responder(Server):
         self._spawn = spawn
         self._hooks = tuple(hooks)
         self._tracebacks = tracebacks
+        self._membership: Membership | None = None
         super().__init__(source, max_waiting=max_waiting, dead_after=dead_after, dedup=dedup)
 
     @classmethod
@@ -167,6 +173,67 @@ class Responder(Server):
             source.close()
             raise
 
+    @classmethod
+    def join(
+        cls,
+        brokers: Endpoints,
+        handler: Answer,
+        spawn: object = default_pool,
+        *,
+        context: zmq.Context[Any] | None = None,
+        dead_after: float = 1.0,
+        dedup: float = 10.0,
+        hooks: Iterable[Hook] = (),
+        tracebacks: bool = False,
+        **socket_options: Any,
+    ) -> Responder:
+        """Make a socket, and a responder that owns it, as a worker of brokers.
+
+        Each `gzmqsource.broker.Broker` is told how many requests the responder takes at a time,
+        which is what *spawn* says, and gives it no more. Several share that. One that is not there
+        yet, or starts again, is joined when it is.
+
+        Parameters
+        ----------
+        brokers : str or iterable of str
+            The endpoints of their backs.
+        handler, spawn, dead_after, dedup, hooks, tracebacks
+            As for the constructor. If *spawn* bounds nothing, it takes 1000 requests at a time.
+        context : zmq.Context, optional
+            The context of the socket; ``zmq.Context.instance()`` if not passed.
+        **socket_options
+            As for `gzmqsource.Source.open`. *routing_id* is how the brokers call this worker; if it
+            is not passed, that is made of the host, the process and some random digits.
+
+        Raises
+        ------
+        zmq.ZMQError
+            libzmq refuses an option or an endpoint; no socket is left open.
+        TypeError, ValueError
+            As for the constructor, or there is no endpoint; no socket is left open.
+        """
+        urls = [brokers] if isinstance(brokers, str) else list(dict.fromkeys(brokers))
+        if not urls:
+            raise ValueError("a Responder needs a broker to join")
+        socket_options.setdefault("routing_id", _name())
+        source = open_router(Source, context=context, **socket_options)
+        try:
+            names = {connect_as(source.socket, url): url for url in urls}
+            responder = cls(
+                source,
+                handler,
+                spawn,
+                dead_after=dead_after,
+                dedup=dedup,
+                hooks=hooks,
+                tracebacks=tracebacks,
+            )
+        except BaseException:
+            source.close()
+            raise
+        responder._be_worker(names)
+        return responder
+
     def start(self) -> None:
         """Start handling requests.
 
@@ -180,6 +247,23 @@ class Responder(Server):
         if is_first:
             # Timed is what the handler takes, and not the line after it.
             self._calling.answer = registry.instrumented(self._core, self._handler)
+            if self._membership is not None:
+                self._membership.start()
+
+    def leave(self, timeout: float | None = None) -> int:
+        """Leave the brokers that it has joined: the same as `stop`, as a worker calls it.
+
+        Parameters
+        ----------
+        timeout : float or None
+            As for `stop`, and so are the result and the errors.
+        """
+        return self.stop(timeout)
+
+    @property
+    def is_member(self) -> bool:
+        """Whether a broker that it has joined has answered of late."""
+        return self._membership is not None and self._membership.is_member
 
     def stats(self) -> ResponderStats:
         """Return a snapshot of what the responder has done."""
@@ -199,10 +283,45 @@ class Responder(Server):
         size = spawn if isinstance(spawn, int) else 1
         return Workers(size, parts.line, take, handle, self._core.socket.budget)
 
+    def _be_worker(self, brokers: dict[bytes, str]) -> None:
+        """Be a worker of brokers; see `Membership`."""
+        self._reception.is_worker = True
+        self._membership = Membership(
+            self._source, brokers, self._places.size, self._parts, self._reception
+        )
+
+    def _stop_source(self, deadline: Deadline) -> int:
+        if self._membership is not None:
+            self._membership.part()
+        return super()._stop_source(deadline)
+
+    def _ended(self, source: Source) -> None:
+        super()._ended(source)
+        if self._membership is not None:
+            self._membership.close()
+
 
 def open_source(kind: type[Source], *, bind: Endpoints, **options: Any) -> Source:
     """Make a source of the class *kind* for a responder, as `Responder.open` says."""
     if not bind:
         return kind.open(zmq.DEALER, **options)
-    options = {"router_mandatory": 1, **options}
-    return kind.open(zmq.ROUTER, bind=bind, overflow="raise", **options)
+    return open_router(kind, bind=bind, **options)
+
+
+def open_router(kind: type[Source], **options: Any) -> Source:
+    """Make a ROUTER that reports peers that are gone, and waits for none that does not read."""
+    return kind.open(zmq.ROUTER, overflow="raise", **{"router_mandatory": 1, **options})
+
+
+def connect_as(socket: zmq.Socket[Any], url: str) -> bytes:
+    """Connect a ROUTER, and return the routing id that the connection has in it."""
+    name = url.encode()[:MOST_ID]
+    socket.connect_routing_id = name
+    socket.connect(url)
+    return name
+
+
+def _name() -> bytes:
+    """Return a routing id that no other worker has."""
+    host = gethostname().encode(errors="replace")[:200]
+    return b"%s-%d-%s" % (host, os.getpid(), os.urandom(3).hex().encode())

@@ -1,0 +1,309 @@
+"""The back of a broker: what workers are given, and what they say."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
+
+from gevent.queue import Full
+
+from gzmqsource._base.reports import peer_of
+from gzmqsource._base.warning import LimitedWarning
+from gzmqsource._source.source import Source
+from gzmqsource.broker._forwarding import Forwarding
+from gzmqsource.broker._roster import Roster, State, Worker
+from gzmqsource.errors import SendError, SourceClosed
+from gzmqsource.workers._envelope import ERROR
+from gzmqsource.workers._header import (
+    KEY,
+    KEY_SIZE,
+    KIND,
+    MAGIC,
+    MOST_LEFT,
+    Detail,
+    Header,
+    Keys,
+    Kind,
+    decode,
+    has_header,
+    pack,
+)
+from gzmqsource.workers._jobs import Job, Line
+
+_log = logging.getLogger("gzmqsource.broker")
+
+# A member of an enum takes longer to look up than all else that is asked of it here.
+_ASK, _REPLY, _ERROR, _JOIN = int(Kind.ASK), int(Kind.REPLY), int(Kind.ERROR), int(Kind.JOIN)
+
+_NO_KEY = bytes(KEY_SIZE)
+_NO_CREDIT = bytes(4)
+_NO_TIME = bytes(8)
+
+
+class Back:
+    """The workers, as `gzmqsource.workers._places.Places` where requests are handled.
+
+    Parameters
+    ----------
+    source : Source
+        A ROUTER to which workers connect.
+    forwarding : Forwarding
+        The requests that have not ended.
+    line : Line
+        Those that wait.
+    dead_after : float
+        What a PING says, in seconds.
+    tick : float
+        Seconds between two looks at the workers.
+    redeliver : bool
+        Whether a request that a worker has lost is given to another.
+    """
+
+    #: The most workers; what more say is dropped.
+    max_workers = 10_000
+
+    #: How often a request may be given to another worker: it may be what they die of.
+    max_redeliveries = 3
+
+    def __init__(
+        self,
+        source: Source,
+        forwarding: Forwarding,
+        line: Line,
+        dead_after: float,
+        tick: float,
+        redeliver: bool,
+    ) -> None:
+        #: Called in the front's greenlet with each message, one after the other.
+        self.spawn: int | None = None
+        self.roster = Roster()
+        self.source = source
+        self.late = self.redelivered = 0
+        #: Returns the next job of the line; None if there is none, or if it has expired.
+        self.next: Callable[[], Job | None]
+        #: Called when a worker is there.
+        self.watch: Callable[[], object]
+        self.malformed = LimitedWarning(_log, "a message of a worker was dropped: %s")
+        self._warn_lost = LimitedWarning(_log, "a worker was lost: %s")
+        self._forwarding = forwarding
+        self._running = forwarding.running
+        self._workers = self.roster.workers
+        self._line = line
+        self._redeliver = redeliver
+        self._tick = tick
+        self._send = source.send
+        self._new_key = Keys().next
+        self._is_filling = False
+        left = max(1, round(dead_after * 1000))
+        self._ping = Header(Kind.PING, _NO_KEY, left=left).encode()
+        self._no_more = Header(Kind.NOMORE, _NO_KEY).encode()
+        forwarding.cancel_at_worker = self._cancel
+
+    # What `Places` are.
+
+    @property
+    def size(self) -> int:
+        """How many requests the workers take at a time."""
+        return self.roster.slots
+
+    def start(self, base: Context) -> None:
+        """See `Places.start`."""
+        self.source.start()
+
+    def begin(self, job: Job) -> bool:
+        """See `Places.begin`."""
+        while (worker := self.roster.take()) is not None:
+            if self._give(worker, job):
+                return True
+        return False
+
+    def free(self) -> int:
+        """See `Places.free`."""
+        return 0
+
+    def notify(self) -> None:
+        """See `Places.notify`."""
+
+    def close(self) -> None:
+        """See `Places.close`."""
+
+    # What workers say.
+
+    def read(self, message: list[Any]) -> None:
+        """Deal with a message of a worker."""
+        name = message[0] if type(message[0]) is bytes else bytes(message[0])
+        worker = self._workers.get(name)
+        if len(message) < 2 or not has_header(message[1]):
+            self.malformed(f"no header, {len(message)} frames, peer {peer_of(name)}")
+            return
+        header = bytes(message[1])
+        kind = header[KIND]
+        if worker is None:
+            if kind == _JOIN and len(message) == 2:
+                self._join(name, decode(header))
+            else:
+                self.late += 1  # it was lost meanwhile, or has not said yet what it takes
+            return
+        worker.silence = 0
+        if kind == _REPLY and len(message) > 3:
+            self._answered(worker, header[KEY], _REPLY, message[3:])
+        elif kind == _ERROR and len(message) > 3:
+            self._answered(worker, header[KEY], _ERROR, [ERROR, *message[3:]])
+        elif len(message) > 2 or not self._hear(worker, decode(header)):
+            self.malformed(f"a header of kind {kind}, peer {peer_of(name)}")
+
+    def leave(self, worker: Worker, why: str) -> None:
+        """Give up what a worker has, which is lost or silent."""
+        lost = [job for job in worker.jobs.values() if self._running.get(job) is worker]
+        if lost:
+            self._warn_lost(f"{peer_of(worker.name)} {why}, and had {len(lost)} requests")
+        for job in lost:
+            self._lose(job)
+        self._fill()
+
+    def be_gone(self, worker: Worker) -> None:
+        """Forget a worker whose connection has ended."""
+        if self._workers.pop(worker.name, None) is worker:
+            self.roster.withdraw(worker, State.SILENT)
+            self.leave(worker, "is gone")
+
+    def be_silent(self, worker: Worker) -> None:
+        """Give a worker nothing until it is heard again, and give up what it has."""
+        self.roster.withdraw(worker, State.SILENT)
+        for key, job in worker.jobs.items():
+            if self._running.get(job) is worker:
+                self._say(worker, Header(Kind.CANCEL, key).encode())
+        self.leave(worker, "is silent")
+
+    def ping(self, worker: Worker) -> None:
+        """Say that this hub is alive; that also shows whether the worker is connected."""
+        self._say(worker, self._ping)
+
+    # Inside.
+
+    def _give(self, worker: Worker, job: Job) -> bool:
+        """Send a job to a worker; return False if that does not take it."""
+        key = job.key
+        if not key:
+            key = job.key = self._new_key()  # a plain peer has none
+        left = _NO_TIME
+        if job.deadline is not None:
+            job.began = now = time.monotonic()
+            milliseconds = min(max(1, int((job.deadline - now) * 1000)), MOST_LEFT)
+            left = milliseconds.to_bytes(4, "big") + _NO_CREDIT
+        header = pack(MAGIC, _ASK, 0, job.attempt, job.priority, key, left)
+        worker.jobs[key] = job
+        self._running[job] = worker
+        try:
+            self._send([worker.name, header, b"", *job.payload], block=False)
+        except (SendError, Full, SourceClosed) as error:
+            del worker.jobs[key], self._running[job]
+            if isinstance(error, Full):
+                self.roster.pause(worker)
+            else:
+                self.be_gone(worker)
+            return False
+        return True
+
+    def _say(self, worker: Worker, header: bytes) -> None:
+        """Send a control; one for which there is no room is not sent."""
+        try:
+            self._send([worker.name, header], block=False)
+        except Full:
+            pass
+        except (SendError, SourceClosed):
+            self.be_gone(worker)
+
+    def _cancel(self, job: Job) -> None:
+        self._say(self._running[job], Header(Kind.CANCEL, job.key).encode())
+
+    def _answered(self, worker: Worker, key: bytes, kind: int, payload: list[Any]) -> None:
+        """End a request with its reply."""
+        job = worker.jobs.pop(key, None)
+        if job is not None and self._running.get(job) is worker:
+            if job.began:
+                self._forwarding.usual.note(time.monotonic() - job.began)
+            self._forwarding.end(job, kind, payload)
+        else:
+            self.late += 1
+        if job is not None:
+            self._freed(worker)
+
+    def _hear(self, worker: Worker, header: Header) -> bool:
+        """Deal with a control; return False if it is of a kind that no worker sends."""
+        kind = header.kind
+        if kind == Kind.JOIN:
+            self._join(worker.name, header)
+        elif kind in (Kind.LOST, Kind.REFUSED):
+            self._ended(worker, header)
+        elif kind == Kind.LEAVING:
+            self.roster.withdraw(worker, State.LEAVING)
+            self._say(worker, self._no_more)
+        elif kind != Kind.PONG:
+            return False
+        return True
+
+    def _join(self, name: bytes, header: Header) -> None:
+        """Give a worker as much as it takes."""
+        worker = self._workers.get(name)
+        if worker is None:
+            if len(self._workers) >= self.max_workers:
+                self.malformed(f"there are {self.max_workers} workers, peer {peer_of(name)}")
+                return
+            worker = self._workers[name] = Worker(name)
+            self.watch()
+        worker.be_patient(header.left / 1000, self._tick)
+        self.roster.be_ready(worker, header.session)
+        self.ping(worker)
+        self._fill()
+
+    def _ended(self, worker: Worker, header: Header) -> None:
+        """Deal with a request that has ended at a worker without a reply."""
+        job = worker.jobs.pop(header.key, None)
+        if job is None:
+            return
+        if self._running.get(job) is worker:
+            if header.kind == Kind.LOST:
+                self._lose(job)
+            elif job.is_cancelled:
+                self._forwarding.end_without(job)
+            elif header.detail == Detail.EXPIRED:
+                self._forwarding.refuse(job, Detail.EXPIRED)
+            else:
+                self._forwarding.take_back(job)
+        if header.detail == Detail.FULL:  # it has more to do than it was given
+            self.roster.pause(worker)
+            self._fill()
+        else:
+            self._freed(worker)
+
+    def _lose(self, job: Job) -> None:
+        """End a job that its worker has lost, or give it to another."""
+        redeliveries = job.redeliveries
+        if self._redeliver and not job.is_cancelled and redeliveries < self.max_redeliveries:
+            job.redeliveries = redeliveries + 1
+            self.redelivered += 1
+            self._forwarding.take_back(job)
+        else:
+            self._forwarding.end_without(job)
+
+    def _freed(self, worker: Worker) -> None:
+        self.roster.freed(worker)
+        if self._line.jobs:
+            self._fill()
+
+    def _fill(self) -> None:
+        """Give what waits to workers that are free."""
+        if self._is_filling:  # a worker is gone to which something was just given
+            return
+        self._is_filling = True
+        try:
+            while self._line.jobs and self.roster.has_free:
+                job = self.next()
+                if job is not None and not self.begin(job):
+                    self._line.append(job, first=True)
+        finally:
+            self._is_filling = False

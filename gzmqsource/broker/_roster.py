@@ -1,0 +1,111 @@
+"""The workers of a broker, and which of them has the next request."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections import OrderedDict
+
+from gzmqsource.workers._jobs import Job
+from gzmqsource.workers._pulse import TICKS
+
+
+class State(enum.Enum):
+    """Where a worker is in its life."""
+
+    READY = "ready"
+    SILENT = "silent"  #: its hub has said nothing for as long as it counts as alive
+    LEAVING = "leaving"  #: it is about to stop
+
+
+class Worker:
+    """A process that handles requests.
+
+    Parameters
+    ----------
+    name : bytes
+        Its routing id.
+    """
+
+    __slots__ = ("jobs", "name", "patience", "silence", "slots", "state")
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+        #: How many requests it takes at a time.
+        self.slots = 0
+        #: Those that it has, by their keys: also those that were given up, until it says so.
+        self.jobs: dict[bytes, Job] = {}
+        self.state = State.READY
+        #: How many ticks have passed since it was heard, and after how many it is silent.
+        self.silence = 0
+        self.patience = TICKS + 1
+
+    def be_patient(self, seconds: float, tick: float) -> None:
+        """Note how long it may be silent, by itself."""
+        # One more, for the first may have begun just before it was heard.
+        self.patience = 1 + max(2, math.ceil(seconds / tick))
+
+
+class Roster:
+    """All workers; each step takes the same time for a thousand of them as for two.
+
+    Idle ones come first, in turn, then those that have something and take more.
+    """
+
+    def __init__(self) -> None:
+        #: All of them, by their routing ids.
+        self.workers: dict[bytes, Worker] = {}
+        #: How many requests those take at a time that are ready.
+        self.slots = 0
+        self._idle: OrderedDict[Worker, None] = OrderedDict()
+        self._partly: OrderedDict[Worker, None] = OrderedDict()
+
+    @property
+    def has_free(self) -> bool:
+        """Whether one of them takes a request."""
+        return bool(self._idle or self._partly)
+
+    def take(self) -> Worker | None:
+        """Return the worker that has the next request, which is put into its *jobs* then."""
+        if self._idle:
+            worker, _ = self._idle.popitem(last=False)
+            if worker.slots > 1:
+                self._partly[worker] = None
+            return worker
+        if self._partly:
+            worker = next(iter(self._partly))
+            if len(worker.jobs) + 1 < worker.slots:
+                self._partly.move_to_end(worker)
+            else:
+                del self._partly[worker]
+            return worker
+        return None
+
+    def freed(self, worker: Worker) -> None:
+        """Note that a worker has one request less."""
+        if worker.state is State.READY:
+            if worker.jobs:
+                if len(worker.jobs) < worker.slots:
+                    self._partly[worker] = None
+            elif worker.slots:
+                self._partly.pop(worker, None)
+                self._idle[worker] = None
+
+    def be_ready(self, worker: Worker, slots: int) -> None:
+        """Note that a worker takes so many requests at a time."""
+        self.withdraw(worker, State.READY)
+        worker.slots = slots
+        self.slots += slots
+        self.freed(worker)
+
+    def withdraw(self, worker: Worker, state: State) -> None:
+        """Give a worker nothing more."""
+        if worker.state is State.READY:
+            self.slots -= worker.slots
+        worker.state = state
+        self.pause(worker)
+
+    def pause(self, worker: Worker) -> None:
+        """Give a worker nothing until it has one less, or says how many it takes."""
+        self._idle.pop(worker, None)
+        self._partly.pop(worker, None)

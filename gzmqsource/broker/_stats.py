@@ -1,0 +1,75 @@
+"""Snapshots of what a broker has done, and of its workers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class BrokerStats(NamedTuple):
+    """What a broker has done since it was made.
+
+    At any moment *requests* is the sum of *waiting*, *running*, *replies*, *errors*, *undelivered*,
+    *full*, *leaving*, *expired*, *cancelled* and *lost*.
+    """
+
+    requests: int
+    """Requests that were read."""
+
+    waiting: int
+    """Requests that no worker has."""
+
+    running: int
+    """Requests that a worker has."""
+
+    replies: int
+    """Replies that libzmq or the outbox has taken."""
+
+    errors: int
+    """Requests whose handler raised."""
+
+    undelivered: int
+    """Replies that could not be delivered, and requests of plain peers that were given up."""
+
+    full: int
+    """Requests that were refused because too many waited."""
+
+    leaving: int
+    """Requests that were refused because the broker was about to stop."""
+
+    expired: int
+    """Requests that were refused because what was left of their time was not enough."""
+
+    cancelled: int
+    """Requests for whose reply nobody waited any more."""
+
+    lost: int
+    """Requests whose worker was lost, or has lost them."""
+
+    redelivered: int
+    """How often a request was given to another worker after it was lost."""
+
+    late: int
+    """Replies of workers to requests that they had lost."""
+
+    workers: int
+    """Workers that take requests."""
+
+    slots: int
+    """How many requests these take at a time."""
+
+
+class WorkerStats(NamedTuple):
+    """One worker of a broker."""
+
+    name: str
+    """What it was named, or its routing id."""
+
+    state: str
+    """``"ready"``; ``"silent"``: its hub has said nothing for its *dead_after*; or ``"leaving"``:
+    it is about to stop."""
+
+    slots: int
+    """How many requests it takes at a time."""
+
+    outstanding: int
+    """How many it has."""

@@ -1,0 +1,79 @@
+"""Whether the workers of a broker are alive and connected."""
+
+from __future__ import annotations
+
+import gevent
+import zmq
+
+from gzmqsource.broker._back import Back
+from gzmqsource.broker._roster import State
+from gzmqsource.monitor import Monitor
+from gzmqsource.workers._pulse import Heard
+from gzmqsource.workers._turns import in_turns
+from gzmqsource.workers._voice import TURN
+
+
+class Watch:
+    """Two greenlets that look at the workers: at each tick, and when a connection has ended.
+
+    libzmq does not say whose connection that was, but refuses to send to who has none.
+
+    Parameters
+    ----------
+    back : Back
+        What the workers are given.
+    tick : float
+        Seconds from one look to the next; silence is counted in these, so a hub that was held up
+        accuses nobody.
+    """
+
+    #: For how many ticks after the end of a connection each worker is asked for, in case libzmq
+    #: does not know yet.
+    asks = 2
+
+    #: After how many times its patience a silent worker is forgotten.
+    forget = 10
+
+    def __init__(self, back: Back, tick: float) -> None:
+        self._back = back
+        self._workers = back.roster.workers
+        self._tick = tick
+        self._heard = Heard(back.source._core)
+        self._asks = 0
+        self._monitor: Monitor | None = None
+        self._greenlets: list[gevent.Greenlet[..., None]] = []
+        back.watch = self._begin
+
+    def close(self) -> None:
+        """Look no more."""
+        gevent.killall(self._greenlets, block=False)
+        if self._monitor is not None:
+            self._monitor.close()
+
+    def _begin(self) -> None:
+        """Begin to look, unless it does; called when a worker has joined."""
+        if self._monitor is None:
+            self._monitor = Monitor(self._back.source, zmq.EVENT_DISCONNECTED)
+            self._greenlets = [gevent.spawn(self._run), gevent.spawn(self._hear_ends)]
+
+    def _run(self) -> None:
+        while True:
+            gevent.sleep(self._tick)
+            may_accuse = self._heard.may_accuse()
+            for worker in in_turns(list(self._workers.values()), TURN):
+                worker.silence += may_accuse
+                if worker.silence >= worker.patience:
+                    if worker.state is not State.SILENT:
+                        self._back.be_silent(worker)
+                    elif worker.silence >= self.forget * worker.patience:
+                        self._back.be_gone(worker)
+                elif self._asks:
+                    self._back.ping(worker)
+            self._asks = max(0, self._asks - 1)
+
+    def _hear_ends(self) -> None:
+        assert self._monitor is not None
+        for _ in self._monitor:
+            self._asks = self.asks
+            for worker in in_turns(list(self._workers.values()), TURN):
+                self._back.ping(worker)

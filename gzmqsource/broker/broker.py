@@ -1,0 +1,212 @@
+"""`Broker`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import zmq
+
+from gzmqsource._base.reports import peer_of
+from gzmqsource._source.opening import Endpoints
+from gzmqsource._source.source import Source
+from gzmqsource.broker._back import Back
+from gzmqsource.broker._forwarding import Forwarding
+from gzmqsource.broker._stats import BrokerStats, WorkerStats
+from gzmqsource.broker._watch import Watch
+from gzmqsource.workers._parts import Parts
+from gzmqsource.workers._server import Server
+from gzmqsource.workers.responder import open_router
+
+
+class Broker(Server):
+    """Shares requests out to workers by who is free, and replies as a `Responder` does.
+
+    A worker is a `gzmqsource.workers.Responder` that has joined the broker's back; it says how many
+    requests it takes at a time, and four times in its *dead_after* that its hub runs. A request
+    goes to one that is idle, if there is one, otherwise to one that takes more, in turn. What
+    nobody takes waits here, in order, those with a higher priority first.
+
+    To those who ask, the broker is one server: they are told what becomes of their requests, that
+    this hub is alive, and that it is about to stop. Cancellations, and what is left of a request's
+    time, go on to the worker that has it. A worker that dies, or whose hub is stuck, costs what it
+    has at that moment: that is lost, and whoever waits for it is told, or with *redeliver* it is
+    given to another worker.
+
+    It keeps nothing on disk, and knows nothing of other brokers: a `gzmqsource.workers.Requester`
+    may use several, and a worker may join several.
+
+    Parameters
+    ----------
+    front : Source
+        A ROUTER for those who ask, without a handler. The broker owns it from now on.
+    back : Source
+        Another one for the workers. Whoever can connect to it is given requests: bind it where
+        only workers can, or use CURVE.
+    dead_after : float
+        As for `gzmqsource.workers.Responder`.
+    redeliver : bool
+        Whether a request that a worker has begun, and lost, is given to another one. It may then
+        have been executed twice, in part. It is given to four at most, for it may be what they die
+        of.
+    max_waiting : int
+        How many requests may wait, beside those that workers have. Further ones are refused. For
+        peers that cannot be told so, nothing more is read until there is room. The attribute
+        `max_waiting_bytes` bounds their bytes.
+    dedup : float
+        As for `gzmqsource.workers.Responder`.
+
+    Raises
+    ------
+    ValueError
+        One of the sources is no ROUTER, or has a handler, or a number is out of range.
+    InvalidThreadUseError, SourceClosed
+        One of them belongs to the hub of another thread, or is closed.
+    """
+
+    __module__ = "gzmqsource.broker"
+
+    _kind = "broker"
+
+    #: The default of *max_waiting*.
+    default_waiting = 10_000
+
+    def __init__(
+        self,
+        front: Source,
+        back: Source,
+        *,
+        dead_after: float = 1.0,
+        redeliver: bool = False,
+        max_waiting: int = default_waiting,
+        dedup: float = 10.0,
+    ) -> None:
+        for source in front, back:
+            source.check()
+            if source.socket.get(zmq.TYPE) != zmq.ROUTER:
+                raise ValueError(f"{source!r}: a Broker has a ROUTER at each end")
+        self._dead_after = dead_after
+        self._redeliver = redeliver
+        self._back_source = back
+        super().__init__(front, max_waiting=max_waiting, dead_after=dead_after, dedup=dedup)
+        self._back.next = self._reception.next
+        self._watch = Watch(self._back, self._parts.tick)
+        back.set_handle(self._back.read)
+        # Nothing can be done then for what comes at the front.
+        back.rawlink(lambda _back: front.close())
+
+    @classmethod
+    def open(
+        cls,
+        front: Endpoints,
+        back: Endpoints,
+        *,
+        context: zmq.Context[Any] | None = None,
+        dead_after: float = 1.0,
+        redeliver: bool = False,
+        max_waiting: int = default_waiting,
+        dedup: float = 10.0,
+        **socket_options: Any,
+    ) -> Broker:
+        """Make the sockets, and a broker that owns them.
+
+        Both are ROUTERs with ``ROUTER_MANDATORY`` that drop and count what a peer does not read, as
+        `gzmqsource.workers.Responder.open` says.
+
+        Parameters
+        ----------
+        front, back : str or iterable of str
+            The endpoints to bind, for those who ask and for workers.
+        context : zmq.Context, optional
+            The context of the sockets; ``zmq.Context.instance()`` if not passed.
+        dead_after, redeliver, max_waiting, dedup
+            As for the constructor.
+        **socket_options
+            Those of both, as for `gzmqsource.Source.open`.
+
+        Raises
+        ------
+        zmq.ZMQError
+            libzmq refuses an option or an endpoint; no socket is left open.
+        TypeError, ValueError
+            As for the constructor; no socket is left open.
+        """
+        if not front or not back:
+            raise ValueError("a Broker needs endpoints to bind at its front, and at its back")
+        sources: list[Source] = []
+        try:
+            for bind in front, back:
+                sources.append(open_router(Source, bind=bind, context=context, **socket_options))
+            return cls(
+                *sources,
+                dead_after=dead_after,
+                redeliver=redeliver,
+                max_waiting=max_waiting,
+                dedup=dedup,
+            )
+        except BaseException:
+            for source in sources:
+                source.close()
+            raise
+
+    @property
+    def front(self) -> Source:
+        """The source for those who ask; `source` is the same."""
+        return self._source
+
+    @property
+    def back(self) -> Source:
+        """The source for the workers."""
+        return self._back_source
+
+    def close(self) -> None:
+        """Close both ends at once; see `gzmqsource.Source.close`.
+
+        Raises
+        ------
+        InvalidThreadUseError
+            The broker belongs to the hub of another thread.
+        """
+        super().close()
+        self._back_source.close()
+
+    def stats(self) -> BrokerStats:
+        """Return a snapshot of what the broker has done."""
+        counts = self._counts()
+        counts["replies"] -= self._handling.dropped
+        return BrokerStats(**{name: counts[name] for name in BrokerStats._fields})
+
+    def workers(self) -> list[WorkerStats]:
+        """Return a snapshot of its workers."""
+        return [
+            WorkerStats(peer_of(each.name), each.state.value, each.slots, len(each.jobs))
+            for each in list(self._back.roster.workers.values())
+        ]
+
+    def _counts(self) -> dict[str, int]:
+        back = self._back
+        return super()._counts() | {
+            "redelivered": back.redelivered,
+            "late": back.late,
+            "workers": len(back.roster.workers),
+            "slots": back.roster.slots,
+        }
+
+    def _make_handling(self, parts: Parts) -> Forwarding:
+        self._forwarding = Forwarding(self._source, parts)
+        return self._forwarding
+
+    def _make_places(self, parts: Parts) -> Back:
+        self._back = Back(
+            self._back_source,
+            self._forwarding,
+            parts.line,
+            self._dead_after,
+            parts.tick,
+            self._redeliver,
+        )
+        return self._back
+
+    def _ended(self, source: Source) -> None:
+        super()._ended(source)
+        self._watch.close()
+        self._back_source.close()
