@@ -69,6 +69,24 @@ _COUNTERS = {
     "responder.lost": ("responder_lost", "Requests whose handler was killed."),
     "responder.duplicates": ("responder_duplicates", "Requests that came again."),
     "responder.malformed": ("responder_malformed", "Messages that are no requests."),
+    **{
+        f"broker.{name}": (f"broker_{series}", text)
+        for name, series, text in (
+            ("requests", "requests", "Requests that were read."),
+            ("replies", "replies", "Replies that libzmq or the outbox has taken."),
+            ("errors", "errors", "Requests whose handler raised."),
+            ("undelivered", "undelivered", "Requests without a reply, and replies in vain."),
+            ("full", "refused_full", "Requests refused because too many wait."),
+            ("leaving", "refused_leaving", "Requests refused at the end."),
+            ("expired", "expired", "Requests refused because of their time."),
+            ("cancelled", "cancelled", "Requests whose asker was gone."),
+            ("lost", "lost", "Requests whose worker was lost, or has lost them."),
+            ("duplicates", "duplicates", "Requests that came again."),
+            ("malformed", "malformed", "Messages that are no requests."),
+            ("redelivered", "redelivered", "Requests given to another worker."),
+            ("late", "late", "Replies of workers to requests that they had lost."),
+        )
+    },
     "authenticator.accepted": ("authenticator_accepted", "Peers that were accepted."),
     "authenticator.refused": ("authenticator_refused", "Peers that were rejected for good."),
     "authenticator.postponed": ("authenticator_postponed", "Peers that were rejected for now."),
@@ -117,6 +135,11 @@ _GAUGES: dict[str, tuple[str, str, Callable[[Any, Any], Any]]] = {
     "responder.running": ("responder_running", "Requests being handled.", operator.add),
     "responder.waiting": ("responder_waiting", "Requests not yet begun.", operator.add),
     "responder.askers": ("responder_askers", "Peers that speak the protocol.", operator.add),
+    "broker.running": ("broker_running", "Requests that workers have.", operator.add),
+    "broker.waiting": ("broker_waiting", "Requests that no worker has.", operator.add),
+    "broker.askers": ("broker_askers", "Peers that speak the protocol.", operator.add),
+    "broker.workers": ("broker_workers", "Workers that have joined.", operator.add),
+    "broker.slots": ("broker_slots", "Requests that they take at a time.", operator.add),
 }
 
 #: The fields of `Stats` that are counters, but for the one with reasons, and those that are gauges.

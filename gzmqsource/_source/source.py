@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+def _never() -> bool:
+    """Do not yield; what is left of the socket's part is taken nevertheless."""
+    return False
+
+
 class Source(BaseSource):
     """A ZeroMQ socket as an event source of the current hub.
 
@@ -314,8 +319,7 @@ class Source(BaseSource):
             return
         timeout = check_timeout(timeout)
         self._core.enter()
-        if block:
-            self._core.spend()
+        self._core.spend(None if block else _never)
         self._core.send(message, block, timeout)
 
     def send_nowait(self, message: AnyMessage) -> None:

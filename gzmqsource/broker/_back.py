@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
+import gevent
 from gevent.queue import Full
 
 from gzmqsource._base.reports import peer_of
@@ -32,6 +33,7 @@ from gzmqsource.workers._header import (
     pack,
 )
 from gzmqsource.workers._jobs import Job, Line
+from gzmqsource.workers._turns import hear_out
 
 _log = logging.getLogger("gzmqsource.broker")
 
@@ -64,6 +66,10 @@ class Back:
 
     #: The most workers; what more say is dropped.
     max_workers = 10_000
+
+    #: For how many turns of the source what has come is read, before a worker that is gone is
+    #: forgotten: others may speak all the time.
+    most_turns = 100
 
     #: How often a request may be given to another worker: it may be what they die of.
     max_redeliveries = 3
@@ -155,20 +161,11 @@ class Back:
         elif len(message) > 2 or not self._hear(worker, decode(header)):
             self.malformed(f"a header of kind {kind}, peer {peer_of(name)}")
 
-    def leave(self, worker: Worker, why: str) -> None:
-        """Give up what a worker has, which is lost or silent."""
-        lost = [job for job in worker.jobs.values() if self._running.get(job) is worker]
-        if lost:
-            self._warn_lost(f"{peer_of(worker.name)} {why}, and had {len(lost)} requests")
-        for job in lost:
-            self._lose(job)
-        self._fill()
-
     def be_gone(self, worker: Worker) -> None:
-        """Forget a worker whose connection has ended."""
-        if self._workers.pop(worker.name, None) is worker:
-            self.roster.withdraw(worker, State.SILENT)
-            self.leave(worker, "is gone")
+        """Forget a worker whose connection has ended, once all is read that it has said."""
+        if worker.state is not State.GONE:
+            self.roster.withdraw(worker, State.GONE)
+            gevent.spawn(self._hear_out, worker)
 
     def be_silent(self, worker: Worker) -> None:
         """Give a worker nothing until it is heard again, and give up what it has."""
@@ -176,13 +173,30 @@ class Back:
         for key, job in worker.jobs.items():
             if self._running.get(job) is worker:
                 self._say(worker, Header(Kind.CANCEL, key).encode())
-        self.leave(worker, "is silent")
+        self._give_up(worker, "is silent")
 
     def ping(self, worker: Worker) -> None:
         """Say that this hub is alive; that also shows whether the worker is connected."""
         self._say(worker, self._ping)
 
     # Inside.
+
+    def _hear_out(self, worker: Worker) -> None:
+        """Read what a worker has said before its connection has ended; then forget it."""
+        if worker.jobs:
+            hear_out(self.source, self.most_turns)
+        if self._workers.get(worker.name) is worker:
+            del self._workers[worker.name]
+        self._give_up(worker, "is gone")
+
+    def _give_up(self, worker: Worker, why: str) -> None:
+        """Lose what a worker has."""
+        lost = [job for job in worker.jobs.values() if self._running.get(job) is worker]
+        if lost:
+            self._warn_lost(f"{peer_of(worker.name)} {why}, and had {len(lost)} requests")
+        for job in lost:
+            self._lose(job)
+        self._fill()
 
     def _give(self, worker: Worker, job: Job) -> bool:
         """Send a job to a worker; return False if that does not take it."""
@@ -249,7 +263,7 @@ class Back:
     def _join(self, name: bytes, header: Header) -> None:
         """Give a worker as much as it takes."""
         worker = self._workers.get(name)
-        if worker is None:
+        if worker is None or worker.state is State.GONE:
             if len(self._workers) >= self.max_workers:
                 self.malformed(f"there are {self.max_workers} workers, peer {peer_of(name)}")
                 return

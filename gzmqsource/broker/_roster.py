@@ -16,6 +16,7 @@ class State(enum.Enum):
     READY = "ready"
     SILENT = "silent"  #: its hub has said nothing for as long as it counts as alive
     LEAVING = "leaving"  #: it is about to stop
+    GONE = "gone"  #: its connection has ended, and what it has said is yet to be read
 
 
 class Worker:

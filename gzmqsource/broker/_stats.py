@@ -65,8 +65,8 @@ class WorkerStats(NamedTuple):
     """What it was named, or its routing id."""
 
     state: str
-    """``"ready"``; ``"silent"``: its hub has said nothing for its *dead_after*; or ``"leaving"``:
-    it is about to stop."""
+    """``"ready"``; ``"silent"``: its hub has said nothing for its *dead_after*; ``"leaving"``: it
+    is about to stop; or ``"gone"``: its connection has ended, and it is about to be forgotten."""
 
     slots: int
     """How many requests it takes at a time."""

@@ -61,6 +61,8 @@ class Watch:
             gevent.sleep(self._tick)
             may_accuse = self._heard.may_accuse()
             for worker in in_turns(list(self._workers.values()), TURN):
+                if worker.state is State.GONE:
+                    continue
                 worker.silence += may_accuse
                 if worker.silence >= worker.patience:
                     if worker.state is not State.SILENT:

@@ -6,6 +6,7 @@ from typing import Any
 
 import zmq
 
+from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.reports import peer_of
 from gzmqsource._source.opening import Endpoints
 from gzmqsource._source.source import Source
@@ -87,6 +88,7 @@ class Broker(Server):
         self._dead_after = dead_after
         self._redeliver = redeliver
         self._back_source = back
+        self._is_stopping = False
         super().__init__(front, max_waiting=max_waiting, dead_after=dead_after, dedup=dedup)
         self._back.next = self._reception.next
         self._watch = Watch(self._back, self._parts.tick)
@@ -206,7 +208,16 @@ class Broker(Server):
         )
         return self._back
 
+    def _stop_source(self, deadline: Deadline) -> int:
+        self._is_stopping = True
+        try:
+            return super()._stop_source(deadline)
+        finally:
+            self._back_source.close()
+
     def _ended(self, source: Source) -> None:
         super()._ended(source)
         self._watch.close()
-        self._back_source.close()
+        # A stop does that, which waits until the endpoint is free.
+        if not self._is_stopping:
+            self._back_source.close()

@@ -18,7 +18,7 @@ from gevent.hub import Waiter
 from gzmqsource._base.event import Event
 from gzmqsource._base.oneshot import OneShot
 from gzmqsource.workers import _header
-from gzmqsource.workers._header import KEY_SIZE, MAGIC, MOST_LEFT, Flag, Kind
+from gzmqsource.workers._header import DETAIL, KEY_SIZE, MAGIC, MOST_LEFT, Flag, Kind
 
 #: The beginning of a header of a first attempt, which may be sent once or again.
 _ONCE = MAGIC + bytes([Kind.ASK, 0, 0, 0])
@@ -161,6 +161,21 @@ def _fill(call: Any, key: bytes, payload: list[Any], timeout: float | None, retr
     call.place = call.deadline = call.past = None
 
 
+def check_numbers(retries: int, priority: int) -> None:
+    """Raise ValueError unless a call may have these."""
+    if not isinstance(retries, int) or retries < 0:
+        raise ValueError(f"retries={retries!r}: how often to send again, an int from 0 up")
+    if not isinstance(priority, int) or not 0 <= priority <= 255:
+        raise ValueError(f"priority={priority!r}: which requests go first, an int from 0 to 255")
+
+
+def set_priority(call: AnyCall, priority: int) -> None:
+    """Give a call that was not sent yet a priority."""
+    if priority:
+        head = call.frames[0]
+        call.frames[0] = head[:DETAIL] + bytes((priority,)) + head[DETAIL + 1 :]
+
+
 def send_again(call: AnyCall) -> Past:
     """Note that a call is about to be sent once more, and return what it has behind it."""
     if call.past is None:
@@ -175,8 +190,8 @@ def refresh(call: AnyCall) -> None:
     left = 0
     if call.deadline is not None:
         left = min(max(1, int((call.deadline - time.monotonic()) * 1000)), MOST_LEFT)
-    flags = call.frames[0][5]
-    head = _header.Header(Kind.ASK, call.key, flags, attempt, left=left).encode()
+    _, _, flags, _, priority, *_ = _header.unpack(call.frames[0])
+    head = _header.Header(Kind.ASK, call.key, flags, attempt, priority, left).encode()
     call.frames = [head, *call.frames[1:]]
 
 

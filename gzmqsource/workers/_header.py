@@ -20,8 +20,9 @@ SIZE = 32
 KEY_SIZE = 16
 KEY = slice(8, 8 + KEY_SIZE)
 
-#: Where the kind is.
+#: Where the kind and the detail are.
 KIND = 4
+DETAIL = 7
 
 #: The most milliseconds that a header can say are left.
 MOST_LEFT = 0xFFFF_FFFF
@@ -89,6 +90,7 @@ class Header(NamedTuple):
     key: bytes
     flags: int = 0
     attempt: int = 0
+    #: A `Detail`; of an `ASK`, its priority.
     detail: int = 0
     #: Milliseconds; what of depends on the kind. 0 is none.
     left: int = 0

@@ -18,14 +18,9 @@ from gzmqsource._base.fork import abandon_in_child
 from gzmqsource._base.hubs import end_with_thread
 from gzmqsource._source.opening import Endpoints
 from gzmqsource._source.source import Source
-from gzmqsource.errors import (
-    InvalidThreadUseError,
-    RequestTimeout,
-    SourceClosed,
-    SourceForked,
-)
+from gzmqsource.errors import InvalidThreadUseError, RequestTimeout, SourceClosed, SourceForked
 from gzmqsource.transfer.message import AnyMessage
-from gzmqsource.workers import _elsewhere, _hooks
+from gzmqsource.workers import _calls, _elsewhere, _hooks
 from gzmqsource.workers._calls import AnyCall, Call, ForeignCall, SubmittedCall
 from gzmqsource.workers._counts import Counts
 from gzmqsource.workers._current import current
@@ -157,7 +152,11 @@ class Requester:
         return cls(connect, **options)
 
     def request(
-        self, message: AnyMessage, timeout: float | None = None, retries: int = 0
+        self,
+        message: AnyMessage,
+        timeout: float | None = None,
+        retries: int = 0,
+        priority: int = 0,
     ) -> list[Any]:
         """Send a request, and wait for its reply; from any greenlet, hub or native thread.
 
@@ -177,6 +176,8 @@ class Requester:
             cut, when it is silent, or says that its handler was ended. That server may then have
             handled it; a `gzmqsource.workers.Responder` does so once, and sends its reply again. A
             request that is refused has not begun, and costs none of them.
+        priority : int
+            From 0 to 255. Where requests wait at a server, those with more go first.
 
         Returns
         -------
@@ -196,19 +197,23 @@ class Requester:
         SourceClosed
             This requester was stopped or closed, before or while the request waited.
         TypeError, ValueError
-            *message*, *timeout* or *retries* is invalid; nothing was sent.
+            *message*, *timeout*, *retries* or *priority* is invalid; nothing was sent.
         """
         payload = [message] if type(message) is bytes else payload_of(message)
         if timeout is not None:
             timeout = check_timeout(timeout)
-        if retries or self._stopping or current.get() is not None:
-            timeout = self._checked(timeout, retries)
-        if self._hooks or get_hub_if_exists() is not self._hub:
-            return self._ask_in_another_way(payload, timeout, retries)
+        if retries or priority or self._stopping or current.get() is not None:
+            timeout = self._checked(timeout, retries, priority)
+        if self._hooks or priority or get_hub_if_exists() is not self._hub:
+            return self._ask_in_another_way(payload, timeout, retries, priority)
         return self._ask(Call(self._hub, self._next_key(), payload, timeout, retries))
 
     def submit(
-        self, message: AnyMessage, timeout: float | None = None, retries: int = 0
+        self,
+        message: AnyMessage,
+        timeout: float | None = None,
+        retries: int = 0,
+        priority: int = 0,
     ) -> AsyncResult[Any]:
         """Send a request, and return a `gevent.event.AsyncResult` of its reply or its error.
 
@@ -229,8 +234,9 @@ class Requester:
                 f"{type(self).__name__} belongs to another hub: use request() here"
             )
         payload = payload_of(message)
-        timeout = self._checked(timeout, retries)
+        timeout = self._checked(timeout, retries, priority)
         call = SubmittedCall(self._next_key(), payload, timeout, retries)
+        _calls.set_priority(call, priority)
         if self._hooks:
             request = _hooks.before(self._hooks, call, self._servers.names)
             call.on_end = functools.partial(_hooks.after, self._hooks, call, request)
@@ -326,13 +332,12 @@ class Requester:
             if isinstance(call, ForeignCall):
                 call.settle(SourceClosed(f"{type(self).__name__}: its thread has ended"))
 
-    def _checked(self, timeout: float | None, retries: int) -> float | None:
+    def _checked(self, timeout: float | None, retries: int, priority: int) -> float | None:
         """Check the arguments of a request; return the seconds that it has."""
         if self._stopping:
             raise self._closed_error()
         timeout = check_timeout(timeout)
-        if not isinstance(retries, int) or retries < 0:
-            raise ValueError(f"retries={retries!r}: how often to send again, an int from 0 up")
+        _calls.check_numbers(retries, priority)
         handled = current.get()
         if handled is None or handled.left is None:
             return timeout
@@ -352,9 +357,9 @@ class Requester:
         raise outcome
 
     def _ask_in_another_way(
-        self, payload: list[Any], timeout: float | None, retries: int
+        self, payload: list[Any], timeout: float | None, retries: int, priority: int
     ) -> list[Any]:
-        """Make a request from another thread, or with hooks."""
+        """Make a request from another thread, with hooks, or with a priority."""
         call: Any
         if get_hub_if_exists() is self._hub:
             call = Call(self._hub, self._next_key(), payload, timeout, retries)
@@ -362,6 +367,7 @@ class Requester:
         else:
             call = ForeignCall(payload, timeout, retries)
             ask = functools.partial(_elsewhere.ask, self._hub, self._adopt, self._give_up, self)
+        _calls.set_priority(call, priority)
         return _hooks.around(self._hooks, call, self._servers.names, ask)
 
     def _adopt(self, call: ForeignCall) -> None:
