@@ -41,4 +41,5 @@ def find_comments(public: str, *private: str) -> None:
 
 find_comments("gzmqsource", "_source.sender", "_source.source", "_source.stats")
 find_comments("gzmqsource.green", "_context", "_device", "_poll", "_socket", "_tracker")
-find_comments("gzmqsource.workers", "requester", "responder")
+find_comments("gzmqsource.workers", "_server", "requester", "responder")
+find_comments("gzmqsource.broker", "broker")

@@ -73,3 +73,6 @@ class WorkerStats(NamedTuple):
 
     outstanding: int
     """How many it has."""
+
+
+BrokerStats.__module__ = WorkerStats.__module__ = "gzmqsource.broker"

@@ -12,7 +12,7 @@ from gzmqsource.cli._log import log_to_stderr
 from gzmqsource.cli._text import printable
 
 if TYPE_CHECKING:  # for PyInstaller, which reads this, and sees no import by a string
-    from gzmqsource.cli import _bench, _pipes, _serve, _tools, _top, _watch  # noqa: F401
+    from gzmqsource.cli import _bench, _broker, _pipes, _serve, _tools, _top, _watch  # noqa: F401
 
 #: The verbs and their modules.
 _VERBS = {
@@ -21,6 +21,7 @@ _VERBS = {
     "recv": "pipes",
     "request": "pipes",
     "proxy": "watch",
+    "broker": "broker",
     "monitor": "watch",
     "top": "top",
     "keygen": "tools",

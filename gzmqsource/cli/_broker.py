@@ -1,0 +1,86 @@
+"""``broker``: sharing requests out to workers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from typing import Any
+
+import click
+from gevent.event import Event
+
+from gzmqsource.broker import Broker
+from gzmqsource.cli._numbers import Seconds
+from gzmqsource.cli._security import security_options
+from gzmqsource.cli._signals import on_signals
+from gzmqsource.cli._sockets import telling_errors
+
+_log = logging.getLogger("gzmqsource.broker")
+
+
+@click.command()
+@click.argument("front")
+@click.argument("back")
+@click.option(
+    "--redeliver/--no-redeliver",
+    default=False,
+    show_default=True,
+    help="Whether a request that a worker has lost is given to another: it may be executed twice.",
+)
+@click.option(
+    "--max-waiting",
+    type=click.IntRange(0),
+    default=Broker.default_waiting,
+    show_default=True,
+    help="The most requests that wait for a worker. Further ones are refused, or, for clients that "
+    "cannot be told so, not read.",
+)
+@click.option(
+    "--dead-after",
+    type=Seconds(0.02),
+    default=1.0,
+    show_default=True,
+    help="Seconds of silence after which a client may take this broker for dead.",
+)
+@click.option(
+    "--stop-timeout",
+    type=Seconds(0),
+    default=30.0,
+    show_default=True,
+    help="Seconds to finish accepted requests, after a signal to stop.",
+)
+@security_options
+def broker(
+    front: str,
+    back: str,
+    stop_timeout: float,
+    security: dict[str, Any],
+    **options: Any,
+) -> None:
+    """Share requests at FRONT out to workers that have joined BACK, by who is free.
+
+    Workers are `gzmqsource serve --join BACK`, or any Responder that has joined. Whoever can
+    connect to BACK is given requests: let it be ipc://, or use CURVE. SIGTERM and SIGINT stop the
+    broker once it has finished what it has accepted; clients are told to ask others.
+
+    \b
+    Example:
+      gzmqsource broker tcp://0.0.0.0:5557 ipc:///run/pool/workers
+    """
+    logging.getLogger().setLevel(logging.INFO)
+    told = Event()
+    # Before a socket is bound: a signal would lose what peers have sent to it by then.
+    on_signals(told.set, signal.SIGTERM, signal.SIGINT)
+    with telling_errors({"bind": [front, back], "connect": []}):
+        try:
+            serving = Broker.open(front, back, **options, **security)
+        except (TypeError, ValueError) as error:
+            raise click.ClickException(str(error)) from error
+    serving.start()
+    _log.info("%s for %s: pid %d", serving.back, serving.front, os.getpid())
+    told.wait()
+    given_up = serving.stop(stop_timeout)
+    _log.info("stopped")
+    if given_up:
+        raise click.ClickException(f"{given_up} not finished within {stop_timeout:g} s")
