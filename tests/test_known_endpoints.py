@@ -159,6 +159,7 @@ push.stop(20)
 """
 
 
+@pytest.mark.processes
 def test_a_socket_that_was_bound_to_inproc_last_sends_what_it_holds(context):
     received = 0
     with (
