@@ -36,7 +36,7 @@ def line(context, endpoint):
     with closing(source, sink):
         proxy.start()
         yield proxy, source, sink
-        proxy.stop()
+        proxy.stop(drain=False)
         assert not proxy.running
 
 

@@ -57,7 +57,7 @@ def test_a_hundred_absent_endpoints_are_attempted_seldom_beside_one_that_lives(
     ):
         assert requester.request(b"x", timeout=10) == [b"x"]
         wait_until(lambda: attempts > 400)  # four of each, in about a second
-        gevent.sleep(2)
+        gevent.sleep(1)
         before = attempts
         gevent.sleep(1)
         assert attempts - before < 200
