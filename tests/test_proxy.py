@@ -306,6 +306,7 @@ def test_what_it_cannot_pass_on_is_counted_and_logged(context, caplog):
         assert "5 messages unread, which are lost" in caplog.text
 
 
+@pytest.mark.usefixtures("long_release")
 def test_its_endpoints_are_free_when_it_has_stopped(context, tmp_path):
     ports = free_ports(1)
     for _ in range(10):
