@@ -145,7 +145,8 @@ class Terminal:
     """What a verb logs, and what gevent prints."""
 
     def __init__(self):
-        self.formatter = _log.Formatter("%(name)s: %(message)s")
+        self.formatter = _log.Formatter()
+        self.json = _log.JsonFormatter()
 
     def __call__(self, data):
         for text in data.decode("utf-8", "surrogateescape"), data.decode("utf-16", "replace"):
@@ -154,6 +155,7 @@ class Terminal:
             for line in (first, *others):
                 assert_harmless(line)
             assert all(line.startswith("    ") for line in others)
+            assert_harmless(self.json.format(record))
             assert_harmless(_text.printable(text))
 
 

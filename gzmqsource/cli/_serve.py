@@ -12,13 +12,12 @@ import click
 import gevent
 import gevent.monkey
 import zmq
-from rich.console import Console
 from rich.live import Live
 
 from gzmqsource._source.handlers import check_handler
 from gzmqsource._source.source import Source
 from gzmqsource.cli._handler import Handler
-from gzmqsource.cli._log import console
+from gzmqsource.cli._log import console, is_live, log_requests
 from gzmqsource.cli._numbers import Seconds
 from gzmqsource.cli._signals import on_hangup, on_signals
 from gzmqsource.cli._sockets import RECEIVING, socket_options, telling_errors, type_of
@@ -144,7 +143,7 @@ def serve(
     Example:
       gzmqsource serve hello:answer --bind tcp://127.0.0.1:5557
     """
-    logging.getLogger().setLevel(logging.INFO)
+    log_requests()
     served = Handler(handler, timeout)
     if metrics is not None:
         _serve_metrics(metrics)
@@ -163,7 +162,7 @@ def serve(
     on_hangup(served.reload)
     server.start()
     _log.info("%s: pid %d", source, os.getpid())
-    showing = gevent.spawn(_show, source, console())
+    showing = gevent.spawn(_show, source)
     told.wait()
     showing.kill()
     given_up: Any = server.stop(stop_timeout)
@@ -216,10 +215,10 @@ def _serve_metrics(port: int) -> None:
         raise click.ClickException(f"--metrics {port}: {error.strerror}") from error
 
 
-def _show(source: Source, console: Console) -> None:
+def _show(source: Source) -> None:
     """Show the server's status: live on a terminal, in the log otherwise."""
-    if console.is_terminal:
-        with Live(console=console, auto_refresh=False, transient=True) as live:
+    if is_live():
+        with Live(console=console(), auto_refresh=False, transient=True) as live:
             for line in _lines(source, _LIVE):
                 live.update(line, refresh=True)
     else:
