@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["gzmqsource"]):
     from gzmqsource._base.deadline import LONGEST
     from gzmqsource.auth import Authenticator, _addresses
     from gzmqsource.auth._rules import Directory
-    from gzmqsource.cli import _log, _numbers, _security, _sockets, _text, _top
+    from gzmqsource.cli import _log, _numbers, _reading, _security, _sockets, _text, _top
     from gzmqsource.workers import Requester, Responder
     from gzmqsource.workers import _envelope as envelope
     from gzmqsource.workers._header import has_header
@@ -167,12 +167,12 @@ def numbers(data):
     text = data.decode(errors="replace")
     for each in text, METRIC + text, METRIC + text + '"} 1\n':
         try:
-            now = _top.Reading.of(each)
+            now = _reading.Reading.of(each)
         except ValueError:
             continue
         out = io.StringIO()
         try:
-            table = _top._table(_top.Reading.of(""), now)
+            table = _top._table(_reading.Reading.of(""), now)
         except ValueError as error:
             raise AssertionError(each) from error
         Console(file=out, width=100, color_system=None, legacy_windows=False).print(table)

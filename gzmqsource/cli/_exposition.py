@@ -55,7 +55,10 @@ class Exposition(Collector):
         if self._workers is None:
             return generate_latest()
         answers = self._workers(self.patience)
-        self._missed.update(name for name, text in answers.items() if text is None)
+        # One that is gone for good is forgotten.
+        self._missed = Counter(
+            {name: self._missed[name] + (text is None) for name, text in answers.items()}
+        )
         texts = {name: text for name, text in answers.items() if text is not None}
         # 10 us a line: those of many workers would keep the hub from its work.
         merge = gevent.get_hub().threadpool.apply

@@ -95,7 +95,7 @@ def test_the_answer_has_what_runs_and_the_numbers_of_all(exposition, context):
         for count in 1, 2:
             text = answer().decode()
             missed = samples_of(text, "gzmqsource_worker_metrics_missed_total")
-            assert missed == {(("worker", "2"),): count}
+            assert missed == {(("worker", "1"),): 0, (("worker", "2"),): count}
     assert asked == [0.5, 0.5]
     assert samples_of(text, "gzmqsource_ready") == {(): 0}
     assert samples_of(text, "things_total") == {(("worker", "1"),): 7}

@@ -42,7 +42,7 @@ def pages():
 
     class State:
         reason: str | None = None
-        port = 0
+        port: int | None
 
     server = PageServer(("127.0.0.1", 0), Pages(lambda: State.reason, lambda: b"numbers\n"))
     server.start()

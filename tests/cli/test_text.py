@@ -17,8 +17,9 @@ from rich.console import Console
 from texts import BAD, is_harmless
 
 from gzmqsource import Source
+from gzmqsource.cli._reading import Reading
 from gzmqsource.cli._text import FORMATS, from_json, printable
-from gzmqsource.cli._top import Reading, _table
+from gzmqsource.cli._top import _table
 from gzmqsource.workers import Responder
 
 pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
