@@ -80,8 +80,6 @@ def _wrong_with(name: str, process: Process) -> Iterator[str]:
     missed = process.own.get("worker_metrics_missed_total", 0)
     if missed:
         yield f"{who}its numbers came too late, or not at all, {missed:.0f} times"
-    if process.build.get("transfer") == "pure":
-        yield f"{who}the transfer in Python is slower: gzmqsource doctor says why, there"
     late = quantile({}, process.lateness, 0.99)
     if late is not None and late > _TOO_LATE and max(process.lateness.values()) >= _TICKS:
         yield f"{who}the hub is late: {milliseconds(late, process.lateness)}, for 1 % of its ticks"

@@ -17,6 +17,8 @@ from helpers import free_ports
 
 from gzmqsource.cli import _http
 from gzmqsource.cli._http import Pages, PageServer
+from gzmqsource.cli._notify import Notifier
+from gzmqsource.cli._pidfile import PidFile
 from gzmqsource.testing import wait_until
 
 pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
@@ -221,6 +223,52 @@ def test_the_watchdog_of_systemd_is_fed_by_the_hub(serving, systemd, tmp_path, a
     assert max(after - before for before, after in itertools.pairwise(fed)) > 0.9
 
 
+RELOADED = """
+import os, time
+if os.path.exists("loaded"):
+    open("reloading", "w").close()
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+open("loaded", "w").close()
+def slow(x):
+    open("begun", "w").close()
+    time.sleep(60)
+"""
+
+
+def test_a_reload_does_not_undo_that_the_server_stops(serving, systemd, tmp_path, address):
+    (tmp_path / "reloaded.py").write_text(RELOADED)
+    options = ("--stop-timeout", 3)
+    process = serving(*options, target="reloaded:slow", NOTIFY_SOCKET=systemd.names[0])
+    asking = gevent.spawn(run, "request", "--connect", address, "--timeout", 20, "x")
+    wait_until((tmp_path / "begun").exists)
+    process.send_signal(signal.SIGHUP)
+    wait_until((tmp_path / "reloading").exists)
+    process.terminate()
+    wait_until(lambda: systemd.count("STOPPING=1"))
+    (tmp_path / "go").touch()
+    assert "loaded anew" in process.stderr.readline()
+    assert process.wait(timeout=20) == 1
+    asking.kill()
+    assert [each.split("\n")[0] for each in systemd.told] == [
+        "READY=1",
+        "RELOADING=1",
+        "STOPPING=1",
+    ]
+
+
+def test_a_status_is_one_line_whatever_is_in_it(systemd):
+    notifier = Notifier({"NOTIFY_SOCKET": systemd.names[0]})
+    notifier.status("one\nREADY=1")
+    wait_until(lambda: systemd.told)
+    assert systemd.told == ["STATUS=one\\x0aREADY=1"]
+    notifier.close()
+    notifier.status("another")
+    Notifier({}).status("a third")
+    gevent.sleep(0.05)
+    assert len(systemd.told) == 1
+
+
 @pytest.mark.parametrize("pid", ["", "1"])
 def test_the_watchdog_of_another_process_is_left_to_it(serving, systemd, pid):
     process = serving(NOTIFY_SOCKET=systemd.names[0], WATCHDOG_USEC="10000", WATCHDOG_PID=pid)
@@ -251,6 +299,16 @@ def test_a_file_has_the_number_of_a_server_while_it_serves(serving, tmp_path):
     process.terminate()
     assert process.wait(timeout=20) == 0
     assert not path.exists()
+
+
+def test_the_number_of_this_process_is_stale_too(tmp_path):
+    """In a container each server is process 1."""
+    path = tmp_path / "serve.pid"
+    path.write_text(f"{os.getpid()}\n")
+    file = PidFile(str(path))
+    file.write()
+    file.remove()
+    assert not os.listdir(tmp_path)
 
 
 def test_a_file_that_is_another_processs_by_now_stays(serving, tmp_path):
