@@ -58,7 +58,7 @@ class Pages:
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one request."""
         page = self._page(environ["PATH_INFO"])
-        more = []
+        more: list[tuple[str, str]] = []
         if page is None:
             status, kind, body = "404 Not Found", _TEXT, b"there is no such page\n"
         elif environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
@@ -66,6 +66,8 @@ class Pages:
             more = [("Allow", "GET, HEAD")]
         else:
             status, kind, body = page()
+        # One answer for each connection: the bound of its time could cut a later one.
+        more.append(("Connection", "close"))
         start(status, [("Content-Type", kind), ("Content-Length", str(len(body))), *more])
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
@@ -104,7 +106,7 @@ class PageServer(WSGIServer):
     #: Connections at a time. A further one waits for its turn.
     max_connections = 100
 
-    #: Seconds that a connection may take, for all its requests.
+    #: Seconds that a connection may take.
     patience = 10.0
 
     def __init__(self, address: tuple[str, int], pages: Pages) -> None:

@@ -88,6 +88,14 @@ def test_a_client_that_says_nothing_is_disconnected_and_others_are_served(pages,
         each.close()
 
 
+def test_each_connection_is_for_one_request(pages):
+    with socket.create_connection(("127.0.0.1", pages.port)) as client:
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+        answer = b"".join(iter(lambda: client.recv(1000), b""))
+    assert answer.count(b"HTTP/1.1 200 OK") == 1
+    assert b"Connection: close" in answer
+
+
 def test_what_is_no_http_costs_no_line_of_the_log(pages, capfd):
     with socket.create_connection(("127.0.0.1", pages.port)) as client:
         client.sendall(b"\x1b[31m nonsense\r\n\r\n")
