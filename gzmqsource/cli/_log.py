@@ -103,7 +103,7 @@ class Formatter(logging.Formatter):
 
     def __init__(self, has_time: bool = True) -> None:
         begin = "%(asctime)s %(levelname)s " if has_time else ""
-        super().__init__(f"{begin}%(name)s[%(process)d]%(request)s: %(message)s")
+        super().__init__(f"{begin}%(name)s[%(process)d]%(_request)s: %(message)s")
 
     def formatTime(self, record: logging.LogRecord, _format: str | None = None) -> str:
         """Return when a record was made."""
@@ -112,7 +112,8 @@ class Formatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Return the line of a record, and those of a traceback that is in its text."""
         request = _request_of(record)
-        record.request = f" {request}" if request else ""
+        # Not a name that a program's own records may have.
+        record._request = f" {request}" if request else ""
         line, *lines = super().formatMessage(record).rstrip("\n").split("\n")
         # Most have the indent already.
         below = [_indented(each.removeprefix(_INDENT)) for each in lines]
