@@ -5,6 +5,7 @@ from mutants.doors import DOORS
 from mutants.green import GREEN
 from mutants.installing import INSTALLING
 from mutants.mutation import SIMULATION, Mutation
+from mutants.operating import OPERATING
 from mutants.others import OTHERS
 from mutants.receiving import RECEIVING
 from mutants.reporting import REPORTING
@@ -22,6 +23,7 @@ MUTATIONS = [
     *RECEIVING,
     *GREEN,
     *OTHERS,
+    *OPERATING,
     *ASKING,
     *REPORTING,
     *RESPONDING,

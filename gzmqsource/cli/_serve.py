@@ -12,14 +12,14 @@ import click
 import gevent
 import gevent.monkey
 import zmq
-from rich.console import Console
 from rich.live import Live
 
 from gzmqsource._source.handlers import check_handler
 from gzmqsource._source.source import Source
 from gzmqsource.cli._handler import Handler
-from gzmqsource.cli._log import console
+from gzmqsource.cli._log import console, is_live
 from gzmqsource.cli._numbers import Seconds
+from gzmqsource.cli._operations import Operations, operating_options
 from gzmqsource.cli._signals import on_hangup, on_signals
 from gzmqsource.cli._sockets import RECEIVING, socket_options, telling_errors, type_of
 from gzmqsource.workers import Responder
@@ -104,12 +104,7 @@ _LIVE, _LOGGED = 0.5, 60.0
     show_default=True,
     help="The most frames of a message; one with more is dropped.",
 )
-@click.option(
-    "--metrics",
-    type=click.IntRange(1, 65535),
-    metavar="PORT",
-    help="Serve metrics for Prometheus at this port of the loopback interface.",
-)
+@operating_options
 @click.option(
     "--patch/--no-patch",
     default=True,
@@ -128,7 +123,7 @@ def serve(
     dead_after: float,
     timeout: float | None,
     stop_timeout: float,
-    metrics: int | None,
+    operations: Operations,
     outbox_total: int,
     max_message: int | None,
     max_frames: int,
@@ -144,10 +139,7 @@ def serve(
     Example:
       gzmqsource serve hello:answer --bind tcp://127.0.0.1:5557
     """
-    logging.getLogger().setLevel(logging.INFO)
     served = Handler(handler, timeout)
-    if metrics is not None:
-        _serve_metrics(metrics)
     limits = {
         "max_outbox_bytes": outbox_total,
         "max_message_bytes": max_message,
@@ -159,14 +151,17 @@ def serve(
     told = gevent.event.Event()
     # Before the socket is bound: a signal would lose what peers have sent to it by then.
     on_signals(told.set, signal.SIGTERM, signal.SIGINT)
-    server, source = _server(served, socket | options, kind, spawn, limits, asked)
-    on_hangup(served.reload)
-    server.start()
-    _log.info("%s: pid %d", source, os.getpid())
-    showing = gevent.spawn(_show, source, console())
-    told.wait()
-    showing.kill()
-    given_up: Any = server.stop(stop_timeout)
+    with operations:
+        server, source = _server(served, socket | options, kind, spawn, limits, asked)
+        on_hangup(operations.reloading()(served.reload))
+        server.start()
+        _log.info("%s: pid %d", source, os.getpid())
+        operations.serving(str(source))
+        showing = gevent.spawn(_show, source, operations)
+        told.wait()
+        showing.kill()
+        operations.stopping()
+        given_up: Any = server.stop(stop_timeout)
     _log.info("stopped")
     if given_up:
         raise click.ClickException(f"not finished within {stop_timeout:g} s: {given_up}")
@@ -197,34 +192,16 @@ def _server(
             raise click.ClickException(str(error)) from error
 
 
-def _serve_metrics(port: int) -> None:
-    try:
-        from prometheus_client import make_wsgi_app
-
-        from gzmqsource.metrics import SourceCollector
-    except ImportError as error:
-        raise click.ClickException(
-            "--metrics needs more: pip install 'gzmqsource[metrics]'"
-        ) from error
-    from gevent.pywsgi import WSGIServer
-
-    SourceCollector()
-    server = WSGIServer(("127.0.0.1", port), make_wsgi_app(), log=None)
-    try:
-        server.start()
-    except OSError as error:
-        raise click.ClickException(f"--metrics {port}: {error.strerror}") from error
-
-
-def _show(source: Source, console: Console) -> None:
-    """Show the server's status: live on a terminal, in the log otherwise."""
-    if console.is_terminal:
-        with Live(console=console, auto_refresh=False, transient=True) as live:
+def _show(source: Source, operations: Operations) -> None:
+    """Show the server's status: live on a terminal, in the log and to systemd otherwise."""
+    if is_live():
+        with Live(console=console(), auto_refresh=False, transient=True) as live:
             for line in _lines(source, _LIVE):
                 live.update(line, refresh=True)
     else:
         for line in _lines(source, _LOGGED):
             _log.info("%s", line)
+            operations.status(line)
 
 
 def _lines(source: Source, interval: float) -> Iterator[str]:
