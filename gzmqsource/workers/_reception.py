@@ -11,7 +11,7 @@ from typing import Any
 from gzmqsource._base.reports import peer_of
 from gzmqsource._base.warning import LimitedWarning
 from gzmqsource.workers._askers import Asker, name_of
-from gzmqsource.workers._envelope import counted, delimiter_of, header_of
+from gzmqsource.workers._envelope import counted, delimiter_of, has_payload, header_of
 from gzmqsource.workers._handling import Handling
 from gzmqsource.workers._header import Detail, Kind, unpack
 from gzmqsource.workers._jobs import Job
@@ -72,7 +72,7 @@ class Reception:
         """Deal with a message."""
         delimiter = delimiter_of(message)
         header = header_of(message, delimiter, self._at_router)
-        has_payload = len(message) - delimiter > 1
+        has_content = len(message) - delimiter > 1
         if header is not None:
             _, kind, flags, attempt, detail, key, left, _ = unpack(header)
             # Most come from an asker that is known, and is not routed.
@@ -82,7 +82,7 @@ class Reception:
                 asker = self._asker_at(message[: delimiter - 1], kind)
             asker.silence = 0
             asker.is_recent = True
-            if kind == _ASK and has_payload:
+            if kind == _ASK and has_content:
                 payload = message[delimiter + 1 :]
                 job = Job(message[: delimiter + 1], payload, asker, key, attempt, flags)
                 if detail:
@@ -90,7 +90,7 @@ class Reception:
                 self._ask(job, asker, left)
             elif delimiter < len(message) or not self._hear(asker, kind, key, left):
                 self.malformed(f"a header of kind {kind}{_from(message)}")
-        elif has_payload:
+        elif has_content:
             self.requests += 1
             self.last_plain = time.monotonic()
             self._admit(Job(message[: delimiter + 1], message[delimiter + 1 :]))
@@ -99,6 +99,19 @@ class Reception:
             if delimiter < len(message):
                 what = "no payload after the delimiter"
             self.malformed(f"{what}, {len(message)} frames{_from(message)}")
+
+    def is_loss(self, message: list[Any]) -> bool:
+        """Refuse a request that is read when the source is about to close; return if it is lost.
+
+        A busy machine may take longer from the last look to the end than those wait who are routed.
+        """
+        if not has_payload(message):
+            return False
+        header = header_of(message, delimiter_of(message), self._at_router)
+        if header is None or not self.is_leaving:
+            return True
+        self.read(message)
+        return False
 
     def next(self) -> Job | None:
         """Remove the next job from the line; None if there is none, or it has expired."""
