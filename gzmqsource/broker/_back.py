@@ -200,9 +200,11 @@ class Back:
 
     def _give(self, worker: Worker, job: Job) -> bool:
         """Send a job to a worker; return False if that does not take it."""
-        key = job.key
-        if not key:
-            key = job.key = self._new_key()  # a plain peer has none
+        key = job.alias or job.key
+        # A plain peer has none, 0 would mean all requests, and what this worker has lost under the
+        # same key is yet to end there.
+        if not any(key) or key in worker.jobs:
+            key = job.alias = self._new_key()
         left = _NO_TIME
         if job.deadline is not None:
             job.began = now = time.monotonic()
@@ -232,7 +234,7 @@ class Back:
             self.be_gone(worker)
 
     def _cancel(self, job: Job) -> None:
-        self._say(self._running[job], Header(Kind.CANCEL, job.key).encode())
+        self._say(self._running[job], Header(Kind.CANCEL, job.alias or job.key).encode())
 
     def _answered(self, worker: Worker, key: bytes, kind: int, payload: list[Any]) -> None:
         """End a request with its reply."""

@@ -234,6 +234,25 @@ def test_a_cancellation_goes_on_to_the_worker(context):
         assert requester.request(b"y", timeout=10) == [b"y"]
 
 
+def test_an_asker_whose_key_is_0_cancels_no_requests_of_others(context):
+    sleeper = Sleeper()
+    with (
+        broker_of(context) as broker,
+        worker_of(broker, sleeper, 2),
+        asking(broker) as requester,
+        Asker(context, endpoint_of(broker.front)) as odd,
+    ):
+        asked = requester.submit(b"x")
+        wait_until(lambda: sleeper.begun == [b"x"])
+        odd.ask(b"odd", key=bytes(16))
+        wait_until(lambda: sleeper.begun == [b"x", b"odd"])
+        odd.say(Kind.CANCEL)
+        wait_until(lambda: broker.stats().cancelled == 1)
+        assert sleeper.ended == [RequestCancelled]
+        sleeper.go_on.set()
+        assert asked.get(timeout=10) == [b"x"]
+
+
 def test_one_that_is_shielded_keeps_its_place_at_the_worker(context):
     sleeper = Sleeper()
 

@@ -154,6 +154,26 @@ def test_what_was_given_up_has_its_place_until_the_worker_says_how_it_ended(cont
         assert late.next_request(2)[1] == [b"y"]
 
 
+def test_one_that_is_asked_again_has_a_place_of_its_own_at_the_same_worker(context):
+    with (
+        broker_of(context) as broker,
+        Asker(context, endpoint_of(broker.front)) as asker,
+        ScriptedWorker(broker) as late,
+    ):
+        key = asker.ask(b"x")
+        first, _ = late.next_request()
+        assert asker.wait_for(key, Kind.LOST)
+        asker.ask(b"x", key=key, attempt=1)
+        late.join(2, left=60_000)
+        second, _ = late.next_request(2)
+        assert [each.outstanding for each in broker.workers()] == [2]
+        late.say(Kind.LOST, first)
+        wait_until(lambda: [each.outstanding for each in broker.workers()] == [1])
+        late.say(Kind.REPLY, second, [b"reply"])
+        wait_until(lambda: len(asker.of(key)) == 2)
+        assert asker.of(key)[1][1] == [b"reply"]
+
+
 def test_a_late_hub_of_the_broker_accuses_nobody(context):
     with (
         broker_of(context) as broker,
