@@ -93,11 +93,16 @@ class Roster:
                 self._idle[worker] = None
 
     def be_ready(self, worker: Worker, slots: int) -> None:
-        """Note that a worker takes so many requests at a time."""
-        self.withdraw(worker, State.READY)
+        """Note that a worker takes so many requests at a time; it keeps its turn."""
+        if worker.state is State.READY:
+            self.slots -= worker.slots
+        worker.state = State.READY
         worker.slots = slots
         self.slots += slots
-        self.freed(worker)
+        if len(worker.jobs) < slots:
+            self.freed(worker)
+        else:
+            self.pause(worker)
 
     def withdraw(self, worker: Worker, state: State) -> None:
         """Give a worker nothing more."""

@@ -130,6 +130,21 @@ def test_idle_workers_come_first(context):
         assert len(sleepers[1].begun) > 2
 
 
+def test_a_worker_that_joins_again_keeps_its_turn(context):
+    with (
+        broker_of(context, dead_after=5) as broker,
+        asking(broker) as requester,
+        ScriptedWorker(broker, 3) as one,
+        ScriptedWorker(broker, 3) as two,
+    ):
+        for worker in one, two, one, two:
+            one.join(3)
+            one.until_heard(Kind.PING, 1 + sum(h.kind == Kind.PING for h, _ in one.heard))
+            count = len(worker.asked())
+            requester.submit(b"x")
+            worker.next_request(count + 1)
+
+
 def test_what_waits_is_given_out_in_order_and_what_is_urgent_first(context):
     order = []
     sleeper = Sleeper()
