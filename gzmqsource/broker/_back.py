@@ -17,6 +17,7 @@ from gzmqsource._source.source import Source
 from gzmqsource.broker._forwarding import Forwarding
 from gzmqsource.broker._roster import Roster, State, Worker
 from gzmqsource.errors import SendError, SourceClosed
+from gzmqsource.transfer.message import UNLIMITED
 from gzmqsource.workers._envelope import ERROR
 from gzmqsource.workers._header import (
     KEY,
@@ -74,6 +75,9 @@ class Back:
     #: How often a request may be given to another worker: it may be what they die of.
     max_redeliveries = 3
 
+    #: See `Places.size`: what waits may still be given to a worker that has not joined yet.
+    size = UNLIMITED
+
     def __init__(
         self,
         source: Source,
@@ -109,11 +113,6 @@ class Back:
         forwarding.cancel_at_worker = self._cancel
 
     # What `Places` are.
-
-    @property
-    def size(self) -> int:
-        """How many requests the workers take at a time."""
-        return self.roster.slots
 
     def start(self, base: Context) -> None:
         """See `Places.start`."""

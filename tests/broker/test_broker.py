@@ -382,6 +382,17 @@ def test_a_stop_finishes_what_was_accepted(context):
         assert broker.back.closed
 
 
+def test_a_stop_finishes_what_waits_for_a_worker(context):
+    with broker_of(context) as broker, asking(broker) as requester:
+        asked = requester.submit(b"x")
+        wait_until(lambda: broker.stats().waiting == 1)
+        stopping = gevent.spawn(broker.stop, 10)
+        stopping.join(0.5)  # it would have ended by now if it did not wait for a worker
+        with worker_of(broker, echo):
+            assert stopping.get(timeout=10) == 0
+            assert asked.get(timeout=10) == [b"x"]
+
+
 def test_a_stop_gives_up_in_time_and_the_worker_is_told(context):
     sleeper = Sleeper()
     with (
