@@ -21,10 +21,10 @@ from gzmqsource.transfer.message import UNLIMITED
 from gzmqsource.workers._envelope import ERROR
 from gzmqsource.workers._header import (
     KEY,
-    KEY_SIZE,
     KIND,
     MAGIC,
     MOST_LEFT,
+    NO_KEY,
     Detail,
     Header,
     Keys,
@@ -41,7 +41,6 @@ _log = logging.getLogger("gzmqsource.broker")
 # A member of an enum takes longer to look up than all else that is asked of it here.
 _ASK, _REPLY, _ERROR, _JOIN = int(Kind.ASK), int(Kind.REPLY), int(Kind.ERROR), int(Kind.JOIN)
 
-_NO_KEY = bytes(KEY_SIZE)
 _NO_CREDIT = bytes(4)
 _NO_TIME = bytes(8)
 
@@ -107,10 +106,14 @@ class Back:
         self._send = source.send
         self._new_key = Keys().next
         self._is_filling = False
-        left = max(1, round(dead_after * 1000))
-        self._ping = Header(Kind.PING, _NO_KEY, left=left).encode()
-        self._no_more = Header(Kind.NOMORE, _NO_KEY).encode()
+        self._left = max(1, round(dead_after * 1000))
+        self._cancel_all = Header(Kind.CANCEL, NO_KEY).encode()
+        self._no_more = Header(Kind.NOMORE, NO_KEY).encode()
         forwarding.cancel_at_worker = self._cancel
+        # A worker learns so that its connection is a new one, which libzmq makes by itself; and
+        # it has its routing id there at once, also if the old one has not ended here.
+        source.socket.probe_router = 1
+        source.socket.router_handover = 1
 
     # What `Places` are.
 
@@ -176,7 +179,7 @@ class Back:
 
     def ping(self, worker: Worker) -> None:
         """Say that this hub is alive; that also shows whether the worker is connected."""
-        self._say(worker, self._ping)
+        self._say(worker, Header(Kind.PING, worker.session, left=self._left).encode())
 
     # Inside.
 
@@ -262,18 +265,30 @@ class Back:
         return True
 
     def _join(self, name: bytes, header: Header) -> None:
-        """Give a worker as much as it takes."""
+        """Give a worker as much as it takes, once it has shown that its connection is this one."""
         worker = self._workers.get(name)
         if worker is None or worker.state is State.GONE:
             if len(self._workers) >= self.max_workers:
                 self.malformed(f"there are {self.max_workers} workers, peer {peer_of(name)}")
                 return
-            worker = self._workers[name] = Worker(name)
+            worker = self._workers[name] = Worker(name, self._new_key())
             self.watch()
+        elif header.key == NO_KEY:
+            worker = self._renew(worker)
         worker.be_patient(header.left / 1000, self._tick)
-        self.roster.be_ready(worker, header.session)
+        if header.key == worker.session:
+            self.roster.be_ready(worker, header.session)
         self.ping(worker)
         self._fill()
+
+    def _renew(self, worker: Worker) -> Worker:
+        """Give up what a worker had over another connection; what was under way there is lost."""
+        self.roster.withdraw(worker, State.GONE)
+        renewed = self._workers[worker.name] = Worker(worker.name, self._new_key())
+        if worker.jobs:
+            self._say(renewed, self._cancel_all)
+        self._give_up(worker, "has a new connection")
+        return renewed
 
     def _ended(self, worker: Worker, header: Header) -> None:
         """Deal with a request that has ended at a worker without a reply."""

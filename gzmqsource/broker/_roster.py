@@ -26,12 +26,15 @@ class Worker:
     ----------
     name : bytes
         Its routing id.
+    session : bytes
+        What it repeats in each JOIN over this connection: then it has had all that was sent so far.
     """
 
-    __slots__ = ("jobs", "name", "patience", "silence", "slots", "state")
+    __slots__ = ("jobs", "name", "patience", "session", "silence", "slots", "state")
 
-    def __init__(self, name: bytes) -> None:
+    def __init__(self, name: bytes, session: bytes) -> None:
         self.name = name
+        self.session = session
         #: How many requests it takes at a time.
         self.slots = 0
         #: Those that it has, by their keys: also those that were given up, until it says so.

@@ -285,7 +285,6 @@ class Responder(Server):
 
     def _be_worker(self, brokers: dict[bytes, str]) -> None:
         """Be a worker of brokers; see `Membership`."""
-        self._reception.is_worker = True
         self._membership = Membership(
             self._source, brokers, self._places.size, self._parts, self._reception
         )

@@ -266,7 +266,7 @@ def test_there_are_so_many_workers_and_no_more(context):
     with broker_of(context) as broker, asking(broker) as requester:
         broker._back.max_workers = 1
         with worker_of(broker, echo), ScriptedWorker(broker, 0) as more:
-            more.join(1)
+            more.say(Kind.JOIN)
             wait_until(lambda: broker._back.malformed.count == 1)
             assert len(broker.workers()) == 1
             assert requester.request(b"x", timeout=10) == [b"x"]
