@@ -67,6 +67,10 @@ class Back:
     #: The most workers; what more say is dropped.
     max_workers = 10_000
 
+    #: The most requests that a worker has at a time, whatever it says: nothing else bounds what is
+    #: kept for it here. A `Responder` takes 1000 at most.
+    max_credit = 10_000
+
     #: For how many turns of the source what has come is read, before a worker that is gone is
     #: forgotten: others may speak all the time.
     most_turns = 100
@@ -277,7 +281,7 @@ class Back:
             worker = self._renew(worker)
         worker.be_patient(header.left / 1000, self._tick)
         if header.key == worker.session:
-            self.roster.be_ready(worker, header.session)
+            self.roster.be_ready(worker, min(header.session, self.max_credit))
         self.ping(worker)
         self._fill()
 

@@ -82,6 +82,16 @@ def test_a_worker_is_given_no_more_than_it_takes(context):
         assert [each.get(timeout=10) for each in asked] == [[b"x"]] * 10
 
 
+def test_a_worker_that_takes_all_there_is_has_so_many_and_no_more(context):
+    with broker_of(context) as broker, asking(broker) as requester:
+        broker._back.max_credit = 2
+        with ScriptedWorker(broker, 0xFFFF_FFFF):
+            for _ in range(3):
+                requester.submit(b"x")
+            wait_until(lambda: broker.stats().running == 2 and broker.stats().waiting == 1)
+            assert broker.stats().slots == 2
+
+
 def test_idle_workers_come_first(context):
     sleepers = [Sleeper() for _ in range(3)]
     with (
