@@ -93,6 +93,22 @@ def test_brokers_are_not_offered_more_than_a_worker_takes_when_it_starts(context
         worker.close()
 
 
+def test_many_connections_that_end_at_once_are_one_reason_to_look_at_the_workers(context):
+    with broker_of(context, dead_after=LONG) as broker, ScriptedWorker(broker) as worker:
+        before = len(worker.heard)
+        others = [ScriptedWorker(broker, 0) for _ in range(100)]
+        for each in others:
+            each.say(Kind.PONG)  # it is there
+        wait_until(lambda: broker.stats().late == 100)
+        for each in others:
+            each.source.close()
+        with ScriptedWorker(broker) as gone:
+            wait_until(lambda: len(broker.workers()) == 2)
+        assert gone.source.closed
+        wait_until(lambda: len(broker.workers()) == 1)
+        assert 0 < len(worker.heard) - before < 50
+
+
 def test_a_worker_learns_of_each_connection_first_of_all(context):
     with (
         broker_of(context) as broker,
