@@ -5,7 +5,7 @@ import functools
 import gevent
 import pytest
 import zmq
-from asking import Asker
+from asking import Asker, key_of
 from brokering import ScriptedWorker, Sleeper, asking, broker_of, worker_of
 from helpers import endpoint_of
 
@@ -18,7 +18,7 @@ from gzmqsource.workers import (
     current_request,
     shield,
 )
-from gzmqsource.workers._header import Detail, Kind
+from gzmqsource.workers._header import Detail, Header, Kind
 
 
 def echo(payload):
@@ -236,6 +236,22 @@ def test_a_cancellation_goes_on_to_the_worker(context):
         wait_until(lambda: broker.stats().cancelled == 1)
         sleeper.go_on.set()
         assert requester.request(b"y", timeout=10) == [b"y"]
+
+
+def test_an_asker_that_does_not_read_holds_up_nobody(context):
+    with (
+        broker_of(context, sndhwm=1, outbox=1, sndbuf=4096) as broker,
+        worker_of(broker, lambda _: bytes(100_000), sndhwm=1000),
+        asking(broker) as requester,
+        Source.open(
+            zmq.DEALER, connect=endpoint_of(broker.front), context=context, rcvhwm=1, linger=0
+        ) as odd,
+    ):
+        for _ in range(200):
+            odd.send([Header(Kind.ASK, key_of()).encode(), b"", b"x"])
+        assert requester.request(b"x", timeout=10)
+        wait_until(lambda: broker.stats().running == broker.stats().waiting == 0)
+        assert broker.stats().undelivered > 0
 
 
 def test_an_asker_whose_key_is_0_cancels_no_requests_of_others(context):
