@@ -1,6 +1,8 @@
 """A broker: requests go to who is free, and wait in it otherwise."""
 
+import contextlib
 import functools
+from typing import Any
 
 import gevent
 import pytest
@@ -10,6 +12,7 @@ from brokering import ScriptedWorker, Sleeper, asking, broker_of, worker_of
 from helpers import endpoint_of
 
 from gzmqsource import Source
+from gzmqsource.broker import Broker
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import (
     RemoteError,
@@ -239,19 +242,24 @@ def test_a_cancellation_goes_on_to_the_worker(context):
 
 
 def test_an_asker_that_does_not_read_holds_up_nobody(context):
-    with (
-        broker_of(context, sndhwm=1, outbox=1, sndbuf=4096) as broker,
-        worker_of(broker, lambda _: bytes(100_000), sndhwm=1000),
-        asking(broker) as requester,
-        Source.open(
-            zmq.DEALER, connect=endpoint_of(broker.front), context=context, rcvhwm=1, linger=0
-        ) as odd,
-    ):
-        for _ in range(200):
-            odd.send([Header(Kind.ASK, key_of()).encode(), b"", b"x"])
-        assert requester.request(b"x", timeout=10)
-        wait_until(lambda: broker.stats().running == broker.stats().waiting == 0)
-        assert broker.stats().undelivered > 0
+    options: dict[str, Any] = {"bind": "tcp://127.0.0.1:*", "context": context, "linger": 0}
+    few: dict[str, Any] = {"sndhwm": 1, "sndbuf": 4096, "outbox": 1, "router_mandatory": 1}
+    front = Source.open(zmq.ROUTER, **few, **options)
+    with contextlib.closing(Broker(front, Source.open(zmq.ROUTER, **options))) as broker:
+        broker.start()
+        with (
+            worker_of(broker, lambda _: bytes(100_000)),
+            asking(broker) as requester,
+            Source.open(
+                zmq.DEALER, connect=endpoint_of(front), context=context, rcvhwm=1, linger=0
+            ) as odd,
+        ):
+            for _ in range(200):
+                odd.send([Header(Kind.ASK, key_of()).encode(), b"", b"x"])
+            assert requester.request(b"x", timeout=10)
+            wait_until(lambda: broker.stats().requests == 201)
+            wait_until(lambda: broker.stats().running == broker.stats().waiting == 0)
+            assert broker.stats().undelivered > 0
 
 
 def test_an_asker_whose_key_is_0_cancels_no_requests_of_others(context):

@@ -106,6 +106,7 @@ def test_many_connections_that_end_at_once_are_one_reason_to_look_at_the_workers
             wait_until(lambda: len(broker.workers()) == 2)
         assert gone.source.closed
         wait_until(lambda: len(broker.workers()) == 1)
+        wait_until(lambda: not broker._watch._monitor._report.queue)
         assert 0 < len(worker.heard) - before < 50
 
 

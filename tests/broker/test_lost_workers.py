@@ -137,6 +137,26 @@ def test_a_reply_that_comes_after_all_counts_and_goes_nowhere(context):
         assert len(asker.of(key)) == 1
 
 
+def test_one_that_another_worker_has_by_now_is_answered_by_that_one(context):
+    with (
+        broker_of(context, redeliver=True) as broker,
+        Asker(context, endpoint_of(broker.front)) as asker,
+        ScriptedWorker(broker) as late,
+    ):
+        key = asker.ask(b"x")
+        late.next_request()
+        late.until_heard(Kind.CANCEL)
+        with ScriptedWorker(broker, 0) as other:
+            other.join(1, left=60_000)
+            other.next_request()
+            late.say(Kind.REPLY, key, [b"late"])
+            wait_until(lambda: broker.stats().late == 1)
+            assert not asker.of(key)
+            assert broker.stats().running == 1
+            other.say(Kind.REPLY, key, [b"other"])
+            assert asker.wait_for(key) == [b"other"]
+
+
 def test_what_was_given_up_has_its_place_until_the_worker_says_how_it_ended(context):
     with (
         broker_of(context) as broker,
