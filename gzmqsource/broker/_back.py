@@ -275,8 +275,8 @@ class Back:
             if len(self._workers) >= self.max_workers:
                 self.malformed(f"there are {self.max_workers} workers, peer {peer_of(name)}")
                 return
-            worker = self._workers[name] = Worker(name, self._new_key())
             self.watch()
+            worker = self._workers[name] = Worker(name, self._new_key())
         elif header.key == NO_KEY:
             worker = self._renew(worker)
         worker.be_patient(header.left / 1000, self._tick)
