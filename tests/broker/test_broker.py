@@ -211,6 +211,8 @@ def test_one_that_expires_while_it_waits_is_refused(context):
         key, _ = worker.next_request()
         expires = asker.ask(b"late", left=1)
         wait_until(lambda: broker.stats().waiting == 1)
+        (late,) = broker._line.jobs
+        wait_until(lambda: late.left == 0)
         worker.say(Kind.REPLY, key, [b"reply"])
         assert asker.wait_for(expires, Kind.REFUSED) == Detail.EXPIRED
         assert (broker.stats().expired, len(worker.asked())) == (1, 1)
