@@ -1,6 +1,7 @@
 """The lines that keep the invariants, and what each becomes when it is broken."""
 
 from mutants.asking import ASKING
+from mutants.broker import BROKER
 from mutants.doors import DOORS
 from mutants.green import GREEN
 from mutants.installing import INSTALLING
@@ -31,4 +32,5 @@ MUTATIONS = [
     *INSTALLING,
     *STOPPING,
     *REQUESTS,
+    *BROKER,
 ]

@@ -110,9 +110,9 @@ RESPONDING = [
     ),
     Mutation(
         "a kill is not told as a loss",
-        "workers/_calling.py",
-        "                if job.is_wanted:\n"
-        "                    self._voice.end(Kind.LOST, job, Detail.KILLED)\n",
+        "workers/_handling.py",
+        "            if job.is_wanted:\n"
+        "                self._voice.end(Kind.LOST, job, Detail.KILLED)\n",
         "",
         "workers/test_cancelling.py",
     ),

@@ -40,6 +40,9 @@ class Reception:
         #: Whether those who ask are brokers, which have to know when something has ended that
         #: they have cancelled: they count what it has.
         self.is_worker = False
+        #: Called with the routing id of a broker when the connection to it is a new one, and with
+        #: what a PING of it calls the connection.
+        self.be_met: Callable[[bytes, bytes | None], object]
         #: When the last request came from a plain peer, and from an asker that is routed.
         self.last_plain = self.last_routed = float("-inf")
         self.places: Places
@@ -94,6 +97,8 @@ class Reception:
             self.requests += 1
             self.last_plain = time.monotonic()
             self._admit(Job(message[: delimiter + 1], message[delimiter + 1 :]))
+        elif self.is_worker and delimiter == 1:
+            self.be_met(bytes(message[0]), None)
         else:
             what = "no empty frame as a delimiter"
             if delimiter < len(message):
@@ -205,7 +210,10 @@ class Reception:
         if kind == Kind.PING:
             # One more, for the first may have begun just before it was heard.
             asker.patience = 1 + max(2, math.ceil(left / 1000 / self._tick))
-            self._voice.pong(asker)
+            if self.is_worker:
+                self.be_met(bytes(asker.route[0]), key)
+            else:
+                self._voice.pong(asker)
         elif kind == Kind.CANCEL:
             if any(key):
                 job = self._handling.jobs.get(key)
