@@ -46,7 +46,7 @@ class Site:
     seconds : float
         How long a handler waits.
     dead_after : float
-        That of all of them.
+        That of brokers and workers.
     """
 
     def __init__(
@@ -105,9 +105,7 @@ class Site:
             self._start = made.enter_context(processes())
             self.brokers = [self.start_broker(index) for index in range(len(self.fronts))]
             self.workers = Pool(WORKERS).map(lambda _: self.start_worker(), range(WORKERS))
-            self.requester = made.enter_context(
-                Requester.open(self.fronts, dead_after=self._dead_after)
-            )
+            self.requester = made.enter_context(Requester.open(self.fronts, dead_after=DEAD_AFTER))
             self._made = made.pop_all()
         return self
 
