@@ -72,6 +72,7 @@ def test_what_it_could_not_finish_is_its_status(brokering, ends, context):
 
 def test_an_endpoint_that_is_taken_is_named(brokering, ends):
     brokering()
-    finished = run("broker", *ends)
+    finished = run("broker", *ends, text=True)
     assert finished.returncode == 1
-    assert ends[0] in finished.stderr and "in use" in finished.stderr
+    assert ends[0] in finished.stderr
+    assert "in use" in finished.stderr
