@@ -17,6 +17,7 @@ from gzmqsource._source.source import Source
 from gzmqsource.broker._forwarding import Forwarding
 from gzmqsource.broker._roster import Roster, State, Worker
 from gzmqsource.errors import SendError, SourceClosed
+from gzmqsource.transfer.message import UNLIMITED
 from gzmqsource.workers._envelope import ERROR
 from gzmqsource.workers._header import (
     KEY,
@@ -112,8 +113,8 @@ class Back:
 
     @property
     def size(self) -> int:
-        """How many requests the workers take at a time."""
-        return self.roster.slots
+        """As many as there are: a worker may join, or one be free, at any time."""
+        return UNLIMITED
 
     def start(self, base: Context) -> None:
         """See `Places.start`."""
@@ -263,7 +264,9 @@ class Back:
     def _join(self, name: bytes, header: Header) -> None:
         """Give a worker as much as it takes."""
         worker = self._workers.get(name)
-        if worker is None or worker.state is State.GONE:
+        if worker is not None and worker.state is State.GONE:
+            return  # it has said so before its end, and there may be more of that to read
+        if worker is None:
             if len(self._workers) >= self.max_workers:
                 self.malformed(f"there are {self.max_workers} workers, peer {peer_of(name)}")
                 return

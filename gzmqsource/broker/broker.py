@@ -221,3 +221,4 @@ class Broker(Server):
         # A stop does that, which waits until the endpoint is free.
         if not self._is_stopping:
             self._back_source.close()
+        self._farewell.give_up()  # no handler of this process ends what workers have

@@ -81,6 +81,8 @@ class Membership:
 
     @property
     def is_member(self) -> bool:
+        if self._source.closed:
+            return
         """Whether a broker has answered of late."""
         return any(silence < self.patience for silence in self._silence.values())
 
