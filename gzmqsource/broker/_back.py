@@ -104,8 +104,8 @@ class Back:
         self._send = source.send
         self._new_key = Keys().next
         self._is_filling = False
-        left = max(1, round(dead_after * 1000))
-        self._ping = Header(Kind.PING, _NO_KEY, left=left).encode()
+        self._left = max(1, round(dead_after * 1000))
+        self._ping = Header(Kind.PING, _NO_KEY, left=self._left).encode()
         self._no_more = Header(Kind.NOMORE, _NO_KEY).encode()
         forwarding.cancel_at_worker = self._cancel
 
@@ -223,14 +223,16 @@ class Back:
             return False
         return True
 
-    def _say(self, worker: Worker, header: bytes) -> None:
-        """Send a control; one for which there is no room is not sent."""
+    def _say(self, worker: Worker, header: bytes) -> bool:
+        """Send a control; return False if there is no room for it, or no worker."""
         try:
             self._send([worker.name, header], block=False)
         except Full:
-            pass
+            return False
         except (SendError, SourceClosed):
             self.be_gone(worker)
+            return False
+        return True
 
     def _cancel(self, job: Job) -> None:
         self._say(self._running[job], Header(Kind.CANCEL, job.key).encode())
@@ -274,8 +276,19 @@ class Back:
             self.watch()
         worker.be_patient(header.left / 1000, self._tick)
         self.roster.be_ready(worker, header.session)
+        worker.is_in_doubt |= header.detail == Detail.ANEW
+        if worker.is_in_doubt:
+            self._ask_after(worker)
         self.ping(worker)
         self._fill()
+
+    def _ask_after(self, worker: Worker) -> None:
+        """Have a worker say which of its requests it does not have."""
+        said = [
+            self._say(worker, Header(Kind.PING, key, left=self._left).encode())
+            for key in list(worker.jobs)
+        ]
+        worker.is_in_doubt = not all(said)
 
     def _ended(self, worker: Worker, header: Header) -> None:
         """Deal with a request that has ended at a worker without a reply."""

@@ -28,7 +28,7 @@ class Worker:
         Its routing id.
     """
 
-    __slots__ = ("jobs", "name", "patience", "silence", "slots", "state")
+    __slots__ = ("is_in_doubt", "jobs", "name", "patience", "silence", "slots", "state")
 
     def __init__(self, name: bytes) -> None:
         self.name = name
@@ -37,6 +37,8 @@ class Worker:
         #: Those that it has, by their keys: also those that were given up, until it says so.
         self.jobs: dict[bytes, Job] = {}
         self.state = State.READY
+        #: Whether it may lack some of them, and is yet to be asked.
+        self.is_in_doubt = False
         #: How many ticks have passed since it was heard, and after how many it is silent.
         self.silence = 0
         self.patience = TICKS + 1

@@ -18,6 +18,10 @@ from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._server import Server
 from gzmqsource.workers.responder import open_router
 
+#: A worker may connect again before libzmq knows that its old connection has ended, and is told
+#: that it has a new one.
+_BACK_OPTIONS = {"router_handover": 1, "probe_router": 1}
+
 
 class Broker(Server):
     """Shares requests out to workers by who is free, and replies as a `Responder` does.
@@ -136,8 +140,9 @@ class Broker(Server):
             raise ValueError("a Broker needs endpoints to bind at its front, and at its back")
         sources: list[Source] = []
         try:
-            for bind in front, back:
-                sources.append(open_router(Source, bind=bind, context=context, **socket_options))
+            for bind, options in (front, {}), (back, _BACK_OPTIONS):
+                options = {**options, **socket_options}
+                sources.append(open_router(Source, bind=bind, context=context, **options))
             return cls(
                 *sources,
                 dead_after=dead_after,
@@ -217,8 +222,8 @@ class Broker(Server):
 
     def _ended(self, source: Source) -> None:
         super()._ended(source)
+        self._farewell.give_up()  # no handler of this process ends what workers have
         self._watch.close()
         # A stop does that, which waits until the endpoint is free.
         if not self._is_stopping:
             self._back_source.close()
-        self._farewell.give_up()  # no handler of this process ends what workers have

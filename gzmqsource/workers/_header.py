@@ -70,7 +70,7 @@ class Flag(enum.IntFlag):
 
 
 class Detail(enum.IntEnum):
-    """Why a request was refused, or lost."""
+    """Why a request was refused, or lost; and what else there is to say of a worker."""
 
     NONE = 0
     #: The responder is about to stop.
@@ -81,6 +81,8 @@ class Detail(enum.IntEnum):
     EXPIRED = 3
     #: The handler was ended before it had a reply.
     KILLED = 4
+    #: The worker has a new connection: some requests may be lost with the old one.
+    ANEW = 5
 
 
 class Header(NamedTuple):

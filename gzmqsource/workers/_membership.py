@@ -8,6 +8,7 @@ import gevent
 
 from gzmqsource._source.source import Source
 from gzmqsource.workers._askers import Asker
+from gzmqsource.workers._header import Detail
 from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._reception import Reception
 
@@ -50,6 +51,9 @@ class Membership:
         self._endpoints = brokers
         self._brokers = {name: Asker([name], False) for name in brokers}
         self._silence = dict.fromkeys(brokers, self.patience)
+        self._told = dict.fromkeys(brokers, 1)
+        #: Those that are yet to be told that the connection to them is a new one.
+        self._anew: set[bytes] = set()
         self._slots = min(slots, self.most)
         self._voice = parts.voice
         self._askers = parts.askers
@@ -61,6 +65,12 @@ class Membership:
         """Begin to speak."""
         self._greenlet = gevent.spawn(self._run)
 
+    def connected(self, name: bytes) -> None:
+        """Let a broker ask what there is of its requests: some may be lost with a connection."""
+        if name in self._brokers and not self._reception.is_leaving:
+            self._anew.add(name)
+            self._say(name)
+
     def close(self) -> None:
         """Speak no more."""
         if self._greenlet is not None:
@@ -71,6 +81,8 @@ class Membership:
 
         What libzmq holds for them would be waited for.
         """
+        if self._source.closed:
+            return
         socket = self._source.socket
         for name, endpoint in self._endpoints.items():
             asker = self._askers.get(name)
@@ -81,16 +93,20 @@ class Membership:
 
     @property
     def is_member(self) -> bool:
-        if self._source.closed:
-            return
         """Whether a broker has answered of late."""
         return any(silence < self.patience for silence in self._silence.values())
 
     def _run(self) -> None:
         while not self._reception.is_leaving:
             for name, credit in self._shares():
-                self._voice.join(self._brokers[name], credit)
+                self._told[name] = credit
+                self._say(name)
             gevent.sleep(self._interval)
+
+    def _say(self, name: bytes) -> None:
+        detail = Detail.ANEW if name in self._anew else Detail.NONE
+        if self._voice.join(self._brokers[name], self._told[name], detail):
+            self._anew.discard(name)
 
     def _shares(self) -> Iterator[tuple[bytes, int]]:
         """Yield what each broker is told; the first ones have what does not divide."""

@@ -40,6 +40,8 @@ class Reception:
         #: Whether those who ask are brokers, which have to know when something has ended that
         #: they have cancelled: they count what it has.
         self.is_worker = False
+        #: Called with the routing id of a broker when it says that the connection is a new one.
+        self.connected: Callable[[bytes], object]
         #: When the last request came from a plain peer, and from an asker that is routed.
         self.last_plain = self.last_routed = float("-inf")
         self.places: Places
@@ -94,6 +96,8 @@ class Reception:
             self.requests += 1
             self.last_plain = time.monotonic()
             self._admit(Job(message[: delimiter + 1], message[delimiter + 1 :]))
+        elif self.is_worker and delimiter == 1 and len(message) == 2:
+            self.connected(bytes(message[0]))
         else:
             what = "no empty frame as a delimiter"
             if delimiter < len(message):
@@ -193,6 +197,8 @@ class Reception:
             # One more, for the first may have begun just before it was heard.
             asker.patience = 1 + max(2, math.ceil(left / 1000 / self._tick))
             self._voice.pong(asker)
+            if self.is_worker and any(key) and key not in self._handling.jobs:
+                self._voice.end(Kind.LOST, Job([], [], asker, key), Detail.NONE)
         elif kind == Kind.CANCEL:
             if any(key):
                 job = self._handling.jobs.get(key)

@@ -73,9 +73,10 @@ class Voice:
         if self._say_or_owe(asker, self._leaving[asker.is_routed]) is False:
             asker.has_left = True
 
-    def join(self, broker: Asker, credit: int) -> None:
+    def join(self, broker: Asker, credit: int, detail: int) -> bool:
         """Tell a broker that this hub is alive, and how many requests it takes at a time."""
-        self._say(broker, Header(Kind.JOIN, _NO_KEY, left=self._left, session=credit).encode())
+        header = Header(Kind.JOIN, _NO_KEY, detail=detail, left=self._left, session=credit)
+        return bool(self._say(broker, header.encode()))
 
     def end(self, kind: Kind, job: Job, detail: Detail) -> None:
         """Tell an asker that an attempt has ended without a reply; a plain peer is told nothing."""

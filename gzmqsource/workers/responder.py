@@ -289,6 +289,7 @@ class Responder(Server):
         self._membership = Membership(
             self._source, brokers, self._places.size, self._parts, self._reception
         )
+        self._reception.connected = self._membership.connected
 
     def _stop_source(self, deadline: Deadline) -> int:
         if self._membership is not None:
