@@ -1,6 +1,7 @@
 """The lines that keep the invariants, and what each becomes when it is broken."""
 
 from mutants.asking import ASKING
+from mutants.behind_brokers import BEHIND_BROKERS
 from mutants.doors import DOORS
 from mutants.green import GREEN
 from mutants.installing import INSTALLING
@@ -29,4 +30,5 @@ MUTATIONS = [
     *INSTALLING,
     *STOPPING,
     *REQUESTS,
+    *BEHIND_BROKERS,
 ]
