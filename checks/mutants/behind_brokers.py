@@ -55,7 +55,7 @@ BEHIND_BROKERS = [
     Mutation(
         "a worker does not say which requests it does not have",
         "workers/_reception.py",
-        "            if self.is_worker and any(key) and key not in self._handling.jobs:\n",
+        "            if self.is_worker and any(key) and not self._handling.has(key):\n",
         "            if False:\n",
         BROKER_SIMULATION,
     ),

@@ -70,6 +70,10 @@ class Handling(ABC):
             del self.jobs[job.key]
             del job.asker.jobs[job.key]
 
+    def has(self, key: bytes) -> bool:
+        """Return whether a request waits or runs, or its reply waits to be sent."""
+        return key in self.jobs or any(job.key == key for job in self.running)
+
     @property
     def is_stopping(self) -> bool:
         """Whether the source reads nothing more."""

@@ -197,7 +197,7 @@ class Reception:
             # One more, for the first may have begun just before it was heard.
             asker.patience = 1 + max(2, math.ceil(left / 1000 / self._tick))
             self._voice.pong(asker)
-            if self.is_worker and any(key) and key not in self._handling.jobs:
+            if self.is_worker and any(key) and not self._handling.has(key):
                 self._voice.end(Kind.LOST, Job([], [], asker, key), Detail.NONE)
         elif kind == Kind.CANCEL:
             if any(key):
