@@ -1,6 +1,7 @@
 """The lines that keep the invariants, and what each becomes when it is broken."""
 
 from mutants.asking import ASKING
+from mutants.behind_brokers import BEHIND_BROKERS
 from mutants.broker import BROKER
 from mutants.doors import DOORS
 from mutants.green import GREEN
@@ -33,4 +34,5 @@ MUTATIONS = [
     *STOPPING,
     *REQUESTS,
     *BROKER,
+    *BEHIND_BROKERS,
 ]

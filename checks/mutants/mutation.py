@@ -10,8 +10,9 @@ from dataclasses import dataclass
 #: In place of tests: `simulation`, until it finds a schedule.
 SIMULATION = "simulation"
 
-#: The same, of one world.
+#: The same, each of one world.
 REQUESTS_SIMULATION = f"{SIMULATION} RequestsWorld"
+BROKER_SIMULATION = f"{SIMULATION} BrokerWorld"
 
 
 @dataclass

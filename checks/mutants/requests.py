@@ -90,8 +90,9 @@ REQUESTS = [
     Mutation(
         "an asker is not told that a handler was killed",
         "workers/_handling.py",
-        "            if job.is_wanted:\n                self._voice",
-        "            if False:\n                self._voice",
+        "            if job.is_wanted:\n"
+        "                self._voice.end(Kind.LOST, job, Detail.KILLED)",
+        "            if False:\n                self._voice.end(Kind.LOST, job, Detail.KILLED)",
         REQUESTS_SIMULATION,
     ),
     Mutation(

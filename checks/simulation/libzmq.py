@@ -98,6 +98,8 @@ class Socket:
             zmq.RCVTIMEO: -1,
             zmq.SNDTIMEO: -1,
             zmq.ROUTING_ID: b"",
+            zmq.CONNECT_ROUTING_ID: b"",
+            zmq.RECONNECT_IVL: 100,
             zmq.LAST_ENDPOINT: b"",
         }
         self._is_terminated = False
@@ -244,6 +246,10 @@ class Socket:
         self._enter()
         if option in (zmq.ROUTER_MANDATORY, zmq.XPUB_NODROP):
             self.pattern.mandatory = bool(value)
+        elif option == zmq.ROUTER_HANDOVER:
+            self.pattern.handover = bool(value)
+        elif option == zmq.PROBE_ROUTER:
+            self.pattern.probes = bool(value)
         else:
             self.options[option] = value
 

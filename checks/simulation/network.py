@@ -1,5 +1,6 @@
 """Connections over ``tcp``: what libzmq's I/O threads do, one step at a time."""
 
+import random
 import types
 from typing import Any
 
@@ -19,7 +20,7 @@ class Network:
         self.connections = []
 
     def connect(self, socket, endpoint):
-        connection = Connection(socket, endpoint)
+        connection = Connection(self._context, socket, endpoint)
         self.connections.append(connection)
         socket.endpoints[endpoint] = connection.local
         socket.process_bind(connection.local)
@@ -30,14 +31,15 @@ class Network:
             if each.binder is socket and each.endpoint == endpoint:
                 each.carry()
                 each.cut()
+                each.step()
 
     def carry(self, most=1 << 30):
         """Do so many things; give how many were done."""
         done = 0
         for connection in list(self.connections):
             if done < most:
-                done += connection.step(self._context)
-        self.connections = [each for each in self.connections if not each.is_over]
+                done += connection.step()
+        self.connections = [each for each in self.connections if not each.is_done]
         self._context.reap()
         for socket in self._context.sockets:
             if socket.is_closed and not socket.pipes and socket.end_report is not None:
@@ -46,19 +48,31 @@ class Network:
                 done += 1
         return done
 
+    def next_due(self):
+        """Give the time of the next attempt to connect once more, or None."""
+        times = [each.due for each in self.connections if each.binder is None and each.due]
+        return min((time for time in times if time > self._context.clock()), default=None)
+
     def between(self, socket, endpoint):
         """Give the connections of a socket with whoever is bound to an endpoint."""
         return [
             each for each in self.connections if each.socket is socket and each.endpoint == endpoint
         ]
 
+    def of(self, socket):
+        """Give the connections of a socket, whichever side has made them."""
+        return [each for each in self.connections if socket in (each.socket, each.binder)]
+
 
 class Connection:
     """A connection, or an attempt at one: the ends of two pipes, one in each process.
 
-    When it ends, the pipe of the socket that has connected stays, and whatever is written to it is
-    lost.
+    When it ends, the pipe of the socket that has connected stays. Whatever is written to it waits
+    there until the connection is made once more, or is lost if that never happens.
     """
+
+    #: A `RECONNECT_IVL` of so many milliseconds is never over.
+    never = 86_400_000
 
     #: What a `Pipe` asks of its owner: there is no mailbox, what it is told is done at once.
     mailbox = types.SimpleNamespace(commands=())
@@ -66,27 +80,44 @@ class Connection:
         read_activated=lambda pipe: None, write_activated=lambda pipe: None
     )
 
-    def __init__(self, socket, endpoint):
+    def __init__(self, context, socket, endpoint):
+        self._context = context
         self.socket = socket
         self.endpoint = endpoint
         self.binder: Any = None
         self.is_over = False
+        #: When it is attempted.
+        self.due = 0.0
         self.local, self._near = _pipe(socket, self)
+        # A socket names one of its peers itself.
+        self.local.routing_id = socket.options[zmq.CONNECT_ROUTING_ID] or None
+        socket.options[zmq.CONNECT_ROUTING_ID] = b""
         self._near._delay = False
         self._far: Any = None
+        #: The other pipe of one that is cut: whoever is bound is told of the end before it sees it.
+        self._cut_off: Any = None
 
-    def step(self, context):
+    @property
+    def is_done(self):
+        """Whether nothing more comes of it."""
+        return self.is_over and self._cut_off is None
+
+    def step(self):
         """Be established, or carry what there is; give how many things were done."""
-        if self.is_over:
-            return 0
+        if self._cut_off is not None:
+            cut_off, self._cut_off = self._cut_off, None
+            cut_off.terminate(False)
+            return 1
+        if self.is_over or self.due > self._context.clock():
+            return self._end_attempts()
         if self.binder is not None:
             return self.carry()
-        binder = context.bound.get(self.endpoint)
-        if self._near.state != "active" or binder is None:
+        binder = self._context.bound.get(self.endpoint)
+        if binder is not None and self._near.state == "active":
+            self._establish(binder)
+        elif not self._put_off():
             self.is_over = True
             self._tell("connect_retried")
-        else:
-            self._establish(binder)
         return 1
 
     def carry(self):
@@ -100,16 +131,21 @@ class Connection:
             done += 1
         return done
 
-    def cut(self):
-        """End; what was not carried is lost."""
+    def cut(self, lost=1 << 30):
+        """End; so many messages were on their way to whoever is bound, and are lost."""
         if self.is_over:
             return
-        self.is_over = True
+        if self.binder is not None and self.binder.report is not None:
+            self.binder.report("disconnected")
         if self._far is not None:
-            self._far.terminate(False)
+            self._cut_off, self._far, self.binder = self._far, None, None
         self._near._delay = False
         if self._near.state == "waiting_for_delimiter":
             self._near.terminate(False)
+        if self._put_off():
+            _lose(self._near, lost)
+        else:
+            self.is_over = True
         self._tell("disconnected")
 
     # What a `Pipe` asks of its owner.
@@ -127,9 +163,28 @@ class Connection:
     def pipe_terminated(self, pipe):
         """Take no note."""
 
+    def _put_off(self):
+        """Attempt it once more, later; False if it never will."""
+        interval = self.socket.options[zmq.RECONNECT_IVL]
+        if interval >= self.never or self._near.state != "active":
+            return False
+        # libzmq's is random, from one interval to two.
+        self.due = self._context.clock() + interval / 1000 * random.uniform(1, 2)
+        return True
+
+    def _end_attempts(self):
+        """Attempt it no more if its socket does not want it."""
+        if self.is_over or self._near.state == "active":
+            return 0
+        self.is_over = True
+        return 1
+
     def _establish(self, binder):
         self.binder = binder
         self._near._delay = True
+        if self.socket.pattern.receives_routing_ids:
+            self._near.write(binder.options[zmq.ROUTING_ID], None)
+            self._near.flush()
         remote, self._far = _pipe(binder, self)
         self._far.write(self.socket.options[zmq.ROUTING_ID], None)
         self._far.flush()
@@ -150,6 +205,12 @@ def _pipe(socket, connection):
     mine.set_hwms(*marks)
     theirs.set_hwms(*reversed(marks))
     return mine, theirs
+
+
+def _lose(source, most):
+    """Read so many messages of a pipe, which come nowhere."""
+    while most and (read := source.read()) is not None:
+        most -= not read[1]
 
 
 def _pass(source, sink):

@@ -1,6 +1,7 @@
 """libzmq's messaging patterns: what each type of socket does with its pipes."""
 
 import itertools
+from typing import Any
 
 import zmq
 
@@ -18,6 +19,12 @@ class Pattern:
 
     #: ``ZMQ_ROUTER_MANDATORY`` of a ROUTER, ``ZMQ_XPUB_NODROP`` of a PUB.
     mandatory = False
+
+    #: ``ZMQ_ROUTER_HANDOVER``: whether a new peer may take the routing id of another one.
+    handover = False
+
+    #: ``ZMQ_PROBE_ROUTER``: whether each new peer is sent an empty message.
+    probes = False
 
     def __init__(self, socket):
         self.socket = socket
@@ -198,13 +205,17 @@ class Router(Pattern):
         #: Peers whose routing id another one has; they are never heard.
         self.ignored = []
         self._serial = itertools.count(1)
-        self._current_in = None
+        self._current_in: Any = None
+        self._ends_current_in = False
         self._prefetched = None
         self._is_id_sent = False
         self._more_in = self._more_out = False
         self._current_out = None
 
     def attach(self, pipe):
+        if self.probes:
+            pipe.write(b"", False)
+            pipe.flush()
         if self._identify(pipe):
             self.incoming.pipes.attach(pipe)
         else:
@@ -263,16 +274,17 @@ class Router(Pattern):
                 self._is_id_sent = True
                 return pipe.routing_id, True
             self._prefetched = None
-            self._more_in = more
+            self._read_frame(more)
             return frame, more
-        received = self.incoming.receive()
+        received = self._fetch()
         if received is None:
             return zmq.EAGAIN
         pipe, frame, more = received
         if self._more_in:
-            self._more_in = more
+            self._read_frame(more)
             return frame, more
         self._prefetched = received
+        self._current_in = pipe
         self._is_id_sent = True
         self._more_in = True
         return pipe.routing_id, True
@@ -280,10 +292,11 @@ class Router(Pattern):
     def has_in(self):
         if self._more_in or self._prefetched is not None:
             return True
-        received = self.incoming.receive()
+        received = self._fetch()
         if received is None:
             return False
         self._prefetched = received
+        self._current_in = received[0]
         self._is_id_sent = False
         return True
 
@@ -315,17 +328,45 @@ class Router(Pattern):
         # A full pipe gives EAGAIN until it is gone for good, a dead one with room EHOSTUNREACH.
         return pipe is None or pipe.will_have_room() or pipe.will_be_gone()
 
+    def _fetch(self):
+        """Receive a frame, but not the routing id of a peer that this socket has named itself."""
+        while (received := self.incoming.receive()) is not None and received[2] is None:
+            pass
+        return received
+
+    def _read_frame(self, more):
+        self._more_in = more
+        if not more:
+            if self._ends_current_in:
+                self._current_in.terminate(True)
+            self._ends_current_in, self._current_in = False, None
+
     def _identify(self, pipe):
+        if pipe.routing_id is not None:  # ``ZMQ_CONNECT_ROUTING_ID``
+            self._by_id[pipe.routing_id] = pipe
+            return True
         read = pipe.read()
         if read is None:
             return False
         routing_id = read[0] or b"\0" + next(self._serial).to_bytes(4, "big")
         if routing_id in self._by_id:
-            self.ignored.append(pipe)
-            return False
+            if not self.handover:
+                self.ignored.append(pipe)
+                return False
+            self._hand_over(routing_id)
         pipe.routing_id = routing_id
         self._by_id[routing_id] = pipe
         return True
+
+    def _hand_over(self, routing_id):
+        """Give the one that has a routing id another one, and end it."""
+        before = self._by_id.pop(routing_id)
+        before.routing_id = b"\0" + next(self._serial).to_bytes(4, "big")
+        self._by_id[before.routing_id] = before
+        if before is self._current_in:
+            self._ends_current_in = True
+        else:
+            before.terminate(True)
 
 
 class Req(Dealer):

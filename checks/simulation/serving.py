@@ -11,7 +11,7 @@ from gevent import GreenletExit
 from gevent.event import Event
 from gevent.pool import Pool
 
-from gzmqsource.errors import RequestCancelled, SendError
+from gzmqsource.errors import RequestCancelled, SendError, SourceClosed
 from gzmqsource.workers import Responder, current_request, shield
 from simulation.libzmq import Socket
 from simulation.world import check, loop
@@ -44,7 +44,7 @@ class AnyServer:
     def __init__(self, world, index, process=None):
         self.world = world
         self.index = index
-        self.address = f"tcp://127.0.0.1:{7000 + index}"
+        self.address = self.address_of(index)
         self.process = process or world.new_process()
         self.start()
 
@@ -55,8 +55,18 @@ class AnyServer:
     def is_gone(self):
         raise NotImplementedError
 
+    @staticmethod
+    def address_of(index):
+        return f"tcp://127.0.0.1:{7000 + index}"
+
     def start(self):
         raise NotImplementedError
+
+    def hold(self):
+        """Let no handler end that waits."""
+
+    def release(self):
+        """Let all of them."""
 
     def restart(self):
         if self.is_gone and not self.process.is_stuck:
@@ -64,6 +74,11 @@ class AnyServer:
 
     def note_trouble(self, kind, since=None):
         self.world.note_trouble(kind, self.address, since)
+
+    @property
+    def _others(self):
+        """Give who else may be to blame for what goes wrong here."""
+        return []
 
     def work(self):
         """Do what needs no hub; give how much was done."""
@@ -73,32 +88,18 @@ class AnyServer:
         """Check that it has the requests that an asker believes it to have."""
 
 
-class Server(AnyServer):
-    """A process with a responder, and after that with the next one."""
+class AnyResponder(AnyServer):
+    """A process with what speaks the protocol, and after that with the next one."""
 
-    def start(self):
-        world = self.world
-        #: What the handlers of this responder have begun, by the keys.
-        runs: dict[bytes, list[Run]] = collections.defaultdict(list)
-        with self.process.inside():
-            self.gate = Event()
-            self.gate.set()
-            spawning: Any = {"pool": Pool(2), "spawned": gevent.spawn}
-            self.responder = Responder.open(
-                functools.partial(self._answer, runs),
-                bind=self.address,
-                context=world.context,
-                spawn=spawning.get(world.spawning, world.spawning),
-                max_waiting=world.waiting,
-                on_error=self._report,
-                sndhwm=world.marks,
-                rcvhwm=world.marks,
-            )
-            self.responder.start()
+    responder: Any
 
     @property
     def is_gone(self):
-        return self.responder.closed
+        return all(source.closed for source in self.sources)
+
+    @property
+    def sources(self):
+        return [self.responder.source]
 
     # Steps of a schedule.
 
@@ -111,22 +112,14 @@ class Server(AnyServer):
             return
         self.note_trouble("died")
         self.process.is_stuck = False
-        source = self.responder.source
-        with self.process.inside(), contextlib.suppress(zmq.ZMQError):  # it is just being closed
-            source.socket.linger = 0
-        for each in self.world.network.connections:
-            if each.binder is source._core.raw.simulated:
+        for source in self.sources:
+            # It is just being closed, perhaps.
+            with self.process.inside(), contextlib.suppress(zmq.ZMQError, SourceClosed):
+                source.socket.linger = 0
+            for each in self.world.network.of(source._core.raw.simulated):
                 each.cut()
         self.process.spawn(self.responder.close)
         self.process.step()
-
-    def hold(self):
-        with self.process.inside():
-            self.gate.clear()
-
-    def release(self):
-        with self.process.inside():
-            self.gate.set()
 
     # What must be true.
 
@@ -143,10 +136,7 @@ class Server(AnyServer):
             if job.asker is not None and job.payload[0].isdigit():
                 self._check_wanted(job, self.world.requests.get(int(job.payload[0])))
         if stats.waiting and not responder._reception.is_leaving:
-            most = {"pool": 2, "spawned": None, None: 1}
-            size = most.get(self.world.spawning, self.world.spawning)
-            idles = size is None or stats.running < size
-            check(not idles, f"{self}: {stats.waiting} wait, and {stats.running} run")
+            self._check_busy(stats)
 
     def check_has(self, asker, keys):
         # At the end of a stop only replies are sent: who was never heard is not told either.
@@ -166,22 +156,73 @@ class Server(AnyServer):
         """Check that a request that waits or runs is one that its caller waits for."""
         if asked is None or asked.outcome is None or asked.asker.is_closing:
             return
+        had = self._had_trouble(asked, self.address)
+        check(had, f"{asked} has ended, and {self} still has it")
+
+    def _check_busy(self, stats):
+        """Check that no place is free while requests wait."""
+        most = {"pool": 2, "spawned": None, None: 1}
+        size = most.get(self.world.spawning, self.world.spawning)
+        idles = size is None or stats.running < size
+        check(not idles, f"{self}: {stats.waiting} wait, and {stats.running} run")
+
+    def _had_trouble(self, asked, *parties):
+        """Tell whether something went wrong since a request was made, at any of those."""
         since = asked.began
-        had = [
-            self.world.had_trouble(each, since, loop.time) for each in (self.address, asked.asker)
-        ]
-        check(any(had), f"{asked} has ended, and {self} still has it")
+        everyone = *parties, *self._others, asked.asker
+        return any(self.world.had_trouble(each, since, loop.time) for each in everyone)
 
     # Calls.
 
     def _stop(self, responder, timeout):
         began = loop.time
-        session = responder._handling._voice.session
-        are_known = all(each.has_met(self.address, session) for each in self.world.askers)
+        are_known = self._is_known(responder._handling._voice.session)
+        ended = _ended(responder) - responder.source.stats().outbox_depth
         lost = responder.stop(timeout)
         took = loop.time - began
-        if lost or took >= 0.85 * timeout or not are_known:
+        # For plain peers, nothing more may have been read.
+        unread = sum(responder.source.stats().dropped.values())
+        most = responder.stats().requests - ended + unread
+        check(0 <= lost <= most, f"{self} gave up {lost} requests, and had {most}")
+        is_forced = took >= 0.85 * timeout
+        had = self.world.had_trouble(self.address, began, loop.time)
+        is_excused = lost <= unread or is_forced or had
+        check(is_excused, f"{self} gave up {lost} requests after {took} s")
+        if lost or is_forced or not are_known:
             self.note_trouble("stopped by force", began)
+
+    def _is_known(self, session):
+        """Tell whether all who may ask it know it, and so are told that it stops."""
+        return all(each.has_met(self.address, session) for each in self.world.askers)
+
+
+def _ended(responder):
+    """Give how many requests have ended at a responder."""
+    stats = responder.stats()
+    return stats.requests - stats.waiting - stats.running
+
+
+class Handlers:
+    """What the handlers of a process do, and what they must not."""
+
+    #: Whether each attempt of a request has the same key here.
+    keeps_keys = True
+
+    world: Any
+    process: Any
+    address: str
+    responder: Any
+    gate: Any
+    note_trouble: Any
+    _had_trouble: Any
+
+    def hold(self):
+        with self.process.inside():
+            self.gate.clear()
+
+    def release(self):
+        with self.process.inside():
+            self.gate.set()
 
     def _answer(self, runs, payload):
         request: Any = current_request()
@@ -224,22 +265,56 @@ class Server(AnyServer):
         asked = self.world.requests.get(number)
         run = Run(self.address, key)
         for before in runs[key] if key else ():
-            is_lost = before.how == "killed"
+            check(before.ended is not None, f"{self} runs request {number} twice at a time")
+            is_lost = before.how == "killed" or self._is_redelivered(asked)
             check(is_lost, f"{self} runs request {number} twice for one key")
         if asked is not None:
             for before in asked.runs:
-                check(before.key == key, "a request changes its key")
-                parties = before.server, self.address, asked.asker
-                had = [self.world.had_trouble(each, asked.began, loop.time) for each in parties]
-                is_excused = before.how == "killed" or any(had)
+                is_same = before.key == key or not self.keeps_keys
+                check(is_same, "a request changes its key")
+                had = self._had_trouble(asked, before.server, self.address)
+                is_excused = before.how == "killed" or had
                 check(is_excused, f"{self} runs {asked}, as {before.server} did, without trouble")
             asked.runs.append(run)
         runs[key].append(run)
         return run
 
+    def _is_redelivered(self, asked):
+        """Tell whether a request may come here again that has had its reply."""
+        return False
+
     def _report(self, error, message):
         if not isinstance(error, (Refusal, gevent.GreenletExit, SendError)):
             self.world.failures.append(f"{self}: {error!r}")
+
+
+class Server(Handlers, AnyResponder):
+    """A process with a responder, and after that with the next one."""
+
+    def start(self):
+        world = self.world
+        #: What the handlers of this responder have begun, by the keys.
+        runs: dict[bytes, list[Run]] = collections.defaultdict(list)
+        with self.process.inside():
+            self.gate = Event()
+            self.gate.set()
+            self.responder = Responder.open(
+                functools.partial(self._answer, runs),
+                bind=self.address,
+                context=world.context,
+                spawn=spawning_of(world),
+                max_waiting=world.waiting,
+                on_error=self._report,
+                sndhwm=world.marks,
+                rcvhwm=world.marks,
+            )
+            self.responder.start()
+
+
+def spawning_of(world):
+    """Give where handlers run."""
+    spawning: Any = {"pool": Pool(2), "spawned": gevent.spawn}
+    return spawning.get(world.spawning, world.spawning)
 
 
 class PlainServer(AnyServer):

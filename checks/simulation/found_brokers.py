@@ -1,0 +1,141 @@
+"""Schedules that were found to break an invariant of brokers or of their workers."""
+
+from simulation.broker_world import BrokerWorld
+from simulation.world import check
+
+
+def with_one_of_each(spawn=1, redelivers=False, named=False):
+    return BrokerWorld(
+        brokers=1,
+        workers=1,
+        askers=1,
+        spawn=spawn,
+        waiting=100,
+        redelivers=redelivers,
+        named=named,
+        deaf=False,
+        room=1000,
+        steady=True,
+        marks=1000,
+        delay=0,
+    )
+
+
+def test_a_worker_that_connects_again_before_its_old_end_was_read_is_heard():
+    """Its new connection had a routing id that the old one still had, and libzmq ignored it."""
+    world = with_one_of_each()
+    world.advance(seconds=0.4)
+    world.stick(which=0)
+    world.advance(seconds=0.4)
+    world.cut_off(worker=0, server=0, lost=0)
+    world.advance(seconds=0.4)
+    world.unstick()
+    world.advance(seconds=1.5)
+    world.ask(asker=0, timeout=None, retries=0, mood="answer", count=1)
+    world.finish()
+
+
+def test_a_request_that_was_on_its_way_to_a_worker_over_a_connection_that_was_cut_is_lost():
+    """The worker was there again when the broker looked, so it was waited for in vain."""
+    world = with_one_of_each()
+    world.advance(seconds=0.4)
+    world.ask(asker=0, timeout=None, retries=0, mood="answer", count=1)
+    broker, worker = world.servers[0], world.workers[0]
+    asker = world.askers[0]
+    while not broker.responder.stats().running:
+        asker.process.step()
+        world.carry(messages=1)
+        broker.process.step()
+    check(not worker.responder.stats().requests, "the worker has the request already")
+    world.cut_off(worker=0, server=0, lost=1000)
+    world.stick(which=0)
+    world.advance(seconds=0.4)
+    world.unstick()
+    world.finish()
+
+
+def test_a_worker_that_is_started_anew_by_the_same_name_has_none_of_its_requests():
+    """They took its slots, and were waited for."""
+    world = with_one_of_each(spawn=2, redelivers=True, named=True)
+    world.ask(asker=0, timeout=0.35, retries=3, mood="doze", count=1)
+    world.settle()
+    world.lose_worker(worker=0)
+    world.finish()
+
+
+def test_a_worker_that_is_closed_while_it_leaves_raises_nothing():
+    """It went on to disconnect a socket that was closed."""
+    world = with_one_of_each()
+    world.leave_brokers(worker=0, timeout=0.3)
+    world.lose_worker(worker=0)
+    world.finish()
+
+
+def test_a_broker_without_workers_does_not_give_up_at_once_what_waits_when_it_stops():
+    """One may join in time."""
+    world = with_one_of_each()
+    world.settle()
+    world.leave_brokers(worker=0, timeout=5.0)
+    world.advance(seconds=0.4)
+    world.ask(asker=0, timeout=None, retries=0, mood="answer", count=1)
+    world.settle()
+    world.stop(server=0, timeout=5.0)
+    world.advance(seconds=0.2)
+    world.join_again(worker=0)
+    world.advance(seconds=1.5)
+    check(world.requests[0].outcome == "replies", f"{world.requests[0]} had no reply")
+    world.finish()
+
+
+def test_a_broker_that_is_closed_has_nothing_left():
+    """What its workers had still counted as running."""
+    world = with_one_of_each()
+    world.ask(asker=0, timeout=0.35, retries=0, mood="doze", count=1)
+    world.settle()
+    world.die(server=0)
+    world.finish()
+
+
+def test_a_broker_that_gives_up_what_a_worker_has_forgets_it():
+    """Its key was never free again."""
+    world = with_one_of_each()
+    world.ask(asker=0, timeout=0.35, retries=0, mood="doze", count=1)
+    world.settle()
+    world.stop(server=0, timeout=0.0)
+    world.finish()
+
+
+def test_a_request_that_a_worker_has_begun_is_not_refused_when_its_broker_stops():
+    """It waited to be given to another one, and the asker was told that nobody had begun it."""
+    world = with_one_of_each(redelivers=True)
+    world.ask(asker=0, timeout=None, retries=0, mood="sleep", count=1)
+    world.settle()
+    world.lose_worker(worker=0)
+    world.settle()
+    world.stop(server=0, timeout=0.0)
+    world.advance(seconds=0.4)
+    check(world.requests[0].outcome == "lost", f"{world.requests[0]} was not lost")
+    world.finish()
+
+
+def test_what_a_worker_has_said_before_its_end_is_read_before_it_is_forgotten():
+    """What it had said before, that it is there, made it a new one that had no requests."""
+    world = with_one_of_each(spawn=2)
+    world.advance(seconds=0.4)
+    world.hold(worker=0)
+    world.ask(asker=0, timeout=None, retries=0, mood="wait", count=1)
+    world.settle()
+    world.stick(which=0)
+    world.advance(seconds=0.4)
+    world.advance(seconds=0.4)
+    world.release(worker=0)
+    world.advance(seconds=0.002)
+    world.lose_worker(worker=0)
+    world.carry(messages=1000)
+    world.unstick()
+    world.settle()
+    check(world.requests[0].outcome == "replies", f"{world.requests[0]} had no reply")
+    world.finish()
+
+
+TESTS = [test for name, test in list(globals().items()) if name.startswith("test_")]
