@@ -82,7 +82,10 @@ class Membership:
     @property
     def is_member(self) -> bool:
         """Whether a broker has answered of late."""
-        return any(silence < self.patience for silence in self._silence.values())
+        return any(
+            silence < self.patience or self._heard(name) is not None
+            for name, silence in self._silence.items()
+        )
 
     def _run(self) -> None:
         while not self._reception.is_leaving:
@@ -93,13 +96,17 @@ class Membership:
     def _shares(self) -> Iterator[tuple[bytes, int]]:
         """Yield what each broker is told; the first ones have what does not divide."""
         for name in self._brokers:
-            asker = self._askers.get(name)
-            is_heard = asker is not None and asker.is_recent
-            if asker is not None:
-                asker.is_recent = False
-            self._silence[name] = 0 if is_heard else self._silence[name] + 1
+            heard = self._heard(name)
+            if heard is not None:
+                heard.is_recent = False
+            self._silence[name] = 0 if heard is not None else self._silence[name] + 1
         alive = [name for name, silence in self._silence.items() if silence < self.patience]
         # One that may be there is offered a place at least: it answers if it is.
         share, more = divmod(self._slots, max(1, len(alive)))
         for index, name in enumerate([*alive, *(self._brokers.keys() - alive)]):
             yield name, max(1, share + (index < more)) if name in alive or not alive else 1
+
+    def _heard(self, name: bytes) -> Asker | None:
+        """Return a broker, if it was heard since the last time."""
+        asker = self._askers.get(name)
+        return asker if asker is not None and asker.is_recent else None

@@ -416,3 +416,8 @@ def test_it_needs_endpoints_and_leaves_no_socket_open(context):
 def test_it_belongs_to_its_hub(context):
     with broker_of(context) as broker:
         assert isinstance(in_thread(broker.stop, 0), InvalidThreadUseError)
+
+
+def test_a_worker_knows_at_once_that_it_has_joined(context):
+    with broker_of(context, dead_after=60) as broker, worker_of(broker, echo, dead_after=60):
+        pass
