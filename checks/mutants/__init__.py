@@ -2,6 +2,7 @@
 
 from mutants.asking import ASKING
 from mutants.doors import DOORS
+from mutants.fleet import FLEET
 from mutants.green import GREEN
 from mutants.installing import INSTALLING
 from mutants.mutation import SIMULATION, Mutation
@@ -26,6 +27,7 @@ MUTATIONS = [
     *REPORTING,
     *RESPONDING,
     *DOORS,
+    *FLEET,
     *INSTALLING,
     *STOPPING,
     *REQUESTS,

@@ -73,10 +73,7 @@ def broker(
     # Before a socket is bound: a signal would lose what peers have sent to it by then.
     on_signals(told.set, signal.SIGTERM, signal.SIGINT)
     with telling_errors({"bind": [front, back], "connect": []}):
-        try:
-            serving = Broker.open(front, back, **options, **security)
-        except (TypeError, ValueError) as error:
-            raise click.ClickException(str(error)) from error
+        serving = Broker.open(front, back, **options, **security)
     serving.start()
     _log.info("%s for %s: pid %d", serving.back, serving.front, os.getpid())
     told.wait()
