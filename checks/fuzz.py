@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["gzmqsource"]):
     from gzmqsource._base.deadline import LONGEST
     from gzmqsource.auth import Authenticator, _addresses
     from gzmqsource.auth._rules import Directory
-    from gzmqsource.cli import _log, _numbers, _security, _sockets, _text, _top
+    from gzmqsource.cli import _log, _numbers, _reading, _security, _sockets, _text, _top
     from gzmqsource.workers import Requester, Responder
     from gzmqsource.workers import _envelope as envelope
     from gzmqsource.workers._header import has_header
@@ -145,7 +145,8 @@ class Terminal:
     """What a verb logs, and what gevent prints."""
 
     def __init__(self):
-        self.formatter = _log.Formatter("%(name)s: %(message)s")
+        self.formatter = _log.Formatter()
+        self.json = _log.JsonFormatter()
 
     def __call__(self, data):
         for text in data.decode("utf-8", "surrogateescape"), data.decode("utf-16", "replace"):
@@ -154,6 +155,7 @@ class Terminal:
             for line in (first, *others):
                 assert_harmless(line)
             assert all(line.startswith("    ") for line in others)
+            assert_harmless(self.json.format(record))
             assert_harmless(_text.printable(text))
 
 
@@ -165,12 +167,12 @@ def numbers(data):
     text = data.decode(errors="replace")
     for each in text, METRIC + text, METRIC + text + '"} 1\n':
         try:
-            now = _top.Reading.of(each)
+            now = _reading.Reading.of(each)
         except ValueError:
             continue
         out = io.StringIO()
         try:
-            table = _top._table(_top.Reading.of(""), now)
+            table = _top._table(_reading.Reading.of(""), now)
         except ValueError as error:
             raise AssertionError(each) from error
         Console(file=out, width=100, color_system=None, legacy_windows=False).print(table)

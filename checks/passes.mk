@@ -1,6 +1,7 @@
-# The passes of the suite, for `make test`, and beside them the tests that need only one. Three go on at
-# a time on two cores, for each waits for other processes now and then; the longest begin first. (A
-# shell's own background process would ignore Ctrl-C, and so would what it starts.)
+# The passes of the suite, for `make test`, and beside them the tests that need only one. All four go on at
+# a time: each spends more than half of its time waiting, for clocks and for other processes, and two
+# cores have room for that. (A shell's own background process would ignore Ctrl-C, and so would what it
+# starts.)
 .PHONY: passes once pure native patched
 
 passes: once pure native patched

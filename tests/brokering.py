@@ -3,6 +3,7 @@
 import contextlib
 
 import zmq
+from gevent.event import Event
 from helpers import endpoint_of
 
 from gzmqsource import Source
@@ -62,6 +63,54 @@ def asking(broker, **options):
         requester.close()
 
 
+class Sleeper:
+    """A handler that waits until it may go on, and notes how that ends."""
+
+    def __init__(self):
+        self.begun, self.ended = [], []
+        self.go_on = Event()
+
+    def __call__(self, payload):
+        self.begun.append(payload[0])
+        try:
+            self.go_on.wait()
+        except BaseException as error:
+            self.ended.append(type(error))
+            raise
+        return payload
+
+
+class ScriptedBroker:
+    """A ROUTER to which one worker connects, as to the back of a broker."""
+
+    def __init__(self, context, endpoint="tcp://127.0.0.1:*"):
+        self.source = Source.open(
+            zmq.ROUTER, self._read, bind=endpoint, context=context, probe_router=1, linger=0
+        )
+        #: Each header that has come.
+        self.heard: list[Header] = []
+        self.source.start()
+
+    def say(self, kind, key=bytes(16), payload=()):
+        """Send a control, or a request with a payload."""
+        header = Header(kind, key, left=200).encode()
+        self.source.send([self._name, header, *([b"", *payload] if payload else [])])
+
+    def joins(self):
+        """Return the key and the credit of each JOIN that has come."""
+        return [(each.key, each.session) for each in self.heard if each.kind == Kind.JOIN]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.source.close()
+
+    def _read(self, message):
+        self._name = message[0]
+        self.heard.append(decode(message[1]))
+
+
 class ScriptedWorker:
     """A DEALER that says what a test has it say, and notes all that it is told.
 
@@ -73,21 +122,31 @@ class ScriptedWorker:
         How many requests it takes; 0 for it to say nothing by itself.
     """
 
-    def __init__(self, broker, credit=1):
+    def __init__(self, broker, credit=1, **options):
         context = broker.back.socket.context
         self.source = Source.open(
-            zmq.DEALER, self._read, connect=endpoint_of(broker.back), context=context, linger=0
+            zmq.DEALER,
+            self._read,
+            connect=endpoint_of(broker.back),
+            context=context,
+            linger=0,
+            **options,
         )
         #: Each header that has come, with its payload.
         self.heard: list[tuple[Header, list[bytes]]] = []
+        #: What the broker calls the connection.
+        self.session = bytes(16)
         self.source.start()
         if credit:
             self.join(credit)
-            self.until_heard(Kind.PING)
+            self.until_heard(Kind.PING, 2)
 
     def join(self, credit, left=200):
-        """Say how many requests it takes."""
-        self.say(Kind.JOIN, left=left, session=credit)
+        """Say how many requests it takes, and before that that it is there."""
+        if not any(self.session):
+            self.say(Kind.JOIN, left=left)
+            self.until_heard(Kind.PING)
+        self.say(Kind.JOIN, self.session, left=left, session=credit)
 
     def say(self, kind, key=bytes(16), payload=(), detail=0, left=0, session=0):
         """Send a control, or an answer with a payload."""
@@ -115,4 +174,8 @@ class ScriptedWorker:
         self.source.close()
 
     def _read(self, message):
+        if message == [b""]:  # the connection is a new one
+            return
         self.heard.append((decode(message[0]), message[2:]))
+        if self.heard[-1][0].kind == Kind.PING:
+            self.session = self.heard[-1][0].key

@@ -21,6 +21,7 @@ from gevent.monkey import get_original
 
 from gzmqsource import Source
 from gzmqsource._base import reports
+from gzmqsource._socket import linger
 from gzmqsource._socket.hub_slice import HubSlice
 
 LIMIT = 30
@@ -144,6 +145,12 @@ def long_slices(monkeypatch):
     _end_slice()
     yield
     _end_slice()
+
+
+@pytest.fixture
+def long_release(monkeypatch):
+    """Endpoints that are waited for until libzmq has freed them, however busy the machine is."""
+    monkeypatch.setattr(linger, "FREE_WITHIN", 10.0)
 
 
 def _end_slice():

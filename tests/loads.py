@@ -18,7 +18,7 @@ class Clients:
     count : int
         How many they are.
     patient : bool
-        Whether one goes on after an error.
+        Whether one goes on after its request was lost.
     """
 
     def __init__(self, requester, count=200, patient=False):
@@ -37,7 +37,7 @@ class Clients:
                 self.answers[number] = self.requester.request(number, timeout=10)
             except (PeerLost, SourceClosed) as error:
                 self.errors.append(error)
-                if not self._patient:
+                if not self._patient or isinstance(error, SourceClosed):
                     return
 
     def join(self):

@@ -61,6 +61,7 @@ PRINTED = {
     "docs/guides/celery.rst": "WORD 49\nzmq        patched\n",
     "docs/guides/flask-socketio.rst": "both hear\n",
     "docs/guides/uwsgi.rst": "2450\n",
+    "docs/guides/deployment.rst": "hello\tworld\nready\nstopped\n",
     "docs/guides/from-zmqstream.rst": "is anybody there?\nis anybody there?\n",
     "docs/guides/from-zerorpc.rst": "cool, man!\nKeyError: 'no_such'\ncool, man!\n",
     "docs/security.rst": "keys/server.key\nkeys/server.key_secret\n"

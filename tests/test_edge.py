@@ -299,7 +299,8 @@ def fill(source, message, queued=3):
     """
 
     def full():
-        source.send(message)
+        for _ in range(queued):
+            source.send(message)
         all_blocked()
         return source.stats().outbox_depth >= queued
 

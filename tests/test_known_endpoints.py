@@ -24,6 +24,7 @@ def address(transport, tmp_path):
     }[transport]
 
 
+@pytest.mark.usefixtures("long_release")
 @pytest.mark.parametrize("kind", [zmq.PULL, zmq.PUSH, zmq.ROUTER, zmq.PUB])
 @pytest.mark.parametrize("how", ["stop", "close"])
 def test_an_endpoint_is_free_when_its_source_is_gone(context, address, kind, how):
@@ -31,12 +32,14 @@ def test_an_endpoint_is_free_when_its_source_is_gone(context, address, kind, how
         getattr(Source.open(kind, bind=address, context=context), how)()
 
 
+@pytest.mark.usefixtures("long_release")
 def test_an_endpoint_is_free_when_an_open_has_failed(context, address):
     for _ in range(30):
         with pytest.raises(zmq.ZMQError, match="Invalid argument"):
             Source.open(zmq.PULL, bind=address, connect="nowhere", context=context)
 
 
+@pytest.mark.usefixtures("long_release")
 def test_an_endpoint_is_free_when_a_source_was_refused(context, address):
     for _ in range(30):
         with pytest.raises(TypeError, match="spawn="):
@@ -159,6 +162,7 @@ push.stop(20)
 """
 
 
+@pytest.mark.processes
 def test_a_socket_that_was_bound_to_inproc_last_sends_what_it_holds(context):
     received = 0
     with (

@@ -68,6 +68,7 @@ with zmq.Context() as context, context.socket(zmq.PUSH) as push, context.socket(
 """
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(transfer.backend == "pure", reason="it lends nothing")
 @pytest.mark.skipif(not pathlib.Path("/proc/self/task").exists(), reason="Linux shows threads")
 def test_the_collector_rests_once_all_was_given_back():
@@ -87,6 +88,7 @@ def test_the_collector_rests_once_all_was_given_back():
         assert process.wait(20) == 0
 
 
+@pytest.mark.processes
 @needs_atexit_of_c
 @pytest.mark.parametrize("form", ["source", "green"])
 def test_a_process_that_ends_while_frames_are_lent_ends_well(context, form):

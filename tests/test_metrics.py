@@ -192,6 +192,7 @@ def test_without_a_collector_handlers_are_called_as_they_are(context, registry):
     assert list(registry.collect()) == []
 
 
+@pytest.mark.processes
 def test_a_forked_child_does_not_count_what_is_its_parents(context):
     program = """
 import os, sys, gevent, zmq
@@ -213,6 +214,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
     assert subprocess.run([sys.executable, "-c", program], timeout=20).returncode == 0
 
 
+@pytest.mark.once
 def test_the_package_does_without_it():
     program = (
         "import sys; from gzmqsource import Source; assert 'prometheus_client' not in sys.modules"

@@ -193,7 +193,9 @@ def test_requests_and_replies_are_counted(context, registry, collector):
         return payload[0] if payload[0] != b"bad" else 1 / 0
 
     with (
-        Responder.open(handle, bind="inproc://requests", context=context) as responder,
+        Responder.open(
+            handle, bind="inproc://requests", context=context, dead_after=0.1
+        ) as responder,
         Requester.open("inproc://requests", context=context) as requester,
     ):
         responder.start()

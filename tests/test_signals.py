@@ -18,6 +18,8 @@ from gzmqsource.transfer import backend, transfer_for
 if backend != "native":
     pytest.skip("the pure transfer keeps no message whole", allow_module_level=True)
 
+pytestmark = pytest.mark.once
+
 FRAMES = 4
 SECONDS = 0.4
 

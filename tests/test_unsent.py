@@ -32,6 +32,7 @@ class Claims:
 
     def __init__(self):
         self.of = {}
+        self.count = {True: 0, False: 0}
         self.over = False
         self.running = 0
         self._numbers = itertools.count()
@@ -39,8 +40,7 @@ class Claims:
 
     @property
     def is_enough(self):
-        told = list(self.of.values())
-        return min(told.count(True), told.count(False)) >= ENOUGH
+        return min(self.count.values()) >= ENOUGH
 
     def send(self, send, prefix):
         """Send again and again, each time with a little patience."""
@@ -51,11 +51,15 @@ class Claims:
                 try:
                     send([*prefix, key], self._random.uniform(SHORTEST, 0.004))
                 except (gevent.Timeout, GreenletExit, Full):
-                    self.of[key] = False
+                    self._note(key, False)
                 else:
-                    self.of[key] = True
+                    self._note(key, True)
         finally:
             self.running -= 1
+
+    def _note(self, key, was_sent):
+        self.of[key] = was_sent
+        self.count[was_sent] += 1
 
     def check(self, heard):
         assert len(set(heard)) == len(heard), "doubled"

@@ -1,11 +1,13 @@
 """The lines that keep the invariants, and what each becomes when it is broken."""
 
 from mutants.asking import ASKING
+from mutants.broker import BROKER
 from mutants.doors import DOORS
 from mutants.fleet import FLEET
 from mutants.green import GREEN
 from mutants.installing import INSTALLING
 from mutants.mutation import SIMULATION, Mutation
+from mutants.operating import OPERATING
 from mutants.others import OTHERS
 from mutants.receiving import RECEIVING
 from mutants.reporting import REPORTING
@@ -23,6 +25,7 @@ MUTATIONS = [
     *RECEIVING,
     *GREEN,
     *OTHERS,
+    *OPERATING,
     *ASKING,
     *REPORTING,
     *RESPONDING,
@@ -31,4 +34,5 @@ MUTATIONS = [
     *INSTALLING,
     *STOPPING,
     *REQUESTS,
+    *BROKER,
 ]

@@ -68,11 +68,4 @@ FLEET = [
         "        if time.monotonic() < self._not_before:\n",
         f"{WORKERS}::test_workers_that_never_start_end_the_master",
     ),
-    Mutation(
-        "a worker reads the variables of its master",
-        "cli/_fleet/options.py",
-        "            environment.pop(variable, None)\n",
-        "            pass\n",
-        "cli/test_serve_roles.py::test_what_the_master_has_from_the_environment_no_worker_has",
-    ),
 ]

@@ -42,8 +42,8 @@ INSTALLING = [
     Mutation(
         "the version is that of another copy",
         "cli/_command.py",
-        "@click.version_option(__version__)\n",
-        '@click.version_option(package_name="gzmqsource")\n',
+        "@click.version_option(__version__, ",
+        '@click.version_option(package_name="gzmqsource", ',
         "cli/test_tools.py",
     ),
     Mutation(

@@ -110,7 +110,7 @@ REPORTING = [
     ),
     Mutation(
         "a request whose handler was killed is not counted",
-        "workers/_calling.py",
+        "workers/_handling.py",
         "                self.lost += 1\n",
         "                pass\n",
         "workers/test_responder_stats.py",

@@ -89,9 +89,9 @@ REQUESTS = [
     ),
     Mutation(
         "an asker is not told that a handler was killed",
-        "workers/_calling.py",
-        "                if job.is_wanted:\n                    self._voice",
-        "                if False:\n                    self._voice",
+        "workers/_handling.py",
+        "            if job.is_wanted:\n                self._voice",
+        "            if False:\n                self._voice",
         REQUESTS_SIMULATION,
     ),
     Mutation(

@@ -4,6 +4,13 @@ from mutants.mutation import Mutation
 
 RESPONDING = [
     Mutation(
+        "a request that comes after the last look is lost",
+        "workers/_reception.py",
+        "        if header is None or not self.is_leaving:\n",
+        "        if True:\n",
+        "workers/test_leaving.py",
+    ),
+    Mutation(
         "an asker is not refused when too many wait",
         "workers/_reception.py",
         "        if line.is_full(self.places.free()):\n",
@@ -103,9 +110,9 @@ RESPONDING = [
     ),
     Mutation(
         "a kill is not told as a loss",
-        "workers/_calling.py",
-        "                if job.is_wanted:\n"
-        "                    self._voice.end(Kind.LOST, job, Detail.KILLED)\n",
+        "workers/_handling.py",
+        "            if job.is_wanted:\n"
+        "                self._voice.end(Kind.LOST, job, Detail.KILLED)\n",
         "",
         "workers/test_cancelling.py",
     ),

@@ -17,13 +17,14 @@ from gzmqsource._source.source import Source
 from gzmqsource.broker._forwarding import Forwarding
 from gzmqsource.broker._roster import Roster, State, Worker
 from gzmqsource.errors import SendError, SourceClosed
+from gzmqsource.transfer.message import UNLIMITED
 from gzmqsource.workers._envelope import ERROR
 from gzmqsource.workers._header import (
     KEY,
-    KEY_SIZE,
     KIND,
     MAGIC,
     MOST_LEFT,
+    NO_KEY,
     Detail,
     Header,
     Keys,
@@ -40,7 +41,6 @@ _log = logging.getLogger("gzmqsource.broker")
 # A member of an enum takes longer to look up than all else that is asked of it here.
 _ASK, _REPLY, _ERROR, _JOIN = int(Kind.ASK), int(Kind.REPLY), int(Kind.ERROR), int(Kind.JOIN)
 
-_NO_KEY = bytes(KEY_SIZE)
 _NO_CREDIT = bytes(4)
 _NO_TIME = bytes(8)
 
@@ -67,12 +67,19 @@ class Back:
     #: The most workers; what more say is dropped.
     max_workers = 10_000
 
+    #: The most requests that a worker has at a time, whatever it says: nothing else bounds what is
+    #: kept for it here. A `Responder` takes 1000 at most.
+    max_credit = 10_000
+
     #: For how many turns of the source what has come is read, before a worker that is gone is
     #: forgotten: others may speak all the time.
     most_turns = 100
 
     #: How often a request may be given to another worker: it may be what they die of.
     max_redeliveries = 3
+
+    #: See `Places.size`: what waits may still be given to a worker that has not joined yet.
+    size = UNLIMITED
 
     def __init__(
         self,
@@ -103,17 +110,16 @@ class Back:
         self._send = source.send
         self._new_key = Keys().next
         self._is_filling = False
-        left = max(1, round(dead_after * 1000))
-        self._ping = Header(Kind.PING, _NO_KEY, left=left).encode()
-        self._no_more = Header(Kind.NOMORE, _NO_KEY).encode()
+        self._left = max(1, round(dead_after * 1000))
+        self._cancel_all = Header(Kind.CANCEL, NO_KEY).encode()
+        self._no_more = Header(Kind.NOMORE, NO_KEY).encode()
         forwarding.cancel_at_worker = self._cancel
+        # A worker learns so that its connection is a new one, which libzmq makes by itself; and
+        # it has its routing id there at once, also if the old one has not ended here.
+        source.socket.probe_router = 1
+        source.socket.router_handover = 1
 
     # What `Places` are.
-
-    @property
-    def size(self) -> int:
-        """How many requests the workers take at a time."""
-        return self.roster.slots
 
     def start(self, base: Context) -> None:
         """See `Places.start`."""
@@ -177,7 +183,7 @@ class Back:
 
     def ping(self, worker: Worker) -> None:
         """Say that this hub is alive; that also shows whether the worker is connected."""
-        self._say(worker, self._ping)
+        self._say(worker, Header(Kind.PING, worker.session, left=self._left).encode())
 
     # Inside.
 
@@ -200,9 +206,11 @@ class Back:
 
     def _give(self, worker: Worker, job: Job) -> bool:
         """Send a job to a worker; return False if that does not take it."""
-        key = job.key
-        if not key:
-            key = job.key = self._new_key()  # a plain peer has none
+        key = job.alias or job.key
+        # A plain peer has none, 0 would mean all requests, and what this worker has lost under the
+        # same key is yet to end there.
+        if not any(key) or key in worker.jobs:
+            key = job.alias = self._new_key()
         left = _NO_TIME
         if job.deadline is not None:
             job.began = now = time.monotonic()
@@ -232,7 +240,7 @@ class Back:
             self.be_gone(worker)
 
     def _cancel(self, job: Job) -> None:
-        self._say(self._running[job], Header(Kind.CANCEL, job.key).encode())
+        self._say(self._running[job], Header(Kind.CANCEL, job.alias or job.key).encode())
 
     def _answered(self, worker: Worker, key: bytes, kind: int, payload: list[Any]) -> None:
         """End a request with its reply."""
@@ -261,18 +269,30 @@ class Back:
         return True
 
     def _join(self, name: bytes, header: Header) -> None:
-        """Give a worker as much as it takes."""
+        """Give a worker as much as it takes, once it has shown that its connection is this one."""
         worker = self._workers.get(name)
         if worker is None or worker.state is State.GONE:
             if len(self._workers) >= self.max_workers:
                 self.malformed(f"there are {self.max_workers} workers, peer {peer_of(name)}")
                 return
-            worker = self._workers[name] = Worker(name)
             self.watch()
+            worker = self._workers[name] = Worker(name, self._new_key())
+        elif header.key == NO_KEY:
+            worker = self._renew(worker)
         worker.be_patient(header.left / 1000, self._tick)
-        self.roster.be_ready(worker, header.session)
+        if header.key == worker.session:
+            self.roster.be_ready(worker, min(header.session, self.max_credit))
         self.ping(worker)
         self._fill()
+
+    def _renew(self, worker: Worker) -> Worker:
+        """Give up what a worker had over another connection; what was under way there is lost."""
+        self.roster.withdraw(worker, State.GONE)
+        renewed = self._workers[worker.name] = Worker(worker.name, self._new_key())
+        if worker.jobs:
+            self._say(renewed, self._cancel_all)
+        self._give_up(worker, "has a new connection")
+        return renewed
 
     def _ended(self, worker: Worker, header: Header) -> None:
         """Deal with a request that has ended at a worker without a reply."""

@@ -26,12 +26,15 @@ class Worker:
     ----------
     name : bytes
         Its routing id.
+    session : bytes
+        What it repeats in each JOIN over this connection: then it has had all that was sent so far.
     """
 
-    __slots__ = ("jobs", "name", "patience", "silence", "slots", "state")
+    __slots__ = ("jobs", "name", "patience", "session", "silence", "slots", "state")
 
-    def __init__(self, name: bytes) -> None:
+    def __init__(self, name: bytes, session: bytes) -> None:
         self.name = name
+        self.session = session
         #: How many requests it takes at a time.
         self.slots = 0
         #: Those that it has, by their keys: also those that were given up, until it says so.
@@ -93,11 +96,16 @@ class Roster:
                 self._idle[worker] = None
 
     def be_ready(self, worker: Worker, slots: int) -> None:
-        """Note that a worker takes so many requests at a time."""
-        self.withdraw(worker, State.READY)
+        """Note that a worker takes so many requests at a time; it keeps its turn."""
+        if worker.state is State.READY:
+            self.slots -= worker.slots
+        worker.state = State.READY
         worker.slots = slots
         self.slots += slots
-        self.freed(worker)
+        if len(worker.jobs) < slots:
+            self.freed(worker)
+        else:
+            self.pause(worker)
 
     def withdraw(self, worker: Worker, state: State) -> None:
         """Give a worker nothing more."""

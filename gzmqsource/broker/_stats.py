@@ -49,7 +49,7 @@ class BrokerStats(NamedTuple):
     """How often a request was given to another worker after it was lost."""
 
     late: int
-    """Replies of workers to requests that they had lost."""
+    """What workers have said about requests that they had lost, or before they had joined."""
 
     workers: int
     """Workers that take requests."""

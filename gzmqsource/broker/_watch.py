@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import gevent
 import zmq
+from gevent.queue import Empty
 
 from gzmqsource.broker._back import Back
 from gzmqsource.broker._roster import State
+from gzmqsource.errors import SourceClosed
 from gzmqsource.monitor import Monitor
 from gzmqsource.workers._pulse import Heard
 from gzmqsource.workers._turns import in_turns
@@ -30,6 +34,10 @@ class Watch:
     #: For how many ticks after the end of a connection each worker is asked for, in case libzmq
     #: does not know yet.
     asks = 2
+
+    #: Seconds between two such looks: each takes 3 ms for a thousand workers, and connections may
+    #: end all the time.
+    rest = 0.03
 
     #: After how many times its patience a silent worker is forgotten.
     forget = 10
@@ -74,8 +82,13 @@ class Watch:
             self._asks = max(0, self._asks - 1)
 
     def _hear_ends(self) -> None:
-        assert self._monitor is not None
-        for _ in self._monitor:
+        monitor = self._monitor
+        assert monitor is not None
+        for _ in monitor:
+            with contextlib.suppress(Empty, SourceClosed):
+                while True:  # one look shows all that have ended by now
+                    monitor.recv(timeout=0)
             self._asks = self.asks
             for worker in in_turns(list(self._workers.values()), TURN):
                 self._back.ping(worker)
+            gevent.sleep(self.rest)

@@ -41,8 +41,9 @@ class Broker(Server):
     front : Source
         A ROUTER for those who ask, without a handler. The broker owns it from now on.
     back : Source
-        Another one for the workers. Whoever can connect to it is given requests: bind it where
-        only workers can, or use CURVE.
+        Another one for the workers, whose *overflow* drops nothing. Whoever can connect to it is
+        given requests: bind it where only workers can, or use CURVE. ``ROUTER_HANDOVER`` and
+        ``PROBE_ROUTER`` are set on it.
     dead_after : float
         As for `gzmqsource.workers.Responder`.
     redeliver : bool

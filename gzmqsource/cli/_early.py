@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
+
+#: The verbs that reload something whatever their options are.
+_RELOADING = {"serve", "broker"}
 
 #: Whether there was a SIGHUP that is yet to be answered.
 hung_up = False
@@ -15,10 +19,14 @@ def hold_hangups() -> None:
 
     A worker that a master has started ignores a SIGINT until it has connected.
     """
-    verb, *options = sys.argv[1:] or [""]
-    if verb == "serve" or any(each.startswith("--curve-clients") for each in options):
+    words = sys.argv[1:]
+    # Options may come before the verb, and be in the environment; a file is yet to be read.
+    has_clients = any(each.startswith("--curve-clients") for each in words) or any(
+        each.startswith("GZMQSOURCE_") and each.endswith("_CURVE_CLIENTS") for each in os.environ
+    )
+    if has_clients or not _RELOADING.isdisjoint(words):
         signal.signal(signal.SIGHUP, _note)
-    if "--tether" in options:
+    if "--tether" in words:
         # A terminal sends it to all processes; here it is for the master to say what is done.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 

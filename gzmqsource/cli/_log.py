@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
+import reprlib
 import sys
+import textwrap
 import threading
-import traceback
+from datetime import datetime, timezone
 from types import TracebackType
 from typing import Any
 
-from gevent.hub import get_hub
+from gevent.hub import Hub
 from rich.console import Console
+from rich.text import Text
 
 from gzmqsource.cli._text import printable
 
 #: What a verb itself reports, also when all else is quiet.
 log = logging.getLogger("gzmqsource.cli")
 
+#: How records are written: lines for people, or an object of JSON a line for programs.
+FORMATS = ("text", "json")
+
+#: The names of the levels of `logging`.
+LEVELS = ("debug", "info", "warning", "error", "critical")
+
 #: No line that has it is taken for a record, whatever a peer has put into an exception's text.
 _INDENT = "    "
+
+#: How the traceback begins that is in the text of a record, below its line.
+_TRACEBACK = f"\n{_INDENT}Traceback (most recent call last):"
+
+#: What is written in place of a record that cannot be.
+_UNWRITABLE = "a record of %s, made at %s:%d, cannot be written"
 
 
 @functools.cache
@@ -28,33 +44,80 @@ def console() -> Console:
     return Console(stderr=True)
 
 
-def log_to_stderr() -> None:
-    """Log warnings, and what the verb itself reports; on a terminal, above the live line."""
-    if console().is_terminal:
-        from rich.logging import RichHandler
+def is_live() -> bool:
+    """Return whether there may be a line that changes: on a terminal, below records of text."""
+    return console().is_terminal and not is_json()
 
-        handler: logging.Handler = RichHandler(console=console(), show_path=False)
-        handler.setFormatter(Formatter("%(message)s"))
+
+def is_json() -> bool:
+    """Return whether the records are JSON."""
+    return any(isinstance(each.formatter, JsonFormatter) for each in logging.getLogger().handlers)
+
+
+def log_to_stderr(form: str = "text", level: str | None = None) -> None:
+    """Log warnings, and what the verb itself reports; on a terminal, above the live line.
+
+    Parameters
+    ----------
+    form : str
+        One of `FORMATS`.
+    level : str or None
+        One of `LEVELS`, for all loggers; None for what the verb takes for useful.
+    """
+    root = logging.getLogger()
+    logging.basicConfig(handlers=[_handler(form)])
+    if level is None:
+        log.setLevel(logging.INFO)
     else:
-        handler = logging.StreamHandler()
-        handler.setFormatter(Formatter("%(asctime)s %(name)s: %(message)s"))
-    logging.basicConfig(handlers=[handler])
-    log.setLevel(logging.INFO)
-    hub: Any = get_hub()
-    hub.exception_stream = _Escaping()
+        root.setLevel(level.upper())
+    logging.captureWarnings(True)
+    # What greenlets raise, and callbacks of a hub, in every thread.
+    hubs: Any = Hub
+    hubs.print_exception = _log_error_of_hub
     # What ends the main greenlet, or a thread, and what cannot be raised.
-    sys.excepthook = _write_error
-    threading.excepthook = _write_error_of_thread
-    sys.unraisablehook = _write_unraisable
+    sys.excepthook = _log_error
+    threading.excepthook = _log_error_of_thread
+    sys.unraisablehook = _log_unraisable
+
+
+def log_requests() -> None:
+    """Log what a server does, unless another level was asked for, each record with its request."""
+    # It costs 0.1 s of a start, and other verbs have no handlers of requests.
+    from gzmqsource.workers.logs import RequestIdFilter
+
+    root = logging.getLogger()
+    if log.level:  # no other was asked for
+        root.setLevel(logging.INFO)
+    for handler in root.handlers:
+        handler.addFilter(RequestIdFilter())
 
 
 class Formatter(logging.Formatter):
-    """One line for each record, and what is below it with an indent that no record has."""
+    """One line for each record, and what is below it with an indent that no record has.
+
+    Parameters
+    ----------
+    has_time : bool
+        Whether the line begins with the time and the level, or something else writes these.
+    """
+
+    def __init__(self, has_time: bool = True) -> None:
+        begin = "%(asctime)s %(levelname)s " if has_time else ""
+        super().__init__(f"{begin}%(name)s[%(process)d]%(_request)s: %(message)s")
+
+    def formatTime(self, record: logging.LogRecord, _format: str | None = None) -> str:
+        """Return when a record was made."""
+        return time_of(datetime.fromtimestamp(record.created, timezone.utc))
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Return the line of a record, and those of a traceback that is in its text."""
-        line, *below = super().formatMessage(record).split("\n")
-        return "\n".join([printable(line), *(_indented(each) for each in below)])
+        request = _request_of(record)
+        # Not a name that a program's own records may have.
+        record._request = f" {request}" if request else ""
+        line, *lines = super().formatMessage(record).rstrip("\n").split("\n")
+        # Most have the indent already.
+        below = [_indented(each.removeprefix(_INDENT)) for each in lines]
+        return "\n".join([printable(line), *below])
 
     def formatException(self, *args: Any) -> str:
         """Return the lines of a traceback."""
@@ -65,37 +128,102 @@ class Formatter(logging.Formatter):
         return _indented(stack_info)
 
 
-class _Escaping:
-    """Where gevent writes what greenlets raise; the text of an exception may be a peer's."""
+class JsonFormatter(logging.Formatter):
+    """An object of JSON for each record, on one line, in ASCII without control characters."""
 
-    def __init__(self) -> None:
-        self._indent = _INDENT
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record; what it does not have is not in it."""
+        message, is_below, below = record.getMessage().partition(_TRACEBACK)
+        trace = textwrap.dedent(_TRACEBACK[1:] + below) if is_below else None
+        if record.exc_info:
+            trace = self.formatException(record.exc_info)
+        fields = {
+            "time": time_of(datetime.fromtimestamp(record.created, timezone.utc)),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": message,
+            "pid": record.process,
+            "request": _request_of(record),
+            "exception": trace,
+            "stack": record.stack_info,
+        }
+        text = json.dumps({name: value for name, value in fields.items() if value is not None})
+        # JSON has it as it is, and only a string can have it here.
+        return text.replace("\x7f", "\\u007f")
 
-    def write(self, text: str) -> None:
-        for line in text.splitlines(keepends=True):
-            end = "\n" if line.endswith("\n") else ""
-            sys.stderr.write(self._indent + printable(line.removesuffix("\n")) + end)
-            self._indent = _INDENT if end else ""
 
-    def flush(self) -> None:
-        sys.stderr.flush()
+def time_of(moment: datetime) -> str:
+    """Return a time as all logs write it: of UTC, as ISO 8601 has it, with milliseconds."""
+    return f"{moment.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 
-def _write_error(
-    kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+def _handler(form: str) -> logging.Handler:
+    handler: logging.Handler
+    if form == "json" or not console().is_terminal:
+        handler = logging.StreamHandler()
+        handler.setFormatter(JsonFormatter() if form == "json" else Formatter())
+    else:
+        from rich.logging import RichHandler
+
+        handler = RichHandler(
+            console=console(),
+            show_path=False,
+            omit_repeated_times=False,
+            log_time_format=lambda moment: Text(time_of(moment)),
+        )
+        handler.setFormatter(Formatter(has_time=False))
+    # Its own writes a traceback as it is.
+    handler.handleError = functools.partial(_log_unwritable, handler)  # type: ignore[method-assign]
+    return handler
+
+
+def _log_unwritable(handler: logging.Handler, record: logging.LogRecord) -> None:
+    """Write, in place of a record, why it cannot be."""
+    if record.msg is _UNWRITABLE:  # nor can this: there is no standard error any more
+        return
+    arguments = (record.name, record.pathname, record.lineno)
+    why = sys.exc_info()
+    level = logging.ERROR
+    handler.emit(log.makeRecord(log.name, level, __file__, 0, _UNWRITABLE, arguments, why))
+
+
+def _request_of(record: logging.LogRecord) -> str | None:
+    request: str | None = getattr(record, "request_id", None)
+    return None if request == "-" else request
+
+
+def _log_error_of_hub(
+    hub: Any, context: Any, kind: Any, error: Any, trace: TracebackType | None
 ) -> None:
-    _Escaping().write("".join(traceback.format_exception(kind, error, trace)))
+    where = context if isinstance(context, str | None) else hub.format_context(context)
+    _log_failure(f"{where} failed" if where else "failed", kind, error, trace)
 
 
-def _write_error_of_thread(args: threading.ExceptHookArgs) -> None:
+def _log_error(
+    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
+) -> None:
+    _log_failure("failed", kind, error, trace)
+
+
+def _log_error_of_thread(args: threading.ExceptHookArgs) -> None:
     if args.exc_type is not SystemExit:
-        _write_error(args.exc_type, args.exc_value, args.exc_traceback)
+        name = args.thread.name if args.thread is not None else "a thread"
+        _log_failure(f"{name} failed", args.exc_type, args.exc_value, args.exc_traceback)
 
 
-def _write_unraisable(args: sys.UnraisableHookArgs) -> None:
-    _Escaping().write(f"{args.err_msg or 'Exception ignored in'}: {args.object!r}\n")
-    _write_error(args.exc_type, args.exc_value, args.exc_traceback)
+def _log_unraisable(args: sys.UnraisableHookArgs) -> None:
+    # An object's own repr may raise.
+    text = f"{args.err_msg or 'Exception ignored in'}: {reprlib.repr(args.object)}"
+    _log_failure(text, args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def _log_failure(text: str, kind: Any, error: Any, trace: TracebackType | None) -> None:
+    """Log an exception that nothing has caught; of some there is no more than the class."""
+    if isinstance(error, BaseException):
+        log.error("%s", text, exc_info=(kind, error, trace))
+    else:
+        log.error("%s: %s", text, kind.__name__)
 
 
 def _indented(text: str) -> str:
-    return "\n".join(_INDENT + printable(line.removeprefix(_INDENT)) for line in text.split("\n"))
+    return "\n".join(_INDENT + printable(line) for line in text.split("\n"))

@@ -19,8 +19,9 @@ from gzmqsource._source.handlers import check_handler
 from gzmqsource._source.source import Source
 from gzmqsource.cli._fleet.options import FleetOptions, fleet_options
 from gzmqsource.cli._handler import Handler, parts_of
-from gzmqsource.cli._log import console
+from gzmqsource.cli._log import console, is_live
 from gzmqsource.cli._numbers import Seconds
+from gzmqsource.cli._operations import Operations, operating_options
 from gzmqsource.cli._signals import StopOrders
 from gzmqsource.cli._sockets import RECEIVING, socket_options, telling_errors, type_of
 from gzmqsource.workers import Responder
@@ -105,12 +106,7 @@ _LIVE, _LOGGED = 0.5, 60.0
     show_default=True,
     help="The most frames of a message; one with more is dropped.",
 )
-@click.option(
-    "--metrics",
-    type=click.IntRange(1, 65535),
-    metavar="PORT",
-    help="Serve metrics for Prometheus at this port of the loopback interface.",
-)
+@operating_options
 @click.option(
     "--patch/--no-patch",
     default=True,
@@ -127,7 +123,7 @@ def serve(
     dead_after: float,
     timeout: float | None,
     stop_timeout: float,
-    metrics: int | None,
+    operations: Operations,
     outbox_total: int,
     max_message: int | None,
     max_frames: int,
@@ -146,7 +142,6 @@ def serve(
     Example:
       gzmqsource serve hello:answer --bind tcp://127.0.0.1:5557
     """
-    logging.getLogger().setLevel(logging.INFO)
     limits = {
         "max_outbox_bytes": outbox_total,
         "max_message_bytes": max_message,
@@ -160,33 +155,37 @@ def serve(
         from gzmqsource.cli._fleet.master import serve_with_workers
 
         parts_of(handler)
-        _serve_metrics(metrics)
         open_front = functools.partial(_open_front, limited, socket | options)
-        serve_with_workers(open_front, fleet, asked, stop_timeout, _shown)
+        shown = functools.partial(_shown, operations)
+        serve_with_workers(open_front, fleet, asked, stop_timeout, operations, shown)
         return
     if patch:
         gevent.monkey.patch_all()
     orders = fleet.orders(stop_timeout)
     served = Handler(handler, timeout)
-    _serve_metrics(metrics)
     fleet.limit(served, orders)
     # Before the socket is bound: a signal would lose what peers have sent to it by then.
     orders.listen()
-    if fleet.join:
-        server: Any = _join(fleet.join, served, socket, spawn, dead_after)
-        _run(server, server.source, served, orders)
-    else:
-        _run(*_server(served, socket | options, kind, spawn, limited, asked), served, orders)
+    with operations:
+        if fleet.join:
+            server, source = _join(fleet.join, served, socket, spawn, dead_after)
+            operations.not_ready = lambda: None if server.is_member else "no broker answers"
+        else:
+            server, source = _server(served, socket | options, kind, spawn, limited, asked)
+        given_up = _run(server, source, served, orders, operations)
+    orders.stopped(given_up)
 
 
-def _run(server: Any, source: Source, served: Handler, orders: StopOrders) -> None:
-    """Serve until told to stop."""
+def _run(
+    server: Any, source: Source, served: Handler, orders: StopOrders, operations: Operations
+) -> Any:
+    """Serve until told to stop, and return what was given up."""
     server.start()
-    shown = _shown(source, functools.partial(_lines, source))
+    shown = _shown(operations, source, functools.partial(_lines, source))
     with shown if orders.is_alone else contextlib.nullcontext():
-        orders.ready(server, served.reload)
+        orders.ready(server, operations.reloading()(served.reload))
         orders.told.wait()
-    orders.stopped(server.stop(orders.seconds))
+    return server.stop(orders.seconds)
 
 
 def _server(
@@ -221,53 +220,38 @@ def _join(
     socket: dict[str, Any],
     spawn: int,
     dead_after: float,
-) -> Responder:
+) -> tuple[Any, Source]:
     options = {name: value for name, value in socket.items() if name not in ("bind", "connect")}
     with telling_errors({"bind": (), "connect": brokers}):
-        return Responder.join(brokers, handler, spawn, dead_after=dead_after, **options)
-
-
-def _serve_metrics(port: int | None) -> None:
-    if port is None:
-        return
-    try:
-        from prometheus_client import make_wsgi_app
-
-        from gzmqsource.metrics import SourceCollector
-    except ImportError as error:
-        raise click.ClickException(
-            "--metrics needs more: pip install 'gzmqsource[metrics]'"
-        ) from error
-    from gevent.pywsgi import WSGIServer
-
-    SourceCollector()
-    server = WSGIServer(("127.0.0.1", port), make_wsgi_app(), log=None)
-    try:
-        server.start()
-    except OSError as error:
-        raise click.ClickException(f"--metrics {port}: {error.strerror}") from error
+        worker = Responder.join(brokers, handler, spawn, dead_after=dead_after, **options)
+    return worker, worker.source
 
 
 @contextlib.contextmanager
-def _shown(source: Source, lines: Callable[[float], Iterator[str]]) -> Iterator[None]:
+def _shown(
+    operations: Operations, source: Source, lines: Callable[[float], Iterator[str]]
+) -> Iterator[None]:
     """Report what is served, and by which process; show the status while the block runs."""
     _log.info("%s: pid %d", source, os.getpid())
-    showing = gevent.spawn(_show, lines)
+    operations.serving(str(source))
+    showing = gevent.spawn(_show, operations, lines)
     try:
         yield
     finally:
         showing.kill()
+        operations.stopping()
 
 
-def _show(lines: Callable[[float], Iterator[str]]) -> None:
-    """Show the lines of a status: live on a terminal, in the log otherwise."""
-    if console().is_terminal:
+def _show(operations: Operations, lines: Callable[[float], Iterator[str]]) -> None:
+    """Show the lines of a status: live on a terminal, in the log and to systemd otherwise."""
+    if is_live():
         with Live(console=console(), auto_refresh=False, transient=True) as live:
             for line in lines(_LIVE):
                 live.update(line, refresh=True)
     else:
         for line in lines(_LOGGED):
             _log.info("%s", line)
+            operations.status(line)
 
 
 def _lines(source: Source, interval: float) -> Iterator[str]:

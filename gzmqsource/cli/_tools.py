@@ -95,17 +95,27 @@ def _write_new(file: Path, text: str) -> None:
 
 
 @click.command()
+@click.argument("url", metavar="[PORT|URL]", required=False)
 @click.option("--pid", type=click.IntRange(min=1), help="Report on a running process (Linux).")
-def doctor(pid: int | None) -> None:
+@click.pass_context
+def doctor(context: click.Context, url: str | None, pid: int | None) -> None:
     """Report what is installed, what is in use, and known problems.
+
+    With a PORT of this machine or a URL, ask the server that has its --metrics there what it runs,
+    and what is wrong with it; if anything is, the exit status is 1.
 
     With --pid, report whether a running process is patched, and what the patch did not reach. The
     process is not disturbed, and may be blocked.
 
     \b
     Example:
+        gzmqsource doctor 9100
         gzmqsource doctor --pid 4242
     """
+    if url is not None:
+        if pid is not None:
+            raise click.UsageError("--pid is for a process of this machine: without a URL")
+        context.exit(_check(url))
     if pid is None:
         _report(_facts(), list(_warnings()))
         return
@@ -116,6 +126,22 @@ def doctor(pid: int | None) -> None:
     except PermissionError as error:
         raise click.ClickException(f"process {pid} is another user's") from error
     _report(_facts_of(packages, patches), list(_warnings_of(packages, patches)))
+
+
+def _check(url: str) -> int:
+    """Report on a server, and return the exit status."""
+    from gzmqsource.cli._checkup import Checkup
+
+    try:
+        import prometheus_client  # noqa: F401
+    except ImportError as error:
+        raise click.ClickException(
+            "doctor URL needs more: pip install 'gzmqsource[metrics]'"
+        ) from error
+    checkup = Checkup(url)
+    warnings = list(checkup.warnings())
+    _report(checkup.facts(), warnings)
+    return 1 if warnings else 0
 
 
 def _report(facts: Iterable[tuple[str, str]], warnings: list[str]) -> None:

@@ -1,17 +1,11 @@
-"""``top``: the sources of a running server, from its metrics."""
+"""``top``: the sources of a running server, or its workers, from its metrics."""
 
 from __future__ import annotations
 
 import itertools
 import sys
-import time
-from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from http.client import HTTPException
-from typing import Any
-from urllib.request import urlopen
 
 import click
 import gevent
@@ -22,61 +16,34 @@ from rich.table import Table
 from rich.text import Text
 
 from gzmqsource.cli._numbers import Seconds
+from gzmqsource.cli._reading import (
+    Process,
+    Reading,
+    address_of,
+    increase,
+    milliseconds,
+    quantile,
+    read,
+)
 from gzmqsource.cli._text import printable
 from gzmqsource.cli._work import Work
-
-#: The most seconds that a server may take to reply.
-_PATIENCE = 5.0
-
-#: The most bytes of a reply: those of some 100,000 sources.
-_MOST = 1 << 27
 
 #: The width of a table that goes into a pipe, in columns.
 _WIDTH = 140
 
-_Labels = tuple[str, ...]
+#: What a process has received and sent, by the first of these numbers that it has: a server counts
+#: requests, anything else messages.
+_RECEIVED = ("broker_requests_total", "responder_requests_total", "received_messages_total")
+_SENT = ("broker_replies_total", "responder_replies_total", "sent_messages_total")
 
+#: What it works on, and what waits for that.
+_RUNNING, _WAITING = (
+    ("broker_running", "responder_running"),
+    ("broker_waiting", "responder_waiting"),
+)
 
-@dataclass(frozen=True)
-class Reading:
-    """The numbers of a server at one moment."""
-
-    #: When they were read, in seconds of the monotonic clock.
-    taken: float
-    #: The numbers of each source, by its type and endpoint; drops are added up.
-    sources: dict[_Labels, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
-    #: How many ticks of the hub were late by at most a number of seconds, by that number.
-    lateness: dict[float, float] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, text: str) -> Reading:
-        """Parse the numbers of sources from a server's reply.
-
-        Raises
-        ------
-        ValueError
-            It is something else.
-        """
-        from prometheus_client.parser import text_string_to_metric_families
-
-        reading = cls(time.monotonic())
-        try:
-            for family in text_string_to_metric_families(text):
-                for sample in family.samples:
-                    reading._add(sample)
-        except (LookupError, TypeError, AttributeError) as error:
-            raise ValueError(f"these are no metrics of gzmqsource: {error!r:.100}") from error
-        return reading
-
-    def _add(self, sample: Any) -> None:
-        name = sample.name.removeprefix("gzmqsource_")
-        if name == "hub_lateness_seconds_bucket":
-            self.lateness[float(sample.labels["le"])] = sample.value
-        elif name != sample.name and "endpoint" in sample.labels:
-            labels = (sample.labels["type"], sample.labels["endpoint"])
-            numbers = self.sources[labels]
-            if not name.endswith("_bucket"):
-                numbers[name] = numbers.get(name, 0.0) + sample.value
+#: What is said of a broker, also if it is zero.
+_ALWAYS = ("waiting", "running", "workers", "slots")
 
 
 @click.command()
@@ -90,7 +57,7 @@ class Reading:
 )
 @click.option("--count", type=click.IntRange(1), help="Stop after this many tables.")
 def top(url: str, interval: float, count: int | None) -> None:
-    """Show the sources of a running server, live.
+    """Show the sources of a running server, live, or its workers and their queue.
 
     It shows what passes, what waits, what was dropped, and how late the hub is. It reads the
     metrics of `serve --metrics PORT`, or of any program with a SourceCollector. PORT is one of this
@@ -105,15 +72,13 @@ def top(url: str, interval: float, count: int | None) -> None:
     except ImportError as error:
         raise click.ClickException("top needs more: pip install 'gzmqsource[metrics]'") from error
     gevent.monkey.patch_socket()
-    if url.isdigit():
-        url = f"http://127.0.0.1:{url}/metrics"
-    Work().run(_look, url, interval, count).tell()
+    Work().run(_look, address_of(url, "/metrics"), interval, count).tell()
 
 
 def _look(url: str, interval: float, count: int | None) -> None:
     """Show a table again and again: in its place on a terminal, one after another in a pipe."""
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
-    before = _read(url)
+    before = read(url)
     with (
         Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live
     ):
@@ -121,7 +86,7 @@ def _look(url: str, interval: float, count: int | None) -> None:
             gevent.sleep(interval)
             table: Table | Text
             try:
-                now = _read(url)
+                now = read(url)
             except click.ClickException as error:
                 # A server that is restarted replies again.
                 table = Text(printable(error.message))
@@ -136,26 +101,17 @@ def _look(url: str, interval: float, count: int | None) -> None:
             click.echo(written.get(), nl=False)
 
 
-def _read(url: str) -> Reading:
-    try:
-        with urlopen(url, timeout=_PATIENCE) as answer:
-            text = answer.read(_MOST + 1)
-        if len(text) > _MOST:
-            raise ValueError(f"it answers with more than {_MOST} bytes")
-        return Reading.of(text.decode())
-    except (OSError, ValueError, HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        raise click.ClickException(
-            f"{url}: {getattr(reason, 'strerror', None) or reason}"
-        ) from error
-
-
 def _table(before: Reading, now: Reading) -> Table:
-    late = _quantile(before.lateness, now.lateness, 0.99)
+    has_workers = len(now.processes) > 1 or now.main.total("broker_workers") is not None
+    return (_table_of_processes if has_workers else _table_of_sources)(before, now)
+
+
+def _table_of_sources(before: Reading, now: Reading) -> Table:
+    late = quantile(before.main.lateness, now.main.lateness, 0.99)
     caption = (
         "no lateness of the hub reported"
         if late is None
-        else f"99 % of the hub's ticks: {late} late"
+        else f"99 % of the hub's ticks: {milliseconds(late, now.main.lateness)} late"
     )
     table = Table(caption=caption, caption_justify="left", box=None)
     for name in ("type", "endpoint"):
@@ -171,39 +127,93 @@ def _table(before: Reading, now: Reading) -> Table:
         "handler ms",
     ):
         table.add_column(name, justify="right")
-    for labels, numbers in sorted(now.sources.items()):
+    for labels, numbers in sorted(now.main.sources.items()):
         table.add_row(
             *(Text(printable(label)) for label in labels),
-            *_row(before.sources.get(labels, {}), numbers, now.taken - before.taken),
+            *_row(before.main.sources.get(labels, {}), numbers, now.taken - before.taken),
         )
     return table
 
 
 def _row(before: dict[str, float], now: dict[str, float], seconds: float) -> Iterable[str]:
-    def more(name: str) -> float:
-        """Return the increase of a counter; its whole value if the server was restarted."""
-        value, last = now.get(name, 0.0), before.get(name, 0.0)
-        return value - last if value >= last else value
-
-    yield f"{more('received_messages_total') / seconds:,.0f}"
-    yield f"{more('sent_messages_total') / seconds:,.0f}"
+    yield f"{increase(before, now, 'received_messages_total') / seconds:,.0f}"
+    yield f"{increase(before, now, 'sent_messages_total') / seconds:,.0f}"
     yield f"{now.get('in_hand_messages', 0):,.0f}"
     yield f"{now.get('outbox_messages', 0):,.0f}"
     yield f"{now.get('outbox_oldest_seconds', 0):,.1f}"
     yield f"{now.get('dropped_messages_total', 0):,.0f}"
     yield f"{now.get('errors_total', 0):,.0f}"
-    calls = more("handler_seconds_count")
-    yield f"{1000 * more('handler_seconds_sum') / calls:,.2f}" if calls else "-"
+    yield _handler_time(before, now)
 
 
-def _quantile(before: dict[float, float], now: dict[float, float], part: float) -> str | None:
-    """Return, as text, the bound of a quantile of what was added to a histogram."""
-    counts = {bound: count - before.get(bound, 0.0) for bound, count in sorted(now.items())}
-    total = max(counts.values(), default=0.0)
-    if not total > 0:
-        return None
-    bounds = list(counts)
-    bound = next((bound for bound, count in counts.items() if count >= part * total), bounds[-1])
-    if bound == float("inf"):
-        return f"more than {1000 * bounds[-2]:g} ms" if len(bounds) > 1 else None
-    return f"at most {1000 * bound:g} ms"
+def _table_of_processes(before: Reading, now: Reading) -> Table:
+    """Return a table of the master and its workers, within 80 columns."""
+    caption = _queue(now.main)
+    table = Table(caption=caption, caption_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column("process", overflow="fold", max_width=14)
+    for name in ("state", "in/s", "out/s", "running", "waiting", "dropped", "errors", "ms", "late"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, process in sorted(now.processes.items(), key=lambda each: _order(each[0])):
+        earlier = before.processes.get(name, Process())
+        table.add_row(
+            Text(printable(name) or "master"),
+            *_row_of_process(earlier, process, now.taken - before.taken),
+        )
+    return table
+
+
+def _order(name: str) -> tuple[int, str]:
+    """Return what sorts workers by number: 2 before 10."""
+    return len(name), name
+
+
+def _row_of_process(before: Process, now: Process, seconds: float) -> Iterable[str]:
+    totals = {name for numbers in now.sources.values() for name in numbers}
+    earlier = {name: before.total(name) or 0.0 for name in totals}
+    later = {name: now.total(name) or 0.0 for name in totals}
+
+    def first(names: Iterable[str]) -> str | None:
+        return next((name for name in names if name in later), None)
+
+    ready = now.own.get("ready")
+    yield "-" if ready is None else "ready" if ready else "not"
+    for names in _RECEIVED, _SENT:
+        name = first(names)
+        yield "-" if name is None else _short(increase(earlier, later, name) / seconds)
+    for gauges in _RUNNING, _WAITING:
+        name = first(gauges)
+        yield "-" if name is None else _short(later[name])
+    yield _short(later.get("dropped_messages_total", 0.0))
+    yield _short(later.get("errors_total", 0.0))
+    yield _handler_time(earlier, later)
+    late = quantile(before.lateness, now.lateness, 0.99)
+    yield "-" if late is None else f"{1000 * late:g}"
+
+
+def _queue(master: Process) -> str | None:
+    """Return what a broker says of its queue and of its workers, without what never was."""
+    names = sorted({name for numbers in master.sources.values() for name in numbers})
+    told = [
+        (name.removeprefix("broker_").removesuffix("_total"), master.total(name) or 0.0)
+        for name in names
+        if name.startswith("broker_")
+    ]
+    shown = [f"{name} {_short(value)}" for name, value in told if value or name in _ALWAYS]
+    return ", ".join(shown).replace("_", " ") or None
+
+
+def _short(value: float, small: str = ",.0f") -> str:
+    """Return a number in at most six characters; *small* is the format of one below 1000."""
+    if value < 999.5:
+        return f"{value:{small}}"
+    for unit in ("", "k", "M", "G"):
+        if value < 99_999.5:
+            return f"{value:,.0f}{unit}"
+        value /= 1000
+    return f"{value:.0e}"
+
+
+def _handler_time(before: dict[str, float], now: dict[str, float]) -> str:
+    calls = increase(before, now, "handler_seconds_count")
+    took = increase(before, now, "handler_seconds_sum")
+    return _short(1000 * took / calls, ".2f") if calls else "-"

@@ -20,6 +20,9 @@ SIZE = 32
 KEY_SIZE = 16
 KEY = slice(8, 8 + KEY_SIZE)
 
+#: In place of a key where a control is about no request.
+NO_KEY = bytes(KEY_SIZE)
+
 #: Where the kind and the detail are.
 KIND = 4
 DETAIL = 7

@@ -44,6 +44,8 @@ class Job(Request):
     priority = 0
     #: When it was given to a worker, if it has a deadline.
     began = 0.0
+    #: What its key is at a worker, if that cannot be its own.
+    alias = b""
     #: How often it was given to another worker, for one has lost it.
     redeliveries = 0
 

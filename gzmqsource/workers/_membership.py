@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import gevent
 
 from gzmqsource._source.source import Source
 from gzmqsource.workers._askers import Asker
+from gzmqsource.workers._header import NO_KEY
 from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._reception import Reception
 
@@ -32,6 +31,9 @@ class Membership:
     #: After how many ticks it says so again.
     says = 2
 
+    #: After how many of these it says so again to a broker that has said nothing for long.
+    seldom = 64
+
     #: After how many of these a broker that has said nothing has no share.
     patience = 5
 
@@ -50,12 +52,16 @@ class Membership:
         self._endpoints = brokers
         self._brokers = {name: Asker([name], False) for name in brokers}
         self._silence = dict.fromkeys(brokers, self.patience)
+        self._sessions = dict.fromkeys(brokers, NO_KEY)
         self._slots = min(slots, self.most)
         self._voice = parts.voice
         self._askers = parts.askers
         self._reception = reception
         self._interval = self.says * parts.tick
         self._greenlet: gevent.Greenlet[..., None] | None = None
+        reception.is_worker = True
+        reception.be_met = self._be_met
+        self._share()
 
     def start(self) -> None:
         """Begin to speak."""
@@ -89,24 +95,43 @@ class Membership:
 
     def _run(self) -> None:
         while not self._reception.is_leaving:
-            for name, credit in self._shares():
-                self._voice.join(self._brokers[name], credit)
+            self._listen()
+            self._share()
+            for name, silence in self._silence.items():
+                # What is said while there is no broker waits in libzmq, and comes to it at once.
+                if not silence & (silence - 1) or not silence % self.seldom:
+                    self._join(name)
             gevent.sleep(self._interval)
 
-    def _shares(self) -> Iterator[tuple[bytes, int]]:
-        """Yield what each broker is told; the first ones have what does not divide."""
+    def _join(self, name: bytes) -> None:
+        self._voice.join(self._brokers[name], self._sessions[name], self._credits[name])
+
+    def _be_met(self, name: bytes, session: bytes | None) -> None:
+        """Repeat what a broker calls the connection, so it knows that this is no older one."""
+        if session != self._sessions.get(name, session):
+            self._sessions[name] = session or NO_KEY
+            if not self._reception.is_leaving:
+                self._join(name)
+
+    def _listen(self) -> None:
+        """Note which brokers have spoken since the last time."""
         for name in self._brokers:
             heard = self._heard(name)
             if heard is not None:
                 heard.is_recent = False
             self._silence[name] = 0 if heard is not None else self._silence[name] + 1
-        alive = [name for name, silence in self._silence.items() if silence < self.patience]
-        # One that may be there is offered a place at least: it answers if it is.
-        share, more = divmod(self._slots, max(1, len(alive)))
-        for index, name in enumerate([*alive, *(self._brokers.keys() - alive)]):
-            yield name, max(1, share + (index < more)) if name in alive or not alive else 1
 
     def _heard(self, name: bytes) -> Asker | None:
         """Return a broker, if it was heard since the last time."""
         asker = self._askers.get(name)
         return asker if asker is not None and asker.is_recent else None
+
+    def _share(self) -> None:
+        """Share what it takes between the brokers; the first ones have what does not divide."""
+        alive = [name for name, silence in self._silence.items() if silence < self.patience]
+        # One that may be there is offered a place at least: it answers if it is.
+        self._credits = dict.fromkeys(self._brokers, 1)
+        names = alive or list(self._brokers)
+        share, more = divmod(self._slots, len(names))
+        for index, name in enumerate(names):
+            self._credits[name] = max(1, share + (index < more))

@@ -11,7 +11,7 @@ from typing import Any
 from gzmqsource._base.reports import peer_of
 from gzmqsource._base.warning import LimitedWarning
 from gzmqsource.workers._askers import Asker, name_of
-from gzmqsource.workers._envelope import counted, delimiter_of, header_of
+from gzmqsource.workers._envelope import counted, delimiter_of, has_payload, header_of
 from gzmqsource.workers._handling import Handling
 from gzmqsource.workers._header import Detail, Kind, unpack
 from gzmqsource.workers._jobs import Job
@@ -40,6 +40,9 @@ class Reception:
         #: Whether those who ask are brokers, which have to know when something has ended that
         #: they have cancelled: they count what it has.
         self.is_worker = False
+        #: Called with the routing id of a broker when the connection to it is a new one, and with
+        #: what a PING of it calls the connection.
+        self.be_met: Callable[[bytes, bytes | None], object]
         #: When the last request came from a plain peer, and from an asker that is routed.
         self.last_plain = self.last_routed = float("-inf")
         self.places: Places
@@ -72,7 +75,7 @@ class Reception:
         """Deal with a message."""
         delimiter = delimiter_of(message)
         header = header_of(message, delimiter, self._at_router)
-        has_payload = len(message) - delimiter > 1
+        has_content = len(message) - delimiter > 1
         if header is not None:
             _, kind, flags, attempt, detail, key, left, _ = unpack(header)
             # Most come from an asker that is known, and is not routed.
@@ -82,7 +85,7 @@ class Reception:
                 asker = self._asker_at(message[: delimiter - 1], kind)
             asker.silence = 0
             asker.is_recent = True
-            if kind == _ASK and has_payload:
+            if kind == _ASK and has_content:
                 payload = message[delimiter + 1 :]
                 job = Job(message[: delimiter + 1], payload, asker, key, attempt, flags)
                 if detail:
@@ -90,15 +93,30 @@ class Reception:
                 self._ask(job, asker, left)
             elif delimiter < len(message) or not self._hear(asker, kind, key, left):
                 self.malformed(f"a header of kind {kind}{_from(message)}")
-        elif has_payload:
+        elif has_content:
             self.requests += 1
             self.last_plain = time.monotonic()
             self._admit(Job(message[: delimiter + 1], message[delimiter + 1 :]))
+        elif self.is_worker and delimiter == 1:
+            self.be_met(bytes(message[0]), None)
         else:
             what = "no empty frame as a delimiter"
             if delimiter < len(message):
                 what = "no payload after the delimiter"
             self.malformed(f"{what}, {len(message)} frames{_from(message)}")
+
+    def is_loss(self, message: list[Any]) -> bool:
+        """Refuse a request that is read when the source is about to close; return if it is lost.
+
+        A busy machine may take longer from the last look to the end than those wait who are routed.
+        """
+        if not has_payload(message):
+            return False
+        header = header_of(message, delimiter_of(message), self._at_router)
+        if header is None or not self.is_leaving:
+            return True
+        self.read(message)
+        return False
 
     def next(self) -> Job | None:
         """Remove the next job from the line; None if there is none, or it has expired."""
@@ -192,7 +210,10 @@ class Reception:
         if kind == Kind.PING:
             # One more, for the first may have begun just before it was heard.
             asker.patience = 1 + max(2, math.ceil(left / 1000 / self._tick))
-            self._voice.pong(asker)
+            if self.is_worker:
+                self.be_met(bytes(asker.route[0]), key)
+            else:
+                self._voice.pong(asker)
         elif kind == Kind.CANCEL:
             if any(key):
                 job = self._handling.jobs.get(key)

@@ -103,7 +103,7 @@ class Server(ABC):
         self._stopping = RLock()
         source.set_handle(self._reception.read, self._places.spawn)
         self._core.gate = parts.gate
-        self._core.is_loss = has_payload
+        self._core.is_loss = self._reception.is_loss
         source._own(self._kind, self, self._counts, self._handling.reply_lost)
         source.rawlink(self._ended)
 

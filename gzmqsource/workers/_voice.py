@@ -14,7 +14,7 @@ from gzmqsource._socket.budget import yield_to_io
 from gzmqsource._source.source import Source
 from gzmqsource.errors import SendError, SourceClosed
 from gzmqsource.workers._askers import Asker
-from gzmqsource.workers._header import KEY_SIZE, MAGIC, Detail, Flag, Header, Kind, pack
+from gzmqsource.workers._header import MAGIC, NO_KEY, Detail, Flag, Header, Kind, pack
 from gzmqsource.workers._jobs import Job
 
 _TAIL = struct.Struct(">II")
@@ -22,7 +22,6 @@ _TAIL = struct.Struct(">II")
 #: How many controls are sent between two polls of the hub; each takes some 3 us.
 TURN = 128
 
-_NO_KEY = bytes(KEY_SIZE)
 _KEEP = int(Flag.KEEP)
 
 
@@ -73,9 +72,9 @@ class Voice:
         if self._say_or_owe(asker, self._leaving[asker.is_routed]) is False:
             asker.has_left = True
 
-    def join(self, broker: Asker, credit: int) -> None:
+    def join(self, broker: Asker, session: bytes, credit: int) -> None:
         """Tell a broker that this hub is alive, and how many requests it takes at a time."""
-        self._say(broker, Header(Kind.JOIN, _NO_KEY, left=self._left, session=credit).encode())
+        self._say(broker, Header(Kind.JOIN, session, left=self._left, session=credit).encode())
 
     def end(self, kind: Kind, job: Job, detail: Detail) -> None:
         """Tell an asker that an attempt has ended without a reply; a plain peer is told nothing."""
@@ -132,4 +131,4 @@ class Voice:
         return True
 
     def _of_no_request(self, kind: Kind, flags: int, left: int) -> bytes:
-        return Header(kind, _NO_KEY, flags, left=left, session=self.session).encode()
+        return Header(kind, NO_KEY, flags, left=left, session=self.session).encode()

@@ -203,7 +203,8 @@ class Responder(Server):
             The context of the socket; ``zmq.Context.instance()`` if not passed.
         **socket_options
             As for `gzmqsource.Source.open`. *routing_id* is how the brokers call this worker; if it
-            is not passed, that is made of the host, the process and some random digits.
+            is not passed, that is made of the host, the process and some random digits. No other
+            worker may have it: of two, the last one to connect has it, and the other one is lost.
 
         Raises
         ------
@@ -285,7 +286,6 @@ class Responder(Server):
 
     def _be_worker(self, brokers: dict[bytes, str]) -> None:
         """Be a worker of brokers; see `Membership`."""
-        self._reception.is_worker = True
         self._membership = Membership(
             self._source, brokers, self._places.size, self._parts, self._reception
         )

@@ -1,45 +1,27 @@
 """A broker: requests go to who is free, and wait in it otherwise."""
 
+import contextlib
 import functools
+from typing import Any
 
 import gevent
 import pytest
 import zmq
-from asking import Asker
-from brokering import SOON, ScriptedWorker, asking, broker_of, worker_of
-from gevent.event import Event
-from helpers import endpoint_of, in_thread
+from asking import Asker, key_of
+from brokering import ScriptedWorker, Sleeper, asking, broker_of, worker_of
+from helpers import endpoint_of
 
 from gzmqsource import Source
 from gzmqsource.broker import Broker
-from gzmqsource.errors import InvalidThreadUseError
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import (
     RemoteError,
     RequestCancelled,
-    Requester,
     RequestTimeout,
     current_request,
     shield,
 )
-from gzmqsource.workers._header import Detail, Kind
-
-
-class Sleeper:
-    """A handler that waits until it may go on, and notes how that ends."""
-
-    def __init__(self):
-        self.begun, self.ended = [], []
-        self.go_on = Event()
-
-    def __call__(self, payload):
-        self.begun.append(payload[0])
-        try:
-            self.go_on.wait()
-        except BaseException as error:
-            self.ended.append(type(error))
-            raise
-        return payload
+from gzmqsource.workers._header import Detail, Header, Kind
 
 
 def echo(payload):
@@ -103,6 +85,16 @@ def test_a_worker_is_given_no_more_than_it_takes(context):
         assert [each.get(timeout=10) for each in asked] == [[b"x"]] * 10
 
 
+def test_a_worker_that_takes_all_there_is_has_so_many_and_no_more(context):
+    with broker_of(context) as broker, asking(broker) as requester:
+        broker._back.max_credit = 2
+        with ScriptedWorker(broker, 0xFFFF_FFFF):
+            for _ in range(3):
+                requester.submit(b"x")
+            wait_until(lambda: broker.stats().running == 2 and broker.stats().waiting == 1)
+            assert broker.stats().slots == 2
+
+
 def test_idle_workers_come_first(context):
     sleepers = [Sleeper() for _ in range(3)]
     with (
@@ -128,6 +120,21 @@ def test_idle_workers_come_first(context):
             requester.submit(b"x")
             wait_until(functools.partial(has_begun, number))
         assert len(sleepers[1].begun) > 2
+
+
+def test_a_worker_that_joins_again_keeps_its_turn(context):
+    with (
+        broker_of(context, dead_after=5) as broker,
+        asking(broker) as requester,
+        ScriptedWorker(broker, 3) as one,
+        ScriptedWorker(broker, 3) as two,
+    ):
+        for worker in one, two, one, two:
+            one.join(3)
+            one.until_heard(Kind.PING, 1 + sum(h.kind == Kind.PING for h, _ in one.heard))
+            count = len(worker.asked())
+            requester.submit(b"x")
+            worker.next_request(count + 1)
 
 
 def test_what_waits_is_given_out_in_order_and_what_is_urgent_first(context):
@@ -204,6 +211,8 @@ def test_one_that_expires_while_it_waits_is_refused(context):
         key, _ = worker.next_request()
         expires = asker.ask(b"late", left=1)
         wait_until(lambda: broker.stats().waiting == 1)
+        (late,) = broker._line.jobs
+        wait_until(lambda: late.left == 0)
         worker.say(Kind.REPLY, key, [b"reply"])
         assert asker.wait_for(expires, Kind.REFUSED) == Detail.EXPIRED
         assert (broker.stats().expired, len(worker.asked())) == (1, 1)
@@ -232,6 +241,46 @@ def test_a_cancellation_goes_on_to_the_worker(context):
         wait_until(lambda: broker.stats().cancelled == 1)
         sleeper.go_on.set()
         assert requester.request(b"y", timeout=10) == [b"y"]
+
+
+def test_an_asker_that_does_not_read_holds_up_nobody(context):
+    options: dict[str, Any] = {"bind": "tcp://127.0.0.1:*", "context": context, "linger": 0}
+    few: dict[str, Any] = {"sndhwm": 1, "sndbuf": 4096, "outbox": 1, "router_mandatory": 1}
+    front = Source.open(zmq.ROUTER, **few, **options)
+    with contextlib.closing(Broker(front, Source.open(zmq.ROUTER, **options))) as broker:
+        broker.start()
+        with (
+            worker_of(broker, lambda _: bytes(100_000)),
+            asking(broker) as requester,
+            Source.open(
+                zmq.DEALER, connect=endpoint_of(front), context=context, rcvhwm=1, linger=0
+            ) as odd,
+        ):
+            for _ in range(200):
+                odd.send([Header(Kind.ASK, key_of()).encode(), b"", b"x"])
+            assert requester.request(b"x", timeout=10)
+            wait_until(lambda: broker.stats().requests == 201)
+            wait_until(lambda: broker.stats().running == broker.stats().waiting == 0)
+            assert broker.stats().undelivered > 0
+
+
+def test_an_asker_whose_key_is_0_cancels_no_requests_of_others(context):
+    sleeper = Sleeper()
+    with (
+        broker_of(context) as broker,
+        worker_of(broker, sleeper, 2),
+        asking(broker) as requester,
+        Asker(context, endpoint_of(broker.front)) as odd,
+    ):
+        asked = requester.submit(b"x")
+        wait_until(lambda: sleeper.begun == [b"x"])
+        odd.ask(b"odd", key=bytes(16))
+        wait_until(lambda: sleeper.begun == [b"x", b"odd"])
+        odd.say(Kind.CANCEL)
+        wait_until(lambda: broker.stats().cancelled == 1)
+        assert sleeper.ended == [RequestCancelled]
+        sleeper.go_on.set()
+        assert asked.get(timeout=10) == [b"x"]
 
 
 def test_one_that_is_shielded_keeps_its_place_at_the_worker(context):
@@ -328,94 +377,6 @@ def test_what_a_stranger_says_about_a_request_ends_nothing(context):
         assert not asked.ready()
         sleeper.go_on.set()
         assert asked.get(timeout=10) == [b"x"]
-
-
-def test_a_stop_finishes_what_was_accepted(context):
-    sleeper = Sleeper()
-    with (
-        broker_of(context) as broker,
-        worker_of(broker, sleeper),
-        asking(broker) as requester,
-    ):
-        asked = [requester.submit(b"x") for _ in range(3)]
-        wait_until(lambda: broker.stats().running == 1 and broker.stats().waiting == 2)
-        stopping = gevent.spawn(broker.stop, 10)
-        wait_until(lambda: broker._reception.is_leaving)
-        sleeper.go_on.set()
-        assert stopping.get(timeout=10) == 0
-        assert [each.get(timeout=10) for each in asked] == [[b"x"]] * 3
-        assert broker.closed
-        assert broker.back.closed
-
-
-def test_a_stop_gives_up_in_time_and_the_worker_is_told(context):
-    sleeper = Sleeper()
-    with (
-        broker_of(context) as broker,
-        worker_of(broker, sleeper),
-        asking(broker) as requester,
-    ):
-        requester.submit(b"x")
-        requester.submit(b"y")
-        wait_until(lambda: broker.stats().running == 1 and broker.stats().waiting == 1)
-        assert broker.stop(0.3) == 2
-        wait_until(lambda: sleeper.ended == [RequestCancelled])
-
-
-def test_several_brokers_share_what_a_worker_takes(context):
-    with (
-        broker_of(context) as one,
-        broker_of(context) as two,
-        worker_of([one, two], echo, 4),
-        asking([one, two]) as requester,
-    ):
-        wait_until(lambda: one.stats().slots == two.stats().slots == 2)
-        for _ in range(10):
-            assert requester.request(b"x", timeout=10) == [b"x"]
-        assert one.stats().replies
-        assert two.stats().replies
-        two.close()
-        wait_until(lambda: one.stats().slots == 4)
-        assert requester.request(b"x", timeout=10, retries=3) == [b"x"]
-
-
-def test_a_broker_that_starts_anew_has_its_workers_again(context):
-    with broker_of(context) as broker:
-        back, front = endpoint_of(broker.back), endpoint_of(broker.front)
-        with worker_of(broker, echo) as worker, Requester.open(front, context=context) as requester:
-            assert requester.request(b"x", timeout=10) == [b"x"]
-            broker.stop(5)
-            anew = Broker.open(front, back, context=context, dead_after=SOON)
-            anew.start()
-            assert requester.request(b"y", timeout=10) == [b"y"]
-            anew.close()
-            assert not worker.closed
-
-
-def test_both_ends_are_routers_without_handlers(context):
-    with Source.open(zmq.ROUTER, context=context) as router:
-        with (
-            Source.open(zmq.DEALER, context=context) as dealer,
-            pytest.raises(ValueError, match="a ROUTER at each end"),
-        ):
-            Broker(router, dealer)
-        with (
-            Source.open(zmq.ROUTER, print, context=context) as handled,
-            pytest.raises(ValueError, match="handler"),
-        ):
-            Broker(router, handled)
-
-
-def test_it_needs_endpoints_and_leaves_no_socket_open(context):
-    with pytest.raises(ValueError, match="endpoints to bind"):
-        Broker.open("tcp://127.0.0.1:*", (), context=context)
-    with pytest.raises(zmq.ZMQError):
-        Broker.open("tcp://127.0.0.1:*", "odd://", context=context)
-
-
-def test_it_belongs_to_its_hub(context):
-    with broker_of(context) as broker:
-        assert isinstance(in_thread(broker.stop, 0), InvalidThreadUseError)
 
 
 def test_a_worker_knows_at_once_that_it_has_joined(context):

@@ -137,6 +137,26 @@ def test_a_reply_that_comes_after_all_counts_and_goes_nowhere(context):
         assert len(asker.of(key)) == 1
 
 
+def test_one_that_another_worker_has_by_now_is_answered_by_that_one(context):
+    with (
+        broker_of(context, redeliver=True) as broker,
+        Asker(context, endpoint_of(broker.front)) as asker,
+        ScriptedWorker(broker) as late,
+    ):
+        key = asker.ask(b"x")
+        late.next_request()
+        late.until_heard(Kind.CANCEL)
+        with ScriptedWorker(broker, 0) as other:
+            other.join(1, left=60_000)
+            other.next_request()
+            late.say(Kind.REPLY, key, [b"late"])
+            wait_until(lambda: broker.stats().late == 1)
+            assert not asker.of(key)
+            assert broker.stats().running == 1
+            other.say(Kind.REPLY, key, [b"other"])
+            assert asker.wait_for(key) == [b"other"]
+
+
 def test_what_was_given_up_has_its_place_until_the_worker_says_how_it_ended(context):
     with (
         broker_of(context) as broker,
@@ -152,6 +172,26 @@ def test_what_was_given_up_has_its_place_until_the_worker_says_how_it_ended(cont
         assert len(late.asked()) == 1
         late.say(Kind.LOST, key)
         assert late.next_request(2)[1] == [b"y"]
+
+
+def test_one_that_is_asked_again_has_a_place_of_its_own_at_the_same_worker(context):
+    with (
+        broker_of(context) as broker,
+        Asker(context, endpoint_of(broker.front)) as asker,
+        ScriptedWorker(broker) as late,
+    ):
+        key = asker.ask(b"x")
+        first, _ = late.next_request()
+        assert asker.wait_for(key, Kind.LOST)
+        asker.ask(b"x", key=key, attempt=1)
+        late.join(2, left=60_000)
+        second, _ = late.next_request(2)
+        assert [each.outstanding for each in broker.workers()] == [2]
+        late.say(Kind.LOST, first)
+        wait_until(lambda: [each.outstanding for each in broker.workers()] == [1])
+        late.say(Kind.REPLY, second, [b"reply"])
+        wait_until(lambda: len(asker.of(key)) == 2)
+        assert asker.of(key)[1][1] == [b"reply"]
 
 
 def test_a_late_hub_of_the_broker_accuses_nobody(context):
@@ -246,7 +286,7 @@ def test_there_are_so_many_workers_and_no_more(context):
     with broker_of(context) as broker, asking(broker) as requester:
         broker._back.max_workers = 1
         with worker_of(broker, echo), ScriptedWorker(broker, 0) as more:
-            more.join(1)
+            more.say(Kind.JOIN)
             wait_until(lambda: broker._back.malformed.count == 1)
             assert len(broker.workers()) == 1
             assert requester.request(b"x", timeout=10) == [b"x"]

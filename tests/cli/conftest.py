@@ -30,22 +30,22 @@ def address():
 
 @pytest.fixture
 def serving(tmp_path, address):
-    """Start ``serve`` with more arguments; gives its process."""
+    """Start ``serve`` with more arguments, those of all verbs, and variables; gives its process."""
     path = tmp_path / "served.py"
     path.write_text(HANDLER.replace("{version}", "old"))
     stack = []
 
-    def start(*arguments, target="served:answer"):
+    def start(*arguments, target="served:answer", common=(), binds=True, **environment):
         process = process_of(
             *COMMAND,
+            *common,
             "serve",
             target,
-            "--bind",
-            address,
+            *(("--bind", address) if binds else ()),
             *arguments,
             cwd=tmp_path,
             stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | environment,
         )
         stack.append(process)
         started = process.__enter__()

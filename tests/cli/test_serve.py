@@ -95,7 +95,7 @@ def test_a_server_tells_its_numbers(serving, address):
     run("request", "--connect", address, "x")
 
     def read():
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}") as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
             return answer.read().decode()
 
     assert "gzmqsource_received_messages_total{" in gevent.get_hub().threadpool.apply(read)
@@ -139,7 +139,7 @@ def test_what_waits_for_clients_is_bounded(serving, address, context):
     clients = [asks(context, address) for _ in range(3)]
 
     def number(name):
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}") as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
             lines = answer.read().decode().splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith(name + "{"))
 

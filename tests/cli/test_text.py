@@ -2,11 +2,8 @@
 
 import io
 import json
-import logging
 import os
 import pty
-import sys
-import unicodedata
 
 import pytest
 import zmq
@@ -17,24 +14,15 @@ from helpers import closing, process_of
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from texts import BAD, is_harmless
 
 from gzmqsource import Source
-from gzmqsource.cli import _log
+from gzmqsource.cli._reading import Reading
 from gzmqsource.cli._text import FORMATS, from_json, printable
-from gzmqsource.cli._top import Reading, _table
+from gzmqsource.cli._top import _table
 from gzmqsource.workers import Responder
 
 pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
-
-#: A colour, a title of the window, a C1 control, a text from right to left, a line of a log.
-BAD = "\x1b[31mred\x1b]0;title\x07\x9b2J\u202eevil\u2066\n2026-01-01 gzmqsource: all is well\r"
-
-#: The categories of what a terminal obeys: controls, formats, lone surrogates, separators of lines.
-OBEYED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-
-
-def is_harmless(text, but=""):
-    return not any(unicodedata.category(each) in OBEYED for each in text if each not in but)
 
 
 @given(st.text(st.characters()))
@@ -74,44 +62,6 @@ def test_any_line_is_a_message_or_a_value_error(line):
         return
     assert message
     assert all(type(frame) is bytes for frame in message)
-
-
-@given(st.text(st.characters()), st.text(st.characters()))
-def test_no_line_of_a_log_has_a_control_character_or_looks_like_another(text, raised):
-    out = io.StringIO()
-    handler = logging.StreamHandler(out)
-    handler.setFormatter(_log.Formatter("%(asctime)s %(name)s: %(message)s"))
-    try:
-        raise ValueError(raised)
-    except ValueError:
-        record = logging.LogRecord("x", 30, "", 1, "%s", (text,), sys.exc_info(), sinfo=text)
-    handler.emit(record)
-    first, *others = out.getvalue().split("\n")
-    assert first.endswith("x: " + printable(text.split("\n")[0]))
-    assert is_harmless(first)
-    assert all(is_harmless(line) and line.startswith("    ") for line in others if line)
-
-
-def test_a_traceback_in_the_text_of_a_record_stays_below_its_line():
-    record = logging.LogRecord("x", 30, "", 1, "an error\n    Traceback:\n      File", (), None)
-    formatted = _log.Formatter("%(message)s").format(record)
-    assert formatted == "an error\n    Traceback:\n      File"
-
-
-@given(st.lists(st.text(st.characters())))
-def test_what_gevent_prints_has_no_control_character_and_no_line_without_an_indent(texts):
-    out, err = io.StringIO(), sys.stderr
-    sys.stderr = out
-    try:
-        stream = _log._Escaping()
-        for text in texts:
-            stream.write(text)
-    finally:
-        sys.stderr = err
-    lines = out.getvalue().split("\n")
-    assert len(lines) == "".join(texts).count("\n") + 1
-    assert all(is_harmless(line) for line in lines)
-    assert all(line.startswith("    ") for line in lines if line)
 
 
 #: Lines of input that are no message.

@@ -190,6 +190,7 @@ print(len(gevent.joinall(polling, timeout=60, raise_error=True)), flush=True)
 """
 
 
+@pytest.mark.processes
 @pytest.mark.limit(120)
 def test_any_number_of_pollers_may_have_the_same_sockets():
     """The kernel allows 500 nested epoll sets for one descriptor; over libev, more would abort."""

@@ -80,6 +80,7 @@ def test_a_dropped_socket_is_collected(green):
     context.destroy(0)
 
 
+@pytest.mark.processes
 @fault("an idle socket does not keep the hub alive")
 def test_an_idle_socket_does_not_keep_the_hub_alive():
     program = f"""
@@ -117,6 +118,7 @@ def test_a_socket_that_was_made_in_another_thread_works(context, pair):
     assert (made, errors) == ([b"message"], [])
 
 
+@pytest.mark.processes
 @fault("in a forked child an inherited socket is inert, and a new one works")
 def test_a_forked_child_has_no_use_of_an_inherited_socket():
     program = f"""
@@ -173,6 +175,7 @@ def test_descriptors_above_1023_work(pair):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.processes
 @fault("Ctrl-C ends a wait")
 def test_a_keyboard_interrupt_ends_a_wait():
     program = f"""

@@ -346,6 +346,7 @@ def test_what_is_ready_comes_in_the_order_of_registration(poller, context, ends)
     assert poller.poll(5000) == plain_poll(poller.sockets, 0)
 
 
+@pytest.mark.processes
 def test_many_sockets_are_polled_at_the_limit_of_descriptors(green):
     program = f"""
 import errno, os, gevent, resource, {green.__name__} as zmq

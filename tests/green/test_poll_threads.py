@@ -78,6 +78,7 @@ def test_greenlets_of_a_thread_that_has_ended_do_not_count(poller, pipe, destroy
     del polling
 
 
+@pytest.mark.processes
 @counts
 def test_a_poller_follows_its_thread_into_a_new_hub(green, count):
     program = f"""
@@ -137,6 +138,7 @@ def test_a_poll_that_is_refused_leaves_nothing_in_the_other_sockets(green, conte
     polling.kill()
 
 
+@pytest.mark.processes
 def test_a_process_may_end_right_after_a_poll(green):
     program = f"""
 import os, gevent, {green.__name__} as zmq

@@ -311,6 +311,7 @@ def test_a_poller_follows_its_sockets_into_the_hub_of_another_thread(green, pair
     wait_until(lambda: len(poller.poll(5000)) == 2)
 
 
+@pytest.mark.processes
 def test_a_child_leaves_the_epoll_set_of_its_parent_alone(green):
     program = f"""
 import gevent, {green.__name__} as zmq
@@ -338,6 +339,7 @@ print(polling.get(timeout=5) == [(pulls[0], zmq.POLLIN)], flush=True)
         assert line_of(process) == "True"
 
 
+@pytest.mark.processes
 def test_a_child_does_not_go_on_polling(green):
     program = f"""
 import os, gevent, {green.__name__} as zmq

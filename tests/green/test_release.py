@@ -113,6 +113,7 @@ print("done")
 
 
 # In a process of its own, which libzmq would abort.
+@pytest.mark.processes
 @pytest.mark.limit(120)
 @pytest.mark.parametrize("call", ["recv", "recv_multipart"])
 def test_a_socket_that_another_thread_closes_is_not_used_meanwhile(call):
@@ -155,6 +156,7 @@ print("done")
 """
 
 
+@pytest.mark.processes
 @pytest.mark.limit(60)
 def test_a_thread_that_closes_a_socket_does_not_depend_on_a_hub_that_is_held_up():
     with python_process(CLOSED_BESIDE_A_BLOCKED_HUB) as process:

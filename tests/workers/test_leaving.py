@@ -13,6 +13,7 @@ from helpers import endpoint_of
 from gzmqsource import Source
 from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import Responder
+from gzmqsource.workers._connection import Connection
 from gzmqsource.workers._farewell import Farewell
 
 
@@ -237,7 +238,7 @@ def test_one_behind_a_proxy_is_told_again_when_the_last_handler_has_returned(con
             for message in back:
                 heard.append(message[1][4])
                 if heard[-1] == Kind.LEAVING:
-                    quiet_until = time.monotonic() + 0.15
+                    quiet_until = time.monotonic() + Connection.hold
 
         def ask():
             while True:
@@ -367,3 +368,25 @@ def test_handlers_that_stop_it_wait_neither_for_each_other_nor_for_what_waits(co
         assert sum(given_up) == 4
         stats = responder.stats()
         assert (stats.lost, stats.undelivered) == (running, 4 - running)
+
+
+def test_what_comes_after_the_last_look_is_refused(context, monkeypatch):
+    """A busy machine may take long from there to the close."""
+    with (
+        responder_of(context, lambda payload: payload) as responder,
+        Asker(context, responder) as asker,
+    ):
+        assert asker.wait_for(asker.ask(b"before")) == [b"before"]
+        core, keys = responder.source._core, []
+        flush = core.wait_until_flushed
+
+        def ask_and_flush(timeout):
+            keys.append(asker.ask(b"last"))
+            wait_until(core.socket.is_readable)
+            return flush(timeout)
+
+        monkeypatch.setattr(core, "wait_until_flushed", ask_and_flush)
+        asker.say(Kind.NOMORE)
+        assert responder.stop(10) == 0
+        assert asker.wait_for(keys[0], Kind.REFUSED) == Detail.LEAVING
+        assert not responder.source.stats().dropped

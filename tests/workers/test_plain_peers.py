@@ -33,7 +33,9 @@ def responder_behind(context, handler, proxies, **options):
             else:
                 back.connect(endpoint)
             endpoint = endpoint_of(front)
-            stack.enter_context(Proxy(front, back))
+            proxy = Proxy(front, back)
+            proxy.start()
+            stack.callback(proxy.stop, drain=False)
         yield stack.enter_context(responder_of(context, handler, **options)), endpoint
 
 

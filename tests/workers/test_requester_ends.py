@@ -7,7 +7,7 @@ from gevent.monkey import get_original
 from helpers import endpoint_of, free_ports, line_of, python_process
 from requesting import echo, ignore, requester_of, server_of
 
-from gzmqsource import Source, SourceBroken, SourceClosed, SourceForked
+from gzmqsource import SourceBroken, SourceClosed, SourceForked
 from gzmqsource.testing import all_blocked, in_forked_child, wait_until
 from gzmqsource.workers import PeerLost, Requester
 
@@ -103,20 +103,21 @@ def test_close_tells_everybody_who_waits(context):
             requester.request(b"x")
 
 
-def test_a_destroyed_context_breaks_the_requests():
-    context = zmq.Context()
-    server = Source.open(zmq.ROUTER, bind="tcp://127.0.0.1:*", context=context)
-    requester = Requester.open(
-        endpoint_of(server), context=context, on_error=lambda error, message: None
-    )
-    result = requester.submit(b"x")
-    server.recv()
-    context.destroy(linger=0)
-    with pytest.raises(SourceBroken):
-        result.get(timeout=10)
-    assert requester.closed
-    with pytest.raises(SourceBroken):
-        requester.request(b"x")
+def test_a_destroyed_context_breaks_the_requests(context):
+    # The server has a context of its own: that it ends would be a lost peer.
+    destroyed = zmq.Context()
+    with server_of(context, ignore) as server:
+        requester = Requester.open(
+            endpoint_of(server), context=destroyed, on_error=lambda error, message: None
+        )
+        result = requester.submit(b"x")
+        wait_until(lambda: server.stats().received)
+        destroyed.destroy(linger=0)
+        with pytest.raises(SourceBroken):
+            result.get(timeout=10)
+        assert requester.closed
+        with pytest.raises(SourceBroken):
+            requester.request(b"x")
 
 
 def test_stop_waits_for_what_is_outstanding(context):

@@ -40,6 +40,10 @@ def requester_of(responder, context, **options):
         requester.close()
 
 
+def ignore(error, message):
+    pass
+
+
 def upper(payload):
     return [frame.upper() for frame in payload]
 
@@ -75,18 +79,14 @@ def test_a_handler_returns_or_yields_the_reply(context, answer, reply):
 
 def test_a_raising_handler_answers_with_an_error(context):
     errors = []
-    source = Source.open(
-        zmq.ROUTER,
-        bind="tcp://127.0.0.1:*",
-        context=context,
-        on_error=lambda error, message: errors.append(error),
-    )
 
     def fail(payload):
         raise KeyError(payload[0].decode())
 
-    with Responder(source, fail) as responder:
-        responder.start()
+    def note(error, message):
+        errors.append(error)
+
+    with responder_of(context, fail, on_error=note) as responder:
         with requester_of(responder, context) as requester:
             for number in range(20):
                 with pytest.raises(RemoteError, match=f"KeyError: '{number}'") as caught:
@@ -97,54 +97,42 @@ def test_a_raising_handler_answers_with_an_error(context):
 
 
 def test_a_handler_that_takes_too_long_answers_with_its_timeout(context):
-    source = Source.open(
-        zmq.ROUTER, bind="inproc://slow", context=context, on_error=lambda error, message: None
-    )
-
     def slow(payload):
         with gevent.Timeout(0.01):
             gevent.sleep(60)
 
-    with Responder(source, slow) as responder:
-        responder.start()
-        with (
-            requester_of(responder, context) as requester,
-            pytest.raises(RemoteError, match=r"Timeout: 0\.01 second"),
-        ):
-            requester.request(b"x", timeout=10)
+    with (
+        responder_of(context, slow, "inproc://slow", on_error=ignore) as responder,
+        requester_of(responder, context) as requester,
+        pytest.raises(RemoteError, match=r"Timeout: 0\.01 second"),
+    ):
+        requester.request(b"x", timeout=10)
 
 
 def test_a_traceback_goes_over_the_wire_only_if_asked_for(context):
-    source = Source.open(
-        zmq.ROUTER, bind="inproc://errors", context=context, on_error=lambda error, message: None
-    )
-
     def fail(payload):
         raise ValueError("here")
 
-    with Responder(source, fail, tracebacks=True) as responder:
-        responder.start()
-        with (
-            requester_of(responder, context) as requester,
-            pytest.raises(RemoteError) as caught,
-        ):
-            requester.request(b"x", timeout=10)
+    with (
+        responder_of(
+            context, fail, "inproc://errors", on_error=ignore, tracebacks=True
+        ) as responder,
+        requester_of(responder, context) as requester,
+        pytest.raises(RemoteError) as caught,
+    ):
+        requester.request(b"x", timeout=10)
     assert caught.value.traceback is not None
     assert 'raise ValueError("here")' in caught.value.traceback
 
 
 @pytest.mark.parametrize("wrong", [None, "text", 5, [], [b"x", None]])
 def test_what_is_no_reply_is_an_error(context, wrong):
-    source = Source.open(
-        zmq.ROUTER, bind="inproc://wrong", context=context, on_error=lambda error, message: None
-    )
-    with Responder(source, lambda payload: wrong) as responder:
-        responder.start()
-        with (
-            requester_of(responder, context) as requester,
-            pytest.raises(RemoteError, match=r"(Type|Value)Error"),
-        ):
-            requester.request(b"x", timeout=10)
+    with (
+        responder_of(context, lambda _: wrong, "inproc://wrong", on_error=ignore) as responder,
+        requester_of(responder, context) as requester,
+        pytest.raises(RemoteError, match=r"(Type|Value)Error"),
+    ):
+        requester.request(b"x", timeout=10)
 
 
 @pytest.mark.parametrize("spawn", [3, Pool(3)], ids=["int", "pool"])

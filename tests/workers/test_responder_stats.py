@@ -201,7 +201,7 @@ def test_requests_add_up_in_every_moment(context, spawn, seed):
                     chance.choice(dealers).send([b"", chance.choice(asked)], block=False)
             gevent.sleep(0)
             adds_up(responder)
-        responder.stop(chance.choice([0, 0.01, 1]))
+        responder.stop(chance.choice([0, 0.01, 0.3]))
         all_blocked()
         wait_until(lambda: not adds_up(responder).running)
         for dealer in dealers:

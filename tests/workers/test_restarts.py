@@ -1,6 +1,7 @@
 """A responder that is stopped under load, and started anew, loses nothing, and repeats nothing."""
 
 import functools
+import time
 from collections import Counter
 
 import gevent
@@ -12,6 +13,7 @@ from helpers import endpoint_of
 from gzmqsource.proxy import Proxy
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import Responder
+from gzmqsource.workers._connection import Connection
 
 
 class Patient(Asker):
@@ -30,6 +32,7 @@ class Patient(Asker):
         self.outstanding: set[bytes] = set()
         self.held: list[bytes] = []
         self.session = self.left = 0
+        self.goes_on = 0.0
         self.is_holding = False
         self.details: Counter[int] = Counter()
 
@@ -50,8 +53,11 @@ class Patient(Asker):
         if header.kind == Kind.LEAVING:
             self.say(Kind.NOMORE)
             self.left = header.session
-            self.is_holding = True
-            gevent.spawn(self._probe if self.hold is None else self._wait)
+            if self.hold is None:
+                self.is_holding = True
+                gevent.spawn(self._probe)
+            else:
+                self._hold()
         elif header.kind == Kind.REPLY:
             assert payload == [header.key]
             self.ended[header.key] += 1
@@ -60,8 +66,7 @@ class Patient(Asker):
             self.details[header.detail] += 1
             self.held.append(header.key)
             if not self.is_holding:
-                self.is_holding = True
-                gevent.spawn(self._wait)
+                self._hold()
         else:
             assert header.kind == Kind.PONG, header
 
@@ -70,8 +75,16 @@ class Patient(Asker):
             self.say(Kind.PING, left=1000)
             gevent.sleep(0.02)
 
+    def _hold(self):
+        """Ask nothing for so long from now on, as the protocol has it."""
+        self.goes_on = time.monotonic() + (self.hold or 0.15)
+        if not self.is_holding:
+            self.is_holding = True
+            gevent.spawn(self._wait)
+
     def _wait(self):
-        gevent.sleep(0.15)
+        while (left := self.goes_on - time.monotonic()) > 0:
+            gevent.sleep(max(left, 0.001))
         if not self.source.closed:
             self._go_on()
 
@@ -164,7 +177,7 @@ def test_one_of_two_behind_a_proxy_is_stopped_and_another_takes_its_place(contex
 
     with Proxy(front, back):
         responders = [joined(), joined()]
-        askers = [Patient(context, frontend, hold=0.15) for _ in range(2)]
+        askers = [Patient(context, frontend, hold=Connection.hold) for _ in range(2)]
         load = Load(askers, 10)
         wait_until(lambda: all(each.stats().replies > 20 for each in responders))
         for _ in range(5):

@@ -17,9 +17,11 @@ from gevent.lock import Semaphore
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._source.source import Source
 from gzmqsource.broker import Broker
+from gzmqsource.cli._config import environment_of_workers
 from gzmqsource.cli._fleet.fleet import Fleet
 from gzmqsource.cli._fleet.options import FleetOptions, worker_command
 from gzmqsource.cli._fleet.worker import Worker, log
+from gzmqsource.cli._operations import Operations
 from gzmqsource.cli._signals import on_hangup, on_signals
 from gzmqsource.cli._sockets import telling_errors
 from gzmqsource.workers.responder import open_router
@@ -56,7 +58,7 @@ class Master:
         url = f"ipc://{folder}/workers"
         with telling_errors({"bind": [url], "connect": ()}):
             self.broker = Broker(front, open_router(Source, bind=url), **asked)
-        command, environment = worker_command(click.get_current_context())
+        command, environment = worker_command(click.get_current_context()), environment_of_workers()
 
         def start(changed: Callable[[], object]) -> Worker:
             return Worker([*command, "--join", url], environment, options.stuck_after, changed)
@@ -120,6 +122,7 @@ def serve_with_workers(
     options: FleetOptions,
     asked: dict[str, Any],
     stop_timeout: float,
+    operations: Operations,
     shown: Callable[[Source, Callable[[float], Iterator[str]]], AbstractContextManager[None]],
 ) -> None:
     """Serve until a signal, or until it is clear that no worker starts.
@@ -130,16 +133,19 @@ def serve_with_workers(
         Returns the ROUTER that has the endpoint.
     options, asked, stop_timeout
         As for `Master`.
+    operations : Operations
+        Says in what state the server is.
     shown : callable
         Returns a context manager that shows what is served, and the lines of a status.
     """
     told = Told()
     # Before the socket is bound: a signal would lose what peers have sent to it by then.
     on_signals(told.tell, signal.SIGTERM, signal.SIGINT)
-    with tempfile.TemporaryDirectory(prefix="gzmqsource-") as folder:
+    with operations, tempfile.TemporaryDirectory(prefix="gzmqsource-") as folder:
         master = Master(open_front(), folder, options, asked, stop_timeout)
         fleet = master.fleet
-        on_hangup(fleet.roll)
+        operations.not_ready = lambda: None if fleet.stats().ready else "no worker is ready"
+        on_hangup(operations.reloading()(fleet.roll))
         on_signals(lambda: fleet.resize(1), signal.SIGTTIN)
         on_signals(lambda: fleet.resize(-1), signal.SIGTTOU)
         master.start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import random
 import sys
 from collections.abc import Callable
@@ -173,17 +172,10 @@ def _check_roles(workers: int | None, join: tuple[str, ...], given: dict[str, An
         raise click.UsageError("--join has no --max-waiting: requests wait in the broker")
 
 
-def worker_command(context: click.Context) -> tuple[list[str], dict[str, str]]:
-    """Return the command line, but for the broker, and the environment of a worker.
-
-    All that it needs is on its command line: so it has none of the variables that options are read
-    from, which may be for the master alone, or a secret.
-    """
+def worker_command(context: click.Context) -> list[str]:
+    """Return the command line of a worker, but for the broker; it needs no other options."""
     command = [sys.executable, "-m", "gzmqsource.cli", "serve", context.params["handler"]]
-    environment = dict(os.environ)
     for option in context.command.params:
-        for variable in _variables(context, option):
-            environment.pop(variable, None)
         value = context.params.get(option.name or "")
         if option.name not in _PASSED_ON or value is None:
             continue
@@ -191,13 +183,4 @@ def worker_command(context: click.Context) -> tuple[list[str], dict[str, str]]:
             command += option.opts if value else option.secondary_opts
         else:
             command += [*option.opts, str(value)]
-    return command, environment
-
-
-def _variables(context: click.Context, option: click.Parameter) -> list[str]:
-    """Return the names of the variables that an option is read from."""
-    named = option.envvar or ()
-    variables = [named] if isinstance(named, str) else [*named]
-    if context.auto_envvar_prefix is not None:
-        variables.append(f"{context.auto_envvar_prefix}_{(option.name or '').upper()}")
-    return variables
+    return command

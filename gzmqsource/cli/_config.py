@@ -1,0 +1,185 @@
+"""Options that are not on the command line: from a file of TOML, and from the environment."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
+
+#: What the variables of all options begin with.
+PREFIX = "GZMQSOURCE"
+
+#: What the master of several processes is told, and none of them.
+_OF_THE_MASTER = {
+    f"{PREFIX}_CONFIG",
+    f"{PREFIX}_PLAIN_PASSWORD",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+}
+
+
+class WrongConfig(click.ClickException):
+    """A file of options that cannot be used: as wrong as a command line that cannot be."""
+
+    exit_code = 2
+
+
+class Config:
+    """The options of a file, for each verb in a table.
+
+    Parameters
+    ----------
+    path : str
+        Where it is.
+    command : click.Group
+        Whose options are in front of all tables, and whose verbs the tables are named after.
+    context : click.Context
+        The context of *command*.
+
+    Raises
+    ------
+    WrongConfig
+        It cannot be read, or has a table of no verb.
+    """
+
+    def __init__(self, path: str, command: click.Group, context: click.Context) -> None:
+        #: Where it is.
+        self.path = path
+        verbs = command.list_commands(context)
+        content = self._read()
+        self._tables = {name: value for name, value in content.items() if name in verbs}
+        rest = {name: value for name, value in content.items() if name not in verbs}
+        own = {**_options_of(command), **{f"[{verb}]": None for verb in verbs}}
+        named = {f"[{key}]" if isinstance(rest[key], dict) else key: rest[key] for key in rest}
+        #: The options of the command itself, by the names of its parameters.
+        self.common = self._checked(named, own, "")
+
+    def of(self, verb: str, command: click.Command) -> dict[str, Any]:
+        """Return the options of a verb, by the names of its parameters.
+
+        Raises
+        ------
+        WrongConfig
+            One is unknown, or not of the type that it has to be.
+        """
+        table = self._tables.get(verb, {})
+        if not isinstance(table, dict):
+            raise WrongConfig(f"{self.path}: {verb} is a table: [{verb}]")
+        return self._checked(table, _options_of(command), f"[{verb}] ")
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            with open(self.path, "rb") as file:
+                content: dict[str, Any] = tomllib.load(file)
+        except OSError as error:
+            raise WrongConfig(f"{self.path}: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:
+            raise WrongConfig(f"{self.path}: this is no TOML: {error}") from error
+        return content
+
+    def _checked(
+        self, table: Mapping[str, Any], options: Mapping[str, click.Option | None], where: str
+    ) -> dict[str, Any]:
+        checked: dict[str, Any] = {}
+        for key, value in table.items():
+            option = options.get(key)
+            if option is None:
+                raise WrongConfig(f"{self.path}: {where}{key} is unknown: {_meant(key, options)}")
+            types, wanted = _allowed(option)
+            items = value if option.multiple and isinstance(value, list) else ()
+            if type(value) not in types or not all(isinstance(each, str) for each in items):
+                raise WrongConfig(f"{self.path}: {where}{key} is {wanted}, not {value!r:.100}")
+            assert option.name is not None
+            checked[option.name] = value if isinstance(value, (bool, list)) else str(value)
+        return checked
+
+
+@contextlib.contextmanager
+def naming_sources() -> Iterator[None]:
+    """Have the error of an option that is not on the command line say where it is."""
+    try:
+        yield
+    except click.BadParameter as error:
+        option, context = error.param, error.ctx
+        if isinstance(option, click.Option) and option.name and context is not None:
+            source = context.get_parameter_source(option.name)
+            key = option.opts[0].removeprefix("--")
+            if source is ParameterSource.ENVIRONMENT:
+                name = f"{context.auto_envvar_prefix}_{option.name.upper()}"
+                _add(error, f" (It is from the environment variable {name}.)")
+            elif source is ParameterSource.DEFAULT_MAP:
+                where = f"[{context.info_name}] " if context.parent is not None else ""
+                _add(error, f" (It is from {context.obj.path}: {where}{key}.)")
+        raise
+
+
+def _add(error: click.ClickException, text: str) -> None:
+    error.message += text  # type: ignore[misc]
+
+
+def environment_of_workers() -> dict[str, str]:
+    """Return the environment for processes that this one starts, which have no options from it.
+
+    But the form and the level of the log are as they are here, wherever that was said.
+    """
+    context = click.get_current_context().find_root()
+    assert isinstance(context.command, click.Group)
+    verbs = context.command.list_commands(context)
+    theirs = tuple(f"{PREFIX}_{verb.upper()}_" for verb in verbs)
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(theirs) and name not in _OF_THE_MASTER
+    }
+    for name in "log_format", "log_level":
+        if context.params[name] is not None:
+            kept[f"{PREFIX}_{name.upper()}"] = context.params[name]
+    return kept
+
+
+def _options_of(command: click.Command) -> dict[str, click.Option | None]:
+    """Return the options that a file may have, by their names on the command line."""
+    return {
+        name.removeprefix("--"): each
+        for each in command.params
+        if isinstance(each, click.Option) and each.allow_from_autoenv
+        for name in each.opts
+        if name.startswith("--")
+    }
+
+
+def _meant(key: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(key.replace("_", "-"), known, 1)
+    if near:
+        return f"is {near[0]} meant?"
+    return f"there are {', '.join(sorted(known))}"
+
+
+def _allowed(option: click.Option) -> tuple[tuple[type, ...], str]:
+    """Return the types of TOML that an option takes; click would take 2.7 for an integer."""
+    kind = option.type
+    if option.multiple:
+        return (list,), "a list of strings"
+    if option.is_flag:
+        return (bool,), "true or false"
+    if isinstance(kind, click.types.IntParamType):
+        return (int,), "an integer"
+    if isinstance(kind, click.types.FloatParamType):
+        return (int, float), "a number"
+    if isinstance(kind, click.Choice):
+        return (str,), f"one of {', '.join(map(repr, kind.choices))}"
+    if isinstance(kind, (click.types.StringParamType, click.Path)):
+        return (str,), "a string"
+    return (str, int), "a string or an integer"  # of a type of this package's

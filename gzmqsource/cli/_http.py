@@ -1,0 +1,119 @@
+"""What a server answers over HTTP: whether it lives, whether it is ready, and its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import click
+import gevent
+from gevent.pool import Pool
+from gevent.pywsgi import WSGIServer
+
+from gzmqsource.cli._text import printable
+
+_TEXT = "text/plain; charset=utf-8"
+
+
+class Address(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """Where to listen: a port of the loopback interface, or a host and a port of it."""
+
+    name = "address"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        """Return the host and the port."""
+        if isinstance(value, tuple):
+            return value
+        host, colon, port = value.rpartition(":")
+        if not (port.isdecimal() and 0 < int(port) <= 65535):
+            self.fail(f"{value!r}: a port is 1 to 65535.", param, ctx)
+        if not colon:
+            return "127.0.0.1", int(port)
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        elif ":" in host:
+            self.fail(f"{value!r}: an address of IPv6 is in brackets, [::1]:9100.", param, ctx)
+        if not host:
+            self.fail(f"{value!r}: every interface is 0.0.0.0, or [::].", param, ctx)
+        return host, int(port)
+
+
+class Pages:
+    """The pages ``/healthz``, ``/readyz`` and ``/metrics``, and no others; a WSGI application.
+
+    Parameters
+    ----------
+    not_ready : callable
+        Returns why requests should go elsewhere, in a line, or None if they should come here.
+    metrics : callable
+        Returns the numbers as Prometheus reads them.
+    """
+
+    def __init__(self, not_ready: Callable[[], str | None], metrics: Callable[[], bytes]) -> None:
+        self._not_ready = not_ready
+        self._metrics = metrics
+
+    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer one request."""
+        page = self._page(environ["PATH_INFO"])
+        more: list[tuple[str, str]] = []
+        if page is None:
+            status, kind, body = "404 Not Found", _TEXT, b"there is no such page\n"
+        elif environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            status, kind, body = "405 Method Not Allowed", _TEXT, b"GET and HEAD are allowed\n"
+            more = [("Allow", "GET, HEAD")]
+        else:
+            status, kind, body = page()
+        # One answer for each connection: the bound of its time could cut a later one.
+        more.append(("Connection", "close"))
+        start(status, [("Content-Type", kind), ("Content-Length", str(len(body))), *more])
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+    def _page(self, path: str) -> Callable[[], tuple[str, str, bytes]] | None:
+        return {
+            "/healthz": self._health,
+            "/readyz": self._readiness,
+            "/metrics": self._numbers,
+        }.get(path)
+
+    def _health(self) -> tuple[str, str, bytes]:
+        # That the hub has come to answer is what is asked.
+        return "200 OK", _TEXT, b"the hub runs\n"
+
+    def _readiness(self) -> tuple[str, str, bytes]:
+        reason = self._not_ready()
+        if reason is None:
+            return "200 OK", _TEXT, b"ready\n"
+        return "503 Service Unavailable", _TEXT, f"{printable(reason)}\n".encode()
+
+    def _numbers(self) -> tuple[str, str, bytes]:
+        return "200 OK", "text/plain; version=0.0.4; charset=utf-8", self._metrics()
+
+
+class PageServer(WSGIServer):
+    """Serves `Pages`; what a client does wrong, or slowly, costs others nothing.
+
+    Parameters
+    ----------
+    address : tuple of str and int
+        The host and the port.
+    pages : callable
+        The WSGI application.
+    """
+
+    #: Connections at a time. A further one waits for its turn.
+    max_connections = 100
+
+    #: Seconds that a connection may take.
+    patience = 10.0
+
+    def __init__(self, address: tuple[str, int], pages: Pages) -> None:
+        # A log of requests, or of those that are none, would be as long as clients like.
+        super().__init__(address, pages, log=None, error_log=None, spawn=Pool(self.max_connections))
+
+    def handle(self, *connection: Any) -> None:
+        """Serve one connection."""
+        with gevent.Timeout(self.patience, False):  # type: ignore[arg-type]
+            super().handle(*connection)

@@ -1,0 +1,156 @@
+"""What a server has for those who run it: pages over HTTP, a file with its number, and systemd."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import click
+
+from gzmqsource.cli._http import Address, Pages, PageServer
+from gzmqsource.cli._log import log_requests
+from gzmqsource.cli._notify import Notifier
+from gzmqsource.cli._pidfile import PidFile
+
+_OPTIONS = (
+    click.option(
+        "--metrics",
+        type=Address(),
+        metavar="[HOST:]PORT",
+        help="Serve /healthz, /readyz, and /metrics for Prometheus at this address; a port alone "
+        "is one of the loopback interface.",
+    ),
+    click.option(
+        "--pid",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        help="Write the number of this process to FILE while it serves.",
+    ),
+)
+
+
+def operating_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of `Operations` to a verb, which is passed one, ``operations``.
+
+    The log of such a verb says what it does, and the request that a record belongs to.
+    """
+
+    @functools.wraps(function)
+    def call(metrics: tuple[str, int] | None, pid: str | None, **rest: Any) -> Any:
+        log_requests()
+        return function(operations=Operations(metrics, pid), **rest)
+
+    decorated: Callable[..., Any] = call
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+class Operations:
+    """Says in what state a server is, to all who ask and to systemd.
+
+    It is a context manager: within the block the pages are served, and the server is made. Then
+    `serving`, `stopping` and the end of the block say what has become of it.
+
+    Parameters
+    ----------
+    metrics : tuple of str and int, or None
+        Where to serve the pages.
+    pid : str or None
+        The file for the number of this process.
+    """
+
+    #: Returns why the server is not ready although it serves, in a line; None if it is. To be set
+    #: before the block.
+    not_ready: Callable[[], str | None]
+
+    #: Asks the workers for their numbers, if there are any: called with a number of seconds, it
+    #: returns the exposition of each by its name, and None of one that has not answered by then. To
+    #: be set before the block.
+    workers: Callable[[float], Mapping[str, str | None]] | None = None
+
+    def __init__(self, metrics: tuple[str, int] | None = None, pid: str | None = None) -> None:
+        self._metrics, self._pid = metrics, pid
+        self.not_ready = lambda: None
+        self._reason: str | None = "it starts"
+        self._notifier = Notifier()
+        self._file: PidFile | None = None
+        self._ends = contextlib.ExitStack()
+
+    def __enter__(self) -> Operations:
+        """Serve the pages.
+
+        Raises
+        ------
+        click.ClickException
+            The address is in use, the file names another process that lives, or a package is
+            missing.
+        """
+        with contextlib.ExitStack() as ends:
+            ends.callback(self._notifier.close)
+            if self._pid is not None:
+                self._file = PidFile(self._pid)
+                ends.callback(self._file.remove)
+            if self._metrics is not None:
+                self._serve_pages(self._metrics, ends)
+            self._ends = ends.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ends.close()
+
+    def serving(self, what: str) -> None:
+        """Say that the server serves; call it once it has bound its endpoints.
+
+        Parameters
+        ----------
+        what : str
+            What it serves, in a line.
+        """
+        if self._file is not None:
+            self._file.write()
+        self._reason = None
+        self._notifier.ready(what)
+
+    def status(self, line: str) -> None:
+        """Say what it does now, in a line for people."""
+        self._notifier.status(line)
+
+    @contextlib.contextmanager
+    def reloading(self) -> Iterator[None]:
+        """Say within a block, or a function that this decorates, that it takes up new code."""
+        if self._reason is None:
+            self._notifier.reloading()
+        try:
+            yield
+        finally:
+            # It may stop by now; and before it serves for the first time it is not ready.
+            if self._reason is None:
+                self._notifier.ready("reloaded")
+
+    def stopping(self) -> None:
+        """Say that the server finishes what it has and takes no more."""
+        self._reason = "it stops"
+        self._notifier.stopping()
+
+    def _why_not_ready(self) -> str | None:
+        return self.not_ready() if self._reason is None else self._reason
+
+    def _serve_pages(self, address: tuple[str, int], ends: contextlib.ExitStack) -> None:
+        try:
+            from gzmqsource.cli._exposition import Exposition
+        except ImportError as error:
+            raise click.ClickException(
+                "--metrics needs more: pip install 'gzmqsource[metrics]'"
+            ) from error
+        exposition = Exposition(self._why_not_ready, self.workers)
+        ends.callback(exposition.close)
+        server = PageServer(address, Pages(self._why_not_ready, exposition))
+        try:
+            server.start()
+        except OSError as error:
+            # gevent has added the address.
+            raise click.ClickException(f"--metrics: {error.strerror}") from error
+        ends.callback(server.stop)

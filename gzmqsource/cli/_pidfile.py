@@ -1,0 +1,109 @@
+"""A file that has the number of the process that serves."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+import click
+
+#: The most bytes of a number.
+_MOST = 20
+
+
+class PidFile:
+    """A file that names this process, from its `write` to its `remove`.
+
+    What is written beside it takes its place when it is complete, so no reader finds half of it,
+    and nothing is written through a link that is there.
+
+    Parameters
+    ----------
+    path : str
+        Where it is to be.
+
+    Raises
+    ------
+    click.ClickException
+        It names another process that lives, or is something else, or cannot be written.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        try:
+            number = _number_in(self._path)
+            if number is not None and number != os.getpid() and _lives(number):
+                raise click.ClickException(f"--pid {path}: process {number} lives")
+            descriptor, self._new = tempfile.mkstemp(dir=self._path.parent, prefix=".pid-")
+            with open(descriptor, "w") as file:
+                file.write(f"{os.getpid()}\n")
+                os.fchmod(descriptor, 0o644)
+        except ValueError as error:
+            raise click.ClickException(f"--pid {path}: {error}") from error
+        except OSError as error:
+            raise click.ClickException(f"--pid {path}: {error.strerror}") from error
+
+    def write(self) -> None:
+        """Put it into its place.
+
+        Raises
+        ------
+        click.ClickException
+            It cannot be written.
+        """
+        try:
+            os.rename(self._new, self._path)
+        except OSError as error:
+            raise click.ClickException(f"--pid {self._path}: {error.strerror}") from error
+
+    def remove(self) -> None:
+        """Remove it, unless it is another process's by now."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._new)
+        with contextlib.suppress(OSError, ValueError):
+            if _number_in(self._path) == os.getpid():
+                self._path.unlink()
+
+
+def _number_in(path: Path) -> int | None:
+    """Return the number in a file, None if there is no such file or nothing in it.
+
+    Raises
+    ------
+    ValueError
+        It has something else, or is no file.
+    OSError
+        It cannot be read.
+    """
+    try:
+        # A named pipe would wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ValueError("this is a symbolic link") from error
+        raise
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("this is no file")
+        text = file.read(_MOST + 1).strip()
+    if not text:
+        return None
+    if not (text.isdigit() and len(text) < _MOST and int(text) > 0):
+        raise ValueError("this is another file, for there is no number in it")
+    return int(text)
+
+
+def _lives(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True

@@ -1,0 +1,178 @@
+"""The numbers that a running server tells over HTTP, as `top` and `doctor` read them."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import click
+
+#: The most seconds that a server may take to reply.
+_PATIENCE = 5.0
+
+#: The most bytes of a reply: those of some 100,000 sources.
+_MOST = 1 << 27
+
+_Labels = tuple[str, ...]
+_Numbers = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Process:
+    """The numbers of one process of a server."""
+
+    #: The numbers of each source, by its type and endpoint; drops are added up.
+    sources: dict[_Labels, _Numbers] = field(default_factory=lambda: defaultdict(dict))
+    #: What each source has dropped, by the reason.
+    drops: dict[_Labels, _Numbers] = field(default_factory=lambda: defaultdict(dict))
+    #: How many ticks of the hub were late by at most a number of seconds, by that number.
+    lateness: dict[float, float] = field(default_factory=dict)
+    #: The numbers that are of the process as a whole.
+    own: _Numbers = field(default_factory=dict)
+    #: What runs: versions, by what they are of.
+    build: dict[str, str] = field(default_factory=dict)
+
+    def total(self, name: str) -> float | None:
+        """Return the sum of a number over all sources; None if none has it."""
+        found = [numbers[name] for numbers in self.sources.values() if name in numbers]
+        return sum(found) if found else None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The numbers of a server at one moment."""
+
+    #: When they were read, in seconds of the monotonic clock.
+    taken: float
+    #: The processes by their names: that which answers has none, its workers have theirs.
+    processes: dict[str, Process] = field(default_factory=lambda: defaultdict(Process))
+
+    @classmethod
+    def of(cls, text: str) -> Reading:
+        """Parse the numbers of sources from a server's reply.
+
+        Raises
+        ------
+        ValueError
+            It is something else.
+        """
+        from prometheus_client.parser import text_string_to_metric_families
+
+        reading = cls(time.monotonic())
+        try:
+            for family in text_string_to_metric_families(text):
+                for sample in family.samples:
+                    reading._add(sample)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"these are no metrics of gzmqsource: {error!r:.100}") from error
+        return reading
+
+    @property
+    def main(self) -> Process:
+        """The process that answers."""
+        return self.processes[""]
+
+    def _add(self, sample: Any) -> None:
+        name = sample.name.removeprefix("gzmqsource_")
+        labels = sample.labels
+        process = self.processes[labels.get("worker", "")]
+        if name == "hub_lateness_seconds_bucket":
+            process.lateness[float(labels["le"])] = sample.value
+        elif name == "build_info":
+            process.build.update(labels)
+        elif name in ("ready", "pid", "process_start_time_seconds", "worker_metrics_missed_total"):
+            process.own[name] = sample.value
+        elif name != sample.name and "endpoint" in labels:
+            source = (labels["type"], labels["endpoint"])
+            numbers = process.sources[source]
+            if not name.endswith("_bucket"):
+                numbers[name] = numbers.get(name, 0.0) + sample.value
+            if "reason" in labels:
+                drops = process.drops[source]
+                drops[labels["reason"]] = drops.get(labels["reason"], 0.0) + sample.value
+
+
+def address_of(url: str, path: str) -> str:
+    """Return where a page of a server is, of which the user has given a port, or an URL."""
+    if url.isdecimal():
+        url = f"http://127.0.0.1:{url}"
+    parts = urlsplit(url)
+    return url if parts.path.strip("/") or not parts.netloc else f"{url.rstrip('/')}{path}"
+
+
+def read(url: str) -> Reading:
+    """Read the numbers of a server.
+
+    Raises
+    ------
+    click.ClickException
+        It does not answer, or something else.
+    """
+    status, text = get(url)
+    try:
+        if status != 200:
+            raise ValueError(f"it answers with status {status}")
+        return Reading.of(text)
+    except ValueError as error:
+        raise click.ClickException(f"{url}: {error}") from error
+
+
+def get(url: str) -> tuple[int, str]:
+    """Return the status and the text of a page, whatever the status is.
+
+    Raises
+    ------
+    click.ClickException
+        There is no answer.
+    """
+    try:
+        try:
+            with urlopen(url, timeout=_PATIENCE) as answer:
+                return 200, _text_of(answer)
+        except HTTPError as error:
+            with error:
+                return error.code, _text_of(error)
+    except (OSError, ValueError, HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise click.ClickException(
+            f"{url}: {getattr(reason, 'strerror', None) or reason}"
+        ) from error
+
+
+def _text_of(answer: Any) -> str:
+    text: bytes = answer.read(_MOST + 1)
+    if len(text) > _MOST:
+        raise ValueError(f"it answers with more than {_MOST} bytes")
+    return text.decode()
+
+
+def increase(before: _Numbers, now: _Numbers, name: str) -> float:
+    """Return the increase of a counter; its whole value if the server was restarted."""
+    value, last = now.get(name, 0.0), before.get(name, 0.0)
+    return value - last if value >= last else value
+
+
+def quantile(before: dict[float, float], now: dict[float, float], part: float) -> float | None:
+    """Return the bound of a quantile of what was added to a histogram.
+
+    It is infinite if the quantile is above all bounds, and None if nothing was added, or there are
+    no bounds.
+    """
+    counts = {bound: count - before.get(bound, 0.0) for bound, count in sorted(now.items())}
+    total = max(counts.values(), default=0.0)
+    if not total > 0 or len(counts) < 2:
+        return None
+    return next((bound for bound, count in counts.items() if count >= part * total), float("inf"))
+
+
+def milliseconds(bound: float, lateness: dict[float, float]) -> str:
+    """Return a quantile of a histogram of seconds as text, in milliseconds."""
+    if bound == float("inf"):
+        return f"more than {1000 * sorted(lateness)[-2]:g} ms"
+    return f"at most {1000 * bound:g} ms"

@@ -1,0 +1,118 @@
+"""The connections between workers and brokers: each is another one, also under the same name."""
+
+import pytest
+import zmq
+from asking import Asker, key_of
+from brokering import ScriptedBroker, ScriptedWorker, asking, broker_of
+from helpers import endpoint_of
+
+from gzmqsource import Source
+from gzmqsource.testing import wait_until
+from gzmqsource.workers import PeerLost, Responder
+from gzmqsource.workers._header import Kind
+
+#: Long enough that no silence shows that a worker is gone.
+LONG = 30.0
+
+
+def echo(payload):
+    return payload
+
+
+def test_a_worker_of_the_same_name_takes_its_place_and_what_it_had_is_lost_at_once(context):
+    with (
+        broker_of(context, dead_after=LONG) as broker,
+        asking(broker) as requester,
+        ScriptedWorker(broker, routing_id=b"one") as one,
+    ):
+        asked = requester.submit(b"x")
+        one.next_request()
+        with ScriptedWorker(broker, routing_id=b"one") as other:
+            with pytest.raises(PeerLost):
+                asked.get(timeout=10)
+            assert [(each.slots, each.outstanding) for each in broker.workers()] == [(1, 0)]
+            asked = requester.submit(b"y")
+            key, payload = other.next_request()
+            other.say(Kind.REPLY, key, payload)
+            assert asked.get(timeout=10) == [b"y"]
+
+
+def test_a_worker_is_given_nothing_until_it_has_shown_over_which_connection_it_speaks(context):
+    with (
+        broker_of(context, dead_after=LONG) as broker,
+        asking(broker) as requester,
+        ScriptedWorker(broker, 0) as worker,
+    ):
+        worker.say(Kind.JOIN, key_of(), session=1)  # waited for the connection
+        worker.until_heard(Kind.PING)
+        requester.submit(b"x")
+        wait_until(lambda: broker.stats().waiting == 1)
+        worker.say(Kind.JOIN, key_of(), session=1)
+        worker.until_heard(Kind.PING, 2)
+        assert broker.stats().slots == len(worker.asked()) == 0
+        worker.join(1)
+        worker.next_request()
+
+
+def test_a_worker_with_a_new_connection_is_told_to_give_up_what_it_had(context):
+    with (
+        broker_of(context, dead_after=LONG) as broker,
+        Asker(context, endpoint_of(broker.front)) as asker,
+        ScriptedWorker(broker) as worker,
+    ):
+        key = asker.ask(b"x")
+        worker.next_request()
+        worker.say(Kind.JOIN)
+        assert asker.wait_for(key, Kind.LOST)
+        worker.until_heard(Kind.CANCEL)
+        assert [each.outstanding for each in broker.workers()] == [0]
+
+
+def test_a_worker_says_that_its_connection_is_a_new_one_and_repeats_what_it_is_called(context):
+    with ScriptedBroker(context) as broker:
+        endpoint = endpoint_of(broker.source)
+        worker = Responder.join(endpoint, echo, 3, context=context, dead_after=LONG, linger=0)
+        worker.start()
+        wait_until(broker.joins)
+        assert broker.joins() == [(bytes(16), 3)]
+        broker.say(Kind.PING, key_of(1))
+        wait_until(lambda: broker.joins()[1:] == [(key_of(1), 3)])
+        broker.source.close()
+        with ScriptedBroker(context, endpoint) as anew:
+            wait_until(lambda: (bytes(16), 3) in anew.joins())
+            worker.close()
+
+
+def test_brokers_are_not_offered_more_than_a_worker_takes_when_it_starts(context):
+    with ScriptedBroker(context) as one, ScriptedBroker(context) as two:
+        brokers = [endpoint_of(one.source), endpoint_of(two.source)]
+        worker = Responder.join(brokers, echo, 5, context=context, dead_after=LONG, linger=0)
+        worker.start()
+        wait_until(lambda: one.joins() and two.joins())
+        assert one.joins()[0][1] + two.joins()[0][1] == 5
+        worker.close()
+
+
+def test_many_connections_that_end_at_once_are_one_reason_to_look_at_the_workers(context):
+    with broker_of(context, dead_after=LONG) as broker, ScriptedWorker(broker) as worker:
+        before = len(worker.heard)
+        others = [ScriptedWorker(broker, 0) for _ in range(100)]
+        for each in others:
+            each.say(Kind.PONG)  # it is there
+        wait_until(lambda: broker.stats().late == 100)
+        for each in others:
+            each.source.close()
+        with ScriptedWorker(broker) as gone:
+            wait_until(lambda: len(broker.workers()) == 2)
+        assert gone.source.closed
+        wait_until(lambda: len(broker.workers()) == 1)
+        wait_until(lambda: not broker._watch._monitor._report.queue)
+        assert 0 < len(worker.heard) - before < 50
+
+
+def test_a_worker_learns_of_each_connection_first_of_all(context):
+    with (
+        broker_of(context) as broker,
+        Source.open(zmq.DEALER, connect=endpoint_of(broker.back), context=context) as worker,
+    ):
+        assert worker.recv(timeout=10) == [b""]

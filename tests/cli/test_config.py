@@ -1,0 +1,203 @@
+"""Options from the environment and from a file, and what wins."""
+
+import os
+import signal
+import sys
+
+import pytest
+from command_under_test import run
+from gevent import subprocess
+from helpers import free_ports
+
+from gzmqsource.cli._command import gzmqsource
+from gzmqsource.cli._config import environment_of_workers
+
+pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Write a file of options; gives its path."""
+
+    def write(text):
+        path = tmp_path / "options.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def environment(**variables):
+    return os.environ | {name: str(value) for name, value in variables.items()}
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(config, tmp_path):
+    path = config('[keygen]\nname = "file"\n')
+
+    def made(*common, words=(), **variables):
+        finished = run(*common, "keygen", tmp_path, *words, env=environment(**variables))
+        assert finished.returncode == 0, finished.stderr
+        public, _ = finished.stdout.decode().split()
+        return public.removeprefix(f"{tmp_path}/").removesuffix(".key")
+
+    variable = {"GZMQSOURCE_KEYGEN_NAME": "environment"}
+    assert made() == "gzmqsource"
+    assert made("--config", path) == "file"
+    assert made("--config", path, **variable) == "environment"
+    assert made("--config", path, words=["--name", "word"], **variable) == "word"
+    again = run("keygen", tmp_path, env=environment(GZMQSOURCE_CONFIG=path))
+    assert b"file.key exists already" in again.stderr
+
+
+def run_python(program, *words, **options):
+    command = [sys.executable, "-c", program, *words]
+    return subprocess.run(command, capture_output=True, timeout=60, check=False, **options)
+
+
+def asked_at(*ports):
+    for port in ports:
+        finished = run("request", "--connect", f"tcp://127.0.0.1:{port}", "x")
+        assert finished.stdout == b"old\tx\n"
+
+
+def test_a_server_has_all_its_options_from_a_file(serving, config):
+    metrics, one, two = free_ports(3)
+    path = config(f"""
+log-level = "debug"
+[serve]
+bind = ["tcp://127.0.0.1:{one}", "tcp://127.0.0.1:{two}"]
+metrics = {metrics}
+spawn = 2
+dead-after = 5
+timeout = 0.5
+patch = true
+[recv]
+nothing-that-serve = "looks at"
+""")
+    serving(common=("--config", path), binds=False)
+    asked_at(one, two)
+    assert b"endpoint" in run("top", metrics, "--interval", 0.1, "--count", 1).stdout
+
+
+def test_a_server_has_all_its_options_from_the_environment(serving):
+    one, two = free_ports(2)
+    serving(
+        GZMQSOURCE_SERVE_CONNECT=f"tcp://127.0.0.1:{one} tcp://127.0.0.1:{two}",
+        GZMQSOURCE_SERVE_PATCH="0",
+        GZMQSOURCE_SERVE_SPAWN="1",
+        GZMQSOURCE_SERVE_TYPE="dealer",
+    )
+    for port in one, two:
+        bound = ("request", "--bind", f"tcp://127.0.0.1:{port}", "x")
+        assert run(*bound).stdout == b"old\tx\n"
+
+
+WRONG = {
+    "unknown table": ("[serv]", "[serv] is unknown: is [serve] meant?"),
+    "unknown key in front": ("spawn = 1", "spawn is unknown: there are [bench], [broker]"),
+    "unknown key": ("[serve]\nspwan = 1", "[serve] spwan is unknown: is spawn meant?"),
+    "underscore": ("[serve]\nmax_waiting = 1", "max_waiting is unknown: is max-waiting meant?"),
+    "strange key": ("[serve]\nxyzzy = 1", "[serve] xyzzy is unknown: there are bind, connect,"),
+    "no option": ("[serve]\nhelp = true", "[serve] help is unknown"),
+    "a file in a file": ('config = "x"', "config is unknown"),
+    "no integer": ("[serve]\nspawn = true", "[serve] spawn is an integer, not True"),
+    "a fraction": ("[serve]\nspawn = 2.5", "[serve] spawn is an integer, not 2.5"),
+    "quoted": ('[serve]\nspawn = "2"', "[serve] spawn is an integer, not '2'"),
+    "no number": ('[serve]\ntimeout = "x"', "[serve] timeout is a number, not 'x'"),
+    "no flag": ("[serve]\npatch = 1", "[serve] patch is true or false, not 1"),
+    "no list": ('[serve]\nbind = "x"', "[serve] bind is a list of strings, not 'x'"),
+    "a list of numbers": ("[serve]\nbind = [1]", "[serve] bind is a list of strings, not [1]"),
+    "no string": ("[serve]\nplain-user = 1", "[serve] plain-user is a string, not 1"),
+    "no choice": ("[serve]\ntype = 1", "[serve] type is one of 'rep', 'pull'"),
+    "no table": ("serve = 1", "serve is a table: [serve]"),
+    "a table too many": ("[serve.spawn]", "[serve] spawn is an integer, not {}"),
+    "out of range": (
+        "[serve]\nspawn = 0",
+        "not in the range x>=1. (It is from FILE: [serve] spawn.)",
+    ),
+    "another choice": ('log-format = "x"', "'text', 'json'. (It is from FILE: log-format.)"),
+    "a bad port": (
+        '[serve]\nbind = ["tcp://x:80000"]',
+        "65535 (It is from FILE: [serve] bind",
+    ),
+    "not TOML": ("[serve", "this is no TOML: "),
+    "too deep": ("x = " + "[" * 100_000, "this is no TOML: "),
+}
+
+
+@pytest.mark.parametrize(("text", "error"), WRONG.values(), ids=WRONG)
+def test_a_wrong_file_is_an_error_that_names_it_and_the_key(config, text, error):
+    path = config(text)
+    finished = run("--config", path, "serve", "json:dumps")
+    assert finished.returncode == 2
+    written = finished.stderr.decode()
+    assert error.replace("FILE", str(path)) in written
+    assert str(path) in written
+    assert "Traceback" not in written
+
+
+def test_a_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path):
+    for path, reason in (tmp_path, "Is a directory"), (tmp_path / "x", "No such file or directory"):
+        finished = run("--config", path, "serve", "json:dumps")
+        assert (finished.returncode, finished.stderr) == (2, f"Error: {path}: {reason}\n".encode())
+
+
+def test_a_file_that_is_not_utf_8_is_an_error_that_names_it(tmp_path):
+    path = tmp_path / "binary"
+    path.write_bytes(b'x = "\xff"')
+    finished = run("--config", path, "serve", "json:dumps")
+    assert finished.returncode == 2
+    assert f"{path}: this is no TOML" in finished.stderr.decode()
+
+
+def test_a_wrong_variable_is_an_error_that_names_it():
+    variable = {"GZMQSOURCE_SERVE_SPAWN": "many"}
+    finished = run("serve", "json:dumps", env=environment(**variable))
+    assert finished.returncode == 2
+    assert b"(It is from the environment variable GZMQSOURCE_SERVE_SPAWN.)" in finished.stderr
+
+
+def test_a_variable_with_the_version_of_an_image_means_nothing():
+    finished = run("doctor", env=environment(GZMQSOURCE_VERSION="1.2", GZMQSOURCE_PORT="tcp://x"))
+    assert finished.returncode == 0
+    assert b"transfer" in finished.stdout
+
+
+def test_workers_have_no_option_of_their_master_but_the_log(monkeypatch, config):
+    kept = {"PATH": "/bin", "GZMQSOURCE_TRANSFER": "pure", "GZMQSOURCE_PATCH": "green"}
+    dropped = {
+        "GZMQSOURCE_CONFIG": str(config("")),
+        "GZMQSOURCE_SERVE_WORKERS": "4",
+        "GZMQSOURCE_PLAIN_PASSWORD": "secret",
+        "NOTIFY_SOCKET": "@x",
+        "WATCHDOG_USEC": "1000",
+        "WATCHDOG_PID": "1",
+    }
+    for name in [name for name in os.environ if name.startswith("GZMQSOURCE_")]:
+        monkeypatch.delenv(name)
+    for name, value in {**kept, **dropped}.items():
+        monkeypatch.setenv(name, value)
+    words = ["--log-format", "json", "--log-level", "DEBUG", "doctor"]
+    with gzmqsource.make_context("gzmqsource", words) as context, context.scope():
+        theirs = environment_of_workers()
+    assert kept.items() <= theirs.items()
+    assert not dropped.keys() & theirs
+    logs = {name: value for name, value in theirs.items() if name.startswith("GZMQSOURCE_LOG_")}
+    assert logs == {"GZMQSOURCE_LOG_FORMAT": "json", "GZMQSOURCE_LOG_LEVEL": "debug"}
+
+
+@pytest.mark.parametrize("where", ["words", "environment"])
+def test_a_hangup_before_the_verb_is_imported_ends_no_server(tmp_path, where):
+    program = (
+        "import os, signal, sys\n"
+        "from gzmqsource.cli import _early\n"
+        "_early.hold_hangups()\n"
+        "os.kill(os.getpid(), signal.SIGHUP)\n"
+        "print(_early.hung_up)\n"
+    )
+    words = ["--log-format", "text", "serve"] if where == "words" else ["recv"]
+    variables = {"GZMQSOURCE_RECV_CURVE_CLIENTS": "/"} if where == "environment" else {}
+    finished = run_python(program, *words, env=environment(**variables))
+    assert (finished.returncode, finished.stdout) == (0, b"True\n")
+    ended = run_python(program, "recv")
+    assert ended.returncode == -signal.SIGHUP
