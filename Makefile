@@ -12,7 +12,7 @@ SECONDS ?= 60
 RUNS ?= 20
 SIMULATE ?= --seconds 22 --examples 100
 QUESTIONS := throughput roundtrip green forms idle fairness pressure busy many peers bad pools scale \
-    startup workers proxy
+    startup workers proxy broker
 
 .PHONY: help demo test idle one faults mutations simulate chaos service restarts moments soak fuzz pyzmq volttron \
     packages support docs lint style types floors workflows changes bench bench-plots quick sanitize clean
@@ -154,7 +154,7 @@ sanitize: .venv/test  ## The native loop under AddressSanitizer: no bad access, 
 	    PYTHONPATH=$(SANITIZED) ASAN_OPTIONS=detect_leaks=1 \
 	    $(BIN)/python checks/native_memory.py $(SANITIZED)
 
-bench: .venv/benchmarks .venv/native  ## Every speed beside every peer, 35 minutes; BENCH=--short takes 2
+bench: .venv/benchmarks .venv/native  ## Every speed beside every peer, 40 minutes; BENCH=--short takes 3
 	for question in $(QUESTIONS); do $(BIN)/python benchmarks/$$question.py $(BENCH) || exit 1; done
 
 bench-plots: .venv/benchmarks  ## Draw what `make bench` has measured into docs/

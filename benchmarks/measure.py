@@ -32,6 +32,9 @@ LIBRARIES = ("pyzmq", "gevent", "eventlet", "tornado", "aiozmq", "zerorpc")
 #: Seconds after which a run is given up.
 LIMIT = 120
 
+#: What of a cell is set in the environment.
+SETTINGS = {"loop": "GEVENT_LOOP", "transfer": "GZMQSOURCE_TRANSFER"}
+
 #: How many messages are tried, one after another, to find how many a run needs.
 TRIED = (200, 5000, 100_000)
 
@@ -81,7 +84,7 @@ def run(
 ) -> dict[str, Any]:
     """Run one contender once, in a process of its own."""
     command = [sys.executable, "-m", "contenders", contender, question, json.dumps(cell)]
-    loop = {"GEVENT_LOOP": cell["loop"]} if cell.get("loop") else {}
+    settings = {name: cell[key] for key, name in SETTINGS.items() if cell.get(key)}
     process = subprocess.run(
         command,
         cwd=HERE,
@@ -89,7 +92,7 @@ def run(
         text=True,
         timeout=limit,
         check=False,
-        env={**os.environ, **loop},
+        env={**os.environ, **settings},
     )
     if process.returncode:
         raise SystemExit(f"{contender}, {question}, {cell}: exit status {process.returncode}")
@@ -97,7 +100,7 @@ def run(
     messages = result.get("messages") or cell.get("count", 1) - 1
     if result.get("seconds"):
         result["rate"] = messages / result["seconds"]
-        for figure in ("cpu", "thread_cpu"):
+        for figure in ("cpu", "thread_cpu", "all"):
             if figure in result:
                 result[f"{figure}_per_message"] = result[figure] / messages
     return result

@@ -109,6 +109,12 @@ class Peer:
             with open(reading) as line:
                 self.endpoints = line.readline().strip().split(",")
 
+    @property
+    def pid(self) -> int:
+        """The process, if it is one."""
+        assert self._process is not None
+        return self._process.pid
+
     def dismiss(self) -> None:
         """Let its STAY end, if it is a process."""
         assert self._process is not None

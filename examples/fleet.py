@@ -1,13 +1,24 @@
-"""Workers on several machines behind a proxy, that join, leave and die while requests go on.
+"""Workers on several hosts, that join, leave and die while requests go on.
 
-One machine runs the broker, to which all others connect::
+One host runs a broker, which knows who is free, and workers on others join it::
 
-    python examples/fleet.py broker tcp://*:5555 tcp://*:5556
-    python examples/fleet.py worker tcp://broker:5556
-    python examples/fleet.py ask tcp://broker:5555 --count 10000
+    gzmqsource keygen keys --name server
+    gzmqsource keygen keys --name client
+    python examples/fleet.py broker tcp://*:5555 tcp://*:5556 --keys keys
+    python examples/fleet.py worker tcp://broker:5556 --keys keys
+    python examples/fleet.py ask tcp://broker:5555 --keys keys
 
-Without arguments all of it runs here, in processes of their own: of four workers one is killed, one
-leaves, and one joins. The exit status is 1 unless every caller got its answer, once.
+Or there is none: each host is a server, and who asks knows them by one name that stands for all
+their addresses, or by several endpoints::
+
+    python examples/fleet.py server tcp://*:5555 --keys keys
+    python examples/fleet.py ask tcp://servers:5555 --keys keys
+
+What binds needs ``server.key_secret``, and the public keys of those it lets in; what connects needs
+``client.key_secret`` and ``server.key``. Without ``--keys`` nothing is encrypted.
+
+Without arguments all of it runs here, in processes of their own, both ways: of four workers one is
+killed, one leaves, and one joins. The exit status is 1 unless every caller got its answer.
 """
 
 from __future__ import annotations
@@ -15,9 +26,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -27,15 +40,43 @@ import gevent.subprocess
 import zmq
 from gevent.event import Event
 from gevent.pool import Pool
+from zmq.auth import create_certificates, load_certificate
 
-from gzmqsource.proxy import Proxy
-from gzmqsource.workers import Requester, RequestTimeout, Responder
+from gzmqsource.auth import Authenticator
+from gzmqsource.broker import Broker
+from gzmqsource.workers import Requester, Responder
 
-#: By these libzmq notices that a machine is gone whose connection was never closed; milliseconds.
+#: By these libzmq notices that a host is gone whose connection was never closed; milliseconds.
 HEARTBEATS: dict[str, Any] = {"heartbeat_ivl": 200, "heartbeat_timeout": 600}
 
-#: How many requests wait for a worker in its connection: they are lost with it, and asked again.
-QUEUED = 20
+#: How many requests a worker takes at a time; the others wait at the broker.
+SLOTS = 20
+
+#: How often a request is asked again whose worker was lost: it may be, for it changes nothing.
+RETRIES = 5
+
+
+@contextlib.contextmanager
+def lets_in(keys: str | None) -> Iterator[dict[str, Any]]:
+    """Yield the options of what binds: encrypted, and for those whose key is in the folder."""
+    if keys is None:
+        yield HEARTBEATS
+        return
+    public, secret = load_certificate(os.path.join(keys, "server.key_secret"))
+    with Authenticator() as authenticator:
+        authenticator.configure_curve(location=keys)
+        curve = {"curve_server": True, "curve_publickey": public, "curve_secretkey": secret}
+        yield HEARTBEATS | curve
+
+
+def gets_in(keys: str | None) -> dict[str, Any]:
+    """Return the options of what connects."""
+    if keys is None:
+        return HEARTBEATS
+    public, secret = load_certificate(os.path.join(keys, "client.key_secret"))
+    server, _ = load_certificate(os.path.join(keys, "server.key"))
+    curve = {"curve_serverkey": server, "curve_publickey": public, "curve_secretkey": secret}
+    return HEARTBEATS | curve
 
 
 def until_told_to_stop() -> None:
@@ -46,18 +87,12 @@ def until_told_to_stop() -> None:
     told.wait()
 
 
-def broker(front: str, back: str) -> None:
-    """Pass requests from *front* to the workers at *back*, and print both endpoints."""
-    context: zmq.Context[Any] = zmq.Context.instance()
-    sockets = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
-    for socket, endpoint in zip(sockets, (front, back), strict=True):
-        for name, value in HEARTBEATS.items():
-            socket.set(getattr(zmq, name.upper()), value)
-        socket.linger = 0
-        socket.sndhwm = QUEUED if endpoint == back else 1000
-        socket.bind(endpoint)
-    with Proxy(*sockets):
-        print(json.dumps([socket.LAST_ENDPOINT.decode() for socket in sockets]), flush=True)
+def broker(front: str, back: str, keys: str | None) -> None:
+    """Share requests at FRONT out to the workers at BACK, and print both endpoints."""
+    with lets_in(keys) as options, Broker.open(front, back, **options) as sharing:
+        sharing.start()
+        ends = [each.socket.get_string(zmq.LAST_ENDPOINT) for each in (sharing.front, sharing.back)]
+        print(json.dumps(ends), flush=True)
         until_told_to_stop()
 
 
@@ -70,36 +105,39 @@ def answer(payload: list[bytes]) -> bytes:
     return checksum(payload[0])
 
 
-def worker(back: str) -> None:
-    """Answer requests until told to leave; those that were begun are finished."""
-    with Responder.open(answer, connect=back, spawn=20, rcvhwm=QUEUED, **HEARTBEATS) as responder:
+def worker(back: str, keys: str | None) -> None:
+    """Answer what a broker gives out, until told to leave; what was begun is finished."""
+    with Responder.join(back, answer, SLOTS, **gets_in(keys)) as responder:
         responder.start()
         print("ready", flush=True)
         until_told_to_stop()
 
 
-def ask(front: str, count: int, greenlets: int = 50) -> None:
-    """Ask *count* times, print how many are answered each time it is a tenth more, and the end."""
+def server(endpoint: str, keys: str | None) -> None:
+    """Answer those who ask here, until told to stop, and print the endpoint."""
+    with (
+        lets_in(keys) as options,
+        Responder.open(answer, bind=endpoint, spawn=SLOTS, **options) as responder,
+    ):
+        responder.start()
+        print(json.dumps(responder.source.socket.get_string(zmq.LAST_ENDPOINT)), flush=True)
+        until_told_to_stop()
+
+
+def ask(endpoints: list[str], count: int, keys: str | None, greenlets: int = 50) -> None:
+    """Ask many times, print how many are answered each time it is a tenth more, and the end."""
     answered = 0
 
     def one(number: int) -> None:
         nonlocal answered
         text = b"request %d" % number
-        if until_answered(text) != [checksum(text)]:
+        if requester.request(text, timeout=60, retries=RETRIES) != [checksum(text)]:
             raise SystemExit(f"the answer to another request than {number}")
         answered += 1
         if answered % (count // 10) == 0:
             print(answered, flush=True)
 
-    def until_answered(text: bytes) -> list[bytes]:
-        # Behind a broker nobody knows which worker has what. If one dies, only time tells:
-        # well above what an answer takes, and for longer than any trouble lasts.
-        for _ in range(60):
-            with contextlib.suppress(RequestTimeout):
-                return requester.request(text, timeout=1, retries=60)
-        raise SystemExit(f"no answer to {text!r}")
-
-    with Requester.open(front, **HEARTBEATS) as requester:
+    with Requester.open(endpoints, **gets_in(keys)) as requester:
         Pool(greenlets).map(one, range(count))
         print(json.dumps({"answered": answered, **requester.stats()._asdict()}), flush=True)
 
@@ -118,16 +156,37 @@ def role(*arguments: object) -> Iterator[Any]:
 
 
 def demonstrate(count: int) -> bool:
-    """Play all roles; tell whether every request was answered."""
+    """Play all roles, with a broker and without; return whether every request was answered."""
     here = "tcp://127.0.0.1:*"
-    with contextlib.ExitStack() as processes:
-        front, back = json.loads(
-            processes.enter_context(role("broker", here, here)).stdout.readline()
-        )
-        workers = [processes.enter_context(role("worker", back)) for _ in range(4)]
-        for process in workers:
-            process.stdout.readline()
-        asking = processes.enter_context(role("ask", front, "--count", count))
+    with tempfile.TemporaryDirectory() as keys:
+        for name in ("server", "client"):
+            create_certificates(keys, name)
+        secured = ("--keys", keys)
+        with contextlib.ExitStack() as made:
+            print("with a broker")
+            sharing = made.enter_context(role("broker", here, here, *secured))
+            front, back = json.loads(sharing.stdout.readline())
+            workers = [made.enter_context(role("worker", back, *secured)) for _ in range(4)]
+            for each in workers:
+                each.stdout.readline()
+            if not are_answered([front], workers, ("worker", back), count, keys):
+                return False
+        with contextlib.ExitStack() as made:
+            print("without a broker")
+            workers = [made.enter_context(role("server", here, *secured)) for _ in range(4)]
+            ends = [json.loads(each.stdout.readline()) for each in workers]
+            return are_answered(ends, workers, ("server", ends[0]), count, keys)
+
+
+def are_answered(
+    endpoints: list[str], workers: list[Any], joining: tuple[str, str], count: int, keys: str
+) -> bool:
+    """Ask while one worker is killed, one leaves, and one joins."""
+    secured = ("--keys", keys)
+    with (
+        role("ask", *endpoints, "--count", count, *secured) as asking,
+        contextlib.ExitStack() as joined,
+    ):
         for line in asking.stdout:
             print(line, end="", flush=True)
             if line.startswith("{"):
@@ -141,7 +200,7 @@ def demonstrate(count: int) -> bool:
                 workers[1].terminate()
             elif step == 6:
                 print("one joins")
-                processes.enter_context(role("worker", back))
+                joined.enter_context(role(*joining, *secured))
     return False
 
 
@@ -155,13 +214,15 @@ def main() -> int:
     played: tuple[tuple[Callable[..., None], list[str]], ...] = (
         (broker, ["front", "back"]),
         (worker, ["back"]),
-        (ask, ["front"]),
+        (server, ["endpoint"]),
+        (ask, ["endpoints"]),
     )
     for run, endpoints in played:
         added = roles.add_parser(run.__name__, help=run.__doc__)
         added.set_defaults(run=run)
+        added.add_argument("--keys", help="a folder with keys")
         for endpoint in endpoints:
-            added.add_argument(endpoint)
+            added.add_argument(endpoint, nargs="+" if run is ask else None)
         if run is ask:
             added.add_argument("--count", type=int, default=5000)
     arguments = vars(parser.parse_args())

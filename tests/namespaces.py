@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import pathlib
 import subprocess
 
 from helpers import process_of
@@ -63,6 +64,16 @@ class Star:
     def middle_seen_from(self, other):
         """The address of the middle, on the link to another host."""
         return f"198.51.100.{4 * self._others.index(other) + 1}"
+
+    def give_name(self, name, others):
+        """Have a name stand for other hosts in what runs in the middle from now on."""
+        folder = pathlib.Path("/etc/netns", self._names["middle"])
+        folder.mkdir(parents=True)
+        self._made.callback(os.removedirs, folder)
+        hosts = folder / "hosts"  # `ip netns exec` puts it in place of /etc/hosts
+        addresses = [f"198.51.100.{4 * self._others.index(other) + 2}" for other in others]
+        hosts.write_text("".join(f"{address} {name}\n" for address in addresses))
+        self._made.callback(hosts.unlink)
 
     def cut(self, other):
         """Unplug a link: what is sent is lost, and no connection ends."""

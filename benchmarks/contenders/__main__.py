@@ -56,11 +56,14 @@ QUESTIONS = {
     "peers": {"Source": "", "gzmqsource.green": "_green", "Responder": "_responder"},
     "bad": {"Source": ""},
     "pools": {"Source": "", "Responder": "_responder"},
+    "broker": {"Broker": "", "Proxy": "_proxy"},
+    "waits": {"Broker": "", "Proxy": "_proxy"},
+    "joined": {"Broker": ""},
     "scale": {name: f"_{name.replace(' ', '_')}" for name in OPERATIONS},
 }
 
 #: Questions that share a module.
-MODULES = {"outstanding": "workers"}
+MODULES = {"outstanding": "workers", "waits": "broker", "joined": "broker"}
 
 
 def main(name: str, question: str, cell: str) -> None:

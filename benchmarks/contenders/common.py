@@ -35,8 +35,12 @@ class Cell:
     every: int = 0
     #: Whether one of many has a slow handler.
     slow: bool = False
-    #: What `measure.run` has set ``GEVENT_LOOP`` to.
+    #: Who asks, where that makes a difference, and how many requests are outstanding.
+    asker: str = ""
+    outstanding: int = 100
+    #: What `measure.run` has set ``GEVENT_LOOP`` and ``GZMQSOURCE_TRANSFER`` to.
     loop: str = ""
+    transfer: str = ""
 
     def address(self) -> str:
         """Give an address to bind to."""

@@ -42,8 +42,8 @@ OPERATING = [
     Mutation(
         "a record of JSON has a control character",
         "cli/_log.py",
-        '        return text.replace("\\x7f", "\\\\u007f")\n',
-        "        return text\n",
+        "in fields.items() if value is not None})\n",
+        "in fields.items() if value is not None}, ensure_ascii=False)\n",
         "cli/test_log.py",
     ),
     Mutation(

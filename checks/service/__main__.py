@@ -13,7 +13,7 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from service import rows
+from service import brokered, rows
 
 
 def main() -> None:
@@ -35,6 +35,20 @@ def main() -> None:
         "absent servers": rows.absent,
         "late hub": rows.late_hub,
         "flood": lambda: rows.flood(chosen.seconds),
+        "stuck worker": lambda: itertools.chain(
+            *(
+                brokered.stuck(how, redeliver)
+                for redeliver in (False, True)
+                for how in brokered.STUCK
+            )
+        ),
+        "killed workers": lambda: itertools.chain(
+            *(brokered.killed(chosen.runs, redeliver) for redeliver in (False, True))
+        ),
+        "rolled workers": lambda: brokered.rolled(chosen.runs),
+        "restarts of a broker": lambda: brokered.restarts(chosen.runs),
+        "killed brokers": lambda: brokered.killed_brokers(chosen.runs),
+        "workers come and go": lambda: brokered.come_and_go(chosen.runs),
     }
     table = Table("what is done", "goal", "seen", "", title="What becomes of requests")
     is_right = True

@@ -51,6 +51,15 @@ class Log:
         lines = map(bytes.split, self.path.read_bytes().splitlines())
         return [float(words[3]) for words in lines if words[1] == what.encode()]
 
+    def begun_by(self) -> dict[bytes, set[int]]:
+        """Give the processes in which each number began."""
+        found: dict[bytes, set[int]] = {}
+        for line in self.path.read_bytes().splitlines():
+            pid, what, number, _ = line.split()
+            if what == b"began":
+                found.setdefault(number, set()).add(int(pid))
+        return found
+
     def twice(self) -> int:
         """Give how many numbers began more than once."""
         return sum(times > 1 for times in self.count("began").values())
@@ -118,6 +127,8 @@ class Load:
     def __init__(self, ask: Callable[[int], object], greenlets: int) -> None:
         self.answered = 0
         self.failed: Counter[str] = Counter()
+        #: When each number failed, in seconds of the clock on the wall.
+        self.failed_at: dict[int, float] = {}
         self._ask = ask
         self._numbers = 0
         self._is_over = False
@@ -140,6 +151,7 @@ class Load:
                 self._ask(number)
             except Exception as error:
                 self.failed[f"{type(error).__name__}: {error}"[:150]] += 1
+                self.failed_at[number] = time.time()
             else:
                 self.answered += 1
 

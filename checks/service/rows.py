@@ -48,7 +48,7 @@ def restarts(servers: int, runs: int, blocked: float = 0.0) -> Iterator[Row]:
     name = f"{servers} server{'s' * (servers > 1)} restarted {runs} times under load"
     if blocked:
         name += f", the asker blocked for {blocked * 1000:.0f} ms now and then"
-    yield _counted(name, load, log)
+    yield counted(name, load, log)
 
 
 def proxied(runs: int) -> Iterator[Row]:
@@ -68,7 +68,7 @@ def proxied(runs: int) -> Iterator[Row]:
                 workers[turn % 2] = start("server", log.path, "--connect", back)
             gevent.sleep(0.2)
             load.end()
-    yield _counted(f"one of two workers behind a Proxy restarted {runs} times", load, log)
+    yield counted(f"one of two workers behind a Proxy restarted {runs} times", load, log)
 
 
 def stuck(how: str) -> Iterator[Row]:
@@ -81,10 +81,7 @@ def stuck(how: str) -> Iterator[Row]:
         load = Load(lambda number: requester.request([b"%d" % number], timeout=20), 20)
         wait_until(lambda: load.answered > 100)
         began = time.monotonic()
-        if how == "SIGSTOP":
-            servers[0].send(signal.SIGSTOP)
-        else:
-            requester.submit([b"stick 4"])
+        servers[0].send(signal.SIGSTOP if how == "SIGSTOP" else signal.SIGUSR1)
         wait_until(lambda: load.lost or time.monotonic() - began > 6, timeout=10)
         told = time.monotonic() - began
         gevent.sleep(0.5)
@@ -272,7 +269,8 @@ def _told(load: Load) -> int:
     return sum(count for text, count in load.failed.items() if text.startswith("PeerLost"))
 
 
-def _counted(name: str, load: Load, log: Log) -> Row:
+def counted(name: str, load: Load, log: Log) -> Row:
+    """Say how many requests were lost, and how many executed twice: none may be."""
     failed = f" {dict(load.failed)}" if load.failed else ""
     return Row(
         name,

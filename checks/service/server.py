@@ -1,7 +1,8 @@
 """A server whose handler notes each execution: ``python -m service.server LOG [options]``.
 
-A request is one frame: a number, or ``stick SECONDS``, which keeps the hub from running. Each line
-of LOG is what happened to a number: began, ended, or cancelled. SIGTERM stops it.
+A request is one frame, a number. Each line of LOG is what happened to one: began, ended, or
+cancelled. SIGTERM stops it, and SIGUSR1 has it compute for 4 s, while nothing else runs. With
+``--join`` it is a worker of brokers, and leaves them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import gevent
 
 from gzmqsource.errors import RequestCancelled
 from gzmqsource.workers import Responder
+from service.parts import block_hub
 
 
 def main() -> None:
@@ -22,6 +24,7 @@ def main() -> None:
     parser.add_argument("log")
     parser.add_argument("--bind", default=())
     parser.add_argument("--connect", default=())
+    parser.add_argument("--join", nargs="+")
     parser.add_argument("--seconds", type=float, default=0.0)
     parser.add_argument("--spawn", type=int, default=100)
     parser.add_argument("--dead-after", type=float, default=1.0)
@@ -33,9 +36,6 @@ def main() -> None:
 
     def handle(payload: list[bytes]) -> bytes:
         (number,) = payload
-        if number.startswith(b"stick"):
-            time.sleep(float(number.split()[1]))  # not gevent's: nothing else runs meanwhile
-            return number
         note("began", number)
         try:
             if chosen.seconds:
@@ -46,15 +46,16 @@ def main() -> None:
         note("ended", number)
         return number
 
-    responder = Responder.open(
-        handle,
-        bind=chosen.bind,
-        connect=chosen.connect,
-        spawn=chosen.spawn,
-        dead_after=chosen.dead_after,
-    )
+    options = {"spawn": chosen.spawn, "dead_after": chosen.dead_after}
+    if chosen.join:
+        responder = Responder.join(chosen.join, handle, **options)
+    else:
+        responder = Responder.open(handle, bind=chosen.bind, connect=chosen.connect, **options)
     gevent.signal_handler(signal.SIGTERM, lambda: gevent.spawn(responder.stop, 10))
+    gevent.signal_handler(signal.SIGUSR1, block_hub, 4)
     responder.start()
+    while chosen.join and responder.stats().askers < len(chosen.join):
+        gevent.sleep(0.01)
     print("ready", flush=True)
     responder.serve_forever()
 

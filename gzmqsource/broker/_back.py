@@ -271,6 +271,8 @@ class Back:
     def _join(self, name: bytes, header: Header) -> None:
         """Give a worker as much as it takes, once it has shown that its connection is this one."""
         worker = self._workers.get(name)
+        if worker is not None and worker.state is State.GONE and worker.jobs:
+            return  # there may be replies to read; it will say so again
         if worker is None or worker.state is State.GONE:
             if len(self._workers) >= self.max_workers:
                 self.malformed(f"there are {self.max_workers} workers, peer {peer_of(name)}")

@@ -22,7 +22,10 @@ class Forwarding(Handling):
         """See `Handling.interrupt`."""
         self.cancel_at_worker(job)
 
-    kill = interrupt
+    def kill(self, job: Job) -> None:
+        """See `Handling.kill`; what its worker says of it comes too late."""
+        self.cancel_at_worker(job)
+        self.forget(job)
 
     def take_back(self, job: Job) -> None:
         """Let a job that no worker has any more wait again, before all others."""

@@ -218,6 +218,7 @@ class Broker(Server):
 
     def _ended(self, source: Source) -> None:
         super()._ended(source)
+        self._farewell.give_up()  # no handler of this process ends what workers have
         self._watch.close()
         # A stop does that, which waits until the endpoint is free.
         if not self._is_stopping:

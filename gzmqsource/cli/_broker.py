@@ -12,6 +12,7 @@ from gevent.event import Event
 
 from gzmqsource.broker import Broker
 from gzmqsource.cli._numbers import Seconds
+from gzmqsource.cli._operations import Operations, operating_options
 from gzmqsource.cli._security import security_options
 from gzmqsource.cli._signals import on_signals
 from gzmqsource.cli._sockets import telling_errors
@@ -51,11 +52,13 @@ _log = logging.getLogger("gzmqsource.broker")
     help="Seconds to finish accepted requests, after a signal to stop.",
 )
 @security_options
+@operating_options
 def broker(
     front: str,
     back: str,
     stop_timeout: float,
     security: dict[str, Any],
+    operations: Operations,
     **options: Any,
 ) -> None:
     """Share requests at FRONT out to workers that have joined BACK, by who is free.
@@ -68,16 +71,18 @@ def broker(
     Example:
       gzmqsource broker tcp://0.0.0.0:5557 ipc:///run/pool/workers
     """
-    logging.getLogger().setLevel(logging.INFO)
     told = Event()
     # Before a socket is bound: a signal would lose what peers have sent to it by then.
     on_signals(told.set, signal.SIGTERM, signal.SIGINT)
-    with telling_errors({"bind": [front, back], "connect": []}):
-        serving = Broker.open(front, back, **options, **security)
-    serving.start()
-    _log.info("%s for %s: pid %d", serving.back, serving.front, os.getpid())
-    told.wait()
-    given_up = serving.stop(stop_timeout)
+    with operations:
+        with telling_errors({"bind": [front, back], "connect": []}):
+            serving = Broker.open(front, back, **options, **security)
+        serving.start()
+        _log.info("%s for %s: pid %d", serving.back, serving.front, os.getpid())
+        operations.serving(str(serving.front))
+        told.wait()
+        operations.stopping()
+        given_up = serving.stop(stop_timeout)
     _log.info("stopped")
     if given_up:
         raise click.ClickException(f"{given_up} not finished within {stop_timeout:g} s")

@@ -147,9 +147,7 @@ class JsonFormatter(logging.Formatter):
             "exception": trace,
             "stack": record.stack_info,
         }
-        text = json.dumps({name: value for name, value in fields.items() if value is not None})
-        # JSON has it as it is, and only a string can have it here.
-        return text.replace("\x7f", "\\u007f")
+        return json.dumps({name: value for name, value in fields.items() if value is not None})
 
 
 def time_of(moment: datetime) -> str:

@@ -69,7 +69,7 @@ class Reading:
             for family in text_string_to_metric_families(text):
                 for sample in family.samples:
                     reading._add(sample)
-        except (LookupError, TypeError, AttributeError) as error:
+        except (LookupError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"these are no metrics of gzmqsource: {error!r:.100}") from error
         return reading
 
@@ -80,22 +80,22 @@ class Reading:
 
     def _add(self, sample: Any) -> None:
         name = sample.name.removeprefix("gzmqsource_")
-        labels = sample.labels
+        labels, value = sample.labels, float(sample.value)
         process = self.processes[labels.get("worker", "")]
         if name == "hub_lateness_seconds_bucket":
-            process.lateness[float(labels["le"])] = sample.value
+            process.lateness[float(labels["le"])] = value
         elif name == "build_info":
             process.build.update(labels)
         elif name in ("ready", "pid", "process_start_time_seconds", "worker_metrics_missed_total"):
-            process.own[name] = sample.value
+            process.own[name] = value
         elif name != sample.name and "endpoint" in labels:
             source = (labels["type"], labels["endpoint"])
             numbers = process.sources[source]
             if not name.endswith("_bucket"):
-                numbers[name] = numbers.get(name, 0.0) + sample.value
+                numbers[name] = numbers.get(name, 0.0) + value
             if "reason" in labels:
                 drops = process.drops[source]
-                drops[labels["reason"]] = drops.get(labels["reason"], 0.0) + sample.value
+                drops[labels["reason"]] = drops.get(labels["reason"], 0.0) + value
 
 
 def address_of(url: str, path: str) -> str:

@@ -322,7 +322,9 @@ class Connection:
                 lost = Outstanding(self)
                 lost[call.key] = call
                 call.place = lost
-                self._asker.lost(self, lost, f"{self.address} has begun it, and has none", False)
+                self._asker.lost(
+                    self, lost, f"its handler at {self.address} was ended or lost", False
+                )
 
     def _spoke(self, head: Header) -> None:
         """Note a header of the peer's own."""

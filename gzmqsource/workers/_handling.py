@@ -85,7 +85,7 @@ class Handling(ABC):
             self.unanswered += 1
         else:
             self.leaving += 1
-        self._voice.end(Kind.REFUSED, job, detail)
+        self._voice.end(job.end_of_wait, job, detail)
 
     def cancel(self, job: Job, may_be_wanted: bool = False) -> None:
         """End a job for whose reply nobody waits; if it runs, its handler is told.
@@ -104,7 +104,7 @@ class Handling(ABC):
             self.forget(job)
             self.cancelled += 1
             if may_be_wanted:
-                self._voice.end(Kind.REFUSED, job, Detail.NONE)
+                self._voice.end(job.end_of_wait, job, Detail.NONE)
             self.note_change()
 
     def lose(self, job: Job, kills: bool) -> None:

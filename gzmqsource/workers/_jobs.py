@@ -9,6 +9,7 @@ from gzmqsource._base.event import Event
 from gzmqsource.transfer.message import FRAME_OVERHEAD, UNLIMITED
 from gzmqsource.workers._askers import Asker
 from gzmqsource.workers._current import Request
+from gzmqsource.workers._header import Kind
 
 
 class Job(Request):
@@ -67,6 +68,11 @@ class Job(Request):
         self.deadline = None
         #: The greenlet that is in the handler now.
         self.greenlet: Any = None
+
+    @property
+    def end_of_wait(self) -> Kind:
+        """What its asker is told if it ends while it waits: it may have begun before."""
+        return Kind.LOST if self.redeliveries else Kind.REFUSED
 
     @property
     def is_wanted(self) -> bool:

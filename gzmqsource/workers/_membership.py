@@ -77,6 +77,8 @@ class Membership:
 
         What libzmq holds for them would be waited for.
         """
+        if self._source.closed:
+            return
         socket = self._source.socket
         for name, endpoint in self._endpoints.items():
             asker = self._askers.get(name)

@@ -12,7 +12,7 @@ import zmq
 from command_under_test import COMMAND, run
 from gevent import subprocess
 from helpers import closing, process_of
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from texts import BAD, is_harmless
 
@@ -55,6 +55,7 @@ def test_no_line_of_a_log_has_a_control_character_or_looks_like_another(text, ra
     assert all(is_harmless(line) and line.startswith("    ") for line in others if line)
 
 
+@example("\x7f", "\x7f")
 @given(st.text(st.characters()), st.text(st.characters()))
 def test_a_record_of_json_is_one_line_of_printable_ascii_that_has_all_of_it(text, raised):
     record = record_of(text, raised, text)

@@ -12,7 +12,8 @@ import pytest
 from asking import Asker, Kind
 from command_under_test import COMMAND, run, until_told
 from gevent import subprocess
-from helpers import process_of
+from helpers import free_ports, process_of
+from http_pages import ask
 from loads import Clients
 
 from gzmqsource.testing import wait_until
@@ -191,6 +192,17 @@ def test_an_interrupt_from_a_terminal_while_workers_start_is_for_the_master(addr
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(timeout=20) == 0
         assert "KeyboardInterrupt" not in process.stderr.read()
+
+
+def test_a_master_is_ready_once_a_worker_is(serving, tmp_path):
+    (tmp_path / "code.py").write_text(f"{HELD_UP}\nanswer = list\n")
+    port = free_ports(1)[0]
+    process = serving("--workers", 1, "--metrics", port, target="code:answer")
+    wait_until((tmp_path / "importing").exists, timeout=60)
+    assert ask(port, "/readyz") == (503, "no worker is ready\n")
+    (tmp_path / "go on").touch()
+    until_told(process, "is ready")
+    assert ask(port, "/readyz") == (200, "ready\n")
 
 
 def test_there_is_one_more_worker_or_one_less_and_one_at_least(master):

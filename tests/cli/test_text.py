@@ -200,6 +200,7 @@ def test_an_endpoint_is_shown_without_what_a_terminal_obeys():
         b"\x1b[31m garbage {",
         b'gzmqsource_x_total{endpoint="y"} 1\n',
         b'gzmqsource_hub_lateness_seconds_bucket{le="x"} 1\n',
+        b'gzmqsource_x_total{type="y",endpoint="y"} ' + b"9" * 400 + b"\n",
         b"gzmqsource_hub_lateness_seconds_bucket 1\n",
         b"\xff\xfe",
         b'# TYPE gzmqsource_x counter\ngzmqsource_x_total{endpoint="a',

@@ -1,0 +1,78 @@
+"""`broker`, as a user runs it."""
+
+import os
+import signal
+
+import pytest
+from command_under_test import COMMAND, run
+from gevent import subprocess
+from helpers import free_ports, process_of
+
+from gzmqsource.testing import wait_until
+from gzmqsource.workers import Requester, Responder
+
+pytestmark = [pytest.mark.once, pytest.mark.processes, pytest.mark.limit(60)]
+
+
+@pytest.fixture
+def ends():
+    return [f"tcp://127.0.0.1:{port}" for port in free_ports(2)]
+
+
+@pytest.fixture
+def brokering(ends):
+    """Start ``broker``; gives its process."""
+    stack = []
+
+    def start(*arguments):
+        command = [*COMMAND, "broker", *ends, *map(str, arguments)]
+        process = process_of(*command, stderr=subprocess.PIPE, env=os.environ)
+        stack.append(process)
+        started = process.__enter__()
+        assert "pid" in started.stderr.readline()
+        return started
+
+    yield start
+    for process in stack:
+        process.__exit__(None, None, None)
+
+
+def test_it_shares_requests_out_and_stops_when_they_are_answered(brokering, ends, context):
+    process = brokering()
+    begun = []
+
+    def answer(payload):
+        begun.append(payload)
+        wait_until(lambda: goes_on)
+        return payload
+
+    goes_on: list[bool] = []
+    worker = Responder.join(ends[1], answer, 2, context=context)
+    with Requester.open(ends[0], context=context) as requester:
+        worker.start()
+        asked = [requester.submit(b"x", timeout=20) for _ in range(3)]
+        wait_until(lambda: len(begun) == 2)
+        process.send_signal(signal.SIGTERM)
+        wait_until(lambda: requester.endpoints()[0].state == "leaving")
+        goes_on.append(True)
+        assert [each.get() for each in asked] == [[b"x"]] * 3
+        assert process.wait(20) == 0
+    worker.stop(5)
+
+
+def test_what_it_could_not_finish_is_its_status(brokering, ends, context):
+    process = brokering("--stop-timeout", 0.5)
+    with Requester.open(ends[0], context=context) as requester:
+        requester.submit(b"x")
+        wait_until(lambda: requester.endpoints()[0].outstanding)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 1
+        assert "1 not finished within 0.5 s" in process.stderr.read()
+
+
+def test_an_endpoint_that_is_taken_is_named(brokering, ends):
+    brokering()
+    finished = run("broker", *ends, text=True)
+    assert finished.returncode == 1
+    assert ends[0] in finished.stderr
+    assert "in use" in finished.stderr
