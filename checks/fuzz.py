@@ -202,7 +202,7 @@ def option(text):
                 assert value <= LONGEST or type(number) is _numbers.Number, value
         for endpoint in text, f"tcp://127.0.0.1:{text}":
             with refused():
-                _sockets._endpoints(None, None, (endpoint,))
+                _sockets.check_endpoints(None, None, (endpoint,))
             with refused():
                 _security._check_transports({"front": endpoint, "back": "ipc://x"})
         with refused():

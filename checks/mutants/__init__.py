@@ -4,6 +4,7 @@ from mutants.asking import ASKING
 from mutants.behind_brokers import BEHIND_BROKERS
 from mutants.broker import BROKER
 from mutants.doors import DOORS
+from mutants.fleet import FLEET
 from mutants.green import GREEN
 from mutants.installing import INSTALLING
 from mutants.mutation import SIMULATION, Mutation
@@ -30,6 +31,7 @@ MUTATIONS = [
     *REPORTING,
     *RESPONDING,
     *DOORS,
+    *FLEET,
     *INSTALLING,
     *STOPPING,
     *REQUESTS,

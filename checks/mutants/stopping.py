@@ -300,11 +300,8 @@ STOPPING = [
     Mutation(
         "a signal ends serve while its socket is new",
         "cli/_serve.py",
-        "    on_signals(told.set, signal.SIGTERM, signal.SIGINT)\n    with operations:\n"
-        "        server, source = _server(served, socket | options, kind, spawn, limits, asked)\n",
-        "    with operations:\n"
-        "        server, source = _server(served, socket | options, kind, spawn, limits, asked)\n"
-        "        on_signals(told.set, signal.SIGTERM, signal.SIGINT)\n",
+        "    orders.listen()\n",
+        "    gevent.spawn(orders.listen)\n",
         "cli/test_early_signals.py",
     ),
 ]

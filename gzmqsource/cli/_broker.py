@@ -76,10 +76,7 @@ def broker(
     on_signals(told.set, signal.SIGTERM, signal.SIGINT)
     with operations:
         with telling_errors({"bind": [front, back], "connect": []}):
-            try:
-                serving = Broker.open(front, back, **options, **security)
-            except (TypeError, ValueError) as error:
-                raise click.ClickException(str(error)) from error
+            serving = Broker.open(front, back, **options, **security)
         serving.start()
         _log.info("%s for %s: pid %d", serving.back, serving.front, os.getpid())
         operations.serving(str(serving.front))

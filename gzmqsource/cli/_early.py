@@ -15,7 +15,10 @@ hung_up = False
 
 
 def hold_hangups() -> None:
-    """Note a SIGHUP until `gzmqsource.cli._signals.on_hangup`, if the verb is one that reloads."""
+    """Note a SIGHUP until `gzmqsource.cli._signals.on_hangup`, if the verb is one that reloads.
+
+    A worker that a master has started ignores a SIGINT until it has connected.
+    """
     words = sys.argv[1:]
     # Options may come before the verb, and be in the environment; a file is yet to be read.
     has_clients = any(each.startswith("--curve-clients") for each in words) or any(
@@ -23,6 +26,9 @@ def hold_hangups() -> None:
     )
     if has_clients or not _RELOADING.isdisjoint(words):
         signal.signal(signal.SIGHUP, _note)
+    if "--tether" in words:
+        # A terminal sends it to all processes; here it is for the master to say what is done.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _note(_number: int, _frame: FrameType | None) -> None:

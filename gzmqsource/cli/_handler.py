@@ -30,22 +30,30 @@ class Handler:
     """
 
     def __init__(self, target: str, timeout: float | None) -> None:
-        name, colon, attribute = target.partition(":")
-        if not (name and colon and attribute):
-            raise click.UsageError(f"{target!r}: the handler is module:function")
-        self._name, self._attribute, self._timeout = name, attribute, timeout
+        self._name, self._attribute = parts_of(target)
+        self._timeout = timeout
+        #: How many calls are left until that of `_enough`; 0 for no end.
+        self._left = 0
         sys.path.insert(0, os.getcwd())
         try:
-            module = importlib.import_module(name)
+            module = importlib.import_module(self._name)
         except ModuleNotFoundError as error:
-            if error.name != name:
+            if error.name != self._name:
                 raise
-            raise click.ClickException(f"there is no module {name!r} here") from error
+            raise click.ClickException(f"there is no module {self._name!r} here") from error
         #: What is called.
         self.function = self._function_of(module)
 
+    def limit(self, calls: int, enough: Callable[[], object]) -> None:
+        """Call *enough* as the last of so many calls begins; more may come, and are made."""
+        self._left, self._enough = calls, enough
+
     def __call__(self, message: list[Any]) -> Any:
         """Call the function; what it yields is taken here, in the same time."""
+        if self._left > 0:
+            self._left -= 1
+            if self._left == 0:
+                self._enough()
         if self._timeout is None:
             return self.function(message)
         deadline = Deadline(self._timeout)
@@ -100,6 +108,14 @@ class Handler:
             raise click.ClickException(str(error)) from None
         called: Callable[[Any], Any] = function
         return called
+
+
+def parts_of(target: str) -> tuple[str, str]:
+    """Return the module and the function that ``module:function`` names."""
+    name, colon, attribute = target.partition(":")
+    if not (name and colon and attribute):
+        raise click.UsageError(f"{target!r}: the handler is module:function")
+    return name, attribute
 
 
 def _until(deadline: Deadline, timeout: gevent.Timeout, frames: Iterator[Any]) -> Iterator[Any]:

@@ -115,7 +115,9 @@ def _check_pairs(
 
 def _check_transports(given: dict[str, Any]) -> None:
     endpoints = (
-        [*given["bind"], *given["connect"]] if "bind" in given else [given["front"], given["back"]]
+        [*given["bind"], *given["connect"], *given.get("join", ())]
+        if "bind" in given
+        else [given["front"], given["back"]]
     )
     for endpoint in endpoints:
         if not endpoint.startswith(_ASKING):

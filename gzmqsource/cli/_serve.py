@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import os
-import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -16,11 +17,12 @@ from rich.live import Live
 
 from gzmqsource._source.handlers import check_handler
 from gzmqsource._source.source import Source
-from gzmqsource.cli._handler import Handler
+from gzmqsource.cli._fleet.options import FleetOptions, fleet_options
+from gzmqsource.cli._handler import Handler, parts_of
 from gzmqsource.cli._log import console, is_live
 from gzmqsource.cli._numbers import Seconds
 from gzmqsource.cli._operations import Operations, operating_options
-from gzmqsource.cli._signals import on_hangup, on_signals
+from gzmqsource.cli._signals import StopOrders
 from gzmqsource.cli._sockets import RECEIVING, socket_options, telling_errors, type_of
 from gzmqsource.workers import Responder
 from gzmqsource.workers.responder import open_source
@@ -109,11 +111,9 @@ _LIVE, _LOGGED = 0.5, 60.0
     "--patch/--no-patch",
     default=True,
     show_default=True,
-    is_eager=True,
-    expose_value=False,
-    callback=lambda _context, _option, patch: gevent.monkey.patch_all() if patch else None,
     help="Whether to make blocking calls of the handler's modules cooperative first.",
 )
+@fleet_options
 def serve(
     handler: str,
     socket: dict[str, Any],
@@ -127,19 +127,21 @@ def serve(
     outbox_total: int,
     max_message: int | None,
     max_frames: int,
+    patch: bool,
+    fleet: FleetOptions,
     **options: Any,
 ) -> None:
     """Call MODULE:FUNCTION with each message, in greenlets.
 
     With --type rep, router or dealer, the function's result is the reply, to any REQ or DEALER.
     SIGTERM and SIGINT stop the server once it has finished what it has accepted; its clients are
-    told to ask others. SIGHUP reloads the module.
+    told to ask others. SIGHUP reloads the module. With --workers it starts new workers with the
+    new code, one after the other; SIGTTIN and SIGTTOU are for one worker more, and one less.
 
     \b
     Example:
       gzmqsource serve hello:answer --bind tcp://127.0.0.1:5557
     """
-    served = Handler(handler, timeout)
     limits = {
         "max_outbox_bytes": outbox_total,
         "max_message_bytes": max_message,
@@ -147,24 +149,43 @@ def serve(
     }
     if max_message is not None:
         options["maxmsgsize"] = max_message
+    limited: type[Source] = type("Source", (Source,), limits)
     asked = {"max_waiting": max_waiting, "dead_after": dead_after}
-    told = gevent.event.Event()
+    if fleet.workers is not None:
+        from gzmqsource.cli._fleet.master import serve_with_workers
+
+        parts_of(handler)
+        open_front = functools.partial(_open_front, limited, socket | options)
+        shown = functools.partial(_shown, operations)
+        serve_with_workers(open_front, fleet, asked, stop_timeout, operations, shown)
+        return
+    if patch:
+        gevent.monkey.patch_all()
+    orders = fleet.orders(stop_timeout)
+    served = Handler(handler, timeout)
+    fleet.limit(served, orders)
     # Before the socket is bound: a signal would lose what peers have sent to it by then.
-    on_signals(told.set, signal.SIGTERM, signal.SIGINT)
+    orders.listen()
     with operations:
-        server, source = _server(served, socket | options, kind, spawn, limits, asked)
-        on_hangup(operations.reloading()(served.reload))
-        server.start()
-        _log.info("%s: pid %d", source, os.getpid())
-        operations.serving(str(source))
-        showing = gevent.spawn(_show, source, operations)
-        told.wait()
-        showing.kill()
-        operations.stopping()
-        given_up: Any = server.stop(stop_timeout)
-    _log.info("stopped")
-    if given_up:
-        raise click.ClickException(f"not finished within {stop_timeout:g} s: {given_up}")
+        if fleet.join:
+            server, source = _join(fleet.join, served, socket, spawn, dead_after)
+            operations.not_ready = lambda: None if server.is_member else "no broker answers"
+        else:
+            server, source = _server(served, socket | options, kind, spawn, limited, asked)
+        given_up = _run(server, source, served, orders, operations)
+    orders.stopped(given_up)
+
+
+def _run(
+    server: Any, source: Source, served: Handler, orders: StopOrders, operations: Operations
+) -> Any:
+    """Serve until told to stop, and return what was given up."""
+    server.start()
+    shown = _shown(operations, source, functools.partial(_lines, source))
+    with shown if orders.is_alone else contextlib.nullcontext():
+        orders.ready(server, operations.reloading()(served.reload))
+        orders.told.wait()
+    return server.stop(orders.seconds)
 
 
 def _server(
@@ -172,34 +193,63 @@ def _server(
     socket: dict[str, Any],
     kind: str,
     spawn: int,
-    limits: dict[str, Any],
+    limited: type[Source],
     asked: dict[str, Any],
 ) -> tuple[Any, Source]:
     """Make the server, and return it with its source; *asked* is for one that answers requests."""
-    limited: type[Source] = type("Source", (Source,), limits)
     with telling_errors(socket):
-        try:
-            if kind not in ("rep", "router", "dealer"):
-                check_handler(handler.function)
-                source = limited.open(type_of(kind), handler, spawn=spawn, **socket)
-                return source, source
-            if kind == "dealer":
-                source = limited.open(zmq.DEALER, **socket)
-            else:
-                source = open_source(limited, **socket)
-            return Responder(source, handler, spawn, **asked), source
-        except (TypeError, ValueError) as error:
-            raise click.ClickException(str(error)) from error
+        if kind not in ("rep", "router", "dealer"):
+            check_handler(handler.function)
+            source = limited.open(type_of(kind), handler, spawn=spawn, **socket)
+            return source, source
+        if kind == "dealer":
+            source = limited.open(zmq.DEALER, **socket)
+        else:
+            source = open_source(limited, **socket)
+        return Responder(source, handler, spawn, **asked), source
 
 
-def _show(source: Source, operations: Operations) -> None:
-    """Show the server's status: live on a terminal, in the log and to systemd otherwise."""
+def _open_front(limited: type[Source], socket: dict[str, Any]) -> Source:
+    with telling_errors(socket):
+        return open_source(limited, **socket)
+
+
+def _join(
+    brokers: tuple[str, ...],
+    handler: Handler,
+    socket: dict[str, Any],
+    spawn: int,
+    dead_after: float,
+) -> tuple[Any, Source]:
+    options = {name: value for name, value in socket.items() if name not in ("bind", "connect")}
+    with telling_errors({"bind": (), "connect": brokers}):
+        worker = Responder.join(brokers, handler, spawn, dead_after=dead_after, **options)
+    return worker, worker.source
+
+
+@contextlib.contextmanager
+def _shown(
+    operations: Operations, source: Source, lines: Callable[[float], Iterator[str]]
+) -> Iterator[None]:
+    """Report what is served, and by which process; show the status while the block runs."""
+    _log.info("%s: pid %d", source, os.getpid())
+    operations.serving(str(source))
+    showing = gevent.spawn(_show, operations, lines)
+    try:
+        yield
+    finally:
+        showing.kill()
+        operations.stopping()
+
+
+def _show(operations: Operations, lines: Callable[[float], Iterator[str]]) -> None:
+    """Show the lines of a status: live on a terminal, in the log and to systemd otherwise."""
     if is_live():
         with Live(console=console(), auto_refresh=False, transient=True) as live:
-            for line in _lines(source, _LIVE):
+            for line in lines(_LIVE):
                 live.update(line, refresh=True)
     else:
-        for line in _lines(source, _LOGGED):
+        for line in lines(_LOGGED):
             _log.info("%s", line)
             operations.status(line)
 

@@ -18,7 +18,7 @@ _BOTH = ("dealer", "router", "pair", "xsub", "xpub")
 SENDING, RECEIVING = ("push", "pub", *_BOTH), ("pull", "sub", *_BOTH)
 
 
-def _endpoints(_context: object, _option: object, values: tuple[str, ...]) -> tuple[str, ...]:
+def check_endpoints(_context: object, _option: object, values: tuple[str, ...]) -> tuple[str, ...]:
     """Check what libzmq does not: it mistakes the port 80000 for 14464."""
     for value in values:
         port = value.rpartition(":")[2].lstrip("0")
@@ -34,14 +34,14 @@ _SOCKET = [
         "--bind",
         multiple=True,
         metavar="URL",
-        callback=_endpoints,
+        callback=check_endpoints,
         help="An endpoint to bind; repeatable.",
     ),
     click.option(
         "--connect",
         multiple=True,
         metavar="URL",
-        callback=_endpoints,
+        callback=check_endpoints,
         help="An endpoint to connect to; repeatable.",
     ),
     click.option(
@@ -78,7 +78,7 @@ def socket_options(
             security: dict[str, Any],
             **rest: Any,
         ) -> Any:
-            if not bind and not connect:
+            if not (bind or connect or rest.get("join")):
                 raise click.UsageError("where to? --bind URL or --connect URL")
             socket: dict[str, Any] = {"bind": bind, "connect": connect, **security}
             if rest.get("kind", default) == "sub":
@@ -110,9 +110,11 @@ def open_source(kind: str, socket: dict[str, Any], handle: Any = None, **options
 
 @contextlib.contextmanager
 def telling_errors(socket: dict[str, Any]) -> Iterator[None]:
-    """Turn an error of libzmq into a line that names the endpoint."""
+    """Turn an error of libzmq into a line that names the endpoint, and what is refused into one."""
     try:
         yield
+    except (TypeError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
     except zmq.ZMQError as error:
         where = ", ".join([*socket["bind"], *socket["connect"]])
         raise click.ClickException(f"{where}: {zmq.strerror(error.errno or 0)}") from error

@@ -90,7 +90,10 @@ class Membership:
     @property
     def is_member(self) -> bool:
         """Whether a broker has answered of late."""
-        return any(silence < self.patience for silence in self._silence.values())
+        return any(
+            silence < self.patience or self._heard(name) is not None
+            for name, silence in self._silence.items()
+        )
 
     def _run(self) -> None:
         while not self._reception.is_leaving:
@@ -115,11 +118,15 @@ class Membership:
     def _listen(self) -> None:
         """Note which brokers have spoken since the last time."""
         for name in self._brokers:
-            asker = self._askers.get(name)
-            is_heard = asker is not None and asker.is_recent
-            if asker is not None:
-                asker.is_recent = False
-            self._silence[name] = 0 if is_heard else self._silence[name] + 1
+            heard = self._heard(name)
+            if heard is not None:
+                heard.is_recent = False
+            self._silence[name] = 0 if heard is not None else self._silence[name] + 1
+
+    def _heard(self, name: bytes) -> Asker | None:
+        """Return a broker, if it was heard since the last time."""
+        asker = self._askers.get(name)
+        return asker if asker is not None and asker.is_recent else None
 
     def _share(self) -> None:
         """Share what it takes between the brokers; the first ones have what does not divide."""

@@ -377,3 +377,8 @@ def test_what_a_stranger_says_about_a_request_ends_nothing(context):
         assert not asked.ready()
         sleeper.go_on.set()
         assert asked.get(timeout=10) == [b"x"]
+
+
+def test_a_worker_knows_at_once_that_it_has_joined(context):
+    with broker_of(context, dead_after=60) as broker, worker_of(broker, echo, dead_after=60):
+        pass

@@ -94,7 +94,7 @@ def test_a_server_has_all_its_options_from_the_environment(serving):
 
 WRONG = {
     "unknown table": ("[serv]", "[serv] is unknown: is [serve] meant?"),
-    "unknown key in front": ("spawn = 1", "spawn is unknown: there are [bench], [doctor]"),
+    "unknown key in front": ("spawn = 1", "spawn is unknown: there are [bench], [broker]"),
     "unknown key": ("[serve]\nspwan = 1", "[serve] spwan is unknown: is spawn meant?"),
     "underscore": ("[serve]\nmax_waiting = 1", "max_waiting is unknown: is max-waiting meant?"),
     "strange key": ("[serve]\nxyzzy = 1", "[serve] xyzzy is unknown: there are bind, connect,"),

@@ -1,6 +1,5 @@
 """What `serve` says of itself over HTTP, to systemd, and in a file."""
 
-import http.client
 import itertools
 import os
 import re
@@ -14,6 +13,7 @@ import pytest
 from command_under_test import run
 from gevent import socket
 from helpers import free_ports
+from http_pages import ask
 
 from gzmqsource.cli import _http
 from gzmqsource.cli._http import Pages, PageServer
@@ -22,20 +22,6 @@ from gzmqsource.cli._pidfile import PidFile
 from gzmqsource.testing import wait_until
 
 pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
-
-
-def ask(port, path, method="GET", host="127.0.0.1"):
-    """Return the status and the body of a page."""
-    return gevent.get_hub().threadpool.apply(_ask, (port, path, method, host))
-
-
-def _ask(port, path, method, host):
-    connection = http.client.HTTPConnection(host, int(port), timeout=20)
-    connection.request(method, path)
-    answer = connection.getresponse()
-    body = answer.read().decode()
-    connection.close()
-    return answer.status, body
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import signal
 import sys
 
 import pytest
-from command_under_test import COMMAND, run
+from command_under_test import COMMAND, run, until_told
 from gevent import subprocess
 from gevent.fileobject import FileObjectThread
 from helpers import process_of
@@ -55,14 +55,6 @@ def test_a_hangup_before_all_is_imported_is_answered_once_the_server_is_up(tmp_p
         with FileObjectThread(tmp_path / "gate", "w"):
             pass
         assert until_told(process, "loaded anew")
-
-
-def until_told(process, text):
-    """Read what a process reports up to a text."""
-    for line in iter(process.stderr.readline, ""):
-        if text in line:
-            return line
-    raise AssertionError(f"it has ended and not told {text!r}")
 
 
 BROKEN = {

@@ -1,7 +1,6 @@
 """`serve`, as a user runs it: under load, stopped, and with new code."""
 
 import functools
-import itertools
 import signal
 import urllib.request
 
@@ -11,10 +10,11 @@ import zmq
 from asking import Asker, Detail, Kind
 from command_under_test import run
 from helpers import free_ports
+from loads import Clients
 
-from gzmqsource import Source, SourceClosed
+from gzmqsource import Source
 from gzmqsource.testing import wait_until
-from gzmqsource.workers import PeerLost, Requester
+from gzmqsource.workers import Requester
 
 pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
 
@@ -52,30 +52,6 @@ def test_a_handler_that_takes_too_long_is_ended(serving, address):
     assert "Timeout: 0.05 seconds" in finished.stderr.decode()
 
 
-class Clients:
-    """200 greenlets that ask, one request after another, until they are told or an error comes."""
-
-    def __init__(self, requester):
-        self.requester = requester
-        self.answers = {}
-        self.errors = []
-        self.told = False
-        self._numbers = itertools.count()
-        self._greenlets = [gevent.spawn(self._ask) for _ in range(200)]
-
-    def _ask(self):
-        while not self.told:
-            number = b"%d" % next(self._numbers)
-            try:
-                self.answers[number] = self.requester.request(number, timeout=10)
-            except (PeerLost, SourceClosed) as error:
-                self.errors.append(error)
-                return
-
-    def join(self):
-        gevent.joinall(self._greenlets, timeout=20, raise_error=True)
-
-
 def test_a_server_told_to_stop_answers_what_it_has_accepted(serving, address, context, tmp_path):
     process = serving(target="served:note")
     with Requester.open(address, context=context, linger=0) as requester:
@@ -94,9 +70,9 @@ def test_a_server_told_to_stop_answers_what_it_has_accepted(serving, address, co
 def test_after_a_hangup_the_new_code_serves_and_no_request_is_lost(
     serving, address, context, tmp_path
 ):
-    process = serving()
+    process = serving("--dead-after", 20)
     served = tmp_path / "served.py"
-    with Requester.open(address, context=context, linger=0) as requester:
+    with Requester.open(address, context=context, linger=0, dead_after=20) as requester:
         clients = Clients(requester)
         wait_until(lambda: len(clients.answers) > 1000)
         served.write_text(served.read_text().replace("old", "new, and longer"))
@@ -107,7 +83,6 @@ def test_after_a_hangup_the_new_code_serves_and_no_request_is_lost(
         process.send_signal(signal.SIGHUP)
         assert "the old code goes on" in process.stderr.readline()
         assert requester.request(b"x", 10) == [b"new, and longer", b"x"]
-        clients.told = True
         clients.join()
     assert not clients.errors
     for number, answer in clients.answers.items():

@@ -1,0 +1,214 @@
+"""The workers of a master: as many as there should be, each one of the newest code."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import gevent
+from gevent.event import Event
+
+from gzmqsource._base.deadline import Deadline
+from gzmqsource.cli._fleet.worker import State, Worker, log
+
+
+@dataclass(frozen=True)
+class FleetStats:
+    """A snapshot of the workers, and of what became of them."""
+
+    #: How many there should be.
+    size: int
+    #: How many answer requests.
+    ready: int
+    #: How many are about to.
+    starting: int
+    #: How many finish what they have, and leave.
+    leaving: int
+    #: How many have ended, and not because they were told to.
+    lost: int
+    #: How many of those were killed because they were stuck, or not ready in time.
+    condemned: int
+
+
+class Fleet:
+    """Workers, and what keeps their number.
+
+    All decisions are made in `_look`, which never waits: so it may be called from any greenlet, and
+    is, after all that happens.
+
+    Parameters
+    ----------
+    start : callable
+        ``start(changed)`` returns a `Worker`.
+    size : int
+        How many there should be.
+    stuck_after : float
+        Seconds after which a hub that has not run counts as stuck.
+    stop_timeout : float
+        Seconds that a worker may take to finish what it has, when another one takes its place.
+    """
+
+    #: How often the fleet looks in the time after which a hub counts as stuck, and the most seconds
+    #: between two looks.
+    looks, slowest = 20, 0.25
+
+    #: Seconds to live after which the end of a worker says nothing about the next one. Earlier ends
+    #: put off the next start by these seconds, doubled each time.
+    infancy, first_delay, last_delay = 3.0, 0.1, 10.0
+
+    def __init__(
+        self,
+        start: Callable[[Callable[[], object]], Worker],
+        size: int,
+        stuck_after: float,
+        stop_timeout: float,
+    ) -> None:
+        self.size = size
+        self.workers: list[Worker] = []
+        #: Set when no worker is left, and none is to come.
+        self.over = Event()
+        self._start = start
+        self._stop_timeout = stop_timeout
+        self._tick = min(stuck_after / self.looks, self.slowest)
+        self._stopping = self._rolling = self._was_ready = False
+        self._delay = self._not_before = 0.0
+        self._lost = self._condemned = 0
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether workers have ended before any was ready, and no more are started.
+
+        As when the module is not there. What else it may be is for the service manager to try.
+        """
+        return self._lost > 0 and not self._was_ready
+
+    def start(self) -> None:
+        """Start the workers, and keep their number from now on."""
+        self._look()
+        gevent.spawn(self._keep_looking)
+
+    def stats(self) -> FleetStats:
+        """Return a snapshot."""
+        count = [each.state for each in self.workers].count
+        return FleetStats(
+            self.size,
+            count(State.READY),
+            count(State.STARTING),
+            count(State.LEAVING),
+            self._lost,
+            self._condemned,
+        )
+
+    def roll(self) -> None:
+        """Replace each worker that there is now, one by one."""
+        if not self._stopping:
+            log.info("the workers are replaced one by one")
+            self._rolling = True
+            for worker in self.workers:
+                worker.outdated = True
+            self._look()
+
+    def resize(self, more: int) -> None:
+        """Have some more workers, or fewer; one at least."""
+        self.size = max(1, self.size + more)
+        log.info("there are to be %d workers", self.size)
+        self._look()
+
+    def stop(self, deadline: Deadline) -> None:
+        """Have all end, now that the broker has, and kill those that have not by the deadline."""
+        self._stopping = True
+        left = deadline.left() or 0.0
+        for worker in self._in(State.STARTING) + self._in(State.READY):
+            # Without the broker nothing that it has is of use.
+            worker.leave(0, left + Worker.grace)
+        self._look()
+        self.over.wait(left)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill all, and wait until they are over."""
+        self._stopping = True
+        for worker in self.workers:
+            worker.kill()
+        self._look()
+        self.over.wait(Worker.grace)
+
+    def _keep_looking(self) -> None:
+        while not self.over.is_set():
+            gevent.sleep(self._tick)
+            for worker in self.workers:
+                worker.pass_time(self._tick)
+            self._look()
+
+    def _look(self) -> None:
+        self._was_ready = self._was_ready or any(worker.was_ready for worker in self.workers)
+        for worker in list(self.workers):
+            if worker.is_over():
+                self._bury(worker)
+            elif fault := worker.fault():
+                self._count_loss(worker)
+                self._condemned += 1
+                worker.condemn(fault)
+        if not self._stopping:
+            self._keep_size()
+        if not self.workers and (self._stopping or self.gave_up):
+            self.over.set()
+
+    def _bury(self, worker: Worker) -> None:
+        self.workers.remove(worker)
+        if worker.has_left:
+            log.info("worker %d has left", worker.pid)
+        elif worker.state is not State.CONDEMNED:
+            log.error("worker %d %s", worker.pid, worker.end)
+            self._count_loss(worker)
+
+    def _count_loss(self, worker: Worker) -> None:
+        """Count one that is lost, and put off the next start if it has not lived for long."""
+        self._lost += 1
+        now = time.monotonic()
+        if worker.lived >= self.infancy:
+            self._delay = 0.0
+        elif now >= self._not_before:
+            self._delay = min(max(self.first_delay, 2 * self._delay), self.last_delay)
+        self._not_before = max(self._not_before, now + self._delay)
+        # One that was started before the last call of `roll` says nothing of the newest code.
+        if self._rolling and worker.state is State.STARTING and not worker.outdated:
+            self._rolling = False
+            for each in self.workers:
+                each.outdated = False
+            log.error("the new code does not start: the workers go on with the old one")
+
+    def _keep_size(self) -> None:
+        """Start what lacks, and one more for one that is due; let those leave that are too many."""
+        ready = self._in(State.READY)
+        serving = self._in(State.STARTING) + ready
+        due = [worker for worker in ready if worker.due]
+        # One after another: there is never more than one that is too many.
+        extra = bool(due) and not self._in(State.LEAVING)
+        lacking = self.size + extra - len(serving)
+        if lacking > 0:
+            self._start_some(lacking)
+        elif len(ready) > self.size:
+            self._dismiss(due[0] if due else ready[-1])
+        elif lacking < 0:
+            self._dismiss(self._in(State.STARTING)[-1])
+        if self._rolling and not any(worker.outdated for worker in self.workers):
+            self._rolling = False
+            log.info("all workers were replaced")
+
+    def _dismiss(self, worker: Worker) -> None:
+        worker.leave(self._stop_timeout, self._stop_timeout + Worker.grace)
+
+    def _start_some(self, count: int) -> None:
+        if self.gave_up or time.monotonic() < self._not_before:
+            return
+        try:
+            for _ in range(count):
+                self.workers.append(self._start(self._look))
+        except OSError as error:
+            log.error("a worker could not be started: %s", error.strerror)
+            self._not_before = time.monotonic() + self.last_delay
+
+    def _in(self, state: State) -> list[Worker]:
+        return [worker for worker in self.workers if worker.state is state]

@@ -1,0 +1,165 @@
+"""The master: it holds the endpoint and a broker, and never imports the handler's module."""
+
+from __future__ import annotations
+
+import math
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, cast
+
+import click
+import gevent
+from gevent.lock import Semaphore
+
+from gzmqsource._base.deadline import Deadline
+from gzmqsource._source.source import Source
+from gzmqsource.broker import Broker
+from gzmqsource.cli._config import environment_of_workers
+from gzmqsource.cli._fleet.fleet import Fleet
+from gzmqsource.cli._fleet.options import FleetOptions, worker_command
+from gzmqsource.cli._fleet.worker import Worker, log
+from gzmqsource.cli._operations import Operations
+from gzmqsource.cli._signals import on_hangup, on_signals
+from gzmqsource.cli._sockets import telling_errors
+from gzmqsource.workers.responder import open_router
+
+#: Of the time of a stop, the part that is left for the workers' ends, and the most seconds of it.
+_LAST_PART, _LAST_SECONDS = 0.1, 1.0
+
+
+class Master:
+    """A broker, and the workers that it gives the requests to.
+
+    Parameters
+    ----------
+    front : Source
+        The ROUTER that has the endpoint. The master owns it from now on.
+    folder : str
+        A directory that no other user may enter, for the socket that the workers join.
+    options : FleetOptions
+        How many workers, and when one is replaced.
+    asked : dict
+        The *dead_after* and the *max_waiting* of the broker.
+    stop_timeout : float
+        Seconds that a worker may take to finish what it has.
+    """
+
+    def __init__(
+        self,
+        front: Source,
+        folder: str,
+        options: FleetOptions,
+        asked: dict[str, Any],
+        stop_timeout: float,
+    ) -> None:
+        url = f"ipc://{folder}/workers"
+        with telling_errors({"bind": [url], "connect": ()}):
+            self.broker = Broker(front, open_router(Source, bind=url), **asked)
+        command, environment = worker_command(click.get_current_context()), environment_of_workers()
+
+        def start(changed: Callable[[], object]) -> Worker:
+            return Worker([*command, "--join", url], environment, options.stuck_after, changed)
+
+        assert options.workers is not None
+        self.fleet = Fleet(start, options.workers, options.stuck_after, stop_timeout)
+
+    def start(self) -> None:
+        """Start the broker and the workers."""
+        self.broker.start()
+        self.fleet.start()
+
+    def stop(self, timeout: float) -> int:
+        """Finish what was accepted, and have the workers leave; return how many were given up."""
+        deadline = Deadline(timeout)
+        given_up = self.broker.stop(timeout - min(_LAST_PART * timeout, _LAST_SECONDS))
+        self.fleet.stop(deadline)
+        return given_up
+
+    def quit(self) -> int:
+        """End at once; return how many requests were accepted and not answered."""
+        stats = self.broker.stats()
+        self.fleet.kill()
+        self.broker.close()
+        return stats.waiting + stats.running
+
+    def lines(self, interval: float) -> Iterator[str]:
+        """Yield the status, each *interval*."""
+        replies = 0
+        while True:
+            gevent.sleep(interval)
+            stats, fleet = self.broker.stats(), self.fleet.stats()
+            rate, replies = (stats.replies - replies) / interval, stats.replies
+            yield (
+                f"workers {fleet.ready}/{fleet.size}, requests {stats.requests}, "
+                f"replies {stats.replies}, {rate:.0f}/s, running {stats.running}, "
+                f"waiting {stats.waiting}, lost {stats.lost}"
+            )
+
+
+class Told(Semaphore):
+    """How often a signal to stop has come."""
+
+    #: Seconds within which two are one: `timeout` sends it to a process, and then to its group.
+    once = 0.1
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self._last = -math.inf
+
+    def tell(self) -> None:
+        """Count a signal."""
+        now = time.monotonic()
+        if now - self._last > self.once:
+            self.release()
+        self._last = now
+
+
+def serve_with_workers(
+    open_front: Callable[[], Source],
+    options: FleetOptions,
+    asked: dict[str, Any],
+    stop_timeout: float,
+    operations: Operations,
+    shown: Callable[[Source, Callable[[float], Iterator[str]]], AbstractContextManager[None]],
+) -> None:
+    """Serve until a signal, or until it is clear that no worker starts.
+
+    Parameters
+    ----------
+    open_front : callable
+        Returns the ROUTER that has the endpoint.
+    options, asked, stop_timeout
+        As for `Master`.
+    operations : Operations
+        Says in what state the server is.
+    shown : callable
+        Returns a context manager that shows what is served, and the lines of a status.
+    """
+    told = Told()
+    # Before the socket is bound: a signal would lose what peers have sent to it by then.
+    on_signals(told.tell, signal.SIGTERM, signal.SIGINT)
+    with operations, tempfile.TemporaryDirectory(prefix="gzmqsource-") as folder:
+        master = Master(open_front(), folder, options, asked, stop_timeout)
+        fleet = master.fleet
+        operations.not_ready = lambda: None if fleet.stats().ready else "no worker is ready"
+        on_hangup(operations.reloading()(fleet.roll))
+        on_signals(lambda: fleet.resize(1), signal.SIGTTIN)
+        on_signals(lambda: fleet.resize(-1), signal.SIGTTOU)
+        master.start()
+        with shown(master.broker.front, master.lines):
+            gevent.wait(cast(Any, [told, fleet.over]), count=1)
+        if fleet.gave_up:
+            master.quit()
+            raise click.ClickException("no worker was ready, and all have ended: see above")
+        told.acquire()
+        stopping = gevent.spawn(master.stop, stop_timeout)
+        gevent.wait(cast(Any, [told, stopping]), count=1)
+        if not stopping.ready():
+            stopping.kill()
+            raise click.ClickException(f"quit before the end: {master.quit()} not finished")
+    log.info("stopped")
+    if given_up := stopping.get():
+        raise click.ClickException(f"not finished within {stop_timeout:g} s: {given_up}")

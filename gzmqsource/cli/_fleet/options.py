@@ -1,0 +1,186 @@
+"""The options of ``serve`` for more than one process, and the command line of a worker."""
+
+from __future__ import annotations
+
+import functools
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from gzmqsource.cli._fleet.cores import usable_cores
+from gzmqsource.cli._fleet.tether import Tether
+from gzmqsource.cli._fleet.words import RUNS_SAID
+from gzmqsource.cli._handler import Handler
+from gzmqsource.cli._numbers import Seconds
+from gzmqsource.cli._signals import StopOrders
+from gzmqsource.cli._sockets import check_endpoints
+from gzmqsource.workers import Responder
+
+#: What a worker has from its master. What clients may do is bounded where they are.
+_PASSED_ON = (
+    "spawn",
+    "dead_after",
+    "timeout",
+    "stop_timeout",
+    "stuck_after",
+    "max_requests",
+    "max_requests_jitter",
+    "patch",
+)
+
+#: The types of sockets that a broker may be for.
+_REQUESTS = ("rep", "router")
+
+
+@dataclass(frozen=True)
+class FleetOptions:
+    """What the options say."""
+
+    #: How many processes answer; None for this one.
+    workers: int | None
+    #: The brokers that this process works for.
+    join: tuple[str, ...]
+    #: Seconds without its hub after which a worker counts as stuck.
+    stuck_after: float
+    #: After how many requests a worker leaves; None for never.
+    max_requests: int | None
+    #: The most requests beyond those.
+    max_requests_jitter: int
+    #: The descriptor of the line to the master.
+    tether: int | None
+
+    def orders(self, stop_timeout: float) -> StopOrders:
+        """Return what says when to stop: the master, if there is one, or signals."""
+        if self.tether is None:
+            return StopOrders(stop_timeout)
+        return Tether(self.tether, self.stuck_after / RUNS_SAID)
+
+    def limit(self, handler: Handler, orders: StopOrders) -> None:
+        """Have a handler ask to stop after its last request; workers do not all do so at once."""
+        if self.max_requests is not None:
+            beyond = random.randint(0, self.max_requests_jitter)
+            handler.limit(self.max_requests + beyond, orders.ask_to_stop)
+
+
+class _Count(click.IntRange):
+    """A number of workers, or ``auto``."""
+
+    name = "number of workers (or auto)"
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        count: int = usable_cores() if value == "auto" else super().convert(value, param, ctx)
+        return count
+
+
+_OPTIONS = (
+    click.option(
+        "--workers",
+        type=_Count(),
+        metavar="N",
+        help="Answer in N processes, or one for each usable core with `auto`. This one holds the "
+        "endpoint, and gives each request to one that is free.",
+    ),
+    click.option(
+        "--join",
+        multiple=True,
+        metavar="URL",
+        callback=check_endpoints,
+        help="The back of a broker to work for, instead of --bind; repeatable.",
+    ),
+    click.option(
+        "--stuck-after",
+        type=Seconds(0.1),
+        help="With --workers: seconds after which one whose hub has not run is replaced.  "
+        "[default: twice --dead-after]",
+    ),
+    click.option(
+        "--max-requests",
+        type=click.IntRange(1),
+        help="With --workers: replace one after so many requests. With --join: end.",
+    ),
+    click.option(
+        "--max-requests-jitter",
+        type=click.IntRange(0),
+        default=0,
+        show_default=True,
+        help="The most requests beyond those, at random.",
+    ),
+    click.option("--tether", type=int, hidden=True, help="The line to the master."),
+)
+
+
+def fleet_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options to ``serve``, which is passed one `FleetOptions`, ``fleet``."""
+
+    @functools.wraps(function)
+    def call(
+        workers: int | None,
+        join: tuple[str, ...],
+        stuck_after: float | None,
+        max_requests: int | None,
+        max_requests_jitter: int,
+        tether: int | None,
+        **rest: Any,
+    ) -> Any:
+        _check_roles(workers, join, rest)
+        if stuck_after is not None and workers is None and tether is None:
+            raise click.UsageError(
+                "--stuck-after needs --workers: a process alone has no other that looks after it"
+            )
+        if max_requests is not None and workers is None and not join:
+            raise click.UsageError(
+                "--max-requests needs --workers or --join: else its clients have no other to ask"
+            )
+        if max_requests_jitter and max_requests is None:
+            raise click.UsageError("--max-requests-jitter needs --max-requests")
+        seconds = 2 * rest["dead_after"] if stuck_after is None else stuck_after
+        fleet = FleetOptions(workers, join, seconds, max_requests, max_requests_jitter, tether)
+        return function(fleet=fleet, **rest)
+
+    for option in reversed(_OPTIONS):
+        call = option(call)
+    return call
+
+
+def _check_roles(workers: int | None, join: tuple[str, ...], given: dict[str, Any]) -> None:
+    """Refuse what is for a server of its own, and two roles at once."""
+    if workers is None and not join:
+        return
+    if workers is not None and join:
+        raise click.UsageError(
+            "--workers and --join exclude each other: a process has a broker for its workers, or "
+            "is the worker of one"
+        )
+    role = "--join" if join else "--workers"
+    socket, kind = given["socket"], given["kind"]
+    if kind not in _REQUESTS:
+        raise click.UsageError(f"{role} is for requests: --type rep or router, not {kind}")
+    if socket["connect"]:
+        raise click.UsageError(
+            f"{role} and --connect exclude each other: --connect is for the back of a proxy"
+        )
+    if join and socket["bind"]:
+        raise click.UsageError("--join and --bind exclude each other: the broker has the endpoint")
+    if join and given["max_waiting"] != Responder.default_waiting:
+        raise click.UsageError("--join has no --max-waiting: requests wait in the broker")
+
+
+def worker_command(context: click.Context) -> list[str]:
+    """Return the command line of a worker, but for the broker; it needs no other options."""
+    command = [sys.executable, "-m", "gzmqsource.cli", "serve", context.params["handler"]]
+    for option in context.command.params:
+        value = context.params.get(option.name or "")
+        if option.name not in _PASSED_ON or value is None:
+            continue
+        if isinstance(value, bool):
+            command += option.opts if value else option.secondary_opts
+        else:
+            command += [*option.opts, str(value)]
+    return command
