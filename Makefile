@@ -66,7 +66,7 @@ LIGHT := .venv/test .venv/native
 FULL := .venv/installed .venv/native
 FOREIGN := build/node/installed
 
-demo: .venv/demo  ## A tour of the command: a server under load, a killed client, new code, a stop
+demo: .venv/demo  ## A tour of the command: a server under load, a killed client, new code, workers
 	$(BIN)/python examples/demo.py
 
 # Each of a thousand processes would compile the package for itself.

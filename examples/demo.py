@@ -2,13 +2,15 @@
 
 A server is started with ``gzmqsource serve``, whose handler is a function in a file. Client
 processes ask it, hundreds of greenlets each. Meanwhile one client is killed, the handler is
-exchanged, and the server is stopped and started again. Each answer is checked, and the exit status
-is 1 if one was wrong or missing.
+exchanged, and the server is stopped and started again. Then two worker processes answer: one gets
+stuck and is replaced, and both are replaced by ones with new code. Each answer is checked, and the
+exit status is 1 if one was wrong or missing, or if new code had a request executed twice.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -19,16 +21,20 @@ import sys
 import tempfile
 import time
 import zlib
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import gevent
 from gevent import subprocess as cooperative
 from gevent.pool import Pool
+from gevent.queue import Queue
 from gevent.socket import socket as Socket
 from rich.console import Console
 from rich.syntax import Syntax
 
-from gzmqsource.workers import Requester
+from gzmqsource.testing import wait_until
+from gzmqsource.workers import PeerLost, Requester, RequestTimeout
 
 HANDLER = """
 import time, zlib
@@ -36,6 +42,20 @@ import time, zlib
 def answer(request):
     number, text = request
     time.sleep(0.005)  # a database, say; the other requests go on
+    return [number, b"%08x" % zlib.crc32(text), b"version 1"]
+"""
+
+FOR_WORKERS = """
+import time, zlib
+
+executed = open("executed", "ab", buffering=0)
+
+def answer(request):
+    number, text = request
+    while text == b"a mistake":
+        pass  # nothing else runs in this process any more
+    executed.write(number + b"\\n")
+    time.sleep(0.005)
     return [number, b"%08x" % zlib.crc32(text), b"version 1"]
 """
 
@@ -85,10 +105,12 @@ def show(*arguments: str) -> None:
     console.print(f"$ gzmqsource {shlex.join(arguments)}", style="green", soft_wrap=True)
 
 
-def run(*arguments: str) -> None:
-    """Show a command, and run it."""
+def run(*arguments: str, status: int = 0) -> None:
+    """Show a command, run it, and check its exit status."""
     show(*arguments)
-    cooperative.run([*COMMAND, *arguments], check=True, timeout=TIMEOUT)
+    finished = cooperative.run([*COMMAND, *arguments], check=False, timeout=TIMEOUT)
+    if finished.returncode != status:
+        sys.exit(f"exit status {finished.returncode}, not {status}")
 
 
 def free_port() -> int:
@@ -101,11 +123,26 @@ def free_port() -> int:
 class Server:
     """``gzmqsource serve``, in a process of its own, told to stop at the end of the block."""
 
-    def __init__(self, folder: pathlib.Path, endpoint: str, metrics: int) -> None:
-        arguments = ["serve", "demo_handler:answer", "--bind", endpoint, "--metrics", str(metrics)]
+    def __init__(self, folder: pathlib.Path, *options: str) -> None:
+        arguments = ["serve", "demo_handler:answer", *options]
         show(*arguments)
-        self._process: Any = cooperative.Popen([*COMMAND, *arguments], cwd=folder, env=ENVIRONMENT)
+        self._process: Any = cooperative.Popen(
+            [*COMMAND, *arguments], cwd=folder, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+        )
         self.tell = self._process.send_signal
+        self._lines: Queue[str] = Queue()
+        self._echo = gevent.spawn(self._pass_on)
+
+    def _pass_on(self) -> None:
+        for line in self._process.stderr:
+            sys.stderr.write(line)
+            self._lines.put(line)
+
+    def until_logged(self, text: str) -> None:
+        """Wait for a line with *text*, among those after the last one that was waited for."""
+        with gevent.Timeout(TIMEOUT, TimeoutError(f"the server has not logged: {text}")):
+            while text not in self._lines.get():
+                pass
 
     def __enter__(self) -> Server:
         return self
@@ -114,6 +151,7 @@ class Server:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
+        self._echo.join(TIMEOUT)
 
     def stop(self) -> int:
         """Tell it to stop, and give its exit status."""
@@ -127,22 +165,68 @@ def start_client(endpoint: str, count: int) -> Any:
     return cooperative.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def tour(folder: pathlib.Path, clients: int, count: int) -> int:
-    """Go through it; return the exit status."""
-    endpoint, metrics = f"tcp://127.0.0.1:{free_port()}", free_port()
+class Load:
+    """Greenlets that ask, each one request after the other, until the end of the block."""
+
+    #: No request of any load is like another.
+    numbers = itertools.count()
+
+    def __init__(self, endpoint: str, retries: int) -> None:
+        self.asked: list[bytes] = []
+        #: How many answers were right, by the version of the code.
+        self.right: Counter[bytes] = Counter()
+        self.retries = 0
+        # On a busy machine, silence says little.
+        self._requester = Requester.open(endpoint, dead_after=20, retry_budget=1)
+        self._retries = retries
+        self._enough = False
+        self._asking = [gevent.spawn(self._ask) for _ in range(GREENLETS)]
+
+    def __enter__(self) -> Load:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._enough = True
+        gevent.joinall(self._asking, raise_error=True)
+        self.retries = self._requester.stats().retries
+        self._requester.stop()
+
+    def until_answered(self, more: int) -> None:
+        """Wait for so many more answers."""
+        goal = self.right.total() + more
+        wait_until(lambda: self.right.total() >= goal, timeout=TIMEOUT)
+
+    def _ask(self) -> None:
+        while not self._enough:
+            number = b"%d" % next(self.numbers)
+            text = b"question " + number
+            self.asked.append(number)
+            try:
+                reply = self._requester.request([number, text], 60, self._retries)
+            except (PeerLost, RequestTimeout) as error:
+                console.print(f"request {number.decode()} is lost: {error}")
+            else:
+                if reply[:2] == [number, b"%08x" % zlib.crc32(text)]:
+                    self.right[reply[2]] += 1
+
+
+def one_process(folder: pathlib.Path, clients: int, count: int) -> int:
+    """Go through what one server does; return the exit status."""
+    endpoint, metrics = f"tcp://127.0.0.1:{free_port()}", str(free_port())
+    options = ("--bind", endpoint, "--metrics", metrics)
     handler = folder / "demo_handler.py"
     handler.write_text(HANDLER)
 
     step("A handler in a file, and a server for it")
     console.print(Syntax(HANDLER.strip(), "python", background_color="default"))
-    with Server(folder, endpoint, metrics) as server:
+    with Server(folder, *options) as server:
         run("request", "--connect", endpoint, "--frame", "1", "question 1")
 
         step(f"{clients + 1} clients, {GREENLETS} greenlets each")
         began = time.perf_counter()
         processes = [start_client(endpoint, count) for _ in range(clients + 1)]
         gevent.sleep(1)
-        run("top", str(metrics), "--count", "1")
+        run("top", metrics, "--count", "1")
 
         step("One client is killed; the others go on")
         processes.pop().kill()
@@ -157,10 +241,10 @@ def tour(folder: pathlib.Path, clients: int, count: int) -> int:
         console.print(f"exit status {status}")
 
     step("Another one takes its place, and the clients go on")
-    with Server(folder, endpoint, metrics) as server:
+    with Server(folder, *options) as server:
         run("request", "--connect", endpoint, "--frame", "1", "question 2")
         gevent.sleep(1)
-        run("top", str(metrics), "--count", "1")
+        run("top", metrics, "--count", "1")
         results = [json.loads(each.communicate(timeout=TIMEOUT)[0]) for each in processes]
         seconds = time.perf_counter() - began
         status = server.stop() or status
@@ -169,22 +253,82 @@ def tour(folder: pathlib.Path, clients: int, count: int) -> int:
 
 def tell(results: list[dict[str, Any]], total: int, seconds: float) -> int:
     """Print what became of all requests; return the exit status."""
-    step("What became of it")
-    by_version: dict[str, int] = {}
+    by_version: Counter[str] = Counter()
     for result in results:
-        for version, number in result["answers"].items():
-            by_version[version] = by_version.get(version, 0) + number
-    right = sum(by_version.values())
-    wrong = sum(result["wrong"] for result in results)
-    for name, value in {
-        "answers right": f"{right:,} of {total:,}",
-        "answers wrong": f"{wrong:,}",
-        **{f"by {version}": f"{number:,}" for version, number in sorted(by_version.items())},
-        "asked again": f"{sum(result['retries'] for result in results):,}",
-        "requests a second": f"{right / seconds:,.0f}",
-    }.items():
-        print(f"{name:<20}{value:>20}")
+        by_version.update(result["answers"])
+    right, wrong = by_version.total(), sum(result["wrong"] for result in results)
+    tabulate(
+        {
+            "answers right": [f"{right:,} of {total:,}"],
+            "answers wrong": [f"{wrong:,}"],
+            **{f"by {version}": [f"{by_version[version]:,}"] for version in sorted(by_version)},
+            "asked again": [f"{sum(result['retries'] for result in results):,}"],
+            "requests a second": [f"{right / seconds:,.0f}"],
+        }
+    )
     return 0 if right == total and not wrong else 1
+
+
+def tabulate(rows: dict[str, Sequence[str]]) -> None:
+    step("What became of it")
+    for name, values in rows.items():
+        print(f"{name:<20}" + "".join(f"{value:>20}" for value in values))
+
+
+def two_workers(folder: pathlib.Path) -> int:
+    """Go through what a server with workers does; return the exit status."""
+    endpoint, metrics = f"tcp://127.0.0.1:{free_port()}", str(free_port())
+    handler = folder / "demo_handler.py"
+    handler.write_text(FOR_WORKERS)
+
+    step("Two processes answer, and one shares the requests out")
+    console.print(Syntax(FOR_WORKERS.strip(), "python", background_color="default"))
+    options = ("--workers", "2", "--dead-after", "3", "--stuck-after", "3")
+    with Server(folder, "--bind", endpoint, "--metrics", metrics, *options) as server:
+        for _ in range(2):
+            server.until_logged("is ready")
+
+        # Sent again when the worker that had them is lost.
+        with Load(endpoint, retries=10) as stuck:
+            stuck.until_answered(1000)
+            step("One gets stuck: its clients are told, and it is replaced")
+            mistake = ("--timeout", "60", "--frame", "0", "a mistake")
+            run("request", "--connect", endpoint, *mistake, status=1)
+            server.until_logged("is stuck")
+            server.until_logged(" in answer")
+            server.until_logged("is ready")
+            run("top", metrics, "--count", "1")
+
+        # Not sent again: here none may be lost.
+        with Load(endpoint, retries=0) as rolled:
+            rolled.until_answered(1000)
+            step("New code: each goes once its successor is ready")
+            handler.write_text(FOR_WORKERS.replace("version 1", "version 2"))
+            server.tell(signal.SIGHUP)
+            server.until_logged("all workers were replaced")
+            rolled.until_answered(1000)
+        status = server.stop()
+    executed = Counter((folder / "executed").read_bytes().split())
+    return tell_both(stuck, rolled, executed) or status
+
+
+def tell_both(stuck: Load, rolled: Load, executed: Counter[bytes]) -> int:
+    """Print what became of the requests of two loads; return the exit status."""
+    loads = (stuck, rolled)
+    twice = [sum(executed[number] > 1 for number in load.asked) for load in loads]
+    tabulate(
+        {
+            "": ["one is stuck", "new code"],
+            "answers right": [f"{load.right.total():,} of {len(load.asked):,}" for load in loads],
+            "by version 1": [f"{load.right[b'version 1']:,}" for load in loads],
+            "by version 2": [f"{load.right[b'version 2']:,}" for load in loads],
+            "asked again": [f"{load.retries:,}" for load in loads],
+            "executed twice": [f"{number:,}" for number in twice],
+        }
+    )
+    complete = all(load.right.total() == len(load.asked) for load in loads)
+    # What the stuck one had begun is executed once more by another, as its clients have asked for.
+    return 0 if complete and rolled.right[b"version 2"] and not twice[1] else 1
 
 
 def main() -> int:
@@ -197,7 +341,8 @@ def main() -> int:
         client(arguments.client, arguments.count)
         return 0
     with tempfile.TemporaryDirectory() as folder:
-        return tour(pathlib.Path(folder), arguments.clients, arguments.count)
+        path = pathlib.Path(folder)
+        return one_process(path, arguments.clients, arguments.count) or two_workers(path)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ SERVERS = {
 
 #: What the pages say that their scripts print.
 PRINTED = {
-    "README.rst": "hello\tdear\tworld\n",
+    "README.rst": "hello\tdear\tworld\nhello\tall\tcores\n",
     "docs/quickstart.rst": "1000 answers, one is HELLO 0\n",
     "docs/shutdown.rst": "the first answer\n200 answers\n",
     "docs/guides/wsgi.rst": "42\n",
@@ -246,3 +246,8 @@ def test_the_tour_loses_nothing():
     finished = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "30,000 of 30,000" in finished.stdout
+    assert "is stuck: its hub has not run for 3 s" in finished.stderr
+    stuck, rolled = re.findall(r"([\d,]+) of ([\d,]+)", finished.stdout)[1:]
+    assert stuck[0] == stuck[1]
+    assert rolled[0] == rolled[1]
+    assert re.search(r"executed twice +[\d,]+ +0\n", finished.stdout)
