@@ -166,7 +166,7 @@ def start_client(endpoint: str, count: int) -> Any:
 
 
 class Load:
-    """Greenlets that ask, each one request after the other, until the end of the block."""
+    """Greenlets that ask, each one request after the other, until they are told to end."""
 
     #: No request of any load is like another.
     numbers = itertools.count()
@@ -186,10 +186,14 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
+        gevent.killall(self._asking)
+        self._requester.stop()
+
+    def end(self) -> None:
+        """Ask no more, and wait for the last answers."""
         self._enough = True
         gevent.joinall(self._asking, raise_error=True)
         self.retries = self._requester.stats().retries
-        self._requester.stop()
 
     def until_answered(self, more: int) -> None:
         """Wait for so many more answers."""
@@ -298,6 +302,7 @@ def two_workers(folder: pathlib.Path) -> int:
             server.until_logged(" in answer")
             server.until_logged("is ready")
             run("top", metrics, "--count", "1")
+            stuck.end()
 
         # Not sent again: here none may be lost.
         with Load(endpoint, retries=0) as rolled:
@@ -307,7 +312,9 @@ def two_workers(folder: pathlib.Path) -> int:
             server.tell(signal.SIGHUP)
             server.until_logged("all workers were replaced")
             rolled.until_answered(1000)
-        status = server.stop()
+            rolled.end()
+            # Its client still listens, and agrees that the server leaves.
+            status = server.stop()
     executed = Counter((folder / "executed").read_bytes().split())
     return tell_both(stuck, rolled, executed) or status
 
