@@ -4,6 +4,13 @@ from mutants.mutation import Mutation
 
 RESPONDING = [
     Mutation(
+        "an asker that goes without a word is waited for",
+        "workers/_farewell.py",
+        "            if tells_again:\n",
+        "            if False:\n",
+        "workers/test_leaving.py",
+    ),
+    Mutation(
         "a request that comes after the last look is lost",
         "workers/_reception.py",
         "        if header is None or not self.is_leaving:\n",

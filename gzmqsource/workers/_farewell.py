@@ -78,8 +78,8 @@ class Farewell:
     plain_part = 0.5
     plain_seconds = 2.0
 
-    #: Seconds after which those that are routed are told again: they have gone on meanwhile, for
-    #: others may be there.
+    #: Seconds after which those that are waited for are told again. Who is routed has gone on
+    #: meanwhile, for others may be there; and libzmq says of others that they have gone.
     again = 0.5
 
     #: Seconds between two looks.
@@ -169,18 +169,23 @@ class Farewell:
         plain_goes_on = not self._plain.is_over
         if (plain_goes_on and self._plain_ends.left() != 0) or (is_busy and not plain_goes_on):
             return False
-        is_routed, is_paused = False, self._pulse.heard.is_paused
+        is_routed, is_awaited, is_paused = False, False, self._pulse.heard.is_paused
         for asker in self._askers.all():
             # What one says that is routed may go to others, and what counts is that it is quiet.
             if asker.is_routed:
                 is_routed = True
             elif not (asker.has_left or self._pulse.is_silent(asker) or is_paused):
-                return False
+                is_awaited = True
+        tells_again = time.monotonic() > self._told + self.again
+        if is_awaited:
+            if tells_again:
+                self._tell(only_routed=False)
+            return False
         if plain_goes_on:
             self._gate.shut()
             self._has_shut = True
             return not is_busy
-        if is_routed and not self._routed.is_over and time.monotonic() > self._told + self.again:
+        if is_routed and not self._routed.is_over and tells_again:
             self._tell(only_routed=True)
         return self._routed.is_over or not is_routed
 
@@ -193,7 +198,7 @@ class Farewell:
 
     def _tell(self, only_routed: bool) -> None:
         for asker in in_turns(self._askers.all(), TURN):
-            if asker.is_routed or not only_routed:
+            if asker.is_routed or not (only_routed or asker.has_left):
                 self._voice.leaving(asker)
         self._told = time.monotonic()
         self._routed.begin(self._reception.last_routed)

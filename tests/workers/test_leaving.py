@@ -370,6 +370,18 @@ def test_handlers_that_stop_it_wait_neither_for_each_other_nor_for_what_waits(co
         assert (stats.lost, stats.undelivered) == (running, 4 - running)
 
 
+def test_an_asker_that_goes_without_a_word_is_not_waited_for(context):
+    with (
+        responder_of(context, lambda payload: payload, dead_after=20) as responder,
+        Asker(context, responder) as asker,
+    ):
+        assert asker.wait_for(asker.ask(b"x")) == [b"x"]
+        stopping = gevent.spawn(responder.stop, 15)
+        asker.until_heard(Kind.LEAVING)
+        asker.close()
+        assert stopping.get(timeout=10) == 0
+
+
 def test_what_comes_after_the_last_look_is_refused(context, monkeypatch):
     """A busy machine may take long from there to the close."""
     with (
