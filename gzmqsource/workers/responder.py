@@ -202,9 +202,9 @@ class Responder(Server):
         context : zmq.Context, optional
             The context of the socket; ``zmq.Context.instance()`` if not passed.
         **socket_options
-            As for `gzmqsource.Source.open`. *routing_id* is how the brokers call this worker; if it
-            is not passed, that is made of the host, the process and some random digits. No other
-            worker may have it: of two, the last one to connect has it, and the other one is lost.
+            As for `gzmqsource.Source.open`. *routing_id* is how the brokers call this worker; the
+            default is made of the host, the process and some random digits. Of two that have the
+            same, the one before is lost, with what the broker has not read of its replies.
 
         Raises
         ------
