@@ -3,6 +3,7 @@
 from mutants.mutation import Mutation
 
 WORKERS, STUCK = "cli/test_serve_workers.py", "cli/test_serve_stuck.py"
+NUMBERS, RELOADING = "cli/test_serve_numbers.py", "cli/test_serve_reloading.py"
 
 FLEET = [
     Mutation(
@@ -44,7 +45,7 @@ FLEET = [
         "a hangup during a roll is lost",
         "cli/_fleet/fleet.py",
         "        if not self._stopping:\n            log.info",
-        "        if not (self._stopping or self._rolling):\n            log.info",
+        "        if not self._stopping and self._rolled.is_set():\n            log.info",
         f"{WORKERS}::test_a_hangup_during_a_roll_is_followed_by_another_roll",
     ),
     Mutation(
@@ -67,5 +68,54 @@ FLEET = [
         "        if self.gave_up or time.monotonic() < self._not_before:\n",
         "        if time.monotonic() < self._not_before:\n",
         f"{WORKERS}::test_workers_that_never_start_end_the_master",
+    ),
+    Mutation(
+        "each new worker has a name of its own",
+        "cli/_fleet/fleet.py",
+        "        taken = {worker.number for worker in self.workers}\n",
+        "        taken = self.__dict__.setdefault('ever', set())\n        taken.add(len(taken))\n",
+        f"{NUMBERS}::test_the_names_of_replaced_workers_are_used_again",
+    ),
+    Mutation(
+        "an answer waits for a stuck worker",
+        "cli/_fleet/fleet.py",
+        "        gevent.wait([answer for _, answer in asked], timeout=seconds)\n",
+        "        gevent.wait([answer for _, answer in asked], timeout=60)\n",
+        f"{NUMBERS}::test_a_stuck_worker_is_left_out_and_counted_until_it_answers_again",
+    ),
+    Mutation(
+        "whoever waits for the numbers of a worker that has ended is not told",
+        "cli/_fleet/answers.py",
+        '        self._tell(b"")\n',
+        "",
+        f"{NUMBERS}::test_an_end_of_the_line_is_an_answer",
+    ),
+    Mutation(
+        "an answer has no bound",
+        "cli/_fleet/answers.py",
+        "            if len(self._body) <= self.most:\n",
+        "            if True:\n",
+        f"{NUMBERS}::test_an_answer_that_is_too_long_is_none_and_not_kept",
+    ),
+    Mutation(
+        "numbers that no buffer holds are cut",
+        "cli/_fleet/tether.py",
+        "                    wait_write(self._line.fileno())\n",
+        "                    return\n",
+        f"{NUMBERS}::test_numbers_that_no_buffer_holds_are_told_whole",
+    ),
+    Mutation(
+        "the service has reloaded as soon as the roll was accepted",
+        "cli/_fleet/fleet.py",
+        "        self._rolled.wait()\n",
+        "",
+        f"{RELOADING}::test_it_reloads_until_all_workers_are_replaced",
+    ),
+    Mutation(
+        "the folder of a killed master stays",
+        "cli/_fleet/tether.py",
+        "        self._remove_folder()\n",
+        "",
+        f"{STUCK}::test_workers_end_with_a_master_that_is_killed_and_the_next_one_serves",
     ),
 ]

@@ -79,6 +79,11 @@ class Operations:
         self._file: PidFile | None = None
         self._ends = contextlib.ExitStack()
 
+    @property
+    def has_pages(self) -> bool:
+        """Whether there are pages to serve."""
+        return self._metrics is not None
+
     def __enter__(self) -> Operations:
         """Serve the pages.
 

@@ -142,14 +142,9 @@ def serve(
     Example:
       gzmqsource serve hello:answer --bind tcp://127.0.0.1:5557
     """
-    limits = {
-        "max_outbox_bytes": outbox_total,
-        "max_message_bytes": max_message,
-        "max_frames": max_frames,
-    }
+    limited = _limited(outbox_total, max_message, max_frames)
     if max_message is not None:
         options["maxmsgsize"] = max_message
-    limited: type[Source] = type("Source", (Source,), limits)
     asked = {"max_waiting": max_waiting, "dead_after": dead_after}
     if fleet.workers is not None:
         from gzmqsource.cli._fleet.master import serve_with_workers
@@ -170,10 +165,20 @@ def serve(
         if fleet.join:
             server, source = _join(fleet.join, served, socket, spawn, dead_after)
             operations.not_ready = lambda: None if server.is_member else "no broker answers"
+            fleet.tell_numbers(orders, operations.not_ready)
         else:
             server, source = _server(served, socket | options, kind, spawn, limited, asked)
         given_up = _run(server, source, served, orders, operations)
     orders.stopped(given_up)
+
+
+def _limited(outbox_total: int, max_message: int | None, max_frames: int) -> type[Source]:
+    limits = {
+        "max_outbox_bytes": outbox_total,
+        "max_message_bytes": max_message,
+        "max_frames": max_frames,
+    }
+    return type("Source", (Source,), limits)
 
 
 def _run(

@@ -1,10 +1,13 @@
-"""Servers for the tests of the command, each with its own port."""
+"""Servers for the tests of the command, each with its own port, and their systemd."""
 
 import os
+import time
+from typing import Any
 
+import gevent
 import pytest
 from command_under_test import COMMAND
-from gevent import subprocess
+from gevent import socket, subprocess
 from helpers import free_ports, process_of
 
 HANDLER = """
@@ -55,3 +58,36 @@ def serving(tmp_path, address):
     yield start
     for process in stack:
         process.__exit__(None, None, None)
+
+
+@pytest.fixture
+def systemd(tmp_path):
+    """A socket as systemd's, at a path and abstract; gives what it was told, and its names."""
+
+    class Manager:
+        def __init__(self):
+            self.told: list[str] = []
+            self.times: list[float] = []
+            self.names = [str(tmp_path / "notify"), f"@gzmqsource-{os.getpid()}-{time.time()}"]
+            self._sockets: list[Any] = []
+            for name in self.names:
+                bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                bound.bind(name.replace("@", "\0"))
+                self._sockets.append((bound, gevent.spawn(self._read, bound)))
+
+        def _read(self, bound):
+            while True:
+                self.told.append(bound.recv(1000).decode())
+                self.times.append(time.monotonic())
+
+        def count(self, line):
+            return sum(line in each.split("\n") for each in self.told)
+
+        def close(self):
+            for bound, reading in self._sockets:
+                reading.kill()
+                bound.close()
+
+    manager = Manager()
+    yield manager
+    manager.close()

@@ -22,7 +22,9 @@ import yaml
 from command_under_test import COMMAND, run
 from gevent import socket, subprocess
 from helpers import free_ports, process_of
+from http_pages import ask
 
+from gzmqsource.cli._fleet.cores import usable_cores
 from gzmqsource.testing import wait_until
 
 pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
@@ -65,6 +67,11 @@ class Folder:
         """Return the status of a page, or None if there is no answer."""
         url = f"http://127.0.0.1:{self.metrics}{path}"
         return gevent.get_hub().threadpool.apply(_status, (url,))
+
+    def workers(self):
+        """Return the names of the workers that have told their numbers."""
+        page = ask(self.metrics, "/metrics")[1]
+        return set(re.findall(r'^gzmqsource_ready\{worker="(\w+)"\} 1\.0$', page, re.MULTILINE))
 
     def answer(self):
         """Return what the server answers."""
@@ -126,12 +133,15 @@ def test_the_unit_serves_and_systemd_is_told(folder, unit, tmp_path):
             assert manager.recv(1000).startswith(b"READY=1\n")
             assert manager.recv(1000) == b"WATCHDOG=1"
             assert folder.answer() == b"hello\tworld\n"
+            assert folder.workers() == {str(each + 1) for each in range(usable_cores())}
             reload = shlex.split(unit["ExecReload"].replace("$MAINPID", str(process.pid)))
             subprocess.run(reload, check=True)
-            assert manager.recv(1000).startswith(b"RELOADING=1\n")
-            assert manager.recv(1000).startswith(b"READY=1\n")
+            # It may take long enough for the watchdog to be fed meanwhile.
+            told = (each for each in iter(lambda: manager.recv(1000), b"") if b"DOG" not in each)
+            assert next(told).startswith(b"RELOADING=1\n")
+            assert next(told).startswith(b"READY=1\n")
             assert ends(process) == 0
-            assert manager.recv(1000).startswith(b"STOPPING=1\n")
+            assert next(told).startswith(b"STOPPING=1\n")
 
 
 def test_the_unit_has_more_time_to_stop_than_the_server_takes(folder, unit):
@@ -214,7 +224,7 @@ def status_of(check):
 
 def test_the_composed_server_is_asked_once_it_is_ready(folder, image, environment):
     (services,) = (each["services"] for each in folder.yaml("compose.yaml"))
-    server, ask = services["hello"], services["ask"]
+    server, asking = services["hello"], services["ask"]
     words = json.loads(image["ENTRYPOINT"])
     kind, *check = server["healthcheck"]["test"]
     assert kind == "CMD"
@@ -222,9 +232,10 @@ def test_the_composed_server_is_asked_once_it_is_ready(folder, image, environmen
     variables = environment | server["environment"]
     with folder.running([*words, *json.loads(image["CMD"])], variables) as process:
         assert status_of(check) == 0
-        assert ask["depends_on"] == {"hello": {"condition": "service_healthy"}}
-        asking = [word.replace("//hello:", "//127.0.0.1:") for word in ask["command"]]
-        assert run(*asking).stdout == b"hello\tworld\n"
+        assert folder.workers()
+        assert asking["depends_on"] == {"hello": {"condition": "service_healthy"}}
+        command = [word.replace("//hello:", "//127.0.0.1:") for word in asking["command"]]
+        assert run(*command).stdout == b"hello\tworld\n"
         assert ends(process) == 0
     assert int(server["stop_grace_period"].rstrip("s")) > stops_within(folder, variables)
     assert server["ports"] == [

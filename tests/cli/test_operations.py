@@ -6,7 +6,6 @@ import re
 import signal
 import stat
 import time
-from typing import Any
 
 import gevent
 import pytest
@@ -142,39 +141,6 @@ def test_a_server_is_ready_until_it_stops_and_alive_until_it_ends(
     assert "\ngzmqsource_ready 0.0\n" in ask(port, "/metrics", host="::1")[1]
     assert process.wait(timeout=20) == 1
     asking.join()
-
-
-@pytest.fixture
-def systemd(tmp_path):
-    """A socket as systemd's, at a path and abstract; gives what it was told, and its names."""
-
-    class Manager:
-        def __init__(self):
-            self.told: list[str] = []
-            self.times: list[float] = []
-            self.names = [str(tmp_path / "notify"), f"@gzmqsource-{os.getpid()}-{time.time()}"]
-            self._sockets: list[Any] = []
-            for name in self.names:
-                bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-                bound.bind(name.replace("@", "\0"))
-                self._sockets.append((bound, gevent.spawn(self._read, bound)))
-
-        def _read(self, bound):
-            while True:
-                self.told.append(bound.recv(1000).decode())
-                self.times.append(time.monotonic())
-
-        def count(self, line):
-            return sum(line in each.split("\n") for each in self.told)
-
-        def close(self):
-            for bound, reading in self._sockets:
-                reading.kill()
-                bound.close()
-
-    manager = Manager()
-    yield manager
-    manager.close()
 
 
 @pytest.mark.parametrize("is_abstract", [False, True])

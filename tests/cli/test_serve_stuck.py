@@ -1,6 +1,7 @@
 """`serve --workers` when a worker is stuck, and when the master itself is killed or stopped."""
 
 import os
+import pathlib
 import re
 import signal
 import time
@@ -115,9 +116,13 @@ def test_workers_end_with_a_master_that_is_killed_and_the_next_one_serves(
     process, pids = serve(2, "--stuck-after", 60)
     gevent.spawn(requester.request, b"loop", timeout=60)
     requester.request(b"x", timeout=20)
+    command = pathlib.Path(f"/proc/{pids[0]}/cmdline").read_text()
+    (folder,) = re.findall(r"ipc://(.*)/workers", command)
+    assert os.path.exists(folder)
     process.kill()
     process.wait(timeout=20)
     wait_until(lambda: not any(map(is_running, pids)), timeout=3)
+    assert not os.path.exists(folder)
     _, others = serve(1)
     assert requester.request(b"x", timeout=20)[0] == b"%d" % others[0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class Fleet:
     Parameters
     ----------
     start : callable
-        ``start(changed)`` returns a `Worker`.
+        ``start(number, changed)`` returns a `Worker`.
     size : int
         How many there should be.
     stuck_after : float
@@ -59,7 +60,7 @@ class Fleet:
 
     def __init__(
         self,
-        start: Callable[[Callable[[], object]], Worker],
+        start: Callable[[int, Callable[[], object]], Worker],
         size: int,
         stuck_after: float,
         stop_timeout: float,
@@ -71,7 +72,10 @@ class Fleet:
         self._start = start
         self._stop_timeout = stop_timeout
         self._tick = min(stuck_after / self.looks, self.slowest)
-        self._stopping = self._rolling = self._was_ready = False
+        self._stopping = self._was_ready = False
+        #: Set unless workers are being replaced.
+        self._rolled = Event()
+        self._rolled.set()
         self._delay = self._not_before = 0.0
         self._lost = self._condemned = 0
 
@@ -100,14 +104,33 @@ class Fleet:
             self._condemned,
         )
 
+    def numbers(self, seconds: float) -> dict[str, str | None]:
+        """Return what each worker that is ready says of itself, by its number.
+
+        It is None for one that has not answered within so many seconds.
+        """
+        asked = [(worker, worker.ask_numbers()) for worker in self._in(State.READY)]
+        gevent.wait([answer for _, answer in asked], timeout=seconds)
+        # One that leaves meanwhile owes nothing.
+        return {
+            str(worker.number): answer.value
+            for worker, answer in asked
+            if answer.value is not None or worker.state is State.READY
+        }
+
     def roll(self) -> None:
-        """Replace each worker that there is now, one by one."""
+        """Replace each worker that there is now, one by one; wait until that is over.
+
+        A call during another one is for those that were started meanwhile, too; both return at the
+        end of all.
+        """
         if not self._stopping:
             log.info("the workers are replaced one by one")
-            self._rolling = True
+            self._rolled.clear()
             for worker in self.workers:
                 worker.outdated = True
             self._look()
+        self._rolled.wait()
 
     def resize(self, more: int) -> None:
         """Have some more workers, or fewer; one at least."""
@@ -150,7 +173,9 @@ class Fleet:
                 self._count_loss(worker)
                 self._condemned += 1
                 worker.condemn(fault)
-        if not self._stopping:
+        if self._stopping:
+            self._rolled.set()
+        else:
             self._keep_size()
         if not self.workers and (self._stopping or self.gave_up):
             self.over.set()
@@ -173,11 +198,12 @@ class Fleet:
             self._delay = min(max(self.first_delay, 2 * self._delay), self.last_delay)
         self._not_before = max(self._not_before, now + self._delay)
         # One that was started before the last call of `roll` says nothing of the newest code.
-        if self._rolling and worker.state is State.STARTING and not worker.outdated:
-            self._rolling = False
+        is_newest = worker.state is State.STARTING and not worker.outdated
+        if is_newest and not self._rolled.is_set():
             for each in self.workers:
                 each.outdated = False
             log.error("the new code does not start: the workers go on with the old one")
+            self._rolled.set()
 
     def _keep_size(self) -> None:
         """Start what lacks, and one more for one that is due; let those leave that are too many."""
@@ -193,9 +219,9 @@ class Fleet:
             self._dismiss(due[0] if due else ready[-1])
         elif lacking < 0:
             self._dismiss(self._in(State.STARTING)[-1])
-        if self._rolling and not any(worker.outdated for worker in self.workers):
-            self._rolling = False
+        if not (self._rolled.is_set() or any(worker.outdated for worker in self.workers)):
             log.info("all workers were replaced")
+            self._rolled.set()
 
     def _dismiss(self, worker: Worker) -> None:
         worker.leave(self._stop_timeout, self._stop_timeout + Worker.grace)
@@ -205,10 +231,15 @@ class Fleet:
             return
         try:
             for _ in range(count):
-                self.workers.append(self._start(self._look))
+                self.workers.append(self._start(self._free_number(), self._look))
         except OSError as error:
             log.error("a worker could not be started: %s", error.strerror)
             self._not_before = time.monotonic() + self.last_delay
+
+    def _free_number(self) -> int:
+        """Return the lowest number that no worker has."""
+        taken = {worker.number for worker in self.workers}
+        return next(number for number in itertools.count(1) if number not in taken)
 
     def _in(self, state: State) -> list[Worker]:
         return [worker for worker in self.workers if worker.state is state]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 import signal
 import tempfile
@@ -37,34 +39,18 @@ class Master:
     ----------
     front : Source
         The ROUTER that has the endpoint. The master owns it from now on.
-    folder : str
-        A directory that no other user may enter, for the socket that the workers join.
-    options : FleetOptions
-        How many workers, and when one is replaced.
+    url : str
+        What the workers join.
+    fleet : Fleet
+        The workers, which are not started yet.
     asked : dict
         The *dead_after* and the *max_waiting* of the broker.
-    stop_timeout : float
-        Seconds that a worker may take to finish what it has.
     """
 
-    def __init__(
-        self,
-        front: Source,
-        folder: str,
-        options: FleetOptions,
-        asked: dict[str, Any],
-        stop_timeout: float,
-    ) -> None:
-        url = f"ipc://{folder}/workers"
+    def __init__(self, front: Source, url: str, fleet: Fleet, asked: dict[str, Any]) -> None:
         with telling_errors({"bind": [url], "connect": ()}):
             self.broker = Broker(front, open_router(Source, bind=url), **asked)
-        command, environment = worker_command(click.get_current_context()), environment_of_workers()
-
-        def start(changed: Callable[[], object]) -> Worker:
-            return Worker([*command, "--join", url], environment, options.stuck_after, changed)
-
-        assert options.workers is not None
-        self.fleet = Fleet(start, options.workers, options.stuck_after, stop_timeout)
+        self.fleet = fleet
 
     def start(self) -> None:
         """Start the broker and the workers."""
@@ -131,8 +117,12 @@ def serve_with_workers(
     ----------
     open_front : callable
         Returns the ROUTER that has the endpoint.
-    options, asked, stop_timeout
-        As for `Master`.
+    options : FleetOptions
+        How many workers, and when one is replaced.
+    asked : dict
+        The *dead_after* and the *max_waiting* of the broker.
+    stop_timeout : float
+        Seconds that a worker may take to finish what it has.
     operations : Operations
         Says in what state the server is.
     shown : callable
@@ -141,11 +131,17 @@ def serve_with_workers(
     told = Told()
     # Before the socket is bound: a signal would lose what peers have sent to it by then.
     on_signals(told.tell, signal.SIGTERM, signal.SIGINT)
-    with operations, tempfile.TemporaryDirectory(prefix="gzmqsource-") as folder:
-        master = Master(open_front(), folder, options, asked, stop_timeout)
-        fleet = master.fleet
+    with contextlib.ExitStack() as ends:
+        # No other user may enter it.
+        folder = ends.enter_context(tempfile.TemporaryDirectory(prefix="gzmqsource-"))
+        url = f"ipc://{folder}/workers"
+        fleet = _fleet(url, options, stop_timeout, operations.has_pages)
         operations.not_ready = lambda: None if fleet.stats().ready else "no worker is ready"
-        on_hangup(operations.reloading()(fleet.roll))
+        operations.workers = fleet.numbers
+        ends.enter_context(operations)
+        master = Master(open_front(), url, fleet, asked)
+        # A call lasts until the end of the roll, and another one may come meanwhile.
+        on_hangup(functools.partial(gevent.spawn, operations.reloading()(fleet.roll)))
         on_signals(lambda: fleet.resize(1), signal.SIGTTIN)
         on_signals(lambda: fleet.resize(-1), signal.SIGTTOU)
         master.start()
@@ -163,3 +159,17 @@ def serve_with_workers(
     log.info("stopped")
     if given_up := stopping.get():
         raise click.ClickException(f"not finished within {stop_timeout:g} s: {given_up}")
+
+
+def _fleet(url: str, options: FleetOptions, stop_timeout: float, has_pages: bool) -> Fleet:
+    """Return the workers that join at an URL; they tell their numbers if there are pages."""
+    command = [*worker_command(click.get_current_context()), "--join", url]
+    if has_pages:
+        command.append("--numbers")
+    environment = environment_of_workers()
+
+    def start(number: int, changed: Callable[[], object]) -> Worker:
+        return Worker(number, command, environment, options.stuck_after, changed)
+
+    assert options.workers is not None
+    return Fleet(start, options.workers, options.stuck_after, stop_timeout)

@@ -7,6 +7,7 @@ import random
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -52,12 +53,15 @@ class FleetOptions:
     max_requests_jitter: int
     #: The descriptor of the line to the master.
     tether: int | None
+    #: Whether the master asks for numbers.
+    numbers: bool
 
     def orders(self, stop_timeout: float) -> StopOrders:
         """Return what says when to stop: the master, if there is one, or signals."""
         if self.tether is None:
             return StopOrders(stop_timeout)
-        return Tether(self.tether, self.stuck_after / RUNS_SAID)
+        joined = Path(self.join[0].removeprefix("ipc://"))
+        return Tether(self.tether, self.stuck_after / RUNS_SAID, joined)
 
     def limit(self, handler: Handler, orders: StopOrders) -> None:
         """Have a handler ask to stop after its last request; workers do not all do so at once."""
@@ -65,17 +69,34 @@ class FleetOptions:
             beyond = random.randint(0, self.max_requests_jitter)
             handler.limit(self.max_requests + beyond, orders.ask_to_stop)
 
+    def tell_numbers(self, orders: StopOrders, not_ready: Callable[[], str | None]) -> None:
+        """Have the master told the numbers of all sources of this process that start from now on.
 
-class _Count(click.IntRange):
-    """A number of workers, or ``auto``."""
+        Parameters
+        ----------
+        orders : StopOrders
+            As returned by `orders`.
+        not_ready : callable
+            Returns why this process is not ready, or None if it is.
+        """
+        if self.numbers and isinstance(orders, Tether):
+            from gzmqsource.cli._exposition import Exposition
 
+            orders.numbers = Exposition(not_ready)
+
+
+class _Number(click.IntRange):
     name = "number of workers (or auto)"
 
-    def __init__(self) -> None:
-        super().__init__(1)
+
+class _Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A number of workers, or ``auto``."""
+
+    name = _Number.name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        count: int = usable_cores() if value == "auto" else super().convert(value, param, ctx)
+        """Return the number."""
+        count: int = usable_cores() if value == "auto" else _Number(1).convert(value, param, ctx)
         return count
 
 
@@ -113,6 +134,7 @@ _OPTIONS = (
         help="The most requests beyond those, at random.",
     ),
     click.option("--tether", type=int, hidden=True, help="The line to the master."),
+    click.option("--numbers", is_flag=True, hidden=True, help="The master asks for numbers."),
 )
 
 
@@ -127,6 +149,7 @@ def fleet_options(function: Callable[..., Any]) -> Callable[..., Any]:
         max_requests: int | None,
         max_requests_jitter: int,
         tether: int | None,
+        numbers: bool,
         **rest: Any,
     ) -> Any:
         _check_roles(workers, join, rest)
@@ -141,7 +164,8 @@ def fleet_options(function: Callable[..., Any]) -> Callable[..., Any]:
         if max_requests_jitter and max_requests is None:
             raise click.UsageError("--max-requests-jitter needs --max-requests")
         seconds = 2 * rest["dead_after"] if stuck_after is None else stuck_after
-        fleet = FleetOptions(workers, join, seconds, max_requests, max_requests_jitter, tether)
+        limits = (max_requests, max_requests_jitter)
+        fleet = FleetOptions(workers, join, seconds, *limits, tether, numbers)
         return function(fleet=fleet, **rest)
 
     for option in reversed(_OPTIONS):

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import logging
 import os
 import socket
+from base64 import b64encode
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gevent
 from gevent.monkey import get_original
+from gevent.socket import wait_write
 
 from gzmqsource._base.hubs import call_in_hub
 from gzmqsource._base.threads import start_thread
-from gzmqsource.cli._fleet.words import ENOUGH, READY, RUNS, TELL_STACK
+from gzmqsource.cli._fleet.words import ASK, END, ENOUGH, MOST, NUMBERS, READY, RUNS, TELL_STACK
 from gzmqsource.cli._signals import StopOrders
+
+_log = logging.getLogger("gzmqsource.serve")
 
 _native_socket = get_original("socket", "socket")
 _sleep = get_original("time", "sleep")
@@ -41,16 +47,22 @@ class Tether(StopOrders):
         The descriptor of the socket that the master has passed on.
     interval : float
         How often to say that the hub runs, in seconds.
+    joined : Path
+        The socket of the master that this worker has joined, in a folder for nothing else.
     """
 
     is_alone = False
 
-    def __init__(self, line: int, interval: float) -> None:
+    #: Returns the numbers of this process, if the master is to have them.
+    numbers: Callable[[], bytes] | None = None
+
+    def __init__(self, line: int, interval: float, joined: Path) -> None:
         super().__init__(_ALONE)
         self._line: Any = _native_socket(fileno=line)
         self._line.settimeout(None)
         os.set_inheritable(line, False)
         self._interval = interval
+        self._joined = joined
         self._hub = gevent.get_hub()
         # Ended by the same signal, it has written all of it.
         faulthandler.register(TELL_STACK, line, all_threads=False, chain=True)
@@ -88,16 +100,42 @@ class Tether(StopOrders):
         with contextlib.suppress(OSError):
             self._line.send(word, socket.MSG_DONTWAIT)
 
+    def _tell_numbers(self) -> None:
+        """Say the numbers of this process, or that there are none to be had."""
+        try:
+            text = b"" if self.numbers is None else self.numbers()
+        except Exception as error:  # of a collector of the handler's module
+            _log.error("no numbers of worker %d: %s: %s", os.getpid(), type(error).__name__, error)
+            text = b""
+        body = b64encode(text) if len(text) <= MOST else b""
+        left = memoryview(NUMBERS + body + END)
+        with contextlib.suppress(OSError):
+            while left:
+                try:
+                    left = left[self._line.send(left, socket.MSG_DONTWAIT) :]
+                except BlockingIOError:
+                    wait_write(self._line.fileno())
+
     def _obey(self) -> None:
-        """Pass on the order to leave; end with the master. In a thread of its own."""
-        order = b""
+        """Pass on what the master says; end with it. In a thread of its own."""
+        said = b""
         while part := self._receive():
-            order += part
-            if order.endswith(b"\n"):
-                call_in_hub(self._hub, self._leave, float(order.split()[-1]))
+            *lines, said = (said + part).split(b"\n")
+            for line in lines:
+                if line == ASK:
+                    call_in_hub(self._hub, gevent.spawn, self._tell_numbers)
+                else:
+                    call_in_hub(self._hub, self._leave, float(line))
+        self._remove_folder()
         call_in_hub(self._hub, self._leave, _ALONE)
         _sleep(_LAST)
         os._exit(1)
+
+    def _remove_folder(self) -> None:
+        """Do what a master that was killed cannot; another worker may do so, too."""
+        with contextlib.suppress(OSError):
+            self._joined.unlink(missing_ok=True)
+            self._joined.parent.rmdir()
 
     def _receive(self) -> bytes:
         try:

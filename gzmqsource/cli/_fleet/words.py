@@ -1,8 +1,9 @@
 """What a master and its worker say to each other, over a pair of connected sockets.
 
-A worker says words of one byte, which are not in any text: all else that comes from it is the
-stack of its main thread. The master says within how many seconds to leave, in a line. That its end
-is closed says the same, for good: it is gone.
+A worker says words of one byte, which are not in any text. What is between two of them, `NUMBERS`
+and `END`, is its numbers, in base 64, with other words anywhere in it; all else is the stack of its
+main thread. The master says lines: `ASK` for the numbers, or within how many seconds to leave. That
+its end is closed says the latter, for good: it is gone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,15 @@ import signal
 
 #: I have joined. My hub runs. Have somebody take my place.
 READY, RUNS, ENOUGH = b"\1", b"\2", b"\3"
+
+#: These are my numbers. That was all of them.
+NUMBERS, END = b"\4", b"\5"
+
+#: What are your numbers?
+ASK = b"numbers"
+
+#: The most bytes of a worker's numbers; an answer with more is empty.
+MOST = 1 << 24
 
 #: How often a worker says that its hub runs, in the time after which it counts as stuck.
 RUNS_SAID = 8
@@ -26,4 +36,9 @@ def words_in(data: bytes) -> set[bytes]:
 
 def text_in(data: bytes) -> str:
     """Return all else, one line of a stack after another."""
-    return data.translate(None, READY + RUNS + ENOUGH).decode(errors="replace")
+    return without_words(data).decode(errors="replace")
+
+
+def without_words(data: bytes) -> bytes:
+    """Return what a worker has sent without the words that may come at any time."""
+    return data.translate(None, READY + RUNS + ENOUGH)

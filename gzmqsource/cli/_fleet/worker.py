@@ -12,10 +12,11 @@ from enum import Enum
 
 import gevent
 import gevent.socket
-from gevent.event import Event
+from gevent.event import AsyncResult, Event
 
 from gzmqsource._base.deadline import Deadline
-from gzmqsource.cli._fleet.words import ENOUGH, READY, RUNS, TELL_STACK, text_in, words_in
+from gzmqsource.cli._fleet.answers import Answers
+from gzmqsource.cli._fleet.words import ASK, ENOUGH, READY, RUNS, TELL_STACK, text_in, words_in
 from gzmqsource.cli._text import printable
 
 log = logging.getLogger("gzmqsource.serve")
@@ -39,6 +40,8 @@ class Worker:
 
     Parameters
     ----------
+    number : int
+        Which one of the workers that there are now it is: what its numbers are told under.
     command : sequence of str
         What to run; an option with the descriptor of the line is added.
     environment : mapping
@@ -64,6 +67,7 @@ class Worker:
 
     def __init__(
         self,
+        number: int,
         command: Sequence[str],
         environment: Mapping[str, str],
         stuck_after: float,
@@ -82,6 +86,7 @@ class Worker:
         except BaseException:
             self._line.close()
             raise
+        self.number = number
         self.pid = self._process.pid
         self.state = State.STARTING
         #: Whether there is newer code than its own, and whether it has asked for a successor.
@@ -91,6 +96,7 @@ class Worker:
         #: Seconds since it has last said that its hub runs, as long as it says so.
         self._silent: float | None = None
         self._stack = ""
+        self._answers = Answers()
         self._gone = Event()
         self._ready_at: float | None = None
         self._deadline = Deadline(self.start_timeout)
@@ -160,10 +166,19 @@ class Worker:
         self.state = State.LEAVING
         self._deadline = Deadline(patience)
 
+    def ask_numbers(self) -> AsyncResult[str | None]:
+        """Ask for its numbers, and return where they will be; None if there are none to come."""
+        if not self._answers.owed:
+            with contextlib.suppress(OSError):
+                self._line.send(ASK + b"\n")
+        return self._answers.next()
+
     def condemn(self, fault: str) -> None:
         """Log what is wrong and the stack of its main thread, and kill it."""
         self.state = State.CONDEMNED
         self._silent = None
+        # What comes from now on is its stack.
+        self._answers.give_up()
         gevent.spawn(self._report_and_kill, fault)
 
     def kill(self) -> None:
@@ -183,7 +198,9 @@ class Worker:
     def _listen(self) -> None:
         while data := self._receive():
             self._hear(words_in(data))
-            self._stack = (self._stack + text_in(data))[: self.max_stack]
+            text = text_in(self._answers.take(data))
+            self._stack = (self._stack + text)[: self.max_stack]
+        self._answers.give_up()
         self._silent = None
         while not self.is_over():
             gevent.sleep(self.look)
@@ -191,7 +208,7 @@ class Worker:
 
     def _receive(self) -> bytes:
         try:
-            received: bytes = self._line.recv(4096)
+            received: bytes = self._line.recv(1 << 16)
         except OSError:
             return b""
         return received
