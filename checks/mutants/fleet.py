@@ -3,8 +3,16 @@
 from mutants.mutation import Mutation
 
 WORKERS, STUCK = "cli/test_serve_workers.py", "cli/test_serve_stuck.py"
+ATTACKS = "cli/test_fleet_attacks.py"
 
 FLEET = [
+    Mutation(
+        "a log that nobody reads holds up the server",
+        "cli/_stderr.py",
+        "        while left and self._ready.poll(0):\n",
+        "        while left:\n",
+        f"{ATTACKS}::test_a_log_that_nobody_reads_holds_up_no_server",
+    ),
     Mutation(
         "a worker whose hub is stuck stays",
         "cli/_fleet/worker.py",
