@@ -7,6 +7,13 @@ ATTACKS = "cli/test_fleet_attacks.py"
 
 FLEET = [
     Mutation(
+        "a fork of a worker speaks for it",
+        "cli/_fleet/tether.py",
+        "        os.register_at_fork(after_in_child=self._let_go)\n",
+        "",
+        f"{ATTACKS}::test_a_stuck_worker_is_replaced_although_its_fork_runs",
+    ),
+    Mutation(
         "a log that nobody reads holds up the server",
         "cli/_stderr.py",
         "        while left and self._ready.poll(0):\n",

@@ -5,19 +5,30 @@ import os
 import signal
 
 import pytest
-from command_under_test import COMMAND
+from command_under_test import COMMAND, run, until_told
+from gevent import subprocess
 from helpers import process_of
 
 from gzmqsource.cli._stderr import Unblocked
-from gzmqsource.workers import Requester
+from gzmqsource.workers import PeerLost, Requester
 
 pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
 
 
-#: Answers with the process.
+#: Answers with the process; forks, or is stuck, if asked to be.
 CODE = """
-import os
+import os, gevent
+if os.path.exists("daemon") and os.fork():
+    os._exit(0)
 def answer(request):
+    if request == [b"fork"]:
+        child = os.fork()
+        if child == 0:
+            gevent.sleep(60)
+            os._exit(0)
+        return [b"%d" % child]
+    while request == [b"loop"]:
+        pass
     return [b"%d" % os.getpid(), *request]
 """
 
@@ -67,3 +78,31 @@ def test_what_a_full_pipe_does_not_take_is_dropped_and_counted():
         assert unblocked.write(b"written\n") == 8
         told = b"\n(9 bytes of this log were lost: it was full)\n"
         assert pipe.read(1 << 16) == told + b"written\n"
+
+
+def test_a_stuck_worker_is_replaced_although_its_fork_runs(folder, address, context):
+    command = (*COMMAND, "serve", "code:answer", "--bind", address, "--workers", 1)
+    with (
+        process_of(*command, "--dead-after", 0.5, cwd=folder, stderr=subprocess.PIPE) as process,
+        Requester.open(address, context=context, linger=0) as requester,
+    ):
+        until_told(process, "is ready")
+        (child,) = requester.request(b"fork", timeout=20)
+        try:
+            with pytest.raises(PeerLost):
+                requester.request(b"loop", timeout=20)
+            until_told(process, "is stuck")
+            until_told(process, "is ready")
+            assert requester.request(b"x", timeout=20)[1:] == [b"x"]
+        finally:
+            os.kill(int(child), signal.SIGKILL)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+
+
+def test_a_module_that_makes_a_daemon_of_its_process_leaves_none_behind(folder, address):
+    (folder / "daemon").touch()
+    ended = run(*("serve", "code:answer", "--bind", address, "--workers", 1), cwd=folder, text=True)
+    # The pipe has its end only once the fork has ended, too.
+    assert "the module has forked" in ended.stderr
+    assert ended.returncode == 1
