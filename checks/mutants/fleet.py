@@ -7,6 +7,13 @@ ATTACKS = "cli/test_fleet_attacks.py"
 
 FLEET = [
     Mutation(
+        "the folder of a master that is killed stays",
+        "cli/_fleet/tether.py",
+        "            os.rmdir(os.path.dirname(self._back))\n",
+        "",
+        f"{ATTACKS}::test_nothing_is_left_of_the_folder_of_a_master_that_is_killed",
+    ),
+    Mutation(
         "a fork of a worker speaks for it",
         "cli/_fleet/tether.py",
         "        os.register_at_fork(after_in_child=self._let_go)\n",

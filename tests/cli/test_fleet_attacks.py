@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import sys
 
 import pytest
 from command_under_test import COMMAND, run, until_told
@@ -10,6 +11,7 @@ from gevent import subprocess
 from helpers import process_of
 
 from gzmqsource.cli._stderr import Unblocked
+from gzmqsource.testing import wait_until
 from gzmqsource.workers import PeerLost, Requester
 
 pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
@@ -105,4 +107,41 @@ def test_a_module_that_makes_a_daemon_of_its_process_leaves_none_behind(folder, 
     ended = run(*("serve", "code:answer", "--bind", address, "--workers", 1), cwd=folder, text=True)
     # The pipe has its end only once the fork has ended, too.
     assert "the module has forked" in ended.stderr
+    assert ended.returncode == 1
+
+
+def test_nothing_is_left_of_the_folder_of_a_master_that_is_killed(folder, address, tmp_path):
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    variables = os.environ | {"TMPDIR": str(temporary)}
+    command = (*COMMAND, "serve", "code:answer", "--bind", address, "--workers", 2)
+    with process_of(*command, cwd=folder, env=variables, stderr=subprocess.PIPE) as process:
+        until_told(process, "is ready")
+        assert len(list(temporary.iterdir())) == 1
+        process.kill()
+        wait_until(lambda: not list(temporary.iterdir()))
+
+
+def test_a_master_that_has_no_place_for_its_folder_says_so(address):
+    program = (
+        "import tempfile; tempfile.tempdir = '/nowhere'; from gzmqsource.cli import main; main()"
+    )
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            program,
+            "serve",
+            "code:answer",
+            "--bind",
+            address,
+            "--workers",
+            "1",
+        ],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+    assert ended.stderr == "Error: no folder for the workers: No such file or directory\n"
     assert ended.returncode == 1

@@ -141,7 +141,7 @@ def serve_with_workers(
     told = Told()
     # Before the socket is bound: a signal would lose what peers have sent to it by then.
     on_signals(told.tell, signal.SIGTERM, signal.SIGINT)
-    with operations, tempfile.TemporaryDirectory(prefix="gzmqsource-") as folder:
+    with operations, _folder() as folder:
         master = Master(open_front(), folder, options, asked, stop_timeout)
         fleet = master.fleet
         operations.not_ready = lambda: None if fleet.stats().ready else "no worker is ready"
@@ -163,3 +163,11 @@ def serve_with_workers(
     log.info("stopped")
     if given_up := stopping.get():
         raise click.ClickException(f"not finished within {stop_timeout:g} s: {given_up}")
+
+
+def _folder() -> AbstractContextManager[str]:
+    """Make the folder, or say why there is no place for it."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="gzmqsource-")
+    except OSError as error:
+        raise click.ClickException(f"no folder for the workers: {error.strerror}") from error

@@ -57,7 +57,8 @@ class FleetOptions:
         """Return what says when to stop: the master, if there is one, or signals."""
         if self.tether is None:
             return StopOrders(stop_timeout)
-        return Tether(self.tether, self.stuck_after / RUNS_SAID)
+        (back,) = self.join
+        return Tether(self.tether, self.stuck_after / RUNS_SAID, back.removeprefix("ipc://"))
 
     def limit(self, handler: Handler, orders: StopOrders) -> None:
         """Have a handler ask to stop after its last request; workers do not all do so at once."""

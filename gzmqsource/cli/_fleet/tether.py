@@ -46,16 +46,19 @@ class Tether(StopOrders):
         The descriptor of the socket that the master has passed on.
     interval : float
         How often to say that the hub runs, in seconds.
+    back : str
+        The path of the master's socket, in a folder of its own. A master that was killed has
+        removed neither.
     """
 
     is_alone = False
 
-    def __init__(self, line: int, interval: float) -> None:
+    def __init__(self, line: int, interval: float, back: str) -> None:
         super().__init__(_ALONE)
         self._line: Any = _native_socket(fileno=line)
         self._line.settimeout(None)
         os.set_inheritable(line, False)
-        self._interval = interval
+        self._interval, self._back = interval, back
         self._hub = gevent.get_hub()
         # Ended by the same signal, it has written all of it.
         faulthandler.register(TELL_STACK, line, all_threads=False, chain=True)
@@ -108,6 +111,10 @@ class Tether(StopOrders):
             if order.endswith(b"\n"):
                 call_in_hub(self._hub, self._leave, float(order.split()[-1]))
         call_in_hub(self._hub, self._leave, _ALONE)
+        # Another worker may have done it.
+        with contextlib.suppress(OSError):
+            os.unlink(self._back)
+            os.rmdir(os.path.dirname(self._back))
         _sleep(_LAST)
         os._exit(1)
 
