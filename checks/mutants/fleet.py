@@ -4,8 +4,23 @@ from mutants.mutation import Mutation
 
 WORKERS, STUCK = "cli/test_serve_workers.py", "cli/test_serve_stuck.py"
 NUMBERS, RELOADING = "cli/test_serve_numbers.py", "cli/test_serve_reloading.py"
+ATTACKS = "cli/test_fleet_attacks.py"
 
 FLEET = [
+    Mutation(
+        "a fork of a worker speaks for it",
+        "cli/_fleet/tether.py",
+        "        os.register_at_fork(after_in_child=self._let_go)\n",
+        "",
+        f"{ATTACKS}::test_a_stuck_worker_is_replaced_although_its_fork_runs",
+    ),
+    Mutation(
+        "a log that nobody reads holds up the server",
+        "cli/_stderr.py",
+        "        while left and self._ready.poll(0):\n",
+        "        while left:\n",
+        f"{ATTACKS}::test_a_log_that_nobody_reads_holds_up_no_server",
+    ),
     Mutation(
         "a worker whose hub is stuck stays",
         "cli/_fleet/worker.py",

@@ -217,8 +217,8 @@ RESPONDING = [
     Mutation(
         "a responder that stops does not tell",
         "workers/_farewell.py",
-        "        self._tell(only_routed=False)\n",
-        "",
+        "        self._tell(only_routed=False)\n        self._pulse",
+        "        self._pulse",
         "workers/test_leaving.py",
     ),
     Mutation(

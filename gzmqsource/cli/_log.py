@@ -17,6 +17,7 @@ from gevent.hub import Hub
 from rich.console import Console
 from rich.text import Text
 
+from gzmqsource.cli._stderr import unblock_stderr
 from gzmqsource.cli._text import printable
 
 #: What a verb itself reports, also when all else is quiet.
@@ -81,15 +82,21 @@ def log_to_stderr(form: str = "text", level: str | None = None) -> None:
 
 
 def log_requests() -> None:
-    """Log what a server does, unless another level was asked for, each record with its request."""
+    """Log what a server does, unless another level was asked for, each record with its request.
+
+    From now on no write to the standard error waits for a reader.
+    """
     # It costs 0.1 s of a start, and other verbs have no handlers of requests.
     from gzmqsource.workers.logs import RequestIdFilter
 
     root = logging.getLogger()
     if log.level:  # no other was asked for
         root.setLevel(logging.INFO)
+    unblock_stderr()
     for handler in root.handlers:
         handler.addFilter(RequestIdFilter())
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(sys.stderr)
 
 
 class Formatter(logging.Formatter):

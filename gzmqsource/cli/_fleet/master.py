@@ -132,8 +132,7 @@ def serve_with_workers(
     # Before the socket is bound: a signal would lose what peers have sent to it by then.
     on_signals(told.tell, signal.SIGTERM, signal.SIGINT)
     with contextlib.ExitStack() as ends:
-        # No other user may enter it.
-        folder = ends.enter_context(tempfile.TemporaryDirectory(prefix="gzmqsource-"))
+        folder = ends.enter_context(_folder())
         url = f"ipc://{folder}/workers"
         fleet = _fleet(url, options, stop_timeout, operations.has_pages)
         operations.not_ready = lambda: None if fleet.stats().ready else "no worker is ready"
@@ -173,3 +172,11 @@ def _fleet(url: str, options: FleetOptions, stop_timeout: float, has_pages: bool
 
     assert options.workers is not None
     return Fleet(start, options.workers, options.stuck_after, stop_timeout)
+
+
+def _folder() -> AbstractContextManager[str]:
+    """Make the folder, or say why there is no place for it."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="gzmqsource-")
+    except OSError as error:
+        raise click.ClickException(f"no folder for the workers: {error.strerror}") from error

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import gevent
 from gevent.monkey import get_original
 from gevent.socket import wait_write
@@ -41,6 +42,10 @@ class Tether(StopOrders):
     to stop has the worker ask for a successor, and so does a service manager that sends it to all
     processes of a service at once: the master, which has it as well, says what is done.
 
+    It is the worker's alone: a process that the worker forks has the greenlets, too, and would say
+    that a hub runs which is stuck. A fork that would serve, as of a module that makes a daemon of
+    its process, ends instead: it has no master.
+
     Parameters
     ----------
     line : int
@@ -67,6 +72,7 @@ class Tether(StopOrders):
         # Ended by the same signal, it has written all of it.
         faulthandler.register(TELL_STACK, line, all_threads=False, chain=True)
         start_thread(self._obey, ())
+        os.register_at_fork(after_in_child=self._let_go)
 
     def ask_to_stop(self) -> None:
         """Ask to leave once another worker is ready."""
@@ -77,6 +83,8 @@ class Tether(StopOrders):
 
         A SIGHUP is ignored: new code is for new workers.
         """
+        if self._line.fileno() < 0:
+            raise click.ClickException("the module has forked, and this is not the worker any more")
         while not server.is_member:
             if self.told.wait(_LOOK):
                 return
@@ -89,6 +97,10 @@ class Tether(StopOrders):
             self._line.shutdown(socket.SHUT_WR)
         # Without time to finish anything, it is the master that says what was given up.
         super().stopped(given_up if self.seconds > 0 else 0)
+
+    def _let_go(self) -> None:
+        faulthandler.unregister(TELL_STACK)
+        self._line.close()
 
     def _run(self) -> None:
         while True:
