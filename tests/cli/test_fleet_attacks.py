@@ -174,6 +174,7 @@ def test_a_master_in_the_background_of_a_terminal_writes_its_log_and_ends(folder
         process_of(*background, *command, "--workers", 1, cwd=folder) as process,
     ):
         pid = int(process.stdout.readline())
+        os.close(theirs)  # else a read from the terminal does not end with the process
         try:
             with gevent.Timeout(20):
                 while not json.loads(terminal.readline())["message"].endswith("is ready"):
@@ -183,4 +184,3 @@ def test_a_master_in_the_background_of_a_terminal_writes_its_log_and_ends(folder
         except BaseException:
             os.kill(pid, signal.SIGKILL)
             raise
-    os.close(theirs)
