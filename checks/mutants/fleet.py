@@ -8,6 +8,13 @@ ATTACKS = "cli/test_fleet_attacks.py"
 
 FLEET = [
     Mutation(
+        "a terminal stops a master that writes from its background",
+        "cli/_stderr.py",
+        "        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})\n",
+        "        mask = signal.pthread_sigmask(signal.SIG_BLOCK, set())\n",
+        f"{ATTACKS}::test_a_master_in_the_background_of_a_terminal_writes_its_log_and_ends",
+    ),
+    Mutation(
         "a fork of a worker speaks for it",
         "cli/_fleet/tether.py",
         "        os.register_at_fork(after_in_child=self._let_go)\n",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import select
+import signal
 import sys
 from typing import Any
 
@@ -17,7 +18,8 @@ class Unblocked(io.RawIOBase):
 
     A pipe that is full, with a reader that is stuck, else holds up the hub for as long: signals
     to stop, too, and all clients. It stays in the blocking mode, which other processes that have
-    it rely on.
+    it rely on. Nor does a terminal stop who writes from its background (``stty tostop``): the
+    SIGTTOU would be an order to a master, and the write be tried again, and again.
     """
 
     #: The most bytes of a write, all of which find room where one byte does.
@@ -50,11 +52,20 @@ class Unblocked(io.RawIOBase):
         while left and self._ready.poll(0):
             if self._dropped:
                 dropped, self._dropped = self._dropped, 0
-                self._file.write(b"\n(%d bytes of this log were lost: it was full)\n" % dropped)
+                self._put(b"\n(%d bytes of this log were lost: it was full)\n" % dropped)
             else:
-                left = left[self._file.write(left[: self.chunk]) :]
+                left = left[self._put(left[: self.chunk]) :]
         self._dropped += len(left)
         return size
+
+    def _put(self, data: bytes | memoryview) -> int:
+        if not self._file.isatty():
+            return self._file.write(data)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+        try:
+            return self._file.write(data)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def unblock_stderr() -> None:

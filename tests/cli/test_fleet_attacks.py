@@ -1,13 +1,17 @@
 """`serve --workers` where those who run it, or the handler's module, are not kind to it."""
 
 import io
+import json
 import os
+import pty
 import signal
 import sys
 
+import gevent
 import pytest
 from command_under_test import COMMAND, run, until_told
 from gevent import subprocess
+from gevent.fileobject import FileObjectThread
 from helpers import process_of
 
 from gzmqsource.cli._stderr import Unblocked
@@ -32,6 +36,20 @@ def answer(request):
     while request == [b"loop"]:
         pass
     return [b"%d" % os.getpid(), *request]
+"""
+
+
+#: Runs a command in the background of a terminal that stops what writes to it from there.
+IN_BACKGROUND = """
+import os, subprocess, sys, termios
+os.setsid()
+terminal = os.open(sys.argv[1], os.O_RDWR)
+modes = termios.tcgetattr(terminal)
+modes[3] |= termios.TOSTOP
+termios.tcsetattr(terminal, termios.TCSANOW, modes)
+process = subprocess.Popen(sys.argv[2:], stderr=terminal, preexec_fn=os.setpgrp)
+print(process.pid, flush=True)
+sys.exit(process.wait())
 """
 
 
@@ -145,3 +163,24 @@ def test_a_master_that_has_no_place_for_its_folder_says_so(address):
     )
     assert ended.stderr == "Error: no folder for the workers: No such file or directory\n"
     assert ended.returncode == 1
+
+
+def test_a_master_in_the_background_of_a_terminal_writes_its_log_and_ends(folder, address):
+    ours, theirs = pty.openpty()
+    command = (*COMMAND, "--log-format", "json", "serve", "code:answer", "--bind", address)
+    background = (sys.executable, "-c", IN_BACKGROUND, os.ttyname(theirs))
+    with (
+        FileObjectThread(ours, "r") as terminal,
+        process_of(*background, *command, "--workers", 1, cwd=folder) as process,
+    ):
+        pid = int(process.stdout.readline())
+        os.close(theirs)  # else a read from the terminal does not end with the process
+        try:
+            with gevent.Timeout(20):
+                while not json.loads(terminal.readline())["message"].endswith("is ready"):
+                    pass
+            os.kill(pid, signal.SIGTERM)
+            assert process.wait(timeout=20) == 0
+        except BaseException:
+            os.kill(pid, signal.SIGKILL)
+            raise
