@@ -18,6 +18,7 @@ from helpers import endpoint_of, in_thread, unique_inproc
 import gzmqsource
 from gzmqsource import Source, green
 from gzmqsource.auth import Authenticator
+from gzmqsource.broker import Broker
 from gzmqsource.monitor import Monitor
 from gzmqsource.proxy import Proxy
 from gzmqsource.testing import in_forked_child, no_leaks, wait_until
@@ -95,6 +96,13 @@ class Scene:
         return responder
 
     address = property(lambda self: self.__dict__.setdefault("_address", unique_inproc()))
+
+    def broker(self):
+        ends = "tcp://127.0.0.1:*", "tcp://127.0.0.1:*"
+        broker = Broker.open(*ends, context=self.context, linger=0)
+        self.stack.callback(broker.close)
+        broker.start()
+        return broker
 
     def requester(self):
         self.responder()
@@ -196,6 +204,22 @@ def responder_serve_forever(scene, timeout):
     responder.serve_forever(timeout)
 
 
+def responder_leave(scene, timeout):
+    broker = scene.broker()
+    worker = Responder.join(
+        endpoint_of(broker.back), lambda payload: payload, context=scene.context
+    )
+    scene.stack.callback(worker.close)
+    worker.start()
+    worker.leave(timeout)
+
+
+def broker_serve_forever(scene, timeout):
+    broker = scene.broker()
+    scene.soon(broker.close)
+    broker.serve_forever(timeout)
+
+
 def a_proxy(scene):
     proxy = Proxy(scene.socket(zmq.ROUTER), scene.socket(zmq.DEALER))
     proxy.start()
@@ -278,6 +302,9 @@ CALLS: dict[str, Callable[[Any, Any], object]] = {
     "Requester.stop": requester_stop,
     "Responder.stop": lambda scene, timeout: scene.responder().stop(timeout),
     "Responder.serve_forever": responder_serve_forever,
+    "Responder.leave": responder_leave,
+    "Broker.stop": lambda scene, timeout: scene.broker().stop(timeout),
+    "Broker.serve_forever": broker_serve_forever,
     "Proxy.join": proxy_join,
     "Proxy.stop": proxy_stop,
     "Authenticator.stop": authenticator_stop,
