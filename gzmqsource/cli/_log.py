@@ -92,10 +92,11 @@ def log_requests() -> None:
     root = logging.getLogger()
     if log.level:  # no other was asked for
         root.setLevel(logging.INFO)
+    before = sys.stderr
     unblock_stderr()
     for handler in root.handlers:
         handler.addFilter(RequestIdFilter())
-        if isinstance(handler, logging.StreamHandler):
+        if isinstance(handler, logging.StreamHandler) and handler.stream is before:
             handler.setStream(sys.stderr)
 
 

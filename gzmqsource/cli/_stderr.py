@@ -70,10 +70,12 @@ class Unblocked(io.RawIOBase):
 
 def unblock_stderr() -> None:
     """Have nothing that this process writes to `sys.stderr` wait for a reader."""
-    stream = sys.stderr
+    stream: Any = sys.__stderr__
+    if sys.stderr is not stream:  # somebody else has put another one there
+        return
     try:
         file = io.FileIO(stream.fileno(), "w", closefd=False)
-    except (AttributeError, OSError, ValueError):  # there is none, or none of the system
+    except (AttributeError, OSError, ValueError):  # it is closed, or not there
         return
     sys.stderr = io.TextIOWrapper(
         Unblocked(file),

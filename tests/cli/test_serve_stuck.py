@@ -78,7 +78,7 @@ def test_a_stuck_worker_costs_what_it_had_and_is_replaced(serve, requester, how)
     assert stuck in pids
     assert 'code.py", line' in until_told(process, " in answer")
     until_told(process, "is ready")
-    assert not is_running(stuck)
+    wait_until(lambda: not is_running(stuck))
     clients.join()
     assert len(clients.errors) <= 4
     assert all(isinstance(error, PeerLost) for error in clients.errors)
@@ -144,7 +144,7 @@ def test_a_worker_that_is_stopped_is_replaced(serve):
     os.kill(pids[0], signal.SIGSTOP)
     assert pid_in(until_told(process, "is stuck")) == pids[0]
     until_told(process, "is ready")
-    assert not is_running(pids[0])
+    wait_until(lambda: not is_running(pids[0]))
 
 
 def test_a_worker_that_takes_long_to_end_after_it_has_left_is_not_stuck(serve, tmp_path):

@@ -226,10 +226,11 @@ class Worker:
             self._changed()
 
     def _report_and_kill(self, fault: str) -> None:
+        # Before its successor says that it is ready.
+        log.error("worker %d %s, and is killed. Its main thread:", self.pid, fault)
         self._signal(TELL_STACK)
         self._gone.wait(self.stack_timeout)
         self.kill()
-        log.error("worker %d %s, and is killed. Its main thread:", self.pid, fault)
         for line in self._stack.splitlines() or ["  (has written nothing)"]:
             log.error("%s", printable(line))
 
