@@ -1,6 +1,7 @@
 """The outbox: its policies, its bound, its order, and what a kill at any moment leaves of them."""
 
 import contextlib
+import functools
 import time
 
 import gevent
@@ -103,14 +104,20 @@ def test_blocked_senders_are_served_in_the_order_they_came(context):
         assert pull(receiver, 30) == list(range(30))
 
 
+def are_waiting(lane, count):
+    return len(lane.waiting) == count
+
+
 def test_nobody_overtakes_a_blocked_sender(context):
     with blocked_pair(context, outbox=2) as (source, receiver, release):
         for number in range(2):
             source.send(numbered(number))
         sent = list(range(2))
+        (lane,) = source._core.outbox.lanes.values()
         for number in range(2, 6):
             gevent.spawn(source.send, numbered(number))
-            all_blocked(1)
+            # Before that it may wait for its turn, and another one come first.
+            wait_until(functools.partial(are_waiting, lane, number - 1))
             sent.append(number)
         release()
         number = 100

@@ -37,8 +37,9 @@ def test_what_is_owed_to_one_peer_is_bounded_however_many_routes_it_has(context,
         for route in routes:
             deaf.send([route, Header(Kind.ASK, key_of()).encode(), b"", b"x"])
         wait_until(lambda: responder.stats().full == 3000)
-        owed = responder._parts.voice._owed
-        assert [len(each) for each in owed.values()] == [100]
+        # The kernel may have taken some of them by now.
+        (owed,) = responder._parts.voice._owed.values()
+        assert 0 < len(owed) <= 100
         # Another peer that reads is told, and this one once it reads: the last, in order.
         asker.wait_for(asker.ask(), Kind.REFUSED)
         told = []
