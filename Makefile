@@ -10,7 +10,7 @@ TEST ?= tests
 MINUTES ?= 20
 SECONDS ?= 60
 RUNS ?= 20
-SIMULATE ?= --seconds 22 --examples 100
+SIMULATE ?= --seconds 22 --examples 40
 QUESTIONS := throughput roundtrip green forms idle fairness pressure busy many peers bad pools scale \
     startup workers proxy broker
 

@@ -110,7 +110,9 @@ class WorkersWorld(World):
 
     @property
     def _both_run(self):
-        return not self.requester.closed and self.answers_source.started
+        # One whose stop was killed is left about to stop, and refuses all.
+        is_leaving = self.responder._reception.is_leaving
+        return not self.requester.closed and self.answers_source.started and not is_leaving
 
     def _asks(self):
         """Return the source of the requester, or of what was one."""
