@@ -18,12 +18,12 @@ from gzmqsource.broker._forwarding import Forwarding
 from gzmqsource.broker._roster import Roster, State, Worker
 from gzmqsource.errors import SendError, SourceClosed
 from gzmqsource.transfer.message import UNLIMITED
+from gzmqsource.workers._askers import patience_of
 from gzmqsource.workers._envelope import ERROR
 from gzmqsource.workers._header import (
     KEY,
     KIND,
     MAGIC,
-    MOST_LEFT,
     NO_KEY,
     Detail,
     Header,
@@ -31,9 +31,11 @@ from gzmqsource.workers._header import (
     Kind,
     decode,
     has_header,
+    milliseconds,
     pack,
 )
-from gzmqsource.workers._jobs import Job, Line
+from gzmqsource.workers._jobs import Job
+from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._turns import hear_out
 
 _log = logging.getLogger("gzmqsource.broker")
@@ -54,12 +56,8 @@ class Back:
         A ROUTER to which workers connect.
     forwarding : Forwarding
         The requests that have not ended.
-    line : Line
-        Those that wait.
-    dead_after : float
-        What a PING says, in seconds.
-    tick : float
-        Seconds between two looks at the workers.
+    parts : Parts
+        The parts of the broker's front.
     redeliver : bool
         Whether a request that a worker has lost is given to another.
     """
@@ -85,9 +83,7 @@ class Back:
         self,
         source: Source,
         forwarding: Forwarding,
-        line: Line,
-        dead_after: float,
-        tick: float,
+        parts: Parts,
         redeliver: bool,
     ) -> None:
         #: Called in the front's greenlet with each message, one after the other.
@@ -104,13 +100,13 @@ class Back:
         self._forwarding = forwarding
         self._running = forwarding.running
         self._workers = self.roster.workers
-        self._line = line
+        self._line = parts.line
         self._redeliver = redeliver
-        self._tick = tick
+        self._tick = parts.tick
         self._send = source.send
         self._new_key = Keys().next
         self._is_filling = False
-        self._left = max(1, round(dead_after * 1000))
+        self._left = parts.voice.left
         self._cancel_all = Header(Kind.CANCEL, NO_KEY).encode()
         self._no_more = Header(Kind.NOMORE, NO_KEY).encode()
         forwarding.cancel_at_worker = self._cancel
@@ -214,8 +210,7 @@ class Back:
         left = _NO_TIME
         if job.deadline is not None:
             job.began = now = time.monotonic()
-            milliseconds = min(max(1, int((job.deadline - now) * 1000)), MOST_LEFT)
-            left = milliseconds.to_bytes(4, "big") + _NO_CREDIT
+            left = milliseconds(job.deadline - now).to_bytes(4, "big") + _NO_CREDIT
         header = pack(MAGIC, _ASK, 0, job.attempt, job.priority, key, left)
         worker.jobs[key] = job
         self._running[job] = worker
@@ -281,7 +276,7 @@ class Back:
             worker = self._workers[name] = Worker(name, self._new_key())
         elif header.key == NO_KEY:
             worker = self._renew(worker)
-        worker.be_patient(header.left / 1000, self._tick)
+        worker.patience = patience_of(header.left, self._tick)
         if header.key == worker.session:
             self.roster.be_ready(worker, min(header.session, self.max_credit))
         self.ping(worker)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import math
 from collections import OrderedDict
 
 from gzmqsource.workers._jobs import Job
@@ -43,11 +42,6 @@ class Worker:
         #: How many ticks have passed since it was heard, and after how many it is silent.
         self.silence = 0
         self.patience = TICKS + 1
-
-    def be_patient(self, seconds: float, tick: float) -> None:
-        """Note how long it may be silent, by itself."""
-        # One more, for the first may have begun just before it was heard.
-        self.patience = 1 + max(2, math.ceil(seconds / tick))
 
 
 class Roster:

@@ -86,7 +86,6 @@ class Broker(Server):
             source.check()
             if source.socket.get(zmq.TYPE) != zmq.ROUTER:
                 raise ValueError(f"{source!r}: a Broker has a ROUTER at each end")
-        self._dead_after = dead_after
         self._redeliver = redeliver
         self._back_source = back
         self._is_stopping = False
@@ -199,14 +198,7 @@ class Broker(Server):
         return self._forwarding
 
     def _make_places(self, parts: Parts) -> Back:
-        self._back = Back(
-            self._back_source,
-            self._forwarding,
-            parts.line,
-            self._dead_after,
-            parts.tick,
-            self._redeliver,
-        )
+        self._back = Back(self._back_source, self._forwarding, parts, self._redeliver)
         return self._back
 
     def _stop_source(self, deadline: Deadline) -> int:

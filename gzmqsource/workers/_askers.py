@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from typing import Any
 
@@ -89,6 +90,12 @@ class Askers:
             else:
                 del self._askers[name]
         return asker
+
+
+def patience_of(left: int, tick: float) -> int:
+    """Return after how many ticks one is silent that has said so many milliseconds."""
+    # One more, for the first may have begun just before it was heard.
+    return 1 + max(2, math.ceil(left / 1000 / tick))
 
 
 def name_of(route: list[Any]) -> Any:

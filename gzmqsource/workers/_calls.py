@@ -18,7 +18,7 @@ from gevent.hub import Waiter
 from gzmqsource._base.event import Event
 from gzmqsource._base.oneshot import OneShot
 from gzmqsource.workers import _header
-from gzmqsource.workers._header import DETAIL, KEY_SIZE, MAGIC, MOST_LEFT, Flag, Kind
+from gzmqsource.workers._header import DETAIL, KEY_SIZE, MAGIC, Flag, Kind
 
 #: The beginning of a header of a first attempt, which may be sent once or again.
 _ONCE = MAGIC + bytes([Kind.ASK, 0, 0, 0])
@@ -189,7 +189,7 @@ def refresh(call: AnyCall) -> None:
     attempt = 0 if call.past is None else min(call.past.attempt, 255)
     left = 0
     if call.deadline is not None:
-        left = min(max(1, int((call.deadline - time.monotonic()) * 1000)), MOST_LEFT)
+        left = _header.milliseconds(call.deadline - time.monotonic())
     _, _, flags, _, priority, *_ = _header.unpack(call.frames[0])
     head = _header.Header(Kind.ASK, call.key, flags, attempt, priority, left).encode()
     call.frames = [head, *call.frames[1:]]
@@ -197,7 +197,7 @@ def refresh(call: AnyCall) -> None:
 
 def _end(timeout: float | None) -> bytes:
     """Return the end of a header with a deadline, in milliseconds: 0 would be none."""
-    left = 0 if timeout is None else min(max(1, int(timeout * 1000)), MOST_LEFT)
+    left = 0 if timeout is None else _header.milliseconds(timeout)
     if len(_ENDS) > 1000:
         _ENDS.clear()
     end = _ENDS[timeout] = struct.pack(">II", left, 0)

@@ -11,15 +11,13 @@ from gzmqsource._source.source import Source
 from gzmqsource.errors import RemoteError, SourceClosed
 from gzmqsource.workers._calls import AnyCall, Outstanding, Place
 from gzmqsource.workers._envelope import error_in
-from gzmqsource.workers._header import KEY, Detail, Flag, Header, Kind, decode, has_header
+from gzmqsource.workers._header import KEY, NO_KEY, Detail, Flag, Header, Kind, decode, has_header
 from gzmqsource.workers._stats import EndpointStats
 
 _PLAIN, _REPLY, _ERROR = int(Kind.ASK), int(Kind.REPLY), int(Kind.ERROR)
 
 #: The kinds of a reply.
 _ENDING = frozenset({_PLAIN, _REPLY, _ERROR})
-
-_ALL = bytes(16)
 
 
 class State(enum.Enum):
@@ -225,7 +223,7 @@ class Connection:
         """Close it, and cancel all that is outstanding."""
         source = self.link.source
         if self.outstanding and self.speaks and source is not None and not source.closed:
-            self._tell(Kind.CANCEL, _ALL)
+            self._tell(Kind.CANCEL)
         was_used = self.state in (State.LIVE, State.LEAVING, State.PROBING)
         self._become(State.CLOSED)
         self._asker.gone(self)
@@ -402,7 +400,7 @@ class Connection:
             self._become(State.CONNECTING)
             self.link.lose()
 
-    def _tell(self, kind: Kind, key: bytes = _ALL) -> None:
+    def _tell(self, kind: Kind, key: bytes = NO_KEY) -> None:
         self._send(Header(kind, key).encode())
 
     def _send(self, control: bytes) -> None:

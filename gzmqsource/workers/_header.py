@@ -43,6 +43,11 @@ pack = struct.Struct(f">4sBBBB{KEY_SIZE}s8s").pack
 _KEYS = 256
 
 
+def milliseconds(seconds: float) -> int:
+    """Return what a header says of a time that is left; 0 would be none."""
+    return min(max(1, int(seconds * 1000)), MOST_LEFT)
+
+
 class Kind(enum.IntEnum):
     """What a frame with a header is. Below 16 an asker sends it, up to 31 a responder."""
 

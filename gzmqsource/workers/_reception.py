@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable
 from typing import Any
 
 from gzmqsource._base.reports import peer_of
 from gzmqsource._base.warning import LimitedWarning
-from gzmqsource.workers._askers import Asker, name_of
+from gzmqsource.workers._askers import Asker, name_of, patience_of
 from gzmqsource.workers._envelope import counted, delimiter_of, has_payload, header_of
 from gzmqsource.workers._handling import Handling
 from gzmqsource.workers._header import Detail, Kind, unpack
@@ -208,8 +207,7 @@ class Reception:
     def _hear(self, asker: Asker, kind: int, key: bytes, left: int) -> bool:
         """Deal with a control; return False if it is of a kind that no asker sends."""
         if kind == Kind.PING:
-            # One more, for the first may have begun just before it was heard.
-            asker.patience = 1 + max(2, math.ceil(left / 1000 / self._tick))
+            asker.patience = patience_of(left, self._tick)
             if self.is_worker:
                 self.be_met(bytes(asker.route[0]), key)
             else:

@@ -53,7 +53,8 @@ class Voice:
         #: The session of this responder: an asker sees that it was started anew.
         self.session = random.SystemRandom().randrange(1, 1 << 32)
         self._tail = _TAIL.pack(0, self.session)
-        self._left = left = max(1, round(dead_after * 1000))
+        #: What a header says of *dead_after*.
+        self.left = left = max(1, round(dead_after * 1000))
         # By the flags of an asker.
         self._pongs = [self._of_no_request(Kind.PONG, flags, left) for flags in (0, Flag.ROUTED)]
         self._leaving = [self._of_no_request(Kind.LEAVING, flags, 0) for flags in (0, Flag.ROUTED)]
@@ -74,7 +75,7 @@ class Voice:
 
     def join(self, broker: Asker, session: bytes, credit: int) -> None:
         """Tell a broker that this hub is alive, and how many requests it takes at a time."""
-        self._say(broker, Header(Kind.JOIN, session, left=self._left, session=credit).encode())
+        self._say(broker, Header(Kind.JOIN, session, left=self.left, session=credit).encode())
 
     def end(self, kind: Kind, job: Job, detail: Detail) -> None:
         """Tell an asker that an attempt has ended without a reply; a plain peer is told nothing."""

@@ -26,7 +26,7 @@ from gzmqsource.workers._counts import Counts
 from gzmqsource.workers._current import current
 from gzmqsource.workers._dispatcher import Dispatcher
 from gzmqsource.workers._envelope import payload_of
-from gzmqsource.workers._header import Header, Keys, Kind
+from gzmqsource.workers._header import NO_KEY, Header, Keys, Kind, milliseconds
 from gzmqsource.workers._hooks import Hook
 from gzmqsource.workers._link import Opening
 from gzmqsource.workers._servers import Servers, each_of
@@ -116,7 +116,7 @@ class Requester:
         self._dispatcher = Dispatcher(
             self._hub,
             self._counts,
-            Header(Kind.PING, bytes(16), left=max(1, int(dead_after * 1000))).encode(),
+            Header(Kind.PING, NO_KEY, left=milliseconds(dead_after)).encode(),
             dead_after,
             max_outstanding,
             max_outstanding_bytes,
