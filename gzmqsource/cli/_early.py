@@ -7,7 +7,7 @@ import signal
 import sys
 from types import FrameType
 
-#: The verbs that reload something whatever their options are.
+#: The verbs that reload something, or may, for a file that is yet to be read has options, too.
 _RELOADING = {"serve", "broker"}
 
 #: Whether there was a SIGHUP that is yet to be answered.

@@ -1,5 +1,6 @@
 """Servers for the tests of the command, each with its own port, and their systemd."""
 
+import contextlib
 import os
 import time
 from typing import Any
@@ -32,32 +33,36 @@ def address():
 
 
 @pytest.fixture
-def serving(tmp_path, address):
+def starting(tmp_path):
+    """Start a verb that serves, with variables; gives its process, which has said which it is."""
+    with contextlib.ExitStack() as ends:
+
+        def start(*words, **environment):
+            process = process_of(
+                *COMMAND,
+                *words,
+                cwd=tmp_path,
+                stderr=subprocess.PIPE,
+                env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | environment,
+            )
+            started = ends.enter_context(process)
+            assert "pid" in started.stderr.readline()
+            return started
+
+        yield start
+
+
+@pytest.fixture
+def serving(starting, tmp_path, address):
     """Start ``serve`` with more arguments, those of all verbs, and variables; gives its process."""
     path = tmp_path / "served.py"
     path.write_text(HANDLER.replace("{version}", "old"))
-    stack = []
 
     def start(*arguments, target="served:answer", common=(), binds=True, **environment):
-        process = process_of(
-            *COMMAND,
-            *common,
-            "serve",
-            target,
-            *(("--bind", address) if binds else ()),
-            *arguments,
-            cwd=tmp_path,
-            stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | environment,
-        )
-        stack.append(process)
-        started = process.__enter__()
-        assert "pid" in started.stderr.readline()
-        return started
+        where = ("--bind", address) if binds else ()
+        return starting(*common, "serve", target, *where, *arguments, **environment)
 
-    yield start
-    for process in stack:
-        process.__exit__(None, None, None)
+    return start
 
 
 @pytest.fixture

@@ -1,12 +1,10 @@
 """`broker`, as a user runs it."""
 
-import os
 import signal
 
 import pytest
-from command_under_test import COMMAND, run
-from gevent import subprocess
-from helpers import free_ports, process_of
+from command_under_test import run
+from helpers import free_ports
 
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import Requester, Responder
@@ -20,21 +18,13 @@ def ends():
 
 
 @pytest.fixture
-def brokering(ends):
+def brokering(starting, ends):
     """Start ``broker``; gives its process."""
-    stack = []
 
     def start(*arguments):
-        command = [*COMMAND, "broker", *ends, *map(str, arguments)]
-        process = process_of(*command, stderr=subprocess.PIPE, env=os.environ)
-        stack.append(process)
-        started = process.__enter__()
-        assert "pid" in started.stderr.readline()
-        return started
+        return starting("broker", *ends, *arguments)
 
-    yield start
-    for process in stack:
-        process.__exit__(None, None, None)
+    return start
 
 
 def test_it_shares_requests_out_and_stops_when_they_are_answered(brokering, ends, context):
