@@ -1,13 +1,16 @@
-# The passes of the suite, for `make test`, and beside them the tests that need only one. All four go on at
-# a time: each spends more than half of its time waiting, for clocks and for other processes, and two
-# cores have room for that. (A shell's own background process would ignore Ctrl-C, and so would what it
-# starts.)
-.PHONY: passes once pure native patched
+# The passes of the suite, for `make test`, and beside them the tests that need only one: those of the
+# command, and all others. Four go on at a time, the longest first: each spends more than half of its time
+# waiting, for clocks and for other processes, and two cores have room for that. (A shell's own background
+# process would ignore Ctrl-C, and so would what it starts.)
+.PHONY: passes command once pure native patched
 
-passes: once pure native patched
+passes: pure native command once patched
+
+command:
+	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and once" tests/cli $(PYTEST_ARGS)
 
 once:
-	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and once" $(PYTEST_ARGS)
+	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and once" --ignore=tests/cli $(PYTEST_ARGS)
 
 pure:
 	GEVENT_LOOP=libuv GZMQSOURCE_TRANSFER=pure $(PYTEST) -m "not idle and not once" $(PYTEST_ARGS)
