@@ -20,9 +20,9 @@ from gzmqsource.testing import all_blocked, wait_until
 
 
 def work(seconds):
-    """Keep the CPU busy."""
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
+    """Take the CPU for so long, by the clock that the pace of handlers is measured with."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
         pass
 
 
@@ -102,7 +102,7 @@ def test_handlers_of_a_pool_share_the_hub_with_the_slow_ones_of_another(context)
         flooding = [gevent.spawn(flood, client) for client in (slow, quick)]
         wait_until(lambda: all(used.values()))
         before = dict(used)
-        wait_until(lambda: used["slow"] >= before["slow"] + 0.06)
+        wait_until(lambda: used["slow"] >= before["slow"] + 0.3)
         assert used["slow"] - before["slow"] <= 2 * (used["quick"] - before["quick"])
         gevent.killall(flooding)
 

@@ -133,7 +133,9 @@ def test_the_unit_serves_and_systemd_is_told(folder, unit, tmp_path):
             assert manager.recv(1000).startswith(b"READY=1\n")
             assert manager.recv(1000) == b"WATCHDOG=1"
             assert folder.answer() == b"hello\tworld\n"
-            assert folder.workers() == {str(each + 1) for each in range(usable_cores())}
+            # It is ready with the first of them.
+            expected = {str(each + 1) for each in range(usable_cores())}
+            wait_until(lambda: folder.workers() == expected)
             reload = shlex.split(unit["ExecReload"].replace("$MAINPID", str(process.pid)))
             subprocess.run(reload, check=True)
             # It may take long enough for the watchdog to be fed meanwhile.
