@@ -56,6 +56,12 @@ SERVERS = {
 PRINTED = {
     "README.rst": "hello\tworld\n",
     "docs/quickstart.rst": "1000 answers, one is HELLO 0\n",
+    "docs/tutorial.rst-1": "order: apples\norder: pears\n",
+    "docs/tutorial.rst-2": "100 orders packed, at most 20 at a time\n",
+    "docs/tutorial.rst-3": "apples cost 3\nplums failed: KeyError: b'plums'\n"
+    "melons took too long\n",
+    "docs/tutorial.rst-4": "3\n4\n5\n",
+    "docs/tutorial.rst-5": "4\n",
     "docs/shutdown.rst": "the first answer\n200 answers\n",
     "docs/guides/wsgi.rst": "42\n",
     "docs/guides/celery.rst": "WORD 49\nzmq        patched\n",

@@ -15,8 +15,8 @@ HEAD = """\
 Faults of zmq.green
 ===================
 
-What ``zmq.green``, which comes with pyzmq, gets wrong, and what ``gzmqsource.green`` does. Each
-line is one or more tests in ``tests/green``. ``make faults`` runs them over both libraries and
+The behaviour of ``zmq.green``, which comes with pyzmq, and of ``gzmqsource.green``. Each line is a
+claim, with one or more tests in ``tests/green``. ``make faults`` runs them over both libraries and
 writes this table; *yes* means that all tests of the line passed. A fault that depends on timing may
 pass by luck.
 
