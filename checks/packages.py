@@ -164,7 +164,10 @@ def check_wheel(wheel, folder):
     print(f"{wheel.name}: installed with cli and metrics, and used")
 
     user = environment(
-        folder / "user", f"{wheel}[cli]", "mypy", "types-gevent", "trove-classifiers"
+        folder / "user",
+        f"{wheel}[cli]",
+        *("mypy", "types-gevent", "trove-classifiers"),
+        *("flask", "locust"),  # what the examples import
     )
     unknown = output(user / "python", "-c", UNKNOWN, env=clean_environ())
     assert not unknown, f"setup.cfg: an index knows no {unknown}"
