@@ -140,11 +140,16 @@ def written(facts: dict[str, Any], records: Iterable[dict[str, Any]]) -> str:
 
 
 def commit() -> str:
-    """Return the commit that was measured, marked if the tree had changes."""
-    command = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(
-        command, cwd=HERE, stdout=subprocess.PIPE, text=True, check=True
-    ).stdout.strip()
+    """Return the last commit of the package, with a plus sign if it was changed since."""
+
+    def git(*words: str) -> str:
+        command = ["git", *words, "--", "gzmqsource"]
+        done = subprocess.run(
+            command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    return git("log", "-1", "--format=%h") + "+" * bool(git("status", "--porcelain"))
 
 
 def keep(results: pathlib.Path = RESULTS) -> pathlib.Path:
