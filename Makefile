@@ -17,7 +17,7 @@ QUESTIONS := throughput roundtrip green forms idle fairness pressure busy many p
     startup workers proxy broker
 
 .PHONY: help demo test idle one faults mutations simulate chaos service restarts moments soak fuzz pyzmq volttron \
-    packages support docs lint style types floors workflows changes bench bench-plots pictures quick sanitize clean
+    packages support docs lint style types floors workflows changes bench bench-plots pictures screens quick sanitize clean
 # Two installs at a time would get into each other's way.
 .NOTPARALLEL:
 
@@ -164,8 +164,11 @@ bench: .venv/benchmarks .venv/native  ## Every speed beside every peer, 40 minut
 bench-plots: .venv/benchmarks  ## Draw the runs that `make bench` has kept into docs/
 	for page in plots scale_page history; do $(DRAW) benchmarks/$$page.py || exit 1; done
 
-pictures: .venv/demo  ## Draw the diagrams of the pages, and screens of the command, into docs/pictures/
+pictures: .venv/demo  ## Draw the diagrams of the pages into docs/pictures/
 	$(DRAW) -m drawing
+
+screens: .venv/test .venv/native  ## Run serve, top and bench in a terminal, and draw it into docs/pictures/
+	$(DRAW) -m drawing.screens
 
 quick: .venv/demo  ## Rates beside zmq.green, in about a minute
 	$(BIN)/gzmqsource bench
