@@ -8,9 +8,9 @@ from drawing.stop import stop
 
 draw("flow", 540, flow)
 draw("pool", 486, pool)
-draw("broker", 452, broker)
+draw("broker", 448, broker)
 draw("queues", 552, queues)
 draw("stop", 640, stop)
 draw("edge", 404, edge)
-draw("house", 590, house)
+draw("house", 566, house)
 print(f"drawn into {TARGET}")
