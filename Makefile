@@ -4,6 +4,8 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 # What is no test shares helpers with the suite.
 CHECK := PYTHONPATH=checks:tests $(BIN)/python
+# One palette for the plots, the diagrams and the screens of the pages.
+DRAW := PYTHONPATH=docs $(BIN)/python
 SIMULATION := PYZMQ_BACKEND=simulation.backend GZMQSOURCE_TRANSFER=pure PYTHONPATH=checks \
     $(BIN)/python -m simulation
 TEST ?= tests
@@ -15,7 +17,7 @@ QUESTIONS := throughput roundtrip green forms idle fairness pressure busy many p
     startup workers proxy broker
 
 .PHONY: help demo test idle one faults mutations simulate chaos service restarts moments soak fuzz pyzmq volttron \
-    packages support docs lint style types floors workflows changes bench bench-plots quick sanitize clean
+    packages support docs lint style types floors workflows changes bench bench-plots pictures screens quick sanitize clean
 # Two installs at a time would get into each other's way.
 .NOTPARALLEL:
 
@@ -132,7 +134,7 @@ style: .venv/installed
 types: .venv/installed
 	$(BIN)/mypy --strict gzmqsource
 	$(BIN)/mypy --strict examples
-	$(BIN)/mypy --config-file checks/mypy.ini tests checks benchmarks
+	$(BIN)/mypy --config-file checks/mypy.ini tests checks benchmarks docs/drawing
 
 floors: .venv/installed
 	$(BIN)/python checks/size.py
@@ -155,11 +157,18 @@ sanitize: .venv/test  ## The native loop under AddressSanitizer: no bad access, 
 	    $(BIN)/python checks/native_memory.py $(SANITIZED)
 
 bench: .venv/benchmarks .venv/native  ## Every speed beside every peer, 40 minutes; BENCH=--short takes 3
+	rm -rf build/benchmarks/results
 	for question in $(QUESTIONS); do $(BIN)/python benchmarks/$$question.py $(BENCH) || exit 1; done
+	$(BIN)/python benchmarks/runs.py
 
-bench-plots: .venv/benchmarks  ## Draw what `make bench` has measured into docs/
-	$(BIN)/python benchmarks/plots.py
-	$(BIN)/python benchmarks/scale_page.py
+bench-plots: .venv/benchmarks  ## Draw the runs that `make bench` has kept into docs/
+	for page in plots scale_page history; do $(DRAW) benchmarks/$$page.py || exit 1; done
+
+pictures: .venv/demo  ## Draw the diagrams of the pages into docs/pictures/
+	$(DRAW) -m drawing
+
+screens: .venv/test .venv/native  ## Run serve, top and bench in a terminal, and draw it into docs/pictures/
+	$(DRAW) -m drawing.screens
 
 quick: .venv/demo  ## Rates beside zmq.green, in about a minute
 	$(BIN)/gzmqsource bench

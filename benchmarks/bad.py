@@ -7,7 +7,7 @@ from measure import arguments, compare, print_table
 
 def main() -> None:
     chosen = arguments(__doc__)
-    chosen.runs = min(chosen.runs, 1 if chosen.short else 5)
+    chosen.runs = min(chosen.runs, 5)
     cells = [
         {"spawn": spawn, "others": others, "seconds": max(1.0, chosen.seconds)}
         for spawn in ("None", "int", "Pool")

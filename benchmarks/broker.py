@@ -83,7 +83,7 @@ def joined(chosen: argparse.Namespace) -> None:
 
 def main() -> None:
     chosen = arguments(__doc__)
-    chosen.runs = min(chosen.runs, 1 if chosen.short else 3)
+    chosen.runs = min(chosen.runs, 3)
     rates(chosen)
     waits(chosen)
     joined(chosen)

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from gzmqsource import transfer
+from gzmqsource import __version__, transfer
 
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE.parent / "build" / "benchmarks" / "results"
@@ -138,7 +138,7 @@ def compare(
 ) -> list[Figures]:
     """Measure all contenders in all cells; in each run all of them take turns, A B A B.
 
-    In the short form the run that finds a count is the one that counts.
+    In the short form the run that finds a count is the first of the runs.
     """
     build()
     build("library")
@@ -151,7 +151,7 @@ def compare(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        runs = 0 if calibrate and chosen.short else chosen.runs
+        runs = chosen.runs - (calibrate and chosen.short)
         total = sum(len(names) for _, names in plan) * (runs + calibrate)
         task = progress.add_task(title, total=total)
         for cell, names in plan:
@@ -172,17 +172,31 @@ def compare(
 
 
 def machine() -> dict[str, Any]:
-    """Tell where and with what this was measured."""
+    """Return where, how and with what this was measured."""
     return {
         "date": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+        "options": sys.argv[1:],
+        "load": os.getloadavg()[0],
         "python": platform.python_version(),
         "system": platform.platform(),
+        "processor": processor(),
         "cores": os.cpu_count(),
+        "gzmqsource": __version__,
         "libzmq": zmq.zmq_version(),
         "loop": type(gevent.get_hub().loop).__module__,
         "transfer": transfer.backend,
         **{name: found for name in LIBRARIES if (found := installed(name))},
     }
+
+
+def processor() -> str:
+    """Return the processor's name, which `platform` does not know on Linux."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def installed(name: str) -> str | None:

@@ -7,14 +7,15 @@ from measure import Figures, arguments, compare, print_table
 
 def main() -> None:
     chosen = arguments(__doc__)
-    chosen.runs = min(chosen.runs, 1 if chosen.short else 3)
+    chosen.runs = min(chosen.runs, 3)
     counts = (1, 400) if chosen.short else (1, 10, 100, 400, 1000)
     cells = [{"others": others, "seconds": chosen.seconds} for others in counts]
     names = ["Source", "gzmqsource.green"]
     figures = compare("peers", "peers", cells, lambda _: names, chosen, calibrate=False)
     cells = [cell | {"others": others} for cell, others in zip(cells, (0, 300), strict=False)]
     names = ["Responder"]
-    chosen.runs = 1 if chosen.short else 7
+    if not chosen.short:
+        chosen.runs = 7
     figures += compare("clients", "peers", cells, lambda _: names, chosen, calibrate=False)
     first: dict[str, Figures] = {}
     rows = []

@@ -1,134 +1,164 @@
-"""Draw what the benchmarks have saved into docs/benchmarks/."""
+"""Draw the speeds that were measured, from the runs that are kept, into docs/benchmarks/."""
 
 from __future__ import annotations
 
-import json
-import statistics
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
-from measure import HERE, RESULTS, cell_name
+from drawing.palette import Palette
+from measure import cell_name
+from panels import TARGET, bars, footer, picture, repeats
+from runs import Record, newest
 
-mpl.use("svg")
-import matplotlib.pyplot as plt
-
-TARGET = HERE.parent / "docs" / "benchmarks"
-OURS, OTHERS, BOUND = "#b5442e", "#7a8a99", "#c9b458"
+SMALL_MESSAGES = {"transport": "tcp", "size": 32}
 
 
-def load(title: str) -> list[dict[str, Any]]:
-    path = RESULTS / f"{title}.json"
-    if not path.exists():
-        raise SystemExit(f"{path} is missing: run make bench first")
-    figures: list[dict[str, Any]] = json.loads(path.read_text())["figures"]
-    return figures
+def of_cell(records: list[Record], **cell: Any) -> list[Record]:
+    return [one for one in records if cell.items() <= one.cell.items()]
 
 
-def values(one: dict[str, Any], figure: str) -> list[float]:
-    return [run[figure] for run in one["runs"]]
+def row(one: Record, figure: str, factor: float) -> tuple[str, list[float]]:
+    return one.contender, repeats(one, figure, factor)
 
 
-def colour(name: str) -> str:
-    if name.startswith("Source"):
-        return OURS
-    return BOUND if name == "C" else OTHERS
-
-
-def bars(
-    axes: Any, figures: list[dict[str, Any]], value: Callable[[dict[str, Any]], list[float]]
-) -> None:
-    """Draw a bar for each contender, best first, with the least and the most of its runs."""
-    rows = sorted(((one["contender"], value(one)) for one in figures), key=lambda row: min(row[1]))
-    medians = [statistics.median(runs) for _, runs in rows]
-    spread = [
-        [middle - min(runs) for middle, (_, runs) in zip(medians, rows, strict=True)],
-        [max(runs) - middle for middle, (_, runs) in zip(medians, rows, strict=True)],
-    ]
-    names = [name for name, _ in rows]
-    axes.barh(names, medians, xerr=spread, color=[colour(name) for name in names])
-    for index, median in enumerate(medians):
-        axes.annotate(f"{median:.3g}", (median, index), xytext=(6, 5), textcoords="offset points")
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def save(figure: Any, name: str) -> None:
-    TARGET.mkdir(parents=True, exist_ok=True)
-    figure.tight_layout()
-    figure.savefig(TARGET / f"{name}.svg", metadata={"Date": None})
-    plt.close(figure)
+def ranked(records: list[Record], figure: str, *, best: int = 1) -> list[str]:
+    """Return the contenders, with the largest value first; with the least if *best* is -1."""
+    return [one.contender for one in sorted(records, key=lambda one: -best * one.median(figure))]
 
 
 def draw_rates() -> None:
-    for question in ("receive", "send"):
-        figures = load(question)
-        cells = sorted({cell_name(one["cell"]) for one in figures if one["cell"]["size"] == 32})
-        cells = [cell for cell in cells if cell.startswith("tcp")]
-        drawing, axes = plt.subplots(1, len(cells), figsize=(11, 4.2))
-        for cell, ax in zip(cells, axes, strict=True):
-            bars(
-                ax,
-                [one for one in figures if cell_name(one["cell"]) == cell],
-                lambda one: [rate / 1e6 for rate in values(one, "rate")],
-            )
-            ax.set(title=f"{question}: {cell}", xlabel="million messages a second")
-        save(drawing, question)
+    for question, title in (("receive", "Receiving"), ("send", "Sending")):
+        records = of_cell(newest(question), **SMALL_MESSAGES)
+        forms = sorted({one.cell["frames"] for one in records})
+        order = ranked(of_cell(records, frames=forms[0]), "rate")
+
+        def paint(
+            panels: Sequence[Any],
+            palette: Palette,
+            records: list[Record] = records,
+            forms: list[int] = forms,
+            order: list[str] = order,
+        ) -> None:
+            for axes, frames in zip(panels, forms, strict=True):
+                rows = {one.contender: one for one in of_cell(records, frames=frames)}
+                bars(
+                    axes,
+                    palette,
+                    [row(rows[name], "rate", 1e-6) for name in order],
+                    title=f"{frames} frame" + "s" * (frames > 1),
+                    unit="million messages/s",
+                )
+
+        picture(
+            question,
+            f"{title} 32-byte messages over tcp",
+            footer(records, "rate"),
+            paint,
+            columns=len(forms),
+            height=95 + 20 * len(order),
+        )
 
 
 def draw_sizes() -> None:
-    figures = [one for one in load("receive") if one["cell"]["frames"] == 1]
-    sizes = sorted({one["cell"]["size"] for one in figures})
+    records = of_cell(newest("receive"), transport="tcp", frames=1)
+    sizes = sorted({one.cell["size"] for one in records})
     if len(sizes) < 2:
         return
-    drawing, axes = plt.subplots(figsize=(7, 4.2))
-    for name in ("C", "Source", "pyzmq", "zmq.green"):
-        rows = {
-            one["cell"]["size"]: statistics.median(values(one, "rate"))
-            for one in figures
-            if one["contender"] == name and one["cell"]["transport"] == "tcp"
-        }
-        axes.loglog(sizes, [rows[size] * size / 1e9 for size in sizes], "o-", label=name)
-    axes.set(title="receive over tcp", xlabel="bytes of a message", ylabel="GB a second")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend()
-    save(drawing, "sizes")
+
+    def paint(panels: Sequence[Any], palette: Palette) -> None:
+        for axes, size in zip(panels, sizes, strict=True):
+            rows = {one.contender: one for one in of_cell(records, size=size)}
+            bars(
+                axes,
+                palette,
+                [
+                    row(rows[name], "rate", size / 1e6)
+                    for name in ("C", "pyzmq", "Source", "zmq.green")
+                ],
+                title=cell_name({"transport": "", "size": size, "frames": 1}).lstrip(", "),
+                unit="MB/s",
+            )
+
+    picture(
+        "sizes",
+        "Receiving over tcp, by the size of a message",
+        footer(records, "rate"),
+        paint,
+        rows=2,
+        columns=2,
+        height=350,
+    )
 
 
 def draw_roundtrip() -> None:
-    figures = [one for one in load("roundtrip") if one["cell"]["transport"] == "tcp"]
-    drawing, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
-    bars(left, figures, lambda one: [1e6 / rate for rate in values(one, "rate")])
-    left.set(title="REQ/REP over tcp", xlabel="us for a round trip")
-    bars(right, figures, lambda one: [1e6 * cpu for cpu in values(one, "cpu_per_message")])
-    right.set(title="its CPU, libzmq's threads included", xlabel="us for a round trip")
-    save(drawing, "roundtrip")
+    records = of_cell(newest("roundtrip"), transport="tcp")
+    order = ranked(records, "rate")
+    rows = {one.contender: one for one in records}
+
+    def paint(panels: Sequence[Any], palette: Palette) -> None:
+        times = [
+            (name, sorted(1e6 / rate for rate in rows[name].figures["rate"])) for name in order
+        ]
+        bars(panels[0], palette, times, title="Time", unit="µs")
+        cpu = [row(rows[name], "cpu_per_message", 1e6) for name in order]
+        bars(panels[1], palette, cpu, title="CPU, all threads", unit="µs")
+
+    picture(
+        "roundtrip",
+        "A REQ/REP round trip over tcp",
+        footer(records, "rate"),
+        paint,
+        columns=2,
+        height=95 + 20 * len(order),
+    )
 
 
 def draw_fairness() -> None:
-    figures = [
-        one for name in ("Source", "zmq.green", "zmq.asyncio") for one in load(f"fairness {name}")
-    ]
-    drawing, axes = plt.subplots(figsize=(7, 2.6))
-    bars(axes, figures, lambda one: [1e3 * late for late in values(one, "tick_99")])
-    axes.set(
-        title="a ticking greenlet under a flood", xlabel="ms late, 99 % of the ticks", xscale="log"
+    questions = ("Source", "zmq.green", "zmq.asyncio")
+    records = [one for name in questions for one in newest(f"fairness {name}")]
+
+    def paint(panels: Sequence[Any], palette: Palette) -> None:
+        rows = [row(one, "tick_99", 1e3) for one in records]
+        bars(panels[0], palette, rows, unit="ms late (99 % of the ticks), less is better")
+
+    picture(
+        "fairness",
+        "A 1 ms ticker beside a flooded socket",
+        footer(records, "tick_99"),
+        paint,
+        height=75 + 24 * len(records),
     )
-    save(drawing, "fairness")
 
 
 def draw_pressure() -> None:
-    drawing, axes = plt.subplots(figsize=(7, 3.2))
-    for one in load("pressure"):
-        held = one["runs"][0]["held"]
-        times = [one["runs"][0]["seconds"] * index / len(held) for index in range(len(held))]
-        axes.plot(times, held, label=one["contender"], color=colour(one["contender"]))
-    axes.set(
-        title="messages that a server holds which cannot keep up", xlabel="seconds", yscale="symlog"
+    records = newest("pressure")
+
+    def paint(panels: Sequence[Any], palette: Palette) -> None:
+        axes = panels[0]
+        for one in records:
+            assert one.series is not None
+            held = one.series["held"]
+            times = [one.series["seconds"] * index for index in range(len(held))]
+            color = palette.of(one.contender)
+            axes.plot(times, held, color=color, linewidth=2.5)
+            early = len(held) // 4
+            axes.annotate(
+                f"{one.contender}: {max(held):,}",
+                (times[early], held[early]),
+                xytext=(6, 6),
+                textcoords="offset points",
+                color=color,
+                weight="bold",
+            )
+        axes.set(xlabel="seconds", ylabel="messages held")
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.set_xlim(0)
+        axes.set_ylim(0, axes.get_ylim()[1] * 1.05)
+        axes.grid(axis="y")
+
+    picture(
+        "pressure", "A server that cannot keep up", footer(records, "most_held"), paint, height=220
     )
-    axes.set_ylim(bottom=0)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend()
-    save(drawing, "pressure")
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ HANDLERS = {0: "returns at once", 10: "one in ten waits 1 ms", 1: "waits 1 ms"}
 
 def main() -> None:
     chosen = arguments(__doc__)
-    chosen.runs = min(chosen.runs, 1 if chosen.short else 3)
+    chosen.runs = min(chosen.runs, 3)
     cells = [
         {"spawn": spawn, "every": every, "seconds": chosen.seconds}
         for every in (list(HANDLERS)[::2] if chosen.short else HANDLERS)

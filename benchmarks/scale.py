@@ -19,7 +19,7 @@ def main() -> None:
     counts = [10, 1000] if chosen.short else [1, 10, 100, 1000, 10_000]
     figures: list[Figures] = []
     for operation in track(OPERATIONS, "scale", console=Console(stderr=True)):
-        figures += measure(operation, counts, chosen.seconds / 5, 1 if chosen.short else 3)
+        figures += measure(operation, counts, chosen.seconds / 5, min(chosen.runs, 3))
     save("scale", figures)
     rows = []
     for operation in OPERATIONS:

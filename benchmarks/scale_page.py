@@ -1,29 +1,21 @@
-"""Draw and tabulate what the questions of many have saved, for docs/scale.rst."""
+"""Draw and tabulate what the questions of many have measured, for docs/scale.rst."""
 
 from __future__ import annotations
 
 import csv
-import json
-import statistics
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from contenders.operations import OPERATIONS
-from measure import RESULTS
-from plots import OTHERS, OURS, TARGET, load, plt, save, values
+from drawing.palette import Palette
+from panels import TARGET, counts, footer, from_zero, lines, picture, repeats
+from runs import Record, newest
 
-#: How handlers are run, as `many` names them, and a colour for each.
-KINDS = {
-    "handler": OURS,
-    "spawn=20": "#d98f3d",
-    "Pool(20)": "#c9b458",
-    "pulled": "#4f7f5b",
-    "green recv": OTHERS,
-}
+#: How handlers are run, as `many` names them.
+KINDS = ("handler", "spawn=20", "Pool(20)", "pulled", "green recv")
 
-
-def median(one: dict[str, Any], figure: str) -> float:
-    return statistics.median(values(one, figure))
+LOOPS = ("libev-cext", "libuv-cffi")
 
 
 def write(name: str, header: list[str], rows: Iterable[Iterable[object]]) -> None:
@@ -33,90 +25,109 @@ def write(name: str, header: list[str], rows: Iterable[Iterable[object]]) -> Non
         writer.writerows(rows)
 
 
-def log_axes(axes: Any, **labels: str) -> None:
-    axes.set(xscale="log", yscale="log", **labels)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(visible=True, which="major", alpha=0.3)
-    axes.legend(fontsize="small", frameon=False)
-
-
 def by_count(
-    figures: list[dict[str, Any]], figure: str, scale: float
-) -> tuple[list[int], list[float]]:
-    """Give each n, from the least, and the figure beside so many."""
-    rows = sorted((one["cell"]["others"], median(one, figure) * scale) for one in figures)
-    return [n for n, _ in rows], [value for _, value in rows]
+    records: Iterable[Record], figure: str, factor: float
+) -> list[tuple[int, list[float]]]:
+    """Return each n, from the least, with the figure beside so many."""
+    return sorted((one.cell["others"], repeats(one, figure, factor)) for one in records)
 
 
 def draw_many() -> None:
-    figures = [one for one in load("many") if one["cell"]["work"]]
-    drawing, panels = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True)
-    for loop, axes in zip(("libev-cext", "libuv-cffi"), panels, strict=True):
-        for kind, colour in KINDS.items():
-            mine = [
-                one for one in figures if one["contender"] == kind and one["cell"]["loop"] == loop
-            ]
-            axes.plot(*by_count(mine, "tick_99", 1e3), "o-", label=kind, color=colour)
-        log_axes(axes, title=loop.partition("-")[0], xlabel="flooded sockets, handlers of 50 us")
-    panels[0].set_ylabel("ms that a tick is late, 99 %")
-    save(drawing, "many")
+    records = [one for one in newest("many") if one.cell["work"]]
+
+    def paint(panels: Sequence[Any], palette: Palette) -> None:
+        for axes, kind in zip(panels, KINDS, strict=False):
+            numbers = {one.cell["others"] for one in records if one.contender == kind}
+            for loop, color, dashes in zip(
+                LOOPS, (palette.of("Source"), palette.muted), ("-", "--"), strict=True
+            ):
+                mine = [
+                    one for one in records if one.contender == kind and one.cell["loop"] == loop
+                ]
+                points = by_count(mine, "tick_99", 1e3)
+                lines(axes, points, color=color, dashes=dashes, label=loop.partition("-")[0])
+            counts(axes, sorted(numbers))
+            axes.set_title(kind)
+        for axes in panels[::2]:
+            axes.set_ylabel("ms late")
+        for axes in panels[3:5]:
+            axes.set_xlabel("flooded sockets (log)")
+        handles, labels = panels[0].get_legend_handles_labels()
+        from_zero(panels[:1])
+        panels[-1].set_axis_off()
+        panels[-1].legend(handles, labels, loc="center", title="loop")
+
+    picture(
+        "many",
+        "A 1 ms ticker beside flooded sockets, 99 %",
+        footer(records, "tick_99"),
+        paint,
+        rows=3,
+        columns=2,
+        height=440,
+    )
 
 
 def tabulate_many() -> None:
-    rows = []
-    figures = [one for one in load("many") if one["cell"]["loop"] == "libev-cext"]
-    for one in sorted(
-        figures, key=lambda one: (one["cell"]["work"], [*KINDS].index(one["contender"]))
-    ):
-        rates = [run["messages"] / run["thread_cpu"] for run in one["runs"]]
-        rows.append(
-            [
-                one["contender"],
-                f"{one['cell']['work'] * 1e6:.0f}",
-                one["cell"]["others"],
-                f"{statistics.median(rates) / 1e3:.1f}",
-                *(f"{median(one, name) * 1e3:.2f}" for name in ("tick_50", "tick_99", "echo_99")),
-                f"{median(one, 'jain'):.3f}",
-            ]
-        )
+    records = [one for one in newest("many") if one.cell["loop"] == LOOPS[0]]
+    records.sort(key=lambda one: (one.cell["work"], KINDS.index(one.contender)))
+    rows = [
+        [
+            one.contender,
+            f"{one.cell['work'] * 1e6:.0f}",
+            one.cell["others"],
+            f"{1e-3 / one.median('thread_cpu_per_message'):.1f}",
+            *(f"{one.median(name, 1e3):.2f}" for name in ("tick_50", "tick_99", "echo_99")),
+            f"{one.median('jain'):.3f}",
+        ]
+        for one in records
+    ]
     header = ["served by", "handler, us", "n", "1000 for a second of CPU"]
     write("many", [*header, "tick late, 50 %, ms", "99 %", "echo, 99 %, ms", "Jain index"], rows)
     write(
         "slow",
         ["served by", "its share of the CPU, %", "an equal share, %"],
         [
-            [one["contender"], f"{median(one, 'share_of_slow') * 100:.1f}", f"{100 / 21:.1f}"]
-            for one in load("many slow")
+            [one.contender, f"{one.median('share_of_slow', 100):.1f}", f"{100 / 21:.1f}"]
+            for one in newest("many slow")
         ],
     )
 
 
 def draw_peers() -> None:
-    drawing, axes = plt.subplots(figsize=(7, 4.2))
-    for name, colour in (("Source", OURS), ("gzmqsource.green", OTHERS)):
-        mine = [one for one in load("peers") if one["contender"] == name]
-        counts, costs = by_count(mine, "thread_cpu_per_message", 1e6)
-        axes.plot(counts, costs, "o-", label=name, color=colour)
-    log_axes(
-        axes,
-        title="an answer of a ROUTER to a peer that reads",
-        xlabel="other peers, all of them full",
-        ylabel="us of CPU",
+    records = newest("peers")
+
+    def paint(panels: Sequence[Any], palette: Palette) -> None:
+        for axes, name in zip(panels, ("Source", "gzmqsource.green"), strict=True):
+            mine = [one for one in records if one.contender == name]
+            points = by_count(mine, "thread_cpu_per_message", 1e6)
+            lines(axes, points, color=palette.of(name))
+            counts(axes, [n for n, _ in points], "other peers, all full (log)")
+            axes.set_title(name)
+        panels[0].set_ylabel("µs of CPU")
+        from_zero(panels[:1])
+
+    picture(
+        "peers",
+        "A ROUTER answers one peer that reads",
+        footer(records, "thread_cpu_per_message"),
+        paint,
+        columns=2,
+        height=215,
     )
-    save(drawing, "peers")
 
 
 def tabulate_peers() -> None:
     rows = [
         [
-            one["contender"],
-            one["cell"]["others"],
-            f"{median(one, 'thread_cpu_per_message') * 1e6:.1f}",
-            f"{median(one, 'rate'):.0f}",
-            f"{median(one, 'delay_99') * 1e3:.2f}",
-            f"{median(one, 'idle_cpu') * 100:.2f}",
+            one.contender,
+            one.cell["others"],
+            f"{one.median('thread_cpu_per_message', 1e6):.1f}",
+            f"{one.median('rate'):.0f}",
+            f"{one.median('delay_99', 1e3):.2f}",
+            f"{one.median('idle_cpu', 100):.2f}",
         ]
-        for one in [*load("peers"), *load("clients")]
+        for one in [*newest("peers"), *newest("clients")]
     ]
     rows.sort(key=lambda row: row[0] != "Source")
     header = ["", "full peers", "us of CPU", "a second", "99 %, ms", "idle, % of a core"]
@@ -125,14 +136,14 @@ def tabulate_peers() -> None:
 
 def tabulate_pools() -> None:
     handlers = {0: "returns at once", 10: "one in ten waits 1 ms", 1: "waits 1 ms"}
-    figures = load("pools")
+    records = newest("pools")
     rows = []
     for name in ("Source", "Responder"):
         for every, handler in handlers.items():
             costs = {
-                one["cell"]["spawn"]: f"{median(one, 'thread_cpu_per_message') * 1e6:.2f}"
-                for one in figures
-                if one["contender"] == name and one["cell"]["every"] == every
+                one.cell["spawn"]: f"{one.median('thread_cpu_per_message', 1e6):.2f}"
+                for one in records
+                if one.contender == name and one.cell["every"] == every
             }
             rows.append([name, handler, costs["None"], costs["int"], costs["Pool"]])
     header = ["", "a handler", "spawn=None", "spawn=100", "spawn=Pool(100)"]
@@ -140,40 +151,54 @@ def tabulate_pools() -> None:
 
 
 def draw_scale() -> None:
-    drawing, axes = plt.subplots(figsize=(9, 5.4))
-    colours = plt.get_cmap("tab20")
-    figures = load("scale")
-    for index, operation in enumerate(OPERATIONS):
-        mine = [one for one in figures if one["contender"] == operation]
-        counts, costs = by_count(mine, "cpu_each", 1e6)
-        axes.plot(counts, costs, "o-", label=operation, color=colours(index))
-    log_axes(axes, xlabel="others of its kind", ylabel="us of CPU of one operation")
-    axes.legend(fontsize="small", frameon=False, bbox_to_anchor=(1, 1))
-    save(drawing, "scale")
+    records = newest("scale")
+
+    def paint(panels: Sequence[Any], palette: Palette) -> None:
+        for axes, operation in zip(panels, OPERATIONS, strict=False):
+            mine = [one for one in records if one.contender == operation]
+            points = by_count(mine, "cpu_each", 1e6)
+            lines(axes, points, color=palette.vermilion)
+            counts(axes, [n for n, _ in points])
+            axes.set_title(textwrap.fill(operation, 24))
+        from_zero(panels)
+        for axes in panels[: len(OPERATIONS)][-2:]:
+            axes.set_xlabel("others of its kind (log)")
+        panels[-1].set_axis_off()
+
+    picture(
+        "scale",
+        "µs of CPU of one operation beside n others",
+        footer(records, "cpu_each"),
+        paint,
+        rows=6,
+        columns=2,
+        height=800,
+        share_y=False,
+    )
 
 
 def tabulate_scale() -> None:
-    figures = load("scale")
-    counts = sorted({one["cell"]["others"] for one in figures})
+    records = newest("scale")
+    numbers = sorted({one.cell["others"] for one in records})
     rows = []
     for operation in OPERATIONS:
         costs = {
-            one["cell"]["others"]: median(one, "cpu_each") * 1e6
-            for one in figures
-            if one["contender"] == operation
+            one.cell["others"]: one.median("cpu_each", 1e6)
+            for one in records
+            if one.contender == operation
         }
-        shown = [f"{costs[n]:.1f}" if n in costs else "given up" for n in counts]
+        shown = [f"{costs[n]:.1f}" if n in costs else "given up" for n in numbers]
         rows.append([operation, *shown, f"{costs[max(costs)] / min(costs.values()):.1f}"])
-    header = ["us of CPU beside", *(f"{n:,}" for n in counts), "the last, of the least"]
+    header = ["us of CPU beside", *(f"{n:,}" for n in numbers), "the last, of the least"]
     write("scale", header, rows)
 
 
-def tell_machine() -> None:
+def describe_machine() -> None:
     """Write where this was measured, as a sentence of the page."""
-    machine = json.loads((RESULTS / "scale.json").read_text())["machine"]
+    facts = newest("scale")[0].run.facts
     (TARGET / "machine.txt").write_text(
-        f"Measured on {machine['cores']} cores with CPython {machine['python']}, libzmq "
-        f"{machine['libzmq']}, pyzmq {machine['pyzmq']} and gevent {machine['gevent']}.\n"
+        f"Measured on {facts['cores']} cores with CPython {facts['python']}, libzmq "
+        f"{facts['libzmq']}, pyzmq {facts['pyzmq']} and gevent {facts['gevent']}.\n"
     )
 
 
@@ -185,7 +210,7 @@ def main() -> None:
     tabulate_pools()
     draw_scale()
     tabulate_scale()
-    tell_machine()
+    describe_machine()
     print(f"written into {TARGET}")
 
 
