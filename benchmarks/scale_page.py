@@ -82,8 +82,9 @@ def tabulate_many() -> None:
         ]
         for one in records
     ]
-    header = ["served by", "handler, us", "n", "1000 for a second of CPU"]
-    write("many", [*header, "tick late, 50 %, ms", "99 %", "echo, 99 %, ms", "Jain index"], rows)
+    header = ["served by", "handler, µs", "sockets", "1000 messages per s of CPU"]
+    lateness = ["tick late, median, ms", "tick late, 99 %, ms", "echo late, 99 %, ms"]
+    write("many", [*header, *lateness, "Jain index"], rows)
     write(
         "slow",
         ["served by", "its share of the CPU, %", "an equal share, %"],
@@ -130,8 +131,8 @@ def tabulate_peers() -> None:
         for one in [*newest("peers"), *newest("clients")]
     ]
     rows.sort(key=lambda row: row[0] != "Source")
-    header = ["", "full peers", "us of CPU", "a second", "99 %, ms", "idle, % of a core"]
-    write("peers", header, rows)
+    header = ["served by", "full peers", "µs of CPU", "answers per s", "delay, 99 %, ms"]
+    write("peers", [*header, "idle, % of a core"], rows)
 
 
 def tabulate_pools() -> None:
@@ -146,7 +147,7 @@ def tabulate_pools() -> None:
                 if one.contender == name and one.cell["every"] == every
             }
             rows.append([name, handler, costs["None"], costs["int"], costs["Pool"]])
-    header = ["", "a handler", "spawn=None", "spawn=100", "spawn=Pool(100)"]
+    header = ["served by", "the handler", "spawn=None", "spawn=100", "spawn=Pool(100)"]
     write("pools", header, rows)
 
 
@@ -189,7 +190,7 @@ def tabulate_scale() -> None:
         }
         shown = [f"{costs[n]:.1f}" if n in costs else "given up" for n in numbers]
         rows.append([operation, *shown, f"{costs[max(costs)] / min(costs.values()):.1f}"])
-    header = ["us of CPU beside", *(f"{n:,}" for n in numbers), "the last, of the least"]
+    header = ["µs of CPU beside", *(f"{n:,}" for n in numbers), "last / least"]
     write("scale", header, rows)
 
 
