@@ -85,9 +85,15 @@ class SendError(zmq.ZMQError):
         The frames that were not sent.
     """
 
-    def __init__(self, error: zmq.ZMQError, message: Sequence[bytes | zmq.Frame]) -> None:
+    def __init__(
+        self, error: zmq.ZMQError, message: Sequence[bytes | zmq.Frame], text: object = None
+    ) -> None:
         super().__init__(error.errno, error.strerror)
         self.message = list(message)
+        self._text = error.strerror if text is None else text
+
+    def __str__(self) -> str:
+        return str(self._text)
 
 
 class RequestTimeout(TimeoutError):

@@ -10,10 +10,11 @@ import zmq
 
 from gzmqsource._base.deadline import Deadline, check_timeout
 from gzmqsource._base.event import Event
-from gzmqsource._source import registry
+from gzmqsource._socket.view import SourceSocket
+from gzmqsource._source import neglect, registry
 from gzmqsource._source.core import Core, State
 from gzmqsource._source.flusher import Report
-from gzmqsource._source.handlers import check_handler
+from gzmqsource._source.handlers import check_callable, check_handler
 from gzmqsource._source.limits import Limits
 from gzmqsource._source.outbox import Overflow
 from gzmqsource._source.puller import Puller
@@ -47,6 +48,7 @@ class BaseSource(Limits):
         ref: bool = True,
     ) -> None:
         spawner(spawn)
+        check_callable("on_error", on_error)
         if handle is not None:
             self.handle = handle
         if self.handle is not None:
@@ -70,6 +72,7 @@ class BaseSource(Limits):
         self._receiver: Receiver | None = None
         self._links: dict[Callable[[Self], object], Callable[[Event], object]] = {}
         self._stopping = Stopping(self._core, self._puller, self.quiet)
+        neglect.watch(self._core, self._puller)
 
     @property
     def started(self) -> bool:
@@ -290,6 +293,17 @@ class BaseSource(Limits):
 
     def __repr__(self) -> str:
         return repr(self._core)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Say where a method of the socket is; a source has its own for messages."""
+            text = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if name.startswith(("recv", "send")):
+                text += ": all frames of a message pass through recv() and send(), as bytes"
+            elif hasattr(SourceSocket, name) and "_core" in self.__dict__:
+                text += f": source.socket.{name} is what {self!r} has"
+            raise AttributeError(text)
 
     def __del__(self) -> None:
         core = self.__dict__.get("_core")
