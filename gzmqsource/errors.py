@@ -97,7 +97,7 @@ class SendError(zmq.ZMQError):
 
 
 class RequestTimeout(TimeoutError):
-    """No reply came in time, retries included."""
+    """No reply came in time, retries included; the text says where the request was then."""
 
 
 class PeerLost(ConnectionError):
@@ -123,7 +123,11 @@ class RemoteError(Exception):
         The exception's text.
     traceback : str or None
         Where it was raised, if the other end sends tracebacks.
+    peer : str or None
+        The endpoint of the server, as the requester has connected to it.
     """
+
+    peer: str | None = None
 
     def __init__(self, name: str, text: str, traceback: str | None = None) -> None:
         super().__init__(f"{name}: {text}")

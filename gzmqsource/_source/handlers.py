@@ -43,15 +43,19 @@ def check_handler(handle: object, may_yield: bool = False) -> None:
             f"the handler {handle!r} cannot be called, and is with each message: "
             "pass a function of one argument"
         )
-    function: Any = _function_of(handle)
-    code = getattr(function, "__code__", None)
+    check_runs(handle, "the handler", may_yield)
+    _check_takes_one(handle)
+
+
+def check_runs(function: object, what: str, may_yield: bool = False) -> None:
+    """Raise a `TypeError` for a function whose call would only make a coroutine or a generator."""
+    code = getattr(_function_of(function), "__code__", None)
     for flag, kind in _KINDS.items():
         if getattr(code, "co_flags", 0) & flag and not (may_yield and flag == _GENERATOR):
             raise TypeError(
-                f"the handler {name_of(handle)} is {kind}, which does nothing when it is "
+                f"{what} {name_of(function)} is {kind}, which does nothing when it is "
                 "called: use a plain function, which may wait as a greenlet does"
             )
-    _check_takes_one(handle)
 
 
 def check_callable(name: str, value: object) -> None:

@@ -84,8 +84,11 @@ class _Patrol:
 
     def add(self, core: Core, puller: Puller) -> None:
         self._sources[core] = weakref.ref(puller)
-        self._delay = FIRST
+        if self._timer is not None and self._delay > FIRST:
+            self._timer.close()
+            self._timer = None
         if self._timer is None:
+            self._delay = FIRST
             self._start()
 
     def _start(self) -> None:

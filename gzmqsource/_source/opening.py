@@ -99,9 +99,14 @@ def each_of(endpoints: Endpoints, name: str) -> list[str]:
         ) from None
 
 
-def _new_socket(context: zmq.Context[Any] | None, socket_type: int) -> zmq.Socket[Any]:
+def check_context(context: object) -> None:
+    """Raise a `TypeError` unless it is a context or None."""
     if context is not None and not isinstance(context, PlainContext):
         raise TypeError(f"context={context!r}: a zmq.Context, or None for the common one")
+
+
+def _new_socket(context: zmq.Context[Any] | None, socket_type: int) -> zmq.Socket[Any]:
+    check_context(context)
     try:
         socket_type = zmq.SocketType(socket_type)
     except ValueError:
