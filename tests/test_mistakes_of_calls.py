@@ -209,16 +209,6 @@ MISTAKES = {
         TypeError,
         "a frame is bytes, got the str 'waits'",
     ),
-    "a method of the socket": (
-        lambda scene: scene.sub.subscribe("a"),
-        AttributeError,
-        r"'Source' object has no attribute 'subscribe': source\.socket\.subscribe is what <Source",
-    ),
-    "pyzmq's name of recv": (
-        lambda scene: scene.pull.recv_multipart(),
-        AttributeError,
-        r"all frames of a message pass through recv\(\) and send\(\)",
-    ),
     "a second handler": (
         lambda scene: scene.served.set_handle(handle),
         ValueError,

@@ -10,7 +10,6 @@ import zmq
 
 from gzmqsource._base.deadline import Deadline, check_timeout
 from gzmqsource._base.event import Event
-from gzmqsource._socket.view import SourceSocket
 from gzmqsource._source import neglect, registry
 from gzmqsource._source.core import Core, State
 from gzmqsource._source.flusher import Report
@@ -293,17 +292,6 @@ class BaseSource(Limits):
 
     def __repr__(self) -> str:
         return repr(self._core)
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            """Say where a method of the socket is; a source has its own for messages."""
-            text = f"{type(self).__name__!r} object has no attribute {name!r}"
-            if name.startswith(("recv", "send")):
-                text += ": all frames of a message pass through recv() and send(), as bytes"
-            elif hasattr(SourceSocket, name) and "_core" in self.__dict__:
-                text += f": source.socket.{name} is what {self!r} has"
-            raise AttributeError(text)
 
     def __del__(self) -> None:
         core = self.__dict__.get("_core")

@@ -417,5 +417,5 @@ def _domain(domain: str) -> str:
     if not isinstance(domain, str):
         # Without the value, which may be the passwords.
         got = type(domain).__name__
-        raise TypeError(f"domain=...: a ZAP domain is a str, got {got}; name the other arguments")
+        raise TypeError(f"domain=<{got}>: a ZAP domain is a str; name the other arguments")
     return domain
