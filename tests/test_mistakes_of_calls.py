@@ -115,7 +115,7 @@ MISTAKES = {
         "<Source PUSH .*no room now",
     ),
     "seconds in the place of block": (
-        lambda scene: scene.pull.recv(5),
+        lambda scene: (scene.check(), scene.pull.recv(5)),
         TypeError,
         r"block=5: whether to wait, True or False: pass seconds as timeout=",
     ),

@@ -74,6 +74,15 @@ def test_a_later_message_is_found_by_a_later_look(context, caplog, monkeypatch):
         assert "has messages that nothing takes" in wait_until(lambda: lines(caplog))[0]
 
 
+def test_a_new_source_is_looked_at_soon_beside_an_old_one(context, caplog, monkeypatch):
+    monkeypatch.setattr(neglect, "FACTOR", 10_000.0)
+    with closing(Source.open(zmq.PULL, context=context)):
+        looks()
+        assert neglect._patrols[get_hub()]._timer is not None
+        with closing(*with_a_message(context, zmq.ROUTER, zmq.DEALER)):
+            assert wait_until(lambda: lines(caplog))
+
+
 @pytest.mark.parametrize("handler", [(), (print,)], ids=["pulled", "served"])
 def test_a_sub_without_a_topic_is_reported(context, caplog, handler):
     with closing(Source.open(zmq.SUB, *handler, context=context)) as (source,):

@@ -111,7 +111,7 @@ class Core:
             max_messages=limits.max_messages,
             max_seconds=limits.max_seconds,
         )
-        self._reader = Reader(self.socket, limits, name)
+        self._reader = Reader(self.socket, limits, self)
         self.socket.allow_shortcuts(self.outbox)
         self.hub = self.socket.hub
         #: Set while it is not paused.
