@@ -21,6 +21,11 @@ Requester: Any = workers.Requester
 Responder: Any = workers.Responder
 
 
+counts_topics = pytest.mark.skipif(
+    zmq.zmq_version_info() < (4, 3, 5), reason="libzmq 4.3.4 does not count topics"
+)
+
+
 class Scene:
     """The objects that mistakes are made with; `check` shows that they are as before."""
 

@@ -7,7 +7,7 @@ import gevent
 import pytest
 import zmq
 from gevent.queue import Empty, Full
-from mistakes import Scene, handle, mistake, raised_in_thread, raising_frames
+from mistakes import Scene, counts_topics, handle, mistake, raised_in_thread, raising_frames
 
 from gzmqsource import InvalidThreadUseError, SendError, SourceClosed
 from gzmqsource.testing import wait_until
@@ -82,12 +82,6 @@ MISTAKES = {
         lambda scene: scene.pull.recv_many(5, timeout=0.01),
         Empty,
         r"<Source PULL .*no message within 0\.01 s",
-    ),
-    "a SUB without a topic": (
-        lambda scene: scene.sub.recv(timeout=0.01),
-        Empty,
-        "for it subscribes to nothing: pass subscribe='' for everything, or call "
-        r"source\.socket\.subscribe",
     ),
     "no room in time": (
         lambda scene: scene.full.send(b"x", timeout=0.01),
@@ -247,6 +241,16 @@ def scene(context, tmp_path):
 @pytest.mark.parametrize(("make", "error", "pattern"), MISTAKES.values(), ids=list(MISTAKES))
 def test_a_mistaken_call_raises_with_its_rule_and_its_fix(scene, make, error, pattern):
     mistake(scene, make, error, pattern)
+
+
+@counts_topics
+def test_a_sub_that_has_no_topic_says_how_to_subscribe(scene):
+    how = r"for it subscribes to nothing: pass subscribe='' for everything, or call source\.socket"
+    with pytest.raises(Empty, match=how):
+        scene.sub.recv(timeout=0.01)
+    scene.sub.socket.subscribe("weather")
+    with pytest.raises(Empty, match=r"no message within 0\.01 s$"):
+        scene.sub.recv(timeout=0.01)
 
 
 def test_a_paused_source_says_that_it_is(scene):

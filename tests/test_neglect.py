@@ -11,6 +11,7 @@ import zmq
 from gevent.hub import get_hub
 from gevent.monkey import get_original
 from helpers import closing, endpoint_of
+from mistakes import counts_topics
 
 from gzmqsource import Source
 from gzmqsource._source import neglect
@@ -83,6 +84,7 @@ def test_a_new_source_is_looked_at_soon_beside_an_old_one(context, caplog, monke
             assert wait_until(lambda: lines(caplog))
 
 
+@counts_topics
 @pytest.mark.parametrize("handler", [(), (print,)], ids=["pulled", "served"])
 def test_a_sub_without_a_topic_is_reported(context, caplog, handler):
     with closing(Source.open(zmq.SUB, *handler, context=context)) as (source,):
@@ -101,6 +103,7 @@ def test_a_sub_that_subscribes_later_is_not_reported(context, caplog, topic):
     assert lines(caplog) == []
 
 
+@counts_topics
 def test_an_xsub_that_subscribes_by_a_message_is_not_reported(context, caplog):
     with closing(
         Source.open(zmq.XSUB, context=context), Source.open(zmq.XSUB, context=context)
