@@ -85,13 +85,19 @@ class SendError(zmq.ZMQError):
         The frames that were not sent.
     """
 
-    def __init__(self, error: zmq.ZMQError, message: Sequence[bytes | zmq.Frame]) -> None:
+    def __init__(
+        self, error: zmq.ZMQError, message: Sequence[bytes | zmq.Frame], text: object = None
+    ) -> None:
         super().__init__(error.errno, error.strerror)
         self.message = list(message)
+        self._text = error.strerror if text is None else text
+
+    def __str__(self) -> str:
+        return str(self._text)
 
 
 class RequestTimeout(TimeoutError):
-    """No reply came in time, retries included."""
+    """No reply came in time, retries included; the text says where the request was then."""
 
 
 class PeerLost(ConnectionError):
@@ -117,7 +123,11 @@ class RemoteError(Exception):
         The exception's text.
     traceback : str or None
         Where it was raised, if the other end sends tracebacks.
+    peer : str or None
+        The endpoint of the server, as the requester has connected to it.
     """
+
+    peer: str | None = None
 
     def __init__(self, name: str, text: str, traceback: str | None = None) -> None:
         super().__init__(f"{name}: {text}")

@@ -11,8 +11,10 @@ import zmq
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import get_hub
 from gevent.queue import Empty
+from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base.deadline import LONGEST, Deadline
+from gzmqsource._base.late import LateText
 from gzmqsource._socket.budget import yield_to_io
 from gzmqsource._socket.reports import Report
 from gzmqsource._source.source import Source
@@ -129,6 +131,13 @@ class Monitor:
     def __init__(
         self, socket: Source | zmq.Socket[Any], events: int = zmq.EVENT_ALL, ref: bool = True
     ) -> None:
+        if not isinstance(socket, (Source, PlainSocket)):
+            own = ": pass its source" if hasattr(socket, "source") else ""
+            raise TypeError(f"{socket!r}: a Monitor watches a Source or a zmq.Socket{own}")
+        if not isinstance(events, int):
+            raise TypeError(f"events={events!r}: bits of zmq.Event, as zmq.EVENT_CONNECTED")
+        if isinstance(socket, PlainSocket) and socket.closed:
+            raise zmq.ZMQError(zmq.ENOTSOCK, f"{socket!r} is closed: it has no events")
         self._watched = socket
         self._hub = get_hub()
         self._ref = ref
@@ -184,14 +193,12 @@ class Monitor:
                 break
             left = deadline.left()
             if left == 0:
-                raise Empty
+                raise Empty(LateText(_why_empty, self, timeout, "event"))
             self._taken = 0
             # A timer keeps the loop running, and there is nothing else that could.
             report.waiters.wait(self._hub, LONGEST if left is None else left, self._ref)
         error = SourceBroken if report.error is not None else SourceClosed
-        raise error(
-            f"{self!r}: it is closed, or its socket is, or has another monitor"
-        ) from report.error
+        raise error(f"{self!r}: {self._why_ended()}") from report.error
 
     def __iter__(self) -> Iterator[SocketEvent]:
         """Iterate over the events, until the monitor or the socket is closed.
@@ -230,8 +237,12 @@ class Monitor:
         if name not in NAMES.values():
             raise ValueError(f"{name!r} is no event: use one of {', '.join(NAMES.values())}")
         deadline = Deadline(timeout)
-        while (event := self.recv(timeout=deadline.left())).name != name:
-            pass
+        try:
+            while (event := self.recv(timeout=deadline.left())).name != name:
+                pass
+        except Empty as empty:
+            empty.args = (LateText(_why_empty, self, timeout, f"{name!r} event"),)
+            raise
         return event
 
     def close(self) -> None:
@@ -269,6 +280,13 @@ class Monitor:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._watched!r}>"
 
+    def _why_ended(self) -> str:
+        if self._closed:
+            return "it is closed: make a new one"
+        if self._watched.closed:
+            return "its socket is closed"
+        return "its socket has another monitor: a socket has one at a time"
+
     def _socket(self) -> Any:
         return self._watched.socket if isinstance(self._watched, Source) else self._watched
 
@@ -277,4 +295,10 @@ class Monitor:
         if self._report.forked:
             raise SourceForked(f"{type(self).__name__} of the parent process: make a new one")
         if get_hub_if_exists() is not self._hub:
-            raise InvalidThreadUseError(f"{self!r} belongs to the hub of another thread")
+            raise InvalidThreadUseError(
+                f"{self!r} belongs to the hub of another thread: receive and close there"
+            )
+
+
+def _why_empty(monitor: Monitor, timeout: float | None, what: str) -> str:
+    return f"{monitor!r}: no {what} within {0 if timeout is None else timeout:g} s"

@@ -24,8 +24,7 @@ from gzmqsource._base.reports import Reports
 from gzmqsource._base.threads import NativeThread
 from gzmqsource._socket.endpoints import Endpoints
 from gzmqsource._socket.linger import close_on_thread
-from gzmqsource._socket.loops import run_loop
-from gzmqsource._socket.view import check_is_free
+from gzmqsource._socket.loops import check_proxied, run_loop
 from gzmqsource._source.source import Source
 from gzmqsource._source.stopping import COUNTING, NEVER_QUIET, is_notice
 from gzmqsource.errors import SourceClosed
@@ -108,7 +107,7 @@ class Proxy:
     TypeError
         An argument is not a `zmq.Socket`.
     ValueError
-        A source or another proxy owns one of the sockets.
+        A source or another proxy owns one of the sockets, or their types pass no messages.
     """
 
     #: The most seconds that `stop` takes if no timeout is passed.
@@ -121,8 +120,7 @@ class Proxy:
         capture: zmq.Socket[Any] | None = None,
     ) -> None:
         self._sockets = [frontend, backend, *([] if capture is None else [capture])]
-        for socket in self._sockets:
-            check_is_free(socket, "a proxy passes messages between zmq sockets")
+        check_proxied(self._sockets)
         self._thread = NativeThread(self._run)
         self._inner: Any = None
         self._control: Source | None = None
@@ -325,7 +323,7 @@ class Proxy:
             raise SourceClosed(f"{self!r}: start it first")
         if self._state in (_State.STOPPING, _State.ENDED):
             self.join(0)
-            raise SourceClosed(f"{self!r} has ended, or is about to")
+            raise SourceClosed(f"{self!r} has ended, or is about to: make a new one")
         return self._control
 
     def _drain(self, until: Deadline) -> None:

@@ -74,7 +74,8 @@ def test_many_are_logged_once(sender, caplog):
         sender.send(b"end")
         assert source.recv(timeout=10) == [b"end"]
         assert source.stats().dropped == {"oversized": 100}
-    assert caplog.text.count("too large") == 1
+    assert caplog.text.count("a message was too large, and discarded: max_frames and max_me") == 1
+    assert "<Strict PULL tcp:" in caplog.text
 
 
 def test_a_call_that_must_not_wait_finds_nothing_behind_what_is_too_large(sender):

@@ -263,7 +263,7 @@ def test_it_is_started_once_and_stopped_often(context):
     with pytest.raises(SourceClosed):
         proxy.pause()
     with pytest.raises(TypeError, match="between zmq sockets"):
-        Proxy(front, "back")  # type: ignore[arg-type]
+        Proxy("back", front)  # type: ignore[arg-type]
     owner = Source(context.socket(zmq.PULL))
     with closing(owner), pytest.raises(ValueError, match="belongs to a source"):
         Proxy(owner.socket, front)

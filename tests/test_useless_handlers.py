@@ -164,7 +164,7 @@ def test_what_a_handler_returns_is_reported_once(context, spawn, caplog):
         source.stop(5)
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("gzmqsource.source", logging.WARNING)
-    assert "its handler has returned something, which is dropped" in record.message
+    assert "<lambda> has returned a list, which is dropped: a handler sends" in record.message
     assert source.stats().errors == 0
 
 

@@ -17,6 +17,7 @@ from mutants.responding import RESPONDING
 from mutants.socket_floor import SOCKET
 from mutants.source_floor import SOURCE
 from mutants.stopping import STOPPING
+from mutants.texts import TEXTS
 
 __all__ = ["MUTATIONS", "SIMULATION", "Mutation"]
 
@@ -37,4 +38,5 @@ MUTATIONS = [
     *REQUESTS,
     *BROKER,
     *BEHIND_BROKERS,
+    *TEXTS,
 ]

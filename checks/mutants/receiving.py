@@ -245,8 +245,8 @@ RECEIVING = [
     Mutation(
         "a spawned handler begins without context variables",
         "_source/spawned.py",
-        "            if context.run(self._handle, message) is not None:\n",
-        "            if self._handle(message) is not None:\n",
+        "            value = context.run(self._handle, message)\n",
+        "            value = self._handle(message)\n",
         "test_contextvars.py",
     ),
 ]

@@ -35,8 +35,8 @@ SOURCE = [
     Mutation(
         "another thread may touch a source",
         "_source/core.py",
-        "        if get_hub_if_exists() is not self.hub:\n            raise Invalid",
-        "        if False:\n            raise Invalid",
+        "        if get_hub_if_exists() is not self.hub:\n            raise refusals.wrong",
+        "        if False:\n            raise refusals.wrong",
         "test_owner.py",
     ),
     Mutation(

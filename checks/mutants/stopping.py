@@ -251,15 +251,15 @@ STOPPING = [
     Mutation(
         "what a spawned handler returns is dropped in silence",
         "_source/spawned.py",
-        "                self._returned()\n",
+        "                self._returned(value)\n",
         "                pass\n",
         "test_useless_handlers.py",
     ),
     Mutation(
         "what a handler returns is dropped in silence",
         "transfer/shortcuts.pxi",
-        "                    if handle(message) is not None and returned is not None:\n",
-        "                    if handle(message) is not None and False:\n",
+        "                    if value is not None and returned is not None:\n",
+        "                    if value is not None and False:\n",
         "test_useless_handlers.py",
     ),
     Mutation(

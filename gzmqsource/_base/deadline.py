@@ -47,6 +47,26 @@ def check_timeout(
     return timeout if timeout <= LONGEST * per_second else None
 
 
+def check_number(name: str, value: object, rule: str) -> None:
+    """Raise a `TypeError` with the name of an argument and its rule unless it is a number."""
+    if not isinstance(value, Real):
+        raise TypeError(f"{name}={value!r}: {rule}")
+
+
+def check_positive(name: str, seconds: float) -> None:
+    """Check seconds that have to be more than 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        They are no number, or not more than 0.
+    """
+    rule = "seconds, more than 0"
+    check_number(name, seconds, rule)
+    if not seconds > 0:
+        raise ValueError(f"{name}={seconds!r}: {rule}")
+
+
 def check_poll_timeout(timeout: float | None, per_second: int) -> float | None:
     """Return the seconds of a timeout of ZeroMQ's polls, where a negative one is none, too.
 

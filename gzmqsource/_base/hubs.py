@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from gevent._ffi.callback import callback  # type: ignore[import-not-found]
+from gevent._hub_local import get_hub_if_exists
 from gevent.monkey import get_original
 
 _allocate_rlock = get_original("_thread", "RLock")
@@ -32,6 +34,17 @@ def can_run(hub: Any) -> bool:
     """Return whether a hub was not destroyed, and its thread has not ended."""
     # Not by the thread's identifier, which another thread may have by now.
     return hub.loop is not None and not hub.dead and hub not in _over
+
+
+def idle_for(hub: Any) -> float:
+    """Return the seconds for which this thread's hub has not polled: something else has run."""
+    loop = hub.loop
+    if loop is None or hub is not get_hub_if_exists():
+        return 0.0  # that of another thread may have nothing to do
+    # libuv's loops count by the monotonic clock, libev's by that of the day.
+    now: float = loop.now()
+    clock = time.monotonic if type(loop).__module__.startswith("gevent.libuv") else time.time
+    return max(0.0, clock() - now)
 
 
 def call_in_hub(hub: Any, function: Callable[..., object], *args: object) -> bool:

@@ -76,6 +76,33 @@ class Endpoints:
 _all: weakref.WeakKeyDictionary[zmq.Socket[Any], Endpoints] = weakref.WeakKeyDictionary()
 
 
+def kind_of(socket: zmq.Socket[Any]) -> str:
+    """Return the name of a socket's type, such as ``"PULL"``."""
+    if socket.closed:
+        return "closed socket"
+    kind: Any = PlainSocket.get(socket, zmq.TYPE)
+    return str(zmq.SocketType(kind).name)
+
+
+def holder(socket: zmq.Socket[Any], endpoint: str) -> str | None:
+    """Return the type of the open socket of this process that is bound to an endpoint, or None.
+
+    Names within the process belong to a context, and a tcp port is taken for all addresses.
+    """
+    port = _port(endpoint) if endpoint.startswith("tcp:") else None
+    for other, endpoints in list(_all.items()):
+        if other.closed or (not is_remote(endpoint) and other.context != socket.context):
+            continue
+        for bound in endpoints.bound:
+            if bound == endpoint or (port and bound.startswith("tcp:") and _port(bound) == port):
+                return kind_of(other)
+    return None
+
+
+def _port(endpoint: str) -> str:
+    return endpoint.rpartition(":")[2]
+
+
 def is_remote(endpoint: str) -> bool:
     """Return whether an endpoint leads out of this process."""
     return not endpoint.startswith("inproc:")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import zmq
 from zmq.sugar.socket import Socket as PlainSocket
+
+from gzmqsource._socket.endpoints import kind_of
+from gzmqsource._socket.linger import RECEIVES_NOTHING, SENDS_NOTHING
+from gzmqsource._socket.view import check_is_free
+
+_ONLY_SEND = frozenset(kind.name for kind in RECEIVES_NOTHING)
+_ONLY_RECEIVE = frozenset(kind.name for kind in SENDS_NOTHING)
 
 
 def run_loop(
@@ -27,3 +34,32 @@ def run_loop(
             if any(int(PlainSocket.get(each, zmq.SNDTIMEO)) >= 0 for each in sockets):
                 raise
             begun()
+
+
+def check_proxied(sockets: Sequence[zmq.Socket[Any]]) -> None:
+    """Check the front, the back and the capture, if there is one, of a proxy.
+
+    Raises
+    ------
+    TypeError, ValueError, zmq.ZMQError
+        One cannot be taken over, or no message can pass.
+    """
+    for socket in sockets:
+        check_is_free(socket, "a proxy passes messages between zmq sockets")
+    kinds = [kind_of(socket) for socket in sockets]
+    for kind in kinds:
+        if kind in ("REQ", "REP"):
+            raise ValueError(f"a {kind} takes turns with its peer: give a proxy ROUTER and DEALER")
+    front, back, *capture = kinds
+    if not (_passes(front, back) or _passes(back, front)):
+        raise ValueError(
+            f"no message passes between a {front} and a {back}: give a proxy PULL and PUSH, "
+            "ROUTER and DEALER, or XSUB and XPUB"
+        )
+    for kind in capture:
+        if kind in _ONLY_RECEIVE:
+            raise ValueError(f"a {kind} as capture sends nothing: use a PUB, PUSH or DEALER")
+
+
+def _passes(begin: str, end: str) -> bool:
+    return begin not in _ONLY_SEND and end not in _ONLY_RECEIVE

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import zmq
 from zmq.sugar.socket import Socket as PlainSocket
 
+from gzmqsource._socket.addresses import check_endpoint, explained
 from gzmqsource._socket.calls import override_calls
 from gzmqsource._socket.endpoints import Endpoints
 
@@ -38,18 +40,24 @@ class SourceSocket(PlainSocket[Any]):
 
     def bind(self, addr: str) -> Any:
         """Bind to an endpoint, and note it; see `zmq.Socket.bind`."""
+        check_endpoint(addr, "bind")
         try:
             bound = super().bind(addr)
             self._endpoints.note_bound(self)
+        except zmq.ZMQError as error:
+            raise explained(error, self, "bind", addr) from None
         finally:
             self._recheck()
         return bound
 
     def connect(self, addr: str) -> Any:
         """Connect to an endpoint, and note it; see `zmq.Socket.connect`."""
+        check_endpoint(addr, "connect")
         try:
             connected = super().connect(addr)
             self._endpoints.note_connected(addr)
+        except zmq.ZMQError as error:
+            raise explained(error, self, "connect", addr) from None
         finally:
             self._recheck()
         return connected
@@ -59,6 +67,8 @@ class SourceSocket(PlainSocket[Any]):
         try:
             super().unbind(addr)
             self._endpoints.forget(addr if isinstance(addr, str) else addr.decode())
+        except zmq.ZMQError as error:
+            raise explained(error, self, "unbind", addr) from None
         finally:
             self._recheck()
 
@@ -67,6 +77,8 @@ class SourceSocket(PlainSocket[Any]):
         try:
             super().disconnect(addr)
             self._endpoints.forget(addr if isinstance(addr, str) else addr.decode())
+        except zmq.ZMQError as error:
+            raise explained(error, self, "disconnect", addr) from None
         finally:
             self._recheck()
 
@@ -89,11 +101,18 @@ def check_is_free(socket: object, purpose: str) -> None:
     Raises
     ------
     TypeError
-        It is not a `zmq.Socket`; the text ends with *purpose*.
+        It is not a `zmq.Socket`, or one of ``zmq.asyncio``; the text has *purpose* in it.
     ValueError
         A source or a proxy owns it.
+    zmq.ZMQError
+        It is closed.
     """
-    if not isinstance(socket, PlainSocket):
-        raise TypeError(f"{socket!r}: {purpose}")
+    asynchronous = sys.modules.get("zmq._future")
+    if not isinstance(socket, PlainSocket) or (
+        asynchronous is not None and isinstance(socket, asynchronous._AsyncSocket)
+    ):
+        raise TypeError(f"{socket!r}: {purpose}, made by socket() of a zmq.Context")
     if isinstance(socket, SourceSocket) or "close" in vars(socket):
-        raise ValueError(f"{socket!r} belongs to a source already, or to a proxy")
+        raise ValueError(f"{socket!r} belongs to a source already, or to a proxy: use that one")
+    if socket.closed:
+        raise zmq.ZMQError(zmq.ENOTSOCK, f"{socket!r} is closed: make a new one")

@@ -10,10 +10,10 @@ import zmq
 
 from gzmqsource._base.deadline import Deadline, check_timeout
 from gzmqsource._base.event import Event
-from gzmqsource._source import registry
+from gzmqsource._source import neglect, registry
 from gzmqsource._source.core import Core, State
 from gzmqsource._source.flusher import Report
-from gzmqsource._source.handlers import check_handler
+from gzmqsource._source.handlers import check_callable, check_handler
 from gzmqsource._source.limits import Limits
 from gzmqsource._source.outbox import Overflow
 from gzmqsource._source.puller import Puller
@@ -47,6 +47,7 @@ class BaseSource(Limits):
         ref: bool = True,
     ) -> None:
         spawner(spawn)
+        check_callable("on_error", on_error)
         if handle is not None:
             self.handle = handle
         if self.handle is not None:
@@ -70,6 +71,7 @@ class BaseSource(Limits):
         self._receiver: Receiver | None = None
         self._links: dict[Callable[[Self], object], Callable[[Event], object]] = {}
         self._stopping = Stopping(self._core, self._puller, self.quiet)
+        neglect.watch(self._core, self._puller)
 
     @property
     def started(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
 import os
 import warnings
 import weakref
@@ -13,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 import gevent
 import zmq
 from gevent._hub_local import get_hub_if_exists
+from gevent.queue import Full
 
 from gzmqsource._base.event import Event
 from gzmqsource._base.fork import abandon_in_child
-from gzmqsource._base.hubs import call_in_hub, end_with_thread
+from gzmqsource._base.hubs import call_in_hub, end_with_thread, idle_for
 from gzmqsource._socket import HubSocket
 from gzmqsource._socket.budget import yield_to_io
 from gzmqsource._socket.linger import RECEIVES_NOTHING, close_and_free, close_and_wait
 from gzmqsource._socket.view import SourceSocket, check_is_free
-from gzmqsource._source import failures, registry
+from gzmqsource._source import failures, refusals, registry
 from gzmqsource._source.flusher import Flusher, Report, last_look
 from gzmqsource._source.limits import Limits
 from gzmqsource._source.lull import Lull
@@ -29,15 +31,11 @@ from gzmqsource._source.outbox import Outbox, Overflow
 from gzmqsource._source.reader import Reader
 from gzmqsource._source.underneath import close_underneath
 from gzmqsource.errors import (
-    InvalidThreadUseError,
-    SendError,
     Severity,
-    SourceBroken,
     SourceClosed,
-    SourceForked,
     severity,
 )
-from gzmqsource.transfer.message import PER_PEER, AnyMessage, as_frames
+from gzmqsource.transfer.message import PER_PEER, AnyMessage
 
 if TYPE_CHECKING:
     from gzmqsource._source.stats import Stats
@@ -69,6 +67,8 @@ class Core:
         The tunables.
     """
 
+    #: Seconds without a poll after which its hub is late: nothing is received meanwhile.
+    late = 3.0
     #: What holds up the intake in place of a pool, if its owner does that.
     gate: Any = None
     #: Whether a message that nobody has read is lost, if its owner knows that.
@@ -111,7 +111,7 @@ class Core:
             max_messages=limits.max_messages,
             max_seconds=limits.max_seconds,
         )
-        self._reader = Reader(self.socket, limits, name)
+        self._reader = Reader(self.socket, limits, self)
         self.socket.allow_shortcuts(self.outbox)
         self.hub = self.socket.hub
         #: Set while it is not paused.
@@ -161,26 +161,13 @@ class Core:
     def enter(self) -> None:
         """Raise the error of a call in another thread, or of one that comes too late."""
         if get_hub_if_exists() is not self.hub:
-            raise InvalidThreadUseError(
-                f"{self.name} belongs to the hub of another thread: "
-                "send through a handle from its sender()"
-            )
+            raise refusals.wrong_hub(self)
         if self.closed:
             raise self.closed_error()
 
     def closed_error(self) -> SourceClosed:
         """Return the error of a call that comes too late."""
-        error: SourceClosed
-        if self.state is State.FORKED:
-            error = SourceForked(
-                f"{self!r} was made in the parent process: make a new one after the fork"
-            )
-        elif self.cause is not None:
-            error = SourceBroken(f"{self!r} lost its socket: {self.cause}")
-        else:
-            error = SourceClosed(f"{self!r} is {self.state.value}")
-        error.__cause__ = self.cause
-        return error
+        return refusals.too_late(self, self.state is State.FORKED, self.state.value)
 
     def view(self) -> SourceSocket:
         """Return the socket for the user, and have it rechecked before the loop polls."""
@@ -205,6 +192,8 @@ class Core:
             if severity(error) is Severity.FATAL:
                 self.fail(error)
             elif len(into) == before:
+                if error.errno == zmq.ENOTSUP:
+                    raise refusals.receives_nothing(self) from None
                 raise
         except MemoryError:
             if len(into) == before:
@@ -226,12 +215,15 @@ class Core:
                 if severity(error) is Severity.FATAL:
                     self.fail(error)
                     raise self.closed_error() from error
-                raise SendError(error, as_frames(checked)) from None
+                raise refusals.not_sent(self, error, checked) from None
         self.flush_soon()  # this may wait below, and a flusher may have died for lack of memory
         try:
             self.outbox.put(checked, block, timeout, last_look(self.socket, self.flush_soon))
         except SourceClosed:
             raise self.closed_error() from self.cause
+        except Full as full:
+            full.args = (refusals.no_room(self, timeout if block else None),)
+            raise
         finally:
             self.flush_soon()
 
@@ -249,7 +241,8 @@ class Core:
         if not outbox.has_queued:
             return
         if flusher is None or flusher.is_over or flusher.dead:
-            self.flusher = Flusher(self.socket, outbox, self.report, self.fail)
+            refused = functools.partial(refusals.not_sent, self)
+            self.flusher = Flusher(self.socket, outbox, self.report, self.fail, refused)
             self.flusher.start()
         elif outbox.filled:
             self.socket.readiness.wake_writers()
@@ -395,7 +388,9 @@ class Core:
     def __repr__(self) -> str:
         paused = "" if self.resumed.is_set() else "paused"
         words = (self.name, self.kind.name, self.endpoint, self.state.value, paused)
-        return f"<{' '.join(filter(None, words))}>"
+        idle = 0.0 if self.closed else idle_for(self.hub)
+        late = f", and the hub has not run for {idle:.0f} s" if idle >= self.late else ""
+        return f"<{' '.join(filter(None, words))}{late}>"
 
     def _watch_if_debugging(self) -> None:
         if os.environ.get("GZMQSOURCE_DEBUG", "0") not in ("", "0"):

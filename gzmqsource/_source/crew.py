@@ -45,7 +45,7 @@ class Crew:
     spawned : Spawned or None
         What handles the messages in place of *handle*, in greenlets that it spawns.
     returned : callable
-        Called after *handle* has returned something.
+        Called with what *handle* has returned, unless that is None.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Crew:
         size: int | None,
         base: Context,
         spawned: Spawned | None,
-        returned: Callable[[], object],
+        returned: Callable[[object], object],
     ) -> None:
         self._core = core
         self._intake = intake

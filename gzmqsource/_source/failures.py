@@ -49,6 +49,7 @@ def report(source: Failing, error: BaseException, message: list[Any] | None) -> 
 
     def describe() -> str:
         peer = f", peer {peer_of(message[0])}" if message and source.kind in PER_PEER else ""
-        return f"{source!r}: {text_of(error)}{peer}"
+        text, name = text_of(error), repr(source)
+        return f"{text}{peer}" if name in text else f"{name}: {text}{peer}"
 
     (_refused if isinstance(error, SendError) else _failed)(describe, error)

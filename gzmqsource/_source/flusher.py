@@ -12,7 +12,7 @@ import zmq
 from gzmqsource._socket import HubSocket
 from gzmqsource._source.outbox import Outbox
 from gzmqsource.errors import SendError, Severity, severity
-from gzmqsource.transfer.message import Message, as_frames
+from gzmqsource.transfer.message import Message
 
 Report = Callable[[BaseException, "list[Any] | None"], None]
 
@@ -30,6 +30,8 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
         ``report(error, message)`` takes each message that libzmq refuses.
     fail : callable
         ``fail(error)`` is called if the socket is gone for good.
+    refused : callable
+        ``refused(error, message)`` returns the error that is reported of a message.
     """
 
     #: Seconds before the next attempt after one that found no memory.
@@ -47,6 +49,7 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
         outbox: Outbox,
         report: Report,
         fail: Callable[[zmq.ZMQError], None],
+        refused: Callable[[zmq.ZMQError, Message], SendError],
     ) -> None:
         super().__init__()
         #: Whether it attempts nothing any more.
@@ -55,6 +58,7 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
         self._outbox = outbox
         self._report = report
         self._fail = fail
+        self._refused = refused
         #: Who has a turn among the lanes of a socket that has many destinations.
         self._many = socket.readiness.many
         #: The lanes that may have room, as far as is known.
@@ -148,7 +152,7 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
                 messages = [lane.queue.popleft()]
                 self._outbox.drop("refused", messages)
                 self._outbox.settle({key: 1})
-            reports += [SendError(error, as_frames(message)) for message in messages]
+            reports += [self._refused(error, message) for message in messages]
             if lane.queue:
                 self._promising.append(key)
             elif self._many is not None:

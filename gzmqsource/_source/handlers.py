@@ -1,9 +1,10 @@
-"""Handlers that are called in vain."""
+"""Handlers that are called in vain, or cannot be called."""
 
 from __future__ import annotations
 
 import functools
-from types import WrapperDescriptorType
+from collections.abc import Coroutine
+from types import FunctionType, MethodType, WrapperDescriptorType
 from typing import Any
 
 from gzmqsource._base.reports import Reports
@@ -15,6 +16,9 @@ _KINDS = {
     0x80: "a coroutine function",
     0x200: "an asynchronous generator function",
 }
+
+#: Likewise: a function that takes any number of arguments.
+_ANY_NUMBER = 0x04
 
 _report = Reports("gzmqsource.source")
 
@@ -32,19 +36,68 @@ def check_handler(handle: object, may_yield: bool = False) -> None:
     Raises
     ------
     TypeError
-        It would only make a coroutine or a generator, or it cannot be called.
+        It would only make a coroutine or a generator, or it cannot be called with one argument.
     """
     if not callable(handle):
-        raise TypeError(f"the handler {handle!r} cannot be called, and is with each message")
-    function: Any = _function_of(handle)
-    code = getattr(function, "__code__", None)
+        raise TypeError(
+            f"the handler {handle!r} cannot be called, and is with each message: "
+            "pass a function of one argument"
+        )
+    check_runs(handle, "the handler", may_yield)
+    _check_takes_one(handle)
+
+
+def check_runs(function: object, what: str, may_yield: bool = False) -> None:
+    """Raise a `TypeError` for a function whose call would only make a coroutine or a generator."""
+    code = getattr(_function_of(function), "__code__", None)
     for flag, kind in _KINDS.items():
         if getattr(code, "co_flags", 0) & flag and not (may_yield and flag == _GENERATOR):
-            name = getattr(function, "__qualname__", None)  # an `AsyncMock` has none
             raise TypeError(
-                f"the handler {name or repr(handle)} is {kind}, which does nothing when it is "
+                f"{what} {name_of(function)} is {kind}, which does nothing when it is "
                 "called: use a plain function, which may wait as a greenlet does"
             )
+
+
+def check_callable(name: str, value: object) -> None:
+    """Check what may be None, and is called otherwise; a `TypeError` has its *name*."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{name}={value!r}: a function, or None")
+
+
+def name_of(handle: object) -> str:
+    """Return how a text refers to a handler."""
+    name = getattr(_function_of(handle), "__qualname__", None)  # an `AsyncMock` has none
+    return name or repr(handle)
+
+
+def _check_takes_one(handle: object) -> None:
+    """Raise a `TypeError` for a plain function that cannot be called with one argument."""
+    bound = 0
+    function: Any = handle
+    while type(function) in (MethodType, functools.partial):
+        if isinstance(function, MethodType):
+            bound += 1
+            function = function.__func__
+        elif function.keywords:
+            return
+        else:
+            bound += len(function.args)
+            function = function.func
+    if type(function) is not FunctionType:
+        return
+    code = function.__code__
+    most = code.co_argcount - bound
+    least = most - len(function.__defaults__ or ())
+    keywords = code.co_kwonlyargcount - len(function.__kwdefaults__ or ())
+    takes_one = least <= 1 <= most or (least <= 1 and code.co_flags & _ANY_NUMBER)
+    if takes_one and keywords <= 0:
+        return
+    raise TypeError(
+        f"the handler {name_of(handle)} takes {max(0, most)} arguments, and is called with one: "
+        "the list of the frames"
+        if not takes_one
+        else f"the handler {name_of(handle)} needs arguments by their names, and gets none"
+    )
 
 
 def _function_of(handle: Any) -> Any:
@@ -78,18 +131,32 @@ class Returning:
     ----------
     source : object
         What its ``repr`` is logged of.
+    handle : callable
+        The handler.
     """
 
-    def __init__(self, source: object) -> None:
+    def __init__(self, source: object, handle: object) -> None:
         self._source = source
+        self._handle = handle
         self._is_reported = False
 
-    def __call__(self) -> None:
+    def __call__(self, value: object) -> None:
         if not self._is_reported:
             self._is_reported = True
+            fix = "a handler sends what it answers, and a Responder sends what its handler returns"
+            if isinstance(value, Coroutine):
+                fix = "no loop runs it: use a plain function, which may wait as a greenlet does"
             _report(
                 lambda: (
-                    f"{self._source!r}: its handler has returned something, which is dropped: "
-                    "a handler sends what it answers"
+                    f"{self._source!r}: its handler {name_of(self._handle)} has returned "
+                    f"{a_type(value)}, which is dropped: {fix}"
                 )
             )
+
+
+def a_type(value: object) -> str:
+    """Return the type of a value with an article; None is itself."""
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

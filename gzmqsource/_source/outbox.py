@@ -95,6 +95,8 @@ class Outbox(Lanes):
         # The greenlets that wait until no lane lives, and nothing has arrived.
         self._flushing = Waiters()
         self._overflow = overflow
+        #: Whether it drops messages to make room.
+        self.drops = overflow.startswith("drop")
         # Reentrant, for the garbage collector may close a source in the midst of this.
         self._arrivals_lock = allocate_rlock()
         self._closed = False

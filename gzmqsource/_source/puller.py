@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from gevent import getcurrent
-from gevent.queue import Empty
 
-from gzmqsource._base.deadline import Deadline, check_timeout
+from gzmqsource._base.deadline import Deadline
+from gzmqsource._source import refusals
 from gzmqsource._source.core import Core, State
 
 
@@ -42,23 +42,33 @@ class Puller:
         self._core.socket.wait_readable()
         message = self._receive_one()
         # The woken greenlet is first in line, even if others wait by now.
-        return message or self._receive(1, Deadline(None), has_waited=True)[0]
+        return message or self._receive(1, None, Deadline(None), has_waited=True)[0]
 
     def receive(self, limit: int, block: bool, timeout: float | None) -> list[list[Any]]:
         """Receive from 1 to *limit* messages; see `gzmqsource.Source.recv_many`."""
         core = self._core
-        timeout = check_timeout(timeout)
+        timeout = refusals.check_block(block, timeout)
         core.enter()
         if core.serves:
-            raise TypeError(f"{core!r} has a handler, which receives all messages")
+            raise TypeError(
+                f"{core!r} has a handler, which receives all messages once start() was called: "
+                "open it without a handler to receive with recv()"
+            )
         self._note_reader()
+        if not block:
+            timeout = None
         deadline = Deadline(timeout if block else 0)
         has_waited = False
         if block:
             core.spend(self._is_readable)  # one that has to wait needs no turn
             has_waited = bool(core.socket.readiness.readers)
             core.socket.wait_behind_readers(deadline.left())
-        return self._receive(limit, deadline, has_waited)
+        return self._receive(limit, timeout, deadline, has_waited)
+
+    @property
+    def was_used(self) -> bool:
+        """Whether a greenlet has pulled, other than by a shortcut that has found a message."""
+        return self._last is not None
 
     def may_have_readers(self) -> bool:
         """Return whether another greenlet than this one may be about to pull."""
@@ -75,13 +85,15 @@ class Puller:
             self._are_many = self._last is not None
             self._last = current
 
-    def _receive(self, limit: int, deadline: Deadline, has_waited: bool) -> list[list[Any]]:
+    def _receive(
+        self, limit: int, timeout: float | None, deadline: Deadline, has_waited: bool
+    ) -> list[list[Any]]:
         core = self._core
         messages: list[list[Any]] = []
         while core.started:
             if not core.resumed.is_set():
                 if not core.resumed.wait(deadline.left()):
-                    raise Empty
+                    raise refusals.nothing_came(core, timeout)
                 continue
             core.receive(messages, limit)
             if messages:
@@ -91,7 +103,7 @@ class Puller:
                 core.socket.budget.spend(len(messages) - 1 + has_waited)
                 return messages
             if deadline.left() == 0:
-                raise Empty
+                raise refusals.nothing_came(core, timeout)
             core.lull.begin()
             core.socket.wait_readable(deadline.left(), again=has_waited)
             has_waited = True

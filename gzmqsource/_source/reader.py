@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from typing import Any
 
 import gevent
@@ -25,16 +26,19 @@ class Reader:
         The socket.
     limits : Limits
         What a message, and a call, may have.
-    name : str
-        How the log refers to the socket's owner.
+    owner : object
+        The socket's owner, whose repr is logged.
     """
 
-    def __init__(self, socket: HubSocket, limits: Limits, name: str) -> None:
+    def __init__(self, socket: HubSocket, limits: Limits, owner: object) -> None:
         self._socket = socket
         self._transfer = socket.transfer
         self._max_bytes = limits.max_bytes
-        self._name = name
-        self._oversized = LimitedWarning(_log, "%s: a message was too large, and discarded")
+        self._owner = weakref.ref(owner)
+        self._oversized = LimitedWarning(
+            _log,
+            "%s: a message was too large, and discarded: max_frames and max_message_bytes bound it",
+        )
         self._transfer.max_frames = _bound("max_frames", limits.max_frames)
         self._transfer.max_message_bytes = _bound("max_message_bytes", limits.max_message_bytes)
 
@@ -54,7 +58,7 @@ class Reader:
     def _note_oversized(self, has_received: bool) -> None:
         # Shortcuts have discarded some, too.
         while self._oversized.count < self._transfer.oversized:
-            self._oversized(self._name)
+            self._oversized(self._owner())
         if not has_received:
             gevent.spawn(self._recheck_later)
 

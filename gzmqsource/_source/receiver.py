@@ -59,13 +59,13 @@ class Receiver:
     """
 
     def __init__(self, core: Core, handle: Handler, spawn: object, limits: Limits) -> None:
+        returned = Returning(core, handle)
         handle = registry.instrumented(core, handle)
         # gevent's greenlets begin with none: so a handler has the same ones wherever it runs.
         base = copy_context()
         function, pool = spawner(spawn)
         self._core = core
         self._spawned: Spawned | None = None
-        returned = Returning(core)
         if function is not None:
             self._spawned = Spawned(core, handle, function, base, limits, returned)
         self._intake = Intake(core, limits, pool if core.gate is None else core.gate)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from types import TracebackType
 
 from gevent._hub_local import get_hub_if_exists
+from gevent.queue import Full
 
-from gzmqsource._base.deadline import check_timeout
 from gzmqsource._base.hubs import call_in_hub
 from gzmqsource._source.core import Core
+from gzmqsource._source.refusals import check_block, no_room
 from gzmqsource.errors import SourceClosed
 from gzmqsource.transfer.message import AnyMessage
 
@@ -55,7 +56,7 @@ class Sender:
         SourceClosed
             This handle or the source is closed.
         """
-        timeout = check_timeout(timeout)
+        timeout = check_block(block, timeout)
         if self._closed:
             raise SourceClosed(f"{self!r} is closed: clone a handle that is open")
         core = self._core
@@ -64,9 +65,16 @@ class Sender:
         if get_hub_if_exists() is core.hub:
             core.send(message, block, timeout)
         elif core.hub.loop is None:
-            raise SourceClosed(f"the hub of {core.name} was destroyed")
+            raise SourceClosed(f"{core!r}: its hub was destroyed: make a new source")
         else:
-            core.outbox.post(core.outbox.checked(message), block, timeout, self._notify)
+            checked = core.outbox.checked(message)
+            try:
+                core.outbox.post(checked, block, timeout, self._notify)
+            except SourceClosed:
+                raise core.closed_error() from core.cause
+            except Full as full:
+                full.args = (no_room(core, timeout if block else None),)
+                raise
 
     def send_nowait(self, message: AnyMessage) -> None:
         """Queue one message without waiting for room.
@@ -112,7 +120,7 @@ class Sender:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
-        return f"<{type(self).__name__} at {id(self):#x} {state}>"
+        return f"<{type(self).__name__} of {self._core!r} {state}>"
 
     def _notify(self) -> None:
         call_in_hub(self._core.hub, self._core.accept)

@@ -16,6 +16,7 @@ from gzmqsource._source.handlers import check_handler
 from gzmqsource._source.opening import Endpoints, Topics, open_socket
 from gzmqsource._source.outbox import Overflow
 from gzmqsource._source.receiver import Handler, spawner
+from gzmqsource._source.refusals import check_block
 from gzmqsource._source.sender import Sender
 from gzmqsource.errors import SourceBroken, SourceClosed, SourceForked
 from gzmqsource.transfer.message import AnyMessage, as_message
@@ -229,7 +230,7 @@ class Source(BaseSource):
             message = self._shortcut_receive()
             if message:
                 return message
-            if message is False and block:
+            if message is False and block is True:
                 return self._puller.wait()
         return self._puller.receive(1, block, timeout)[0]
 
@@ -262,8 +263,10 @@ class Source(BaseSource):
         gevent.queue.Empty, SourceClosed, TypeError, InvalidThreadUseError
             As for `recv`.
         """
+        if not isinstance(limit, int):
+            raise TypeError(f"limit={limit!r}: how many messages, an int of at least 1")
         if limit < 1:
-            raise ValueError(f"limit={limit!r}: at least 1 message")
+            raise ValueError(f"limit={limit!r}: how many messages, an int of at least 1")
         return self._puller.receive(limit, block, timeout)
 
     def __iter__(self) -> Iterator[list[Any]]:
@@ -317,7 +320,7 @@ class Source(BaseSource):
         """
         if timeout is None and self._shortcut_send(message):
             return
-        timeout = check_timeout(timeout)
+        timeout = check_block(block, timeout)
         self._core.enter()
         self._core.spend(None if block else _never)
         self._core.send(message, block, timeout)

@@ -34,7 +34,7 @@ class Spawned:
     limits : Limits
         The tunables.
     returned : callable
-        Called after *handle* has returned something.
+        Called with what *handle* has returned, unless that is None.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Spawned:
         spawn: Callable[..., Any],
         base: Context,
         limits: Limits,
-        returned: Callable[[], object],
+        returned: Callable[[object], object],
     ) -> None:
         self._core = core
         self._handle = handle
@@ -151,8 +151,9 @@ class Spawned:
 
     def _handle_one(self, context: Context, message: list[Any]) -> None:
         try:
-            if context.run(self._handle, message) is not None:
-                self._returned()
+            value = context.run(self._handle, message)
+            if value is not None:
+                self._returned(value)
         except GreenletExit:
             pass
         except BaseException as error:

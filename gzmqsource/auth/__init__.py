@@ -25,7 +25,8 @@ from zmq.utils import z85
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.warning import LimitedWarning
 from gzmqsource._source.flusher import Report
-from gzmqsource._source.opening import COMMON_DOMAIN
+from gzmqsource._source.handlers import check_callable, check_runs
+from gzmqsource._source.opening import COMMON_DOMAIN, check_context
 from gzmqsource._source.source import Source
 from gzmqsource.auth._addresses import Network, is_in, network
 from gzmqsource.auth._relying import relying_on
@@ -111,6 +112,8 @@ class Authenticator:
         context: zmq.Context[Any] | None = None,
         on_error: Report | None = None,
     ) -> None:
+        check_context(context)
+        check_callable("on_error", on_error)
         self._context = context or zmq.Context.instance()
         self._on_error = on_error
         self._allowed: set[str | Network] = set()
@@ -163,7 +166,12 @@ class Authenticator:
         TypeError
             *domain* is not a str.
         """
-        rule = passwords if callable(passwords) else Passwords(passwords or {})
+        rule: Rule
+        if callable(passwords):
+            check_runs(passwords, "the rule")
+            rule = passwords
+        else:
+            rule = Passwords(passwords or {})
         self._rules["PLAIN", _domain(domain)] = rule
 
     def configure_curve(
@@ -189,9 +197,12 @@ class Authenticator:
         """
         rule: Rule
         if callable(location):
+            check_runs(location, "the rule")
             rule = location
         elif location == CURVE_ALLOW_ANY:
             rule = any_key
+        elif not isinstance(location, (str, os.PathLike)):
+            raise TypeError(f"location={location!r}: the folder of the keys, '*', or a rule")
         else:
             rule = Directory(os.fspath(location))
             rule.reload()
@@ -236,7 +247,9 @@ class Authenticator:
         except zmq.ZMQError as error:
             if error.errno != zmq.EADDRINUSE:
                 raise
-            raise ValueError(f"{self._context!r} has an authenticator already") from error
+            raise ValueError(
+                f"{self._context!r} has an authenticator already: configure or stop that one"
+            ) from error
         self._source._own("authenticator", self, self.stats)
         self._source.start()
 
@@ -402,5 +415,7 @@ def _parse(message: list[bytes]) -> _Request:
 
 def _domain(domain: str) -> str:
     if not isinstance(domain, str):
-        raise TypeError(f"domain={domain!r}: a ZAP domain is a str; name the other arguments")
+        # Without the value, which may be the passwords.
+        got = type(domain).__name__
+        raise TypeError(f"domain=<{got}>: a ZAP domain is a str; name the other arguments")
     return domain

@@ -28,7 +28,13 @@ def network(address: str) -> str | Network:
     if "%" in address:
         # ipaddress would accept it, and compare all but the zone.
         raise ValueError(f"{address!r}: a rule is for all zones, leave out what follows the %")
-    return address if address == "ipc" else ipaddress.ip_network(address)
+    try:
+        return address if address == "ipc" else ipaddress.ip_network(address)
+    except ValueError as error:
+        raise ValueError(
+            f"{address!r}: an IP address such as '10.0.0.1', a network such as '10.0.0.0/8', "
+            f"or 'ipc': {error}"
+        ) from None
 
 
 def is_in(address: str, networks: Iterable[str | Network]) -> bool:

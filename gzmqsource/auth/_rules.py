@@ -14,6 +14,11 @@ class Passwords:
     """A rule that compares passwords in a time that reveals nothing about them."""
 
     def __init__(self, passwords: Mapping[str, str]) -> None:
+        if not isinstance(passwords, Mapping) or not all(
+            isinstance(each, str) for each in (*passwords, *passwords.values())
+        ):
+            # Without the passwords.
+            raise TypeError("passwords=...: a mapping of names to passwords, all str, or a rule")
         self._passwords = {name: password.encode() for name, password in passwords.items()}
         # Compared with the password of an unknown user, so that this takes as long.
         self._nobody = secrets.token_bytes()

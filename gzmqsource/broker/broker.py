@@ -15,7 +15,7 @@ from gzmqsource.broker._forwarding import Forwarding
 from gzmqsource.broker._stats import BrokerStats, WorkerStats
 from gzmqsource.broker._watch import Watch
 from gzmqsource.workers._parts import Parts
-from gzmqsource.workers._server import Server
+from gzmqsource.workers._server import Server, checked
 from gzmqsource.workers.responder import open_router
 
 
@@ -83,9 +83,15 @@ class Broker(Server):
         dedup: float = 10.0,
     ) -> None:
         for source in front, back:
-            source.check()
+            checked(source, "Broker").check()
             if source.socket.get(zmq.TYPE) != zmq.ROUTER:
                 raise ValueError(f"{source!r}: a Broker has a ROUTER at each end")
+        if back._core.outbox.drops:
+            raise ValueError(
+                f"{back!r}: the back of a Broker drops nothing: open it without overflow"
+            )
+        if front is back:
+            raise ValueError(f"{front!r}: a Broker has two sources, one for each end")
         self._redeliver = redeliver
         self._back_source = back
         self._is_stopping = False

@@ -202,14 +202,14 @@ class Shortcuts(Protocol):
         handle: Callable[[list[Any]], object],
         failed: Callable[[BaseException, list[Any]], object],
         base: Context,
-        returned: Callable[[], object] | None = None,
+        returned: Callable[[object], object] | None = None,
     ) -> None:
         """Call *handle* with each message, from the right, while the allowance lasts.
 
         A message is removed from the list before its call. What the call raises is passed to
         *failed*, together with the message; an exception of that ends the loop. Each call has the
-        context variables of *base*, whatever an earlier one has set. *returned* is called after
-        one that has returned something other than None.
+        context variables of *base*, whatever an earlier one has set. *returned* is called with
+        what one has returned, unless that is None.
         """
 
     def close(self) -> None:

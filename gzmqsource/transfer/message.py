@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import zmq
@@ -54,6 +54,10 @@ def as_message(message: AnyMessage) -> Message:
     if isinstance(message, (list, tuple)):
         frames = message
     elif isinstance(message, Iterable) and not _is_frame(message):
+        if isinstance(message, (Mapping, Set)):
+            raise TypeError(
+                f"a message is a list of frames, got a {type(message).__name__}: serialise it first"
+            )
         frames = list(message)
     else:
         frames = [message]

@@ -370,7 +370,7 @@ class PureShortcuts:
         handle: Callable[[list[Any]], object],
         failed: Callable[[BaseException, list[Any]], object],
         base: Context,
-        returned: Callable[[], object] | None = None,
+        returned: Callable[[object], object] | None = None,
     ) -> None:
         """See `Shortcuts.dispatch`."""
 
@@ -378,8 +378,9 @@ class PureShortcuts:
             message = messages[-1]
             try:
                 messages.pop()  # in here, for a signal's handler may raise when it returns
-                if handle(message) is not None and returned is not None:
-                    returned()
+                value = handle(message)
+                if value is not None and returned is not None:
+                    returned(value)
             except BaseException as error:
                 failed(error, message)
 

@@ -167,15 +167,16 @@ cdef class NativeShortcuts:
     def dispatch(self, list messages, handle, failed, base, returned=None):
         """See `Shortcuts.dispatch`."""
         cdef object message = None
-        cdef object context
+        cdef object context, value
         while messages and self.allowance.count(1):
             context = PyContext_Copy(base)
             PyContext_Enter(context)
             try:
                 while True:
                     message = messages.pop()
-                    if handle(message) is not None and returned is not None:
-                        returned()
+                    value = handle(message)
+                    if value is not None and returned is not None:
+                        returned(value)
                     if (
                         has_changed(context, base)
                         or not messages

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import gevent
 from gevent import GreenletExit, get_hub, getcurrent
 
+from gzmqsource._source.handlers import a_type, name_of
 from gzmqsource._source.source import Source
 from gzmqsource.errors import RequestCancelled
 from gzmqsource.transfer.message import AnyMessage
@@ -55,6 +56,8 @@ class Calling(Handling):
     ) -> None:
         super().__init__(source, parts)
         self.answer: Callable[[list[Any]], Any] = answer
+        # The collector of metrics may put something else in its place.
+        self._handler = answer
         self._hooks = hooks
         self._tracebacks = tracebacks
 
@@ -74,7 +77,7 @@ class Calling(Handling):
                 job.greenlet = greenlet
                 try:
                     reply = self.answer(job.payload)
-                    payload = [reply] if type(reply) is bytes else payload_of(reply)
+                    payload = [reply] if type(reply) is bytes else self._payload_of(reply)
                 finally:
                     job.greenlet = None
                 if began:
@@ -100,6 +103,23 @@ class Calling(Handling):
     def kill(self, job: Job) -> None:
         """See `Handling.kill`."""
         get_hub().loop.run_callback(_kill, job)
+
+    def _payload_of(self, reply: Any) -> list[Any]:
+        """Return the payload of a reply that is not just bytes; the error names the handler."""
+        if isinstance(reply, Iterator):
+            reply = list(reply)  # what it raises is the handler's own error
+        try:
+            return payload_of(reply)
+        except (TypeError, ValueError) as error:
+            if isinstance(reply, Coroutine):
+                reply.close()  # or Python would warn that nothing has awaited it
+                fix = "use a plain function, which may wait as a greenlet does"
+            elif reply is None:
+                fix = "return the payload of the reply, as bytes or a list of them; b'' is empty"
+            else:
+                fix = f"{error}"
+            text = f"the handler {name_of(self._handler)} has returned {a_type(reply)}: {fix}"
+            raise type(error)(text) from None
 
     def _failed(self, job: Job, error: BaseException) -> list[bytes]:
         """Report what a handler has raised, and return the payload that tells its asker."""

@@ -12,6 +12,7 @@ from gzmqsource.errors import RemoteError, SourceClosed
 from gzmqsource.workers._calls import AnyCall, Outstanding, Place
 from gzmqsource.workers._envelope import error_in
 from gzmqsource.workers._header import KEY, NO_KEY, Detail, Flag, Header, Kind, decode, has_header
+from gzmqsource.workers._reasons import remote
 from gzmqsource.workers._stats import EndpointStats
 
 _PLAIN, _REPLY, _ERROR = int(Kind.ASK), int(Kind.REPLY), int(Kind.ERROR)
@@ -280,7 +281,8 @@ class Connection:
         outcome: Any = message[2:]
         if kind != _REPLY:
             if kind == _ERROR or (kind == _PLAIN and len(outcome) > 2):
-                outcome = _error(kind, outcome) or outcome
+                error = _error(kind, outcome)
+                outcome = outcome if error is None else remote(error, call, self.address)
             elif kind != _PLAIN:
                 self._received_other(message, head)
                 return

@@ -15,7 +15,7 @@ import gevent
 from gzmqsource._base import turns
 from gzmqsource._base.event import Event
 from gzmqsource._base.warning import LimitedWarning
-from gzmqsource.errors import PeerLost
+from gzmqsource.workers import _reasons
 from gzmqsource.workers._balance import Balance
 from gzmqsource.workers._calls import (
     AnyCall,
@@ -181,7 +181,7 @@ class Dispatcher:
 
     def leave(self, call: AnyCall) -> bool:
         """Take a call out of its place, and let the peer know that nobody waits for it."""
-        connection = self._asked_over(call)
+        connection = self.asked_over(call)
         if not self.take(call):
             return False
         if connection is not None:
@@ -204,15 +204,12 @@ class Dispatcher:
         for place in (*places, *self._losing.values()):
             yield from list(place.values())
 
-    def where(self, call: AnyCall) -> str:
-        """Return why a call that has not ended has no reply."""
-        if call.place is self.wanting:
-            return "no room"
-        if call.place is self.held:
-            return "refused by each peer that was asked, and no reply"
-        if self._asked_over(call) is not None:
-            return "no reply"
-        return "no connection, so it was never sent" if call.past is None else "sent, and no reply"
+    def asked_over(self, call: AnyCall) -> Connection | None:
+        """Return the connection over which a call is outstanding."""
+        connection: Connection | None = None if call.place is None else call.place.connection
+        if connection is not None and call.place is not connection.outstanding:
+            return None  # it was lost, and is just being ended
+        return connection
 
     def close(self) -> None:
         """Send nothing more."""
@@ -412,10 +409,9 @@ class Dispatcher:
         self, calls: Outstanding, call: AnyCall, why: str, back_to: Connection | None
     ) -> None:
         if not call.retries:
-            self.counts.lost += self.fail(call, PeerLost(f"{why}, before the reply"))
+            self.counts.lost += self.fail(call, _reasons.lost(call, why, is_spent=False))
         elif not self._budget.take(self.counts.requests(self.outstanding), self.outstanding):
-            error = PeerLost(f"{why}, before the reply; and too many were sent again of late")
-            self.counts.lost += self.fail(call, error)
+            self.counts.lost += self.fail(call, _reasons.lost(call, why, is_spent=True))
         else:
             call.retries -= 1
             self.counts.retries += 1
@@ -435,13 +431,6 @@ class Dispatcher:
 
     def _hear_out(self, calls: list[AnyCall]) -> None:
         """Take the replies that are there, before some calls expire."""
-        for connection in dict.fromkeys(map(self._asked_over, calls)):
+        for connection in dict.fromkeys(map(self.asked_over, calls)):
             if connection is not None:
                 connection.link.hear_out()
-
-    def _asked_over(self, call: AnyCall) -> Connection | None:
-        """Return the connection over which a call is outstanding."""
-        connection: Connection | None = None if call.place is None else call.place.connection
-        if connection is not None and call.place is not connection.outstanding:
-            return None  # it was lost, and is just being ended
-        return connection

@@ -77,10 +77,11 @@ def _wait(call: ForeignCall, who: object) -> None:
     if call.wait(deadline.left()):
         return
     if call.adopted:
-        reason = "no reply"
+        reason, fix = "no reply", "the handler of its server takes longer"
         if call.wait(PATIENCE):  # the owner's hub is late, and has the last word
             return
     else:
         reason = "the hub of the thread that has made it did not run, so the request was not sent"
+        fix = "let that thread wait in gevent"
     # A reply that comes at this very moment counts.
-    call.set(RequestTimeout(f"{who!r}: {reason} within {timeout:g} s"))
+    call.set(RequestTimeout(f"{who!r}: {reason} within {timeout:g} s: {fix}"))

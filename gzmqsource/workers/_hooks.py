@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gzmqsource._base.reports import text_of
@@ -36,6 +36,26 @@ class Hook:
 
         That includes a `gevent.GreenletExit`.
         """
+
+
+def checked(hooks: Iterable[Hook]) -> tuple[Hook, ...]:
+    """Return hooks as a tuple.
+
+    Raises
+    ------
+    TypeError
+        They are not objects with the methods of a `Hook`.
+    """
+    rule = "an iterable of Hook objects"
+    if not isinstance(hooks, Iterable):
+        raise TypeError(f"hooks={hooks!r}: {rule}: put it into a list")
+    each = tuple(hooks)
+    for hook in each:
+        if isinstance(hook, type):
+            raise TypeError(f"hooks={list(each)!r}: {rule}: make one of {hook.__name__}")
+        if not all(hasattr(hook, name) for name in ("before", "after", "error")):
+            raise TypeError(f"hooks={list(each)!r}: {rule}: derive {hook!r} from Hook")
+    return each
 
 
 def call(hooks: Sequence[Hook], name: str, *arguments: Any) -> None:

@@ -85,9 +85,11 @@ class Opening:
         opened: Callable[[Source], object],
         broken: Callable[[Source], object],
     ) -> None:
-        own = sorted(OPTIONS.keys() & {name.lower() for name in options})
+        own = sorted({*OPTIONS, "outbox", "outbox_bytes"} & {name.lower() for name in options})
         if own:
-            raise ValueError(f"{', '.join(own)}: a Requester sets this itself")
+            raise ValueError(
+                f"{', '.join(own)}: a Requester sets this itself; max_outstanding is its bound"
+            )
         self.context = context
         self.pace = Pace()
         self._options = {**DEFAULTS, **options, **OPTIONS, "outbox": 1 << 30}

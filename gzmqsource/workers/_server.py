@@ -10,7 +10,7 @@ import gevent
 import zmq
 from gevent.lock import RLock
 
-from gzmqsource._base.deadline import LONGEST, Deadline, check_timeout
+from gzmqsource._base.deadline import LONGEST, Deadline, check_number, check_timeout
 from gzmqsource._source.source import Source
 from gzmqsource.workers._askers import Askers
 from gzmqsource.workers._envelope import has_payload
@@ -71,10 +71,15 @@ class Server(ABC):
     def __init__(
         self, source: Source, *, max_waiting: int, dead_after: float, dedup: float
     ) -> None:
-        kind = source.socket.get(zmq.TYPE)
+        kind = checked(source, self._kind.capitalize()).socket.get(zmq.TYPE)
         if kind not in _ENVELOPED:
             raise ValueError(
                 f"{source!r}: a {self._kind.capitalize()} answers through a ROUTER or a DEALER"
+            )
+        if source.handle is not None:
+            raise ValueError(
+                f"{source!r} has a handler already: open it without one for a "
+                f"{self._kind.capitalize()}"
             )
         if not isinstance(max_waiting, int) or max_waiting < 0:
             raise ValueError(f"max_waiting={max_waiting!r}: how many may wait, an int from 0 up")
@@ -282,6 +287,16 @@ class Server(ABC):
             self._handling.reject(job, Detail.LEAVING)
 
 
+def checked(source: Source, what: str) -> Source:
+    """Return a source that *what* is made with; raise a `TypeError` if it is something else."""
+    if not isinstance(source, Source):
+        raise TypeError(
+            f"{source!r}: a {what} is made with a gzmqsource.Source; {what}.open() makes its own"
+        )
+    return source
+
+
 def _check_seconds(name: str, seconds: float, least: float) -> None:
+    check_number(name, seconds, f"seconds from {least:g} up")
     if not least <= seconds <= LONGEST:
         raise ValueError(f"{name}={seconds!r}: seconds from {least:g} up")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import zmq
 
@@ -57,8 +56,9 @@ class Servers:
 
     @property
     def names(self) -> str:
-        """What the user has named, in a text."""
-        return ", ".join(self._connections)
+        """What the user has named, or the beginning of that, in a text."""
+        names = list(self._connections)
+        return ", ".join([*names[:3], "..."] if len(names) > 3 else names)
 
     def bind(self, endpoint: str) -> None:
         """Let servers connect to an endpoint.
@@ -107,8 +107,3 @@ class Servers:
         connection = Connection(endpoint, address, self._dispatcher, make)
         self._dispatcher.connections[connection] = None
         self._connections.setdefault(endpoint, {})[address] = connection
-
-
-def each_of(endpoints: Any) -> list[str]:
-    """Return one endpoint, or several, as a list."""
-    return [endpoints] if isinstance(endpoints, str) else list(endpoints)

@@ -73,12 +73,12 @@ class EndpointStats(NamedTuple):
     """The number of its session, which a server has from its start to its end; 0 if unknown."""
 
 
-def summary(endpoints: Sequence[EndpointStats], most: int = 3) -> str:
-    """Return the addresses and the states of some connections in a few words."""
+def summary(endpoints: Sequence[EndpointStats], names: str, most: int = 3) -> str:
+    """Return the addresses and the states of some connections to *names* in a few words."""
     words = [f"{each.address} {each.state}" for each in endpoints[:most]]
     if len(endpoints) > most:
         words.append(f"{len(endpoints) - most} more")
-    return ", ".join(words) or "no connection"
+    return ", ".join(words) or f"no connection to {names}"
 
 
 class ResponderStats(NamedTuple):

@@ -13,8 +13,11 @@ import zmq
 from gevent import socket
 from gevent.pool import Pool
 
+from gzmqsource._base.deadline import check_positive
 from gzmqsource._base.event import Event
 from gzmqsource._base.warning import LimitedWarning
+from gzmqsource._socket.addresses import check_endpoint
+from gzmqsource._source.handlers import check_callable
 
 #: Called with an endpoint; it returns those that it stands for.
 Resolve: TypeAlias = "Callable[[str], Iterable[str]]"
@@ -79,8 +82,8 @@ class Targets:
         ipv6: bool,
         changed: Callable[[str, Sequence[str]], object],
     ) -> None:
-        if not every > 0:
-            raise ValueError(f"resolve_every={every!r}: seconds, more than 0")
+        check_positive("resolve_every", every)
+        check_callable("resolve", resolve)
         self._resolve = resolve
         self._every = every
         self._ipv6 = ipv6
@@ -96,13 +99,18 @@ class Targets:
         Raises
         ------
         zmq.ZMQError
-            It has no port.
+            It has no port, or one that does not exist.
         """
+        if self._resolve is None:
+            check_endpoint(endpoint, "connect")
         if self._resolve is None and not is_name(endpoint):
             self._changed(endpoint, [endpoint])
             return
         if self._resolve is None and not endpoint.rpartition(":")[2].isdecimal():
-            raise zmq.ZMQError(zmq.EINVAL)
+            raise zmq.ZMQError(
+                zmq.EINVAL,
+                f"cannot connect to {endpoint}: a tcp endpoint ends with a port, as in :5555",
+            )
         self._endpoints.append(endpoint)
         if self._greenlet is None:
             self._greenlet = gevent.spawn(self._run)

@@ -12,15 +12,15 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.event import AsyncResult
 from gevent.hub import get_hub
 
-from gzmqsource._base.deadline import Deadline, check_timeout
+from gzmqsource._base.deadline import Deadline, check_positive, check_timeout
 from gzmqsource._base.event import Event
 from gzmqsource._base.fork import abandon_in_child
 from gzmqsource._base.hubs import end_with_thread
-from gzmqsource._source.opening import Endpoints
+from gzmqsource._source.opening import Endpoints, each_of
 from gzmqsource._source.source import Source
 from gzmqsource.errors import InvalidThreadUseError, RequestTimeout, SourceClosed, SourceForked
 from gzmqsource.transfer.message import AnyMessage
-from gzmqsource.workers import _calls, _elsewhere, _hooks
+from gzmqsource.workers import _calls, _elsewhere, _hooks, _reasons
 from gzmqsource.workers._calls import AnyCall, Call, ForeignCall, SubmittedCall
 from gzmqsource.workers._counts import Counts
 from gzmqsource.workers._current import current
@@ -29,7 +29,7 @@ from gzmqsource.workers._envelope import payload_of
 from gzmqsource.workers._header import NO_KEY, Header, Keys, Kind, milliseconds
 from gzmqsource.workers._hooks import Hook
 from gzmqsource.workers._link import Opening
-from gzmqsource.workers._servers import Servers, each_of
+from gzmqsource.workers._servers import Servers
 from gzmqsource.workers._stats import EndpointStats, RequesterStats, summary
 from gzmqsource.workers._targets import Resolve
 from gzmqsource.workers._turns import in_turns
@@ -104,13 +104,12 @@ class Requester:
         context: zmq.Context[Any] | None = None,
         **socket_options: Any,
     ) -> None:
-        endpoints, bound = each_of(connect), each_of(bind)
+        endpoints, bound = each_of(connect, "connect"), each_of(bind, "bind")
         if not endpoints and not bound:
-            raise ValueError("a Requester needs an endpoint to connect, or to bind")
-        if not dead_after > 0:
-            raise ValueError(f"dead_after={dead_after!r}: seconds, more than 0")
+            raise ValueError("a Requester needs an endpoint: pass connect=... or bind=...")
+        check_positive("dead_after", dead_after)
         self._hub = get_hub()
-        self._hooks = tuple(hooks)
+        self._hooks = _hooks.checked(hooks)
         self._next_key = Keys().next
         self._counts = Counts()
         self._dispatcher = Dispatcher(
@@ -231,7 +230,7 @@ class Requester:
         """
         if get_hub_if_exists() is not self._hub:
             raise InvalidThreadUseError(
-                f"{type(self).__name__} belongs to another hub: use request() here"
+                f"{self!r} belongs to the hub of another thread: only request() works here"
             )
         payload = payload_of(message)
         timeout = self._checked(timeout, retries, priority)
@@ -319,7 +318,8 @@ class Requester:
 
     def __repr__(self) -> str:
         outstanding = self._dispatcher.outstanding
-        return f"<{type(self).__name__} {outstanding} outstanding, {summary(self.endpoints())}>"
+        connections = summary(self.endpoints(), self._servers.names)
+        return f"<{type(self).__name__} {outstanding} outstanding, {connections}>"
 
     def abandon(self) -> None:
         """Leave everything to the parent process, in a forked child."""
@@ -342,7 +342,9 @@ class Requester:
         if handled is None or handled.left is None:
             return timeout
         if not handled.left:
-            raise RequestTimeout(f"the time of {handled!r} is over")
+            raise RequestTimeout(
+                f"{self!r}: not sent, for the time of {handled!r} is over, in whose handler this is"
+            )
         return handled.left if timeout is None else min(timeout, handled.left)
 
     def _ask(self, call: Call) -> list[Any]:
@@ -380,9 +382,7 @@ class Requester:
         """Give up a request whose time is over."""
         if self._closed or call.place is None or call.key not in call.place:
             return  # it was answered, or is about to fail because this is closed
-        error = RequestTimeout(
-            f"{self!r}: {self._dispatcher.where(call)} within {call.timeout:g} s"
-        )
+        error = _reasons.timed_out(self, self._dispatcher, call, self._servers.names)
         if self._dispatcher.leave(call):
             self._counts.timeouts += 1
             call.settle(error)
@@ -413,7 +413,7 @@ class Requester:
     def _enter(self) -> None:
         if get_hub_if_exists() is not self._hub and not self.closed:
             raise InvalidThreadUseError(
-                f"{type(self).__name__} belongs to the hub of another thread"
+                f"{self!r} belongs to the hub of another thread: stop and close it there"
             )
 
     def _end(self, linger: int | None) -> None:
@@ -442,4 +442,4 @@ class Requester:
             )
         if self._broken is not None:
             return self._broken._core.closed_error()
-        return SourceClosed(f"{self!r} takes no more requests")
+        return SourceClosed(f"{self!r} takes no more requests, for it was stopped: make a new one")

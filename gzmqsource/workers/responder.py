@@ -12,12 +12,12 @@ import zmq
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._source import registry
 from gzmqsource._source.handlers import check_handler
-from gzmqsource._source.opening import Endpoints
+from gzmqsource._source.opening import Endpoints, each_of
 from gzmqsource._source.receiver import spawner
 from gzmqsource._source.source import Source
 from gzmqsource.workers._calling import Answer, Calling
 from gzmqsource.workers._envelope import MOST_ID
-from gzmqsource.workers._hooks import Hook
+from gzmqsource.workers._hooks import Hook, checked
 from gzmqsource.workers._membership import Membership
 from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._places import Places, Spawning, Workers
@@ -106,7 +106,7 @@ class Responder(Server):
         check_handler(handler, may_yield=True)
         self._handler: Any = handler
         self._spawn = spawn
-        self._hooks = tuple(hooks)
+        self._hooks = checked(hooks)
         self._tracebacks = tracebacks
         self._membership: Membership | None = None
         super().__init__(source, max_waiting=max_waiting, dead_after=dead_after, dedup=dedup)
@@ -156,7 +156,7 @@ class Responder(Server):
             As for the constructor, or there is no endpoint; no socket is left open.
         """
         if not bind and not connect:
-            raise ValueError("a Responder needs an endpoint to bind or to connect")
+            raise ValueError("a Responder needs an endpoint: pass bind=... or connect=...")
         source = open_source(Source, bind=bind, connect=connect, context=context, **socket_options)
         try:
             return cls(
@@ -213,9 +213,9 @@ class Responder(Server):
         TypeError, ValueError
             As for the constructor, or there is no endpoint; no socket is left open.
         """
-        urls = [brokers] if isinstance(brokers, str) else list(dict.fromkeys(brokers))
+        urls = list(dict.fromkeys(each_of(brokers, "brokers")))
         if not urls:
-            raise ValueError("a Responder needs a broker to join")
+            raise ValueError("a Responder needs a broker to join: pass the endpoint of its back")
         socket_options.setdefault("routing_id", _name())
         source = open_router(Source, context=context, **socket_options)
         try:
@@ -310,6 +310,8 @@ def open_source(kind: type[Source], *, bind: Endpoints, **options: Any) -> Sourc
 
 def open_router(kind: type[Source], **options: Any) -> Source:
     """Make a ROUTER that reports peers that are gone, and waits for none that does not read."""
+    if "overflow" in options:
+        raise TypeError("overflow=...: a server sets this itself, and waits for no peer")
     return kind.open(zmq.ROUTER, overflow="raise", **{"router_mandatory": 1, **options})
 
 

@@ -132,7 +132,7 @@ def test_an_error_of_the_handler_is_raised(context):
         with pytest.raises(RemoteError, match="KeyError: '\N{REPLACEMENT CHARACTER}'") as caught:
             requester.request([b"1", b"2", b"3"])
         assert caught.value.traceback == "somewhere"
-        with pytest.raises(RemoteError, match=r"KeyError: $") as caught:
+        with pytest.raises(RemoteError, match=r"(?m)KeyError: $") as caught:
             requester.request([b"1"])
         assert caught.value.traceback is None
 

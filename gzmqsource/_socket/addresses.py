@@ -1,0 +1,142 @@
+"""What is wrong with an endpoint, in words: libzmq has one number for many mistakes."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+
+from gzmqsource._socket.endpoints import holder, kind_of
+
+#: The largest port.
+_LAST_PORT = 65535
+
+
+def check_endpoint(endpoint: object, verb: str) -> None:
+    """Check what libzmq does not: it takes the port 80000 for 14464, and connects to port 0.
+
+    Parameters
+    ----------
+    endpoint : object
+        The endpoint.
+    verb : str
+        ``"bind"`` or ``"connect"``.
+
+    Raises
+    ------
+    TypeError
+        It is neither a str nor bytes.
+    zmq.ZMQError
+        Its port does not exist.
+    """
+    if isinstance(endpoint, bytes):
+        endpoint = endpoint.decode(errors="replace")
+    if not isinstance(endpoint, str):
+        raise TypeError(f"{verb}={endpoint!r}: an endpoint is a str, as 'tcp://127.0.0.1:5555'")
+    transport, port = _parts(endpoint)
+    if transport in ("", "ipc", "inproc") or not port.isdecimal():
+        return
+    if len(port.lstrip("0")) > 5 or int(port) > _LAST_PORT:
+        rule = f"a port is at most {_LAST_PORT}"
+    elif verb == "connect" and not int(port):
+        rule = "port 0 is for bind, which chooses one: connect to the one that it has chosen"
+    else:
+        return
+    raise zmq.ZMQError(zmq.EINVAL, f"cannot {verb} to {endpoint}: {rule}")
+
+
+def explained(
+    error: zmq.ZMQError, socket: zmq.Socket[Any], verb: str, endpoint: str | bytes
+) -> zmq.ZMQError:
+    """Return libzmq's error with the socket, the endpoint, and what to do.
+
+    Parameters
+    ----------
+    error : zmq.ZMQError
+        What a call has raised.
+    socket : zmq.Socket
+        The socket.
+    verb : str
+        The name of the call.
+    endpoint : str or bytes
+        What was passed to it.
+    """
+    if error.errno is None or type(error) is not zmq.ZMQError:
+        return error  # the context has ended
+    name = endpoint.decode(errors="replace") if isinstance(endpoint, bytes) else endpoint
+    hint_of = _HINTS.get(error.errno)
+    hint = "" if hint_of is None else hint_of(socket, verb, name)
+    where = "from" if verb in ("unbind", "disconnect") else "to"
+    what = f"cannot {verb} a {kind_of(socket)} {where} {name or repr(name)}"
+    text = f"{what}: {zmq.strerror(error.errno)}"
+    return zmq.ZMQError(error.errno, f"{text}: {hint}" if hint else text)
+
+
+def _parts(endpoint: str) -> tuple[str, str]:
+    """Return the transport of an endpoint, or an empty text, and what follows its last colon."""
+    transport, separator, rest = endpoint.partition("://")
+    return (transport if separator else "", rest.rpartition(":")[2])
+
+
+def _malformed(_socket: object, verb: str, endpoint: str) -> str:
+    transport, port = _parts(endpoint)
+    if not transport:
+        return f"an endpoint begins with its transport, as tcp://{endpoint or '127.0.0.1:5555'}"
+    if verb == "connect" and "*" in endpoint:
+        return "'*' is for bind: connect to the name or the address of a host, and a port"
+    if transport == "tcp" and port.strip() != "*" and not port.strip().isdecimal():
+        return "a tcp endpoint ends with a port, as tcp://127.0.0.1:5555"
+    if transport == "tcp":
+        return "the host is neither an address nor a name: write an IPv6 address in brackets"
+    return ""
+
+
+def _in_use(socket: Any, _verb: str, endpoint: str) -> str:
+    kind = holder(socket, endpoint)
+    if kind is not None:
+        return f"a {kind} of this process is bound to it: stop or close that one first"
+    port = _parts(endpoint)[1]
+    shows = f"ss -ltnp 'sport = :{port}'" if sys.platform == "linux" else f"lsof -iTCP:{port}"
+    return f"another process has it, or one has just ended; `{shows}` shows which"
+
+
+def _missing(_socket: object, verb: str, endpoint: str) -> str:
+    if verb in ("unbind", "disconnect"):
+        return "it was not bound or connected there: pass the endpoint as last_endpoint spells it"
+    return "make the folder of the path first" if endpoint.startswith("ipc:") else ""
+
+
+def _not_allowed(_socket: object, _verb: str, endpoint: str) -> str:
+    if endpoint.startswith("ipc:"):
+        return "the folder is not writable for this process: choose another one"
+    return "a port below 1024 needs privileges: choose a higher one"
+
+
+#: By libzmq's errno, what to say about ``(socket, verb, endpoint)``.
+_HINTS: dict[int, Callable[[Any, str, str], str]] = {
+    int(zmq.EINVAL): _malformed,
+    int(zmq.EADDRINUSE): _in_use,
+    errno.ENOENT: _missing,
+    errno.EACCES: _not_allowed,
+    errno.EROFS: _not_allowed,
+    errno.ENOTDIR: _missing,
+    errno.ENODEV: lambda *_: (
+        "no interface and no address of this machine has that name: bind to an address, "
+        "or to tcp://*:PORT for all of them"
+    ),
+    int(zmq.EADDRNOTAVAIL): lambda *_: (
+        "this machine does not have that address: bind to one that it has, "
+        "or to tcp://*:PORT for all of them"
+    ),
+    int(zmq.EPROTONOSUPPORT): lambda *_: (
+        "libzmq does not have that transport: use tcp, ipc or inproc"
+    ),
+    int(zmq.ENOCOMPATPROTO): lambda *_: "this type of socket does not use that transport",
+    errno.ENAMETOOLONG: lambda *_: (
+        f"a path has at most {zmq.IPC_PATH_MAX_LEN} bytes: choose a shorter one"
+    ),
+    errno.EMFILE: lambda *_: "the process has too many open files: raise `ulimit -n`",
+}
