@@ -173,3 +173,27 @@ def test_a_socket_that_was_bound_to_inproc_last_sends_what_it_holds(context):
         while received < 2000:
             received += len(pull.recv_many(100, timeout=5))
     assert received == 2000
+
+
+def test_a_path_that_a_process_listens_on_is_not_taken_from_it(context, tmp_path):
+    address = f"ipc://{tmp_path}/taken"
+    program = (
+        "import sys, zmq\n"
+        "socket = zmq.Context().socket(zmq.REP)\n"
+        "socket.bind(sys.argv[1])\n"
+        "print('bound', flush=True)\n"
+        "input()\n"
+    )
+    with python_process(program, address) as process:
+        assert process.stdout.readline() == "bound\n"
+        with pytest.raises(zmq.ZMQError, match=f"{address}: a socket is bound to this path") as bad:
+            Source.open(zmq.PULL, bind=address, context=context)
+        assert bad.value.errno == zmq.EADDRINUSE
+        with (
+            Source.open(zmq.PULL, context=context) as source,
+            pytest.raises(zmq.ZMQError, match="is bound to this path"),
+        ):
+            source.socket.bind(address)
+    assert (tmp_path / "taken").exists()  # it was killed, and has left a file
+    with Source.open(zmq.PULL, bind=address, context=context) as source:
+        assert endpoint_of(source) == address

@@ -80,4 +80,11 @@ TEXTS = [
         "        got = repr(domain)\n",
         "test_mistakes_of_workers.py",
     ),
+    Mutation(
+        "a path is taken from the process that is bound to it",
+        "_socket/addresses.py",
+        "        except OSError:\n            return False\n        return True\n",
+        "        except OSError:\n            return False\n        return False\n",
+        "test_known_endpoints.py",
+    ),
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _socket
+import contextlib
 import errno
 import sys
 from collections.abc import Callable
@@ -18,6 +20,9 @@ _LAST_PORT = 65535
 def check_endpoint(endpoint: object, verb: str) -> None:
     """Check what libzmq does not: it takes the port 80000 for 14464, and connects to port 0.
 
+    It also takes an ``ipc`` path from the process that is bound to it, whose peers then come here.
+    When that process ends, it removes the path of the new one.
+
     Parameters
     ----------
     endpoint : object
@@ -30,13 +35,19 @@ def check_endpoint(endpoint: object, verb: str) -> None:
     TypeError
         It is neither a str nor bytes.
     zmq.ZMQError
-        Its port does not exist.
+        Its port does not exist, or a process is bound to its path.
     """
     if isinstance(endpoint, bytes):
         endpoint = endpoint.decode(errors="replace")
     if not isinstance(endpoint, str):
         raise TypeError(f"{verb}={endpoint!r}: an endpoint is a str, as 'tcp://127.0.0.1:5555'")
     transport, port = _parts(endpoint)
+    if transport == "ipc" and verb == "bind" and _is_bound(endpoint.removeprefix("ipc://")):
+        raise zmq.ZMQError(
+            zmq.EADDRINUSE,
+            f"cannot bind to {endpoint}: a socket is bound to this path: stop that one first, or "
+            "choose another path",
+        )
     if transport in ("", "ipc", "inproc") or not port.isdecimal():
         return
     if len(port.lstrip("0")) > 5 or int(port) > _LAST_PORT:
@@ -79,6 +90,22 @@ def _parts(endpoint: str) -> tuple[str, str]:
     """Return the transport of an endpoint, or an empty text, and what follows its last colon."""
     transport, separator, rest = endpoint.partition("://")
     return (transport if separator else "", rest.rpartition(":")[2])
+
+
+def _is_bound(path: str) -> bool:
+    """Return whether a socket is bound to a path; one that has ended leaves a file at most."""
+    if path.startswith("@"):
+        return False  # the kernel refuses a name that is in use
+    # gevent's own would wait where the queue of connections is full.
+    with contextlib.closing(_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return True
 
 
 def _malformed(_socket: object, verb: str, endpoint: str) -> str:
