@@ -1,28 +1,107 @@
 """Sphinx' settings."""
 
+import sys
+from pathlib import Path
+
+from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 
 from gzmqsource import __version__
+
+sys.path.insert(0, str(Path(__file__).parent / "extensions"))
+import definitions
+import signatures
+import variables
 
 project = "gzmqsource"
 author = "the gzmqsource project's maintainers"
 project_copyright = f"2026, {author}"
 release = version = __version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
+REPOSITORY = "https://github.com/gzmqsource/gzmqsource"
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.linkcode",
+    "sphinx.ext.napoleon",
+    "sphinx_click",
+    "sphinx_copybutton",
+    "sphinx_design",
+]
 # What docstrings put between single backticks is Python.
 default_role = "py:obj"
-nitpicky = False
+nitpicky = True
+nitpick_ignore = [
+    # Without pages that can be linked to.
+    ("py:class", "prometheus_client.CollectorRegistry"),
+    ("py:class", "prometheus_client.Metric"),
+    # Variables of types.
+    ("py:class", "ContextT"),
+    ("py:class", "T"),
+    # pyzmq's docstrings and signatures, of methods that green.Socket only wraps.
+    ("py:class", "C.int"),
+    ("py:exc", "ZMQBindError"),
+    ("py:obj", "_poller_class"),
+    ("py:obj", "destroy"),
+    ("py:obj", "max_tries"),
+    ("py:obj", "socket.last_endpoint"),
+    ("py:obj", "zmq_poller_fd"),
+]
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 autodoc_default_options = {"members": True}
+autodoc_type_aliases = {
+    **{name: name for name in signatures.SHOWN if name.isidentifier()},
+    # The type of a property, which is no signature.
+    "SourceSocket": "zmq.Socket",
+}
+python_maximum_signature_line_length = 88
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+napoleon_preprocess_types = True
+napoleon_type_aliases = {
+    "Source": "gzmqsource.Source",
+    "callable": ":term:`callable`",
+    "iterable": ":term:`iterable`",
+    "iterator": ":term:`iterator`",
+    "mapping": ":term:`mapping`",
+    "sequence": ":term:`sequence`",
+}
+
+# The names that are linked to, in files of this repository: the pages are built without a network.
+# checks/inventories.py writes them.
+intersphinx_mapping = {
+    "python": ("https://docs.python.org/3", "inventories/python.inv"),
+    "gevent": ("https://www.gevent.org", "inventories/gevent.inv"),
+    "pyzmq": ("https://pyzmq.readthedocs.io/en/latest", "inventories/pyzmq.inv"),
+    "opentelemetry": (
+        "https://opentelemetry-python.readthedocs.io/en/latest",
+        "inventories/opentelemetry.inv",
+    ),
+}
+
+# What a reader types, without what the shell or Python prints before it.
+copybutton_prompt_text = r"\$ |>>> |\.\.\. "
+copybutton_prompt_is_regexp = True
+
+# For `make links`. A tag is there after its release, and no server is on the examples' ports.
+linkcheck_ignore = [rf"{REPOSITORY}/blob/v", r"https?://(127\.0\.0\.1|localhost)"]
+linkcheck_timeout = 20
 
 html_theme = "furo"
 html_title = f"gzmqsource {release}"
+
+
+def linkcode_resolve(domain: str, info: dict[str, str]) -> str | None:
+    """Return the address of the lines that define an object, in the repository at this release."""
+    if domain != "py" or not info["module"]:
+        return None
+    found = definitions.find(info["module"], info["fullname"])
+    return None if found is None else f"{REPOSITORY}/blob/v{release}/{found}"
 
 
 def find_comments(public: str, *private: str) -> None:
@@ -43,3 +122,9 @@ find_comments("gzmqsource", "_source.sender", "_source.source", "_source.stats")
 find_comments("gzmqsource.green", "_context", "_device", "_poll", "_socket", "_tracker")
 find_comments("gzmqsource.workers", "_server", "requester", "responder")
 find_comments("gzmqsource.broker", "broker")
+
+
+def setup(app: Sphinx) -> None:
+    """Connect what the pages have of their own."""
+    app.add_directive("option-variables", variables.OptionVariables)
+    app.connect("autodoc-process-signature", signatures.show)
