@@ -11,7 +11,6 @@ from gzmqsource import __version__
 sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 import definitions
 import signatures
-import variables
 
 project = "gzmqsource"
 author = "the gzmqsource project's maintainers"
@@ -126,5 +125,4 @@ find_comments("gzmqsource.broker", "broker")
 
 def setup(app: Sphinx) -> None:
     """Connect what the pages have of their own."""
-    app.add_directive("option-variables", variables.OptionVariables)
     app.connect("autodoc-process-signature", signatures.show)

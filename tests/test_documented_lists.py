@@ -81,21 +81,29 @@ def variables_of_the_code():
 
 
 def test_the_page_on_the_environment_lists_each_variable():
-    of_options = {
-        each.envvar or f"GZMQSOURCE_{each.name.upper()}"
-        for each in command.params
-        if isinstance(each, click.Option) and (each.envvar or each.allow_from_autoenv)
-    }
-    context = click.Context(command)
-    verbs = [command.get_command(context, name) for name in command.list_commands(context)]
-    # Those of the verbs themselves are in a table that is made of the options.
-    for verb in filter(None, verbs):
-        for each in verb.params:
-            if isinstance(each, click.Option) and isinstance(each.envvar, str):
-                of_options.add(each.envvar)
+    of_all_verbs = {"GZMQSOURCE_PLAIN_PASSWORD"}
+    of_the_command = {each.envvar for each in command.params if isinstance(each, click.Option)}
     listed = first_cells(text("environment.rst"))
+    of_options = (of_the_command | of_all_verbs) - {None}
     assert listed == variables_of_the_code() | of_options | OF_CLICK
-    assert ".. option-variables::" in text("environment.rst")
+
+
+@pytest.mark.parametrize("verb", command.list_commands(click.Context(command)))
+def test_the_variable_of_an_option_is_spelled_as_the_option_is(verb):
+    found = command.get_command(click.Context(command), verb)
+    assert found is not None
+    options = [each for each in found.params if isinstance(each, click.Option) and not each.hidden]
+    for each in options:
+        words = each.opts[0].removeprefix("--").upper().replace("-", "_")
+        shared = "GZMQSOURCE_PLAIN_PASSWORD"
+        assert each.envvar in {f"GZMQSOURCE_{verb.upper()}_{words}", shared}
+
+
+def test_an_option_whose_parameter_has_another_name_is_taken_from_its_variable():
+    wrong = {"GZMQSOURCE_SEND_TYPE": "nonsense"}
+    result = CliRunner().invoke(command, ["send", "--connect", "inproc://x", "y"], env=wrong)
+    assert result.exit_code == 2
+    assert "GZMQSOURCE_SEND_TYPE" in result.output
 
 
 def test_the_list_of_metrics_is_the_code_s():

@@ -8,6 +8,7 @@ import posixpath
 import re
 from collections import defaultdict
 
+import click
 import inventories
 import pytest
 from optional import needs
@@ -189,6 +190,19 @@ def test_source_links_lead_to_the_code(pages, reference):
                 *_, cls, member = name.split(".")
                 assert re.search(rf"\b({member}|class {cls})\b", lines[0]), (name, link)
     assert linked > 300
+
+
+def test_the_page_on_the_command_has_the_variable_of_each_option(pages):
+    from gzmqsource.cli._command import gzmqsource as command
+
+    shown = pages.article("command.html")
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        verb = command.get_command(context, name)
+        assert verb is not None
+        for option in verb.params:
+            if isinstance(option, click.Option) and not option.hidden:
+                assert f">{option.envvar}<" in shown
 
 
 def test_no_link_within_the_pages_is_dead(pages):
