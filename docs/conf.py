@@ -1,6 +1,8 @@
 """Sphinx' settings."""
 
+import pkgutil
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -103,24 +105,25 @@ def linkcode_resolve(domain: str, info: dict[str, str]) -> str | None:
     return None if found is None else f"{REPOSITORY}/blob/v{release}/{found}"
 
 
-def find_comments(public: str, *private: str) -> None:
+def find_comments(public: str, folder: str) -> None:
     """Have autodoc find the comments of attributes of classes that say their public module.
 
-    It looks for them in the source of that module, and the classes are written in private ones.
+    It looks for them in the source of that module, and the classes are written in the modules of a
+    private folder, or in private modules beside it.
     """
     analyzer = ModuleAnalyzer.for_module(public)
     analyzer.analyze()
-    for name in private:
-        written = ModuleAnalyzer.for_module(f"{public}.{name}")
+    package = import_module(folder)
+    for module in pkgutil.iter_modules(package.__path__, f"{folder}."):
+        written = ModuleAnalyzer.for_module(module.name)
         written.analyze()
         analyzer.attr_docs |= written.attr_docs
         analyzer.tagorder |= written.tagorder
 
 
-find_comments("gzmqsource", "_source.sender", "_source.source", "_source.stats")
-find_comments("gzmqsource.green", "_context", "_device", "_poll", "_socket", "_tracker")
-find_comments("gzmqsource.workers", "_server", "requester", "responder")
-find_comments("gzmqsource.broker", "broker")
+find_comments("gzmqsource", "gzmqsource._source")
+for name in "gzmqsource.green", "gzmqsource.workers", "gzmqsource.broker":
+    find_comments(name, name)
 
 
 def setup(app: Sphinx) -> None:
