@@ -85,7 +85,7 @@ NAMES = {
         ("py:module", "api/gevent.monkey", "gevent.monkey"),
         ("py:function", "api/gevent.monkey", "gevent.monkey.patch_all"),
         ("py:function", "api/gevent.os", "gevent.os.fork"),
-        ("py:class", "api/gevent.pool", "gevent.pool.Pool"),
+        ("py:class", "api/gevent.pool", "gevent.pool.Group gevent.pool.Pool"),
         ("py:module", "api/gevent.pywsgi", "gevent.pywsgi"),
         ("py:class", "api/gevent.queue", "gevent.queue.Queue"),
         ("py:exception", "api/gevent.queue", "gevent.queue.Empty gevent.queue.Full"),

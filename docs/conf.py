@@ -36,10 +36,8 @@ nitpicky = True
 nitpick_ignore = [
     # Without pages that can be linked to.
     ("py:class", "prometheus_client.CollectorRegistry"),
-    ("py:class", "prometheus_client.Metric"),
-    # Variables of types.
-    ("py:class", "ContextT"),
-    ("py:class", "T"),
+    ("py:class", "prometheus_client.metrics_core.Metric"),
+    ("py:class", "prometheus_client.registry.CollectorRegistry"),
     # pyzmq's docstrings and signatures, of methods that green.Socket only wraps.
     ("py:class", "C.int"),
     ("py:exc", "ZMQBindError"),
@@ -55,11 +53,6 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 autodoc_default_options = {"members": True}
-autodoc_type_aliases = {
-    **{name: name for name in signatures.SHOWN if name.isidentifier()},
-    # The type of a property, which is no signature.
-    "SourceSocket": "zmq.Socket",
-}
 python_maximum_signature_line_length = 88
 napoleon_google_docstring = False
 napoleon_use_rtype = False
@@ -128,4 +121,4 @@ for name in "gzmqsource.green", "gzmqsource.workers", "gzmqsource.broker":
 
 def setup(app: Sphinx) -> None:
     """Connect what the pages have of their own."""
-    app.connect("autodoc-process-signature", signatures.show)
+    app.connect("missing-reference", signatures.resolve)

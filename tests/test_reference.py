@@ -118,7 +118,7 @@ def test_the_reference_names_nothing_private(pages, reference):
         if isinstance(node, ast.ClassDef)
     }
     elsewhere = {each.name for name in inventories.NAMES for each in inventories.entries(name)}
-    known = {name.rpartition(".")[2] for name in elsewhere}
+    known = {name.rpartition(".")[2] for name in elsewhere} | set(pages.inventory()["py:type"])
     private = classes - {cls.__name__ for cls in public_classes()} - known
     words = re.compile(rf"gzmqsource[.\w]*\._\w+|(?<![.\w])(?:{'|'.join(private)})\b")
     found = set()
@@ -171,11 +171,12 @@ def test_types_are_in_signatures_and_link_to_their_projects(pages):
     links = set(pages.links("api/source.html"))
     assert {
         "https://docs.python.org/3/library/functions.html#int",
-        "https://docs.python.org/3/library/collections.abc.html#collections.abc.Iterable",
+        "https://docs.python.org/3/library/collections.abc.html#collections.abc.Iterator",
         "https://docs.python.org/3/glossary.html#term-callable",
         "https://pyzmq.readthedocs.io/en/latest/api/zmq.html#zmq.Socket",
         "https://www.gevent.org/api/gevent.timeout.html#gevent.Timeout",
         "https://www.gevent.org/api/gevent.queue.html#gevent.queue.Empty",
+        "index.html#Endpoints",
     } <= links
 
 

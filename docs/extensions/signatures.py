@@ -1,56 +1,53 @@
-"""The types in the signatures of the reference, by names that a reader of it knows."""
+"""The links of the types in signatures, by the names that projects document.
+
+A signature has a type by the module that defines it, which is often a private one.
+"""
 
 from __future__ import annotations
 
-import re
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.ext import intersphinx
 
-_FRAME = "~collections.abc.Buffer | ~zmq.Frame"
-
-#: What is shown for a name: of a private type, or of a class where its project does not document
-#: it.
-SHOWN = {
-    "AnyMessage": f"{_FRAME} | ~collections.abc.Iterable[{_FRAME}]",
-    "Answer": "~collections.abc.Callable[[list], object]",
-    "AsyncResult": "~gevent.event.AsyncResult",
-    "Endpoints": "str | ~collections.abc.Iterable[str]",
-    "Resolve": "~collections.abc.Callable[[str], ~collections.abc.Iterable[str]]",
-    "Self": "~typing.Self",
-    "Topics": "str | bytes | ~collections.abc.Iterable[str | bytes]",
-    "gzmqsource._source.registry.Registered": "~gzmqsource.Source",
-    "gzmqsource.green._context._ContextT": "ContextT",
-    "gzmqsource.green._device._DeviceContext": "~zmq.Context",
-    "gzmqsource.testing._T": "T",
-    "prometheus_client.metrics_core.Metric": "~prometheus_client.Metric",
-    "prometheus_client.registry.CollectorRegistry": "~prometheus_client.CollectorRegistry",
-    "zmq.backend.cython._zmq.Frame": "~zmq.Frame",
-    "zmq.error.ZMQError": "~zmq.ZMQError",
-    "zmq.sugar.frame.Frame": "~zmq.Frame",
-    "zmq.sugar.context.Context": "~zmq.Context",
-    "zmq.sugar.socket.Socket": "~zmq.Socket",
-    "zmq.sugar.tracker.MessageTracker": "~zmq.MessageTracker",
+#: What a name is documented as.
+DOCUMENTED = {
+    "AsyncResult": "gevent.event.AsyncResult",
+    "Group": "gevent.pool.Group",
+    "_KeyRule": "gzmqsource.auth.Rule",
+    "_PasswordRule": "gzmqsource.auth.Rule",
+    "gzmqsource._socket.view.SourceSocket": "zmq.Socket",
+    "gzmqsource._source.registry.Registered": "gzmqsource.Source",
+    "gzmqsource.green._device._DeviceContext": "zmq.Context",
+    "zmq.backend.cython._zmq.Frame": "zmq.Frame",
+    "zmq.error.ZMQError": "zmq.ZMQError",
+    "zmq.sugar.context.Context": "zmq.Context",
+    "zmq.sugar.frame.Frame": "zmq.Frame",
+    "zmq.sugar.socket.Socket": "zmq.Socket",
+    "zmq.sugar.tracker.MessageTracker": "zmq.MessageTracker",
 }
 
-#: How Sphinx writes a name that is an alias, where it is part of a union.
-_ALIAS = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
-
-_NAME = re.compile(r"(?<![\w.~])~?[A-Za-z_][\w.]*")
+#: The names of variables of types, which are shown without a link.
+VARIABLES = {"FrameT", "_ContextT", "_T", "_Uncopied"}
 
 
-def show(
-    _app: object,
-    _what: object,
-    _name: object,
-    _object: object,
-    _options: object,
-    signature: str | None,
-    result: str | None,
-) -> tuple[str | None, str | None]:
-    """Return a signature and the type of its result, as the pages show them."""
-    return _shown(signature), _shown(result)
-
-
-def _shown(text: str | None) -> str | None:
-    if text is None:
+def resolve(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: nodes.TextElement
+) -> nodes.Node | None:
+    """Return the link to a name that no page and no inventory has; None if it is unknown."""
+    target = node.get("reftarget", "")
+    name = target.rpartition(".")[2]
+    if name in VARIABLES:
+        return nodes.Text(name.removeprefix("_"))
+    documented = DOCUMENTED.get(target)
+    if documented is None or node.get("refdomain") != "py":
         return None
-    text = _ALIAS.sub(r"\1", text)
-    return _NAME.sub(lambda found: SHOWN.get(found[0].removeprefix("~"), found[0]), text)
+    known = node.copy()
+    known["reftarget"] = documented
+    known["refexplicit"] = True
+    text = nodes.inline("", documented.rpartition(".")[2])
+    if documented.startswith("gzmqsource."):
+        python = env.domains.python_domain
+        return python.resolve_xref(env, node["refdoc"], app.builder, "obj", documented, known, text)
+    return intersphinx.missing_reference(app, env, known, text)
