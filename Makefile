@@ -17,7 +17,8 @@ QUESTIONS := throughput roundtrip green forms idle fairness pressure busy many p
     startup workers proxy broker
 
 .PHONY: help demo test idle one faults mutations simulate chaos service restarts moments soak fuzz pyzmq volttron \
-    packages support docs lint style types floors workflows changes bench bench-plots pictures screens quick sanitize clean
+    packages support docs links lint style types floors workflows changes bench bench-plots pictures screens quick \
+    sanitize clean
 # Two installs at a time would get into each other's way.
 .NOTPARALLEL:
 
@@ -121,9 +122,13 @@ packages: .venv/installed  ## Build the sdist and the wheel, and use them in emp
 support: .venv/installed  ## The suite's core over each Python, pyzmq and gevent at hand, into docs/
 	$(BIN)/python checks/support.py $(SUPPORT)
 
-docs: .venv/installed  ## The pages, into build/docs
+docs: .venv/installed  ## The pages, into build/docs; each name and link in them has to resolve
 	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
 	@echo "open build/docs/index.html"
+
+links: .venv/installed  ## No dead link within the pages, without a network; ONLINE=1: none to elsewhere
+	$(PYTEST) tests/test_reference.py -k link
+	$(if $(ONLINE),$(BIN)/python -m sphinx -q -b linkcheck docs build/links)
 
 lint: style types floors workflows  ## Style, types, the house, and the workflows
 

@@ -28,8 +28,8 @@ from gzmqsource._source.registry import Registered
 
 __all__ = ["LABELS", "SourceCollector"]
 
-#: The labels of each number: the source's class, its socket's type, and its endpoint. The numbers
-#: of sources with equal labels are added up.
+#: The labels of each number, which are the source's class, its socket's type, and its endpoint. The
+#: numbers of sources with equal labels are added up.
 LABELS = ("source", "type", "endpoint")
 
 _Labels = tuple[str, ...]
@@ -44,15 +44,18 @@ _COUNTERS = {
     "errors": ("errors", "Exceptions of handlers, and messages that libzmq refused."),
     "wakeups": ("wakeups", "Edges of the ZMQ_FD that woke the hub."),
     "budget_stops": ("budget_stops", "Budgets that were exhausted with more to do."),
-    "dropped": ("dropped_messages", "Messages given up."),
+    "dropped": ("dropped_messages", "Messages that were given up."),
     "requester.requests": ("requester_requests", "Requests that were made."),
     "requester.retries": ("requester_retries", "How often a request was sent again."),
     "requester.replies": ("requester_replies", "Requests that were answered."),
-    "requester.cancelled": ("requester_cancelled", "Requests whose caller has left."),
+    "requester.cancelled": ("requester_cancelled", "Requests whose caller had left."),
     "requester.failed": ("requester_failed", "Requests refused by libzmq, or ended by a close."),
-    "requester.refused": ("requester_refused", "Refusals of servers; each is asked again."),
+    "requester.refused": (
+        "requester_refused",
+        "Requests that a server refused; each is asked again.",
+    ),
     "requester.timeouts": ("requester_timeouts", "Requests given up without a reply."),
-    "requester.lost": ("requester_lost", "Requests given up with a lost server."),
+    "requester.lost": ("requester_lost", "Requests given up because their server was lost."),
     "requester.late": ("requester_late_replies", "Replies to requests that had ended."),
     "requester.unknown": ("requester_unknown_replies", "Replies to no request."),
     **{
@@ -67,12 +70,16 @@ _COUNTERS = {
                 "undelivered",
                 "Requests without a reply, and replies that were queued in vain.",
             ),
-            ("full", "refused_full", "Requests refused because too many wait."),
-            ("leaving", "refused_leaving", "Requests refused at the end."),
-            ("expired", "expired", "Requests refused because of their time."),
-            ("cancelled", "cancelled", "Requests whose asker was gone."),
+            ("full", "refused_full", "Requests refused because too many were waiting."),
+            (
+                "leaving",
+                "refused_leaving",
+                "Requests refused because the server was about to stop.",
+            ),
+            ("expired", "expired", "Requests refused because they could not finish in time."),
+            ("cancelled", "cancelled", "Requests whose client had left."),
             ("duplicates", "duplicates", "Requests that came again."),
-            ("malformed", "malformed", "Messages that are no requests."),
+            ("malformed", "malformed", "Messages that were not requests."),
         )
     },
     "responder.lost": ("responder_lost", "Requests whose handler was killed."),
@@ -82,7 +89,7 @@ _COUNTERS = {
     "authenticator.accepted": ("authenticator_accepted", "Peers that were accepted."),
     "authenticator.refused": ("authenticator_refused", "Peers that were rejected for good."),
     "authenticator.postponed": ("authenticator_postponed", "Peers that were rejected for now."),
-    "authenticator.malformed": ("authenticator_malformed", "Messages that are no requests."),
+    "authenticator.malformed": ("authenticator_malformed", "Messages that were not requests."),
     **{
         f"proxy.{side}_{unit}_{way}": (
             f"proxy_{side}_{unit}_{way}",
@@ -99,7 +106,7 @@ _GAUGES: dict[str, tuple[str, str, Callable[[Any, Any], Any]]] = {
     "sources": ("sources", "Sources that are open.", operator.add),
     "in_hand": (
         "in_hand_messages",
-        "Messages read with which no handler was called yet.",
+        "Messages that were read and wait for the handler.",
         operator.add,
     ),
     "outbox_depth": ("outbox_messages", "Messages queued for sending.", operator.add),
@@ -124,14 +131,14 @@ _GAUGES: dict[str, tuple[str, str, Callable[[Any, Any], Any]]] = {
         "Requests that no server has: they wait for one, or for room.",
         operator.add,
     ),
-    "responder.running": ("responder_running", "Requests being handled.", operator.add),
-    "responder.waiting": ("responder_waiting", "Requests not yet begun.", operator.add),
-    "responder.askers": ("responder_askers", "Peers that speak the protocol.", operator.add),
+    "responder.running": ("responder_running", "Requests that are being handled.", operator.add),
+    "responder.waiting": ("responder_waiting", "Requests that wait for the handler.", operator.add),
+    "responder.askers": ("responder_askers", "Clients that speak the protocol.", operator.add),
     "broker.running": ("broker_running", "Requests that workers have.", operator.add),
     "broker.waiting": ("broker_waiting", "Requests that no worker has.", operator.add),
-    "broker.askers": ("broker_askers", "Peers that speak the protocol.", operator.add),
+    "broker.askers": ("broker_askers", "Clients that speak the protocol.", operator.add),
     "broker.workers": ("broker_workers", "Workers that have joined.", operator.add),
-    "broker.slots": ("broker_slots", "Requests that they take at a time.", operator.add),
+    "broker.slots": ("broker_slots", "Requests that the workers take at a time.", operator.add),
 }
 
 #: The fields of `Stats` that are counters, but for the one with reasons, and those that are gauges.
@@ -259,7 +266,12 @@ class SourceCollector(Collector):
                 numbers.measure(source, self._labels[source])
         return [
             *numbers.families(),
-            _family("hub_lateness_seconds", "How late a timer was.", (), {(): self._lateness}),
+            _family(
+                "hub_lateness_seconds",
+                "Seconds by which a timer of the hub was late.",
+                (),
+                {(): self._lateness},
+            ),
         ]
 
     def abandon(self) -> None:
@@ -384,7 +396,7 @@ class _Numbers:
         """Yield all of them as Prometheus' client takes them."""
         yield from _families(CounterMetricFamily, _COUNTERS, self._counters)
         yield from _families(GaugeMetricFamily, _GAUGES, self._gauges)
-        yield _family("handler_seconds", "Time that a handler took.", LABELS, self._handlers)
+        yield _family("handler_seconds", "Seconds that a handler took.", LABELS, self._handlers)
 
     def _observe(self, labels: _Labels, histogram: _Histogram) -> None:
         before = self._handlers.get(labels, _Histogram(histogram.bounds))

@@ -22,14 +22,14 @@ from gzmqsource.errors import InvalidThreadUseError, SourceBroken, SourceClosed,
 
 __all__ = ["NAMES", "PROTOCOL_ERRORS", "Monitor", "SocketEvent", "decode"]
 
-#: The names of the events by their bits: ``"connected"``, ``"handshake_failed_auth"``, ...
+#: The names of the events by their bits, such as ``"connected"`` or ``"handshake_failed_auth"``.
 NAMES = {
     int(event): name.lower()
     for name, event in zmq.Event.__members__.items()
     if not name.startswith(("ALL", "PROTOCOL"))
 }
 
-#: The names of the errors in a peer's handshake by their codes: ``"zmtp_mechanism_mismatch"``, ...
+#: The names of errors in a handshake by their codes, such as ``"zmtp_mechanism_mismatch"``.
 PROTOCOL_ERRORS = {
     int(getattr(zmq, name)): name.removeprefix("PROTOCOL_ERROR_").lower()
     for name in dir(zmq)
@@ -50,8 +50,8 @@ class SocketEvent(NamedTuple):
     """The endpoint that it concerns."""
 
     value: int
-    """What libzmq reports with it: a file descriptor, an errno, an interval in milliseconds, the
-    status of a ZAP reply, or a protocol error."""
+    """A number that libzmq reports with it. It is a file descriptor, an errno, an interval in
+    milliseconds, the status of a ZAP reply, or a protocol error, depending on the event."""
 
     errno: int | None
     """The errno of a failure, if libzmq reports one."""
@@ -122,7 +122,7 @@ class Monitor:
         The source belongs to the hub of another thread, or is closed.
     """
 
-    #: The most events that are held: a few megabytes. Of more, the oldest are dropped.
+    #: The most events that are held, which are a few megabytes. Of more, the oldest are dropped.
     max_events = 10_000
 
     #: How many events a greenlet may take without a wait, before it yields to I/O.
@@ -248,7 +248,7 @@ class Monitor:
     def close(self) -> None:
         """Stop watching; the socket stays open. Closing again does nothing.
 
-        Events that were not received are dropped. Calls that wait raise `SourceClosed`.
+        Events that were not received are dropped. Calls that wait raise `gzmqsource.SourceClosed`.
 
         Raises
         ------

@@ -1,28 +1,20 @@
 """Every code block of the README and of the docs runs as it stands, in processes of its own.
 
 A Python block is a program; with a ``:caption:`` it is a file for the page's other blocks. A bash
-block is typed into a shell. The ports of a page are exchanged for free ones. The reference holds
-every public name, and no private one.
+block is typed into a shell. The ports of a page are exchanged for free ones.
 """
 
-import ast
-import importlib
-import inspect
 import os
 import pathlib
-import pkgutil
 import re
 import signal
 import subprocess
 import sys
 import textwrap
-from collections import defaultdict
 
 import pytest
 from helpers import free_ports
 from optional import needs
-
-import gzmqsource
 
 pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
 
@@ -67,6 +59,8 @@ PRINTED = {
     "docs/guides/celery.rst": "WORD 49\nzmq        patched\n",
     "docs/guides/flask-socketio.rst": "both hear\n",
     "docs/guides/uwsgi.rst": "2450\n",
+    "docs/environment.rst": "hello\tworld\n",
+    "docs/metrics.rst": "hello\tworld\ngzmqsource_ready 1.0\n",
     "docs/guides/deployment.rst": "hello\tworld\nready\nstopped\n",
     "docs/guides/from-zmqstream.rst": "is anybody there?\nis anybody there?\n",
     "docs/guides/from-zerorpc.rst": "cool, man!\nKeyError: 'no_such'\ncool, man!\n",
@@ -152,99 +146,6 @@ def end_session(session):
     for name in os.listdir("/proc"):
         if name.isdigit() and os.getsid(int(name)) == session:
             os.kill(int(name), signal.SIGKILL)
-
-
-needs_the_builder = needs("sphinx", "furo", "sphinx_click", extra="docs")
-
-
-@pytest.fixture(scope="module")
-def build(tmp_path_factory):
-    """The process that has built the pages, and the directory that it has built them into."""
-    directory = tmp_path_factory.mktemp("pages")
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
-    finished = subprocess.run(
-        [*command, PROJECT / "docs", directory], capture_output=True, text=True, check=False
-    )
-    return finished, directory
-
-
-@pytest.fixture(scope="module")
-def reference(build):
-    """The Python names that the pages document."""
-    from sphinx.util.inventory import InventoryFile
-
-    _, directory = build
-    with (directory / "objects.inv").open("rb") as file:
-        inventory = InventoryFile.load(file, "", os.path.join)
-    return {name for kind, names in inventory.items() if kind.startswith("py:") for name in names}
-
-
-def public_objects():
-    """Return the objects that public modules export, each with all its names."""
-    names = defaultdict(set)
-    modules = ["gzmqsource", "gzmqsource.workers.logs", "gzmqsource.workers.tracing"]
-    for module in pkgutil.iter_modules(gzmqsource.__path__):
-        if not module.name.startswith("_") and module.name != "cli":  # cli is a command
-            modules.append(f"gzmqsource.{module.name}")
-    for public in map(importlib.import_module, modules):
-        # The drop-in's other names are pyzmq's.
-        for name in getattr(public, "REPLACED", public.__all__):
-            full_name = f"{public.__name__}.{name}"
-            value = getattr(public, name)
-            is_named = isinstance(value, type) or inspect.isfunction(value)
-            names[value if is_named else full_name].add(full_name)
-    return names
-
-
-def public_members(cls):
-    """Return the names of what this package defines in a class and its bases, for its users."""
-    return {
-        name
-        for base in cls.__mro__
-        if base.__module__.startswith("gzmqsource")
-        for name in {*vars(base), *inspect.get_annotations(base)}
-        if not name.startswith("_") or name == "__iter__"
-    }
-
-
-@needs_the_builder
-def test_the_pages_build_without_a_warning(build):
-    finished, _ = build
-    assert (finished.returncode, finished.stderr) == (0, "")
-
-
-@needs_the_builder
-def test_the_reference_holds_every_public_name(reference):
-    missing = []
-    objects = public_objects()
-    for value, names in list(objects.items()):
-        if not names & reference:
-            missing.append(min(names))
-        elif isinstance(value, type):
-            owners = set().union(*(objects.get(cls, ()) for cls in value.__mro__))
-            for member in public_members(value):
-                if not any(f"{owner}.{member}" in reference for owner in owners):
-                    missing.append(f"{min(names)}.{member}")
-    assert missing == []
-
-
-@needs_the_builder
-def test_the_reference_names_nothing_private(build, reference):
-    classes = {
-        node.name
-        for path in (PROJECT / "gzmqsource").rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ClassDef)
-    }
-    private = classes - {value.__name__ for value in public_objects() if isinstance(value, type)}
-    words = re.compile(rf"gzmqsource[.\w]*\._\w+|(?<![.\w])(?:{'|'.join(private)})\b")
-    found = set()
-    _, directory = build
-    for page in (directory / "api").glob("*.html"):
-        for code in re.findall(r"<(code|dt)\b.*?>(.*?)</\1>", page.read_text(), re.DOTALL):
-            found.update(words.findall(re.sub("<.*?>", "", code[1])))
-    assert found == set()
-    assert not [name for name in reference if "._" in name.replace(".__iter__", "")]
 
 
 def test_the_tour_loses_nothing():

@@ -158,8 +158,8 @@ class BaseSource(Limits):
             *timeout* is negative.
         InvalidThreadUseError
             The source belongs to the hub of another thread.
-        BlockingSwitchOutError
-            gevent's error: it has to wait, and was called in a callback of the hub, as by a signal
+        gevent.exceptions.BlockingSwitchOutError
+            It has to wait, and was called in a callback of the hub, as by a signal
             handler of `signal.signal` while no greenlet runs. Nothing has changed.
         """
         deadline = Deadline(self.stop_timeout if timeout is None else timeout)

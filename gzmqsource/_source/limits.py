@@ -25,7 +25,7 @@ class Limits:
     #: each. A peer may have as many as are still free, so those that do not read leave room.
     max_outbox_bytes = 1 << 26
 
-    #: The most frames of a message that is received. One with more is discarded: 4 million empty
+    #: The most frames of a message that is received; one with more is discarded. 4 million empty
     #: frames are 8 MB on the wire, pass ``maxmsgsize``, and would be 32 MB of Python's.
     max_frames = 1 << 16
 

@@ -114,7 +114,7 @@ class Source(BaseSource):
             As for `Source`.
         bind, connect : str or iterable of str
             The endpoints to bind, and those to connect.
-        subscribe : str, bytes or iterable of them
+        subscribe : str, bytes or iterable of str or bytes
             The topics of a SUB socket; ``""`` is everything.
         context : zmq.Context, optional
             The context of the socket; ``zmq.Context.instance()`` if not passed.
@@ -151,7 +151,7 @@ class Source(BaseSource):
         """The socket, for everything but messages (bind, connect, subscribe, options).
 
         It has pyzmq's whole interface, and its calls never cost a waiting greenlet its edge. For a
-        function that takes sockets, such as `zmq.zmq_poll`, read this property each time: the
+        function that takes sockets, such as ``zmq.zmq_poll``, read this property each time: the
         edge is repaired for what is done before the next switch.
 
         Raises

@@ -19,7 +19,7 @@ class Stats:
     """Messages that libzmq has taken."""
 
     dropped: Mapping[str, int]
-    """Messages given up, by reason: ``"newest"`` or ``"oldest"`` (overflow policy),
+    """Messages given up, by the reason. It is ``"newest"`` or ``"oldest"`` (overflow policy),
     ``"oversized"`` (received with more frames or bytes than `Source` allows),
     ``"refused"`` (libzmq reported an error for a queued message), ``"killed"`` (their handler was
     killed by `Source.stop`), ``"unsent"``, ``"unhandled"`` (prefetched when the source closed), or

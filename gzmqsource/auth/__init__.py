@@ -183,7 +183,7 @@ class Authenticator:
         ----------
         domain : str
             As for `configure_plain`.
-        location : path or callable
+        location : str, os.PathLike or callable
             The directory of the keys, in files ``*.key`` as `zmq.auth.create_certificates` makes
             them; ``"*"`` for any key; or ``location(domain, key)``, which returns whether to
             accept the peer with this key in Z85, and may block.

@@ -20,7 +20,7 @@ from gzmqsource.workers.responder import open_router
 
 
 class Broker(Server):
-    """Shares requests out to workers by who is free, and replies as a `Responder` does.
+    """Shares requests out to workers that are free, and replies to clients as a responder does.
 
     A worker is a `gzmqsource.workers.Responder` that has joined the broker's back; it says how many
     requests it takes at a time, and four times in its *dead_after* that its hub runs. A request

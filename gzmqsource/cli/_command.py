@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gzmqsource import __version__
-from gzmqsource.cli._config import PREFIX, Config, naming_sources
+from gzmqsource.cli._config import PREFIX, Config, name_variables, naming_sources
 from gzmqsource.cli._log import FORMATS, LEVELS, is_json, log, log_to_stderr
 from gzmqsource.cli._text import printable
 
@@ -43,6 +43,7 @@ class _Verbs(click.Group):
         except ImportError as error:
             # The package says why it cannot work here.
             raise click.ClickException(str(error)) from error
+        name_variables(command, f"{PREFIX}_{name.upper()}")
         return command  # type: ignore[no-any-return]
 
     def resolve_command(self, context: click.Context, args: list[str]) -> Any:
@@ -89,7 +90,6 @@ def _read_config(context: click.Context, _option: click.Parameter, path: str | N
     context_settings={
         "help_option_names": ["-h", "--help"],
         "max_content_width": 100,
-        "auto_envvar_prefix": PREFIX,
     },
 )
 # An image may have the variable GZMQSOURCE_VERSION for what it installs.
@@ -127,3 +127,6 @@ def gzmqsource(**_options: Any) -> None:
     \b
     Exit status: 0 for success, 1 if something failed, 2 if the command line is wrong.
     """
+
+
+name_variables(gzmqsource, PREFIX)

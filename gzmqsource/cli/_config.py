@@ -117,8 +117,7 @@ def naming_sources() -> Iterator[None]:
             source = context.get_parameter_source(option.name)
             key = option.opts[0].removeprefix("--")
             if source is ParameterSource.ENVIRONMENT:
-                name = f"{context.auto_envvar_prefix}_{option.name.upper()}"
-                _add(error, f" (It is from the environment variable {name}.)")
+                _add(error, f" (It is from the environment variable {option.envvar}.)")
             elif source is ParameterSource.DEFAULT_MAP:
                 where = f"[{context.info_name}] " if context.parent is not None else ""
                 _add(error, f" (It is from {context.obj.path}: {where}{key}.)")
@@ -127,6 +126,16 @@ def naming_sources() -> Iterator[None]:
 
 def _add(error: click.ClickException, text: str) -> None:
     error.message += text  # type: ignore[misc]
+
+
+def name_variables(command: click.Command, prefix: str) -> None:
+    """Let each option be in a variable that is spelled as the option is.
+
+    click's own would be spelled as the parameter: GZMQSOURCE_SERVE_KIND for --type.
+    """
+    for name, option in _options_of(command).items():
+        if option is not None and option.envvar is None and not option.hidden:
+            option.envvar = f"{prefix}_{name.upper().replace('-', '_')}"
 
 
 def environment_of_workers() -> dict[str, str]:

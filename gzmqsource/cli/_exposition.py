@@ -69,7 +69,7 @@ class Exposition(Collector):
         """Return what there is beside the numbers of sources."""
         yield InfoMetricFamily(
             "gzmqsource_build",
-            "What runs.",
+            "The versions that run.",
             {
                 "version": __version__,
                 "transfer": transfer.backend,
@@ -79,13 +79,13 @@ class Exposition(Collector):
                 "libzmq": zmq.zmq_version(),
             },
         )
-        yield GaugeMetricFamily("gzmqsource_pid", "The number of the process.", os.getpid())
+        yield GaugeMetricFamily("gzmqsource_pid", "The id of the process.", os.getpid())
         is_ready = self._not_ready() is None
-        yield GaugeMetricFamily("gzmqsource_ready", "Whether it is ready: 1 or 0.", is_ready)
+        yield GaugeMetricFamily("gzmqsource_ready", "Whether the server is ready.", is_ready)
         if self._workers is not None:
             missed = CounterMetricFamily(
                 "gzmqsource_worker_metrics_missed",
-                "Answers without the numbers of a worker, which came too late.",
+                "Answers that lack the numbers of a worker, because they came too late.",
                 labels=["worker"],
             )
             for name, count in self._missed.items():

@@ -20,22 +20,22 @@ _POLLIN, _POLLOUT, _POLLERR = int(zmq.POLLIN), int(zmq.POLLOUT), int(zmq.POLLERR
 
 
 def zmq_poll(sockets: Sequence[tuple[Any, int]], timeout: int | float | None = -1) -> Events:
-    """Wait until a socket is ready; see `zmq.zmq_poll`.
+    """Wait until a socket is ready; see ``zmq.zmq_poll``.
 
     If the greenlet is killed meanwhile, no event is lost.
 
     Parameters
     ----------
-    sockets : sequence of (socket, mask)
-        zmq sockets, plain or green, file descriptors, or objects with a ``fileno``, each with a
-        mask of ``zmq.POLLIN``, ``POLLOUT`` and ``POLLERR``.
+    sockets : sequence of tuple
+        Pairs of a zmq socket, plain or green, a file descriptor, or an object with a ``fileno``,
+        and a mask of ``zmq.POLLIN``, ``POLLOUT`` and ``POLLERR``.
     timeout : int
         Milliseconds; -1 waits forever.
 
     Returns
     -------
-    list of (socket, mask)
-        The sockets that are ready, with the events that they are ready for.
+    list of tuple
+        Pairs of a socket that is ready, and the mask of its events.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def select(
 
     Returns
     -------
-    tuple of three lists
+    tuple of list
         Those that are readable, writable, and in error.
 
     Raises
@@ -106,8 +106,8 @@ class Poller(PlainPoller):
 
         Parameters
         ----------
-        socket : zmq.Socket, int or object with a fileno
-            What is polled.
+        socket : zmq.Socket, int or object
+            What is polled: a socket, a file descriptor, or an object with a ``fileno``.
         flags : int
             The events to poll for.
 
@@ -126,7 +126,7 @@ class Poller(PlainPoller):
 
         Parameters
         ----------
-        socket : zmq.Socket, int or object with a fileno
+        socket : zmq.Socket, int or object
             What was registered.
 
         Raises
@@ -153,8 +153,8 @@ class Poller(PlainPoller):
 
         Returns
         -------
-        list of (socket, mask)
-            The sockets that are ready, with the events that they are ready for.
+        list of tuple
+            Pairs of a socket that is ready, and the mask of its events.
 
         Raises
         ------

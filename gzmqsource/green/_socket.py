@@ -43,9 +43,9 @@ class Socket(PlainSocket[_ReturnT]):
     Nothing is read ahead. ``RCVTIMEO`` and ``SNDTIMEO`` apply. If a greenlet is killed while it
     waits, no message is lost, and the one that it was sending is not sent.
 
-    Methods have the parameters and errors of pyzmq's. A call also raises `InvalidThreadUseError`
-    while greenlets of another thread's hub wait on the socket. In a forked child, an inherited
-    socket raises ``ZMQError(ENOTSOCK)``; make a new one.
+    Methods have the parameters and errors of pyzmq's. A call also raises
+    `gzmqsource.InvalidThreadUseError` while greenlets of another thread's hub wait on the socket.
+    In a forked child, an inherited socket raises ``ZMQError(ENOTSOCK)``; make a new one.
     """
 
     __module__ = "gzmqsource.green"

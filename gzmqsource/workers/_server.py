@@ -159,7 +159,7 @@ class Server(ABC):
         Parameters
         ----------
         timeout : float or None
-            Seconds to take at most; None for the source's `stop_timeout`.
+            Seconds to take at most; None for the `gzmqsource.Source.stop_timeout` of its source.
 
         Returns
         -------

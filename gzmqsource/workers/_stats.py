@@ -20,7 +20,7 @@ class RequesterStats(NamedTuple):
     """Requests that wait for their replies now."""
 
     waiting: int
-    """Those of them that no server has: there is none, or no room, or all have refused."""
+    """Outstanding requests that no server has, because there is none, or no room, or all refuse."""
 
     replies: int
     """Requests that were answered, also by an error."""
@@ -57,7 +57,7 @@ class EndpointStats(NamedTuple):
     """The endpoint that was passed to the requester."""
 
     address: str
-    """What it stands for: the endpoint itself, or one of the addresses of its name."""
+    """The endpoint itself, or one of the addresses that its name stands for."""
 
     state: str
     """``"connecting"``; ``"probing"``: it is not known whether the server is alive; ``"live"``:
@@ -105,8 +105,8 @@ class ResponderStats(NamedTuple):
     """Requests whose handler raised; the reply reports that."""
 
     undelivered: int
-    """Requests without a reply: it was dropped because the peer is gone or does not read, or at the
-    end of the responder; and those of plain peers that it has not begun then."""
+    """Requests without a reply. It was dropped because the peer is gone or does not read, or at the
+    end of the responder; those of plain peers that had not begun then count, too."""
 
     full: int
     """Requests that were refused because as many wait as may."""

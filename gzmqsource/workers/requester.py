@@ -216,7 +216,7 @@ class Requester:
     ) -> AsyncResult[Any]:
         """Send a request, and return a `gevent.event.AsyncResult` of its reply or its error.
 
-        It waits only while there are `max_outstanding`; if that takes longer than *timeout*, the
+        It waits only while there are *max_outstanding*; if that takes longer than *timeout*, the
         result has the error.
 
         The parameters are those of `request`.
@@ -267,7 +267,7 @@ class Requester:
         Returns
         -------
         int
-            How many requests were not answered; each has raised `SourceClosed`.
+            How many requests were not answered; each has raised `gzmqsource.SourceClosed`.
 
         Raises
         ------
@@ -292,7 +292,7 @@ class Requester:
         return unanswered
 
     def close(self) -> None:
-        """Close at once; every outstanding request raises `SourceClosed`, and is cancelled.
+        """Close at once, and cancel each outstanding request: it raises `gzmqsource.SourceClosed`.
 
         Raises
         ------

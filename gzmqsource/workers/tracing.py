@@ -41,7 +41,10 @@ class _Tracing(Hook):
 class RequesterTracing(_Tracing):
     """Makes a client span of each request, linked to that of the responder's handler.
 
-    The parameter is that of `ResponderTracing`.
+    Parameters
+    ----------
+    provider : opentelemetry.trace.TracerProvider or None
+        As for `ResponderTracing`.
     """
 
     def before(self, request: Request) -> None:

@@ -85,7 +85,7 @@ def test_a_server_has_all_its_options_from_the_environment(serving):
         GZMQSOURCE_SERVE_CONNECT=f"tcp://127.0.0.1:{one} tcp://127.0.0.1:{two}",
         GZMQSOURCE_SERVE_PATCH="0",
         GZMQSOURCE_SERVE_SPAWN="1",
-        GZMQSOURCE_SERVE_TYPE="dealer",
+        GZMQSOURCE_SERVE_TYPE="router",
     )
     for port in one, two:
         bound = ("request", "--bind", f"tcp://127.0.0.1:{port}", "x")

@@ -1,12 +1,8 @@
 """One answer for a server and all its workers."""
 
-import pathlib
-import sys
-
 import gevent
 import pytest
 import zmq
-from gevent import subprocess
 from helpers import closing
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,8 +11,6 @@ from gzmqsource import Source
 from gzmqsource.cli._exposition import Exposition, _merged
 
 pytestmark = pytest.mark.once
-
-PROJECT = pathlib.Path(__file__).parents[2]
 
 
 def exposition_of(number, kind=Counter, labels=()):
@@ -126,9 +120,3 @@ def test_the_hub_runs_while_the_numbers_of_many_workers_are_joined(exposition):
     answer()
     ticking.kill()
     assert ticks > 3
-
-
-def test_the_page_lists_each_number():
-    command = [sys.executable, str(PROJECT / "checks" / "metrics_page.py")]
-    printed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-    assert (PROJECT / "docs" / "metrics.csv").read_text() == printed
