@@ -9,7 +9,13 @@ author = "the gzmqsource project's maintainers"
 project_copyright = f"2026, {author}"
 release = version = __version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_click",
+    "sphinx_copybutton",
+    "sphinx_design",
+]
 # What docstrings put between single backticks is Python.
 default_role = "py:obj"
 nitpicky = False

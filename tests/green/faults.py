@@ -1,4 +1,4 @@
-"""Run the tests of the faults over both drop-ins; write the table in docs: ``make faults``."""
+"""Run the tests of the faults over both libraries; write the table in docs: ``make faults``."""
 
 import json
 import os
@@ -12,11 +12,13 @@ RESULTS = ROOT / "build" / "faults"
 NAMES = ("zmq.green", "gzmqsource.green")
 
 HEAD = """\
-What the drop-in mends
-======================
+Faults of zmq.green
+===================
 
-Each line is a test, or several, in ``tests/green``, which ``make faults`` has run over both. A
-fault that depends on timing may pass by luck.
+The behaviour of ``zmq.green``, which comes with pyzmq, and of ``gzmqsource.green``. Each line is a
+claim, with one or more tests in ``tests/green``. ``make faults`` runs them over both libraries and
+writes this table; *yes* means that all tests of the line passed. A fault that depends on timing may
+pass by luck.
 
 .. list-table::
    :header-rows: 1

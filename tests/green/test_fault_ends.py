@@ -21,7 +21,7 @@ from gzmqsource.testing import all_blocked
 # The end
 
 
-@fault("close wakes who waits, with ENOTSOCK")
+@fault("close wakes the greenlets that wait, with ENOTSOCK")
 @pytest.mark.parametrize("call", ["recv", "recv_multipart", "poll", "send"])
 def test_closing_wakes_who_waits(context, call):
     socket = context.socket(zmq.DEALER)
@@ -33,7 +33,7 @@ def test_closing_wakes_who_waits(context, call):
     assert caught.value.errno == zmq.ENOTSOCK
 
 
-@fault("term tells who waits, and does not freeze the hub")
+@fault("term wakes the greenlets that wait, and does not freeze the hub")
 @pytest.mark.parametrize("call", ["recv", "send"])
 def test_terminating_tells_who_waits_and_lets_others_run(green, context, call):
     if NAME == "zmq.green":
@@ -51,7 +51,7 @@ def test_terminating_tells_who_waits_and_lets_others_run(green, context, call):
     assert context.closed
 
 
-@fault("destroy beside who waits ends at once")
+@fault("destroy returns at once while greenlets wait")
 def test_destroying_wakes_who_waits(context):
     socket = context.socket(zmq.PULL)
     waiting = gevent.spawn(socket.recv)
@@ -61,7 +61,7 @@ def test_destroying_wakes_who_waits(context):
         soon(waiting)
 
 
-@fault("a socket that is dropped is collected at once, without its hub's help")
+@fault("a dropped socket is collected at once, without its hub's help")
 def test_a_dropped_socket_is_collected(green):
     context = green.Context()
     socket = context.socket(zmq.PULL)
@@ -98,7 +98,7 @@ socket.close()
 # Threads, forks, descriptors, signals
 
 
-@fault("a socket made in another thread works, or says why not")
+@fault("a socket made in another thread works")
 def test_a_socket_that_was_made_in_another_thread_works(context, pair):
     made, errors = [], []
     receiver, sender = pair()
@@ -119,7 +119,7 @@ def test_a_socket_that_was_made_in_another_thread_works(context, pair):
 
 
 @pytest.mark.processes
-@fault("in a forked child an inherited socket is inert, and a new one works")
+@fault("in a forked child an inherited socket is inert and a new one works")
 def test_a_forked_child_has_no_use_of_an_inherited_socket():
     program = f"""
 import os, signal, time, gevent, {NAME} as zmq
@@ -154,7 +154,7 @@ os._exit(0)
         assert [line_of(process) for _ in range(3)] == ["idle", "True", "works"]
 
 
-@fault("descriptors above 1023")
+@fault("descriptors above 1023 work")
 def test_descriptors_above_1023_work(pair):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 3000:

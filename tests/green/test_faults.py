@@ -40,7 +40,7 @@ class Ticking:
 # Several waiters
 
 
-@fault("several greenlets in recv on one socket, served in order")
+@fault("several greenlets in recv on one socket are served in order")
 def test_several_greenlets_receive_in_order(pair):
     receiver, sender = pair()
     waiting = []
@@ -52,7 +52,7 @@ def test_several_greenlets_receive_in_order(pair):
     assert [soon(greenlet) for greenlet in waiting] == [b"0", b"1", b"2"]
 
 
-@fault("several greenlets in send on one socket, served in order")
+@fault("several greenlets in send on one socket are served in order")
 def test_several_greenlets_send_in_order(pair):
     receiver, sender = pair(sndhwm=1)
     ballast = bytes(1 << 20)  # more than the kernel takes
@@ -71,7 +71,7 @@ def test_several_greenlets_send_in_order(pair):
     assert got == list(range(count + 3))
 
 
-@fault("recv and poll on one socket at a time")
+@fault("recv and poll work on one socket at the same time")
 def test_one_greenlet_polls_and_another_receives(pair):
     receiver, sender = pair()
     polling = [gevent.spawn(receiver.poll), gevent.spawn(receiver.poll)]
@@ -103,7 +103,7 @@ def poller_of(green, socket, mask=zmq.POLLIN):
     return poller
 
 
-@fault("no wake-up lost, whatever call eats the edge")
+@fault("no wake-up is lost, whichever call consumes the edge")
 @pytest.mark.parametrize("steal", STEALS)
 def test_a_call_that_eats_the_edge_delays_nobody(green, pair, steal, original_sleep):
     receiver, sender = pair(zmq.DEALER, zmq.DEALER)
@@ -115,7 +115,7 @@ def test_a_call_that_eats_the_edge_delays_nobody(green, pair, steal, original_sl
     assert soon(waiting) == b"message"
 
 
-@fault("no wake-up lost when another socket is polled with the one waited for")
+@fault("no wake-up is lost when a poll includes the socket of another greenlet")
 def test_polling_many_sockets_robs_nobody(green, context, pair, original_sleep):
     receiver, sender = pair()
     other = context.socket(zmq.PULL)
@@ -127,7 +127,7 @@ def test_polling_many_sockets_robs_nobody(green, context, pair, original_sleep):
     assert soon(waiting) == b"message"
 
 
-@fault("bind and connect over inproc wake who waits")
+@fault("bind and connect over inproc wake the greenlets that wait")
 def test_connecting_over_inproc_wakes_who_waits_to_send(context):
     sender, receiver = context.socket(zmq.PUSH), context.socket(zmq.PULL)
     sender.bind("inproc://late")
@@ -138,7 +138,7 @@ def test_connecting_over_inproc_wakes_who_waits_to_send(context):
     soon(waiting)
 
 
-@fault("nothing on the clock: no timers of 11.6 and 1.33 seconds")
+@fault("a greenlet waits without a timer (zmq.green has some of 11.6 and 1.33 seconds)")
 def test_waiting_has_no_timer(green, context):
     socket = context.socket(zmq.PULL)
     before = running_timers()
@@ -200,7 +200,7 @@ def test_keywords_are_kept_when_a_send_waits(pair, monkeypatch):
     assert groups == ["g"] * 10
 
 
-@fault("messages of concurrent senders are never torn")
+@fault("messages of concurrent senders stay whole")
 def test_concurrent_senders_tear_nothing(pair):
     receiver, sender = pair(sndhwm=2)
 
@@ -217,7 +217,7 @@ def test_concurrent_senders_tear_nothing(pair):
         gevent.killall(sending)
 
 
-@fault("a message whose pipe dies midway is sent whole to another peer")
+@fault("a message whose connection ends midway is sent whole to another peer")
 @pytest.mark.parametrize("by_frame", [False, True])
 def test_a_message_whose_pipe_dies_midway_is_sent_whole(context, monkeypatch, by_frame):
     """Its peer closes before the second frame, and libzmq sees it there."""
@@ -265,7 +265,7 @@ def test_a_message_whose_pipe_dies_midway_is_sent_whole(context, monkeypatch, by
 # Fairness
 
 
-@fault("a busy recv gives others their turn")
+@fault("a busy recv yields to other greenlets")
 def test_receiving_all_the_time_gives_others_their_turn(pair):
     receiver, sender = pair(sndhwm=0)
     count = 60_000
@@ -277,7 +277,7 @@ def test_receiving_all_the_time_gives_others_their_turn(pair):
         assert ticking.ticks >= 3
 
 
-@fault("a busy send gives others their turn")
+@fault("a busy send yields to other greenlets")
 def test_sending_all_the_time_gives_others_their_turn(pair):
     _, sender = pair(sndhwm=0)
     with Ticking() as ticking:
@@ -286,7 +286,7 @@ def test_sending_all_the_time_gives_others_their_turn(pair):
         assert ticking.ticks >= 3
 
 
-@fault("a busy poll gives others their turn")
+@fault("a busy poll yields to other greenlets")
 def test_polling_all_the_time_gives_others_their_turn(green, pair):
     receiver, sender = pair()
     sender.send(b"x")

@@ -57,7 +57,7 @@ def in_two_calls(socket, message, **options):
 FORMS = [by_frame, by_string, at_once, in_two_calls]
 
 
-@fault("greenlets that send frame by frame tear nothing")
+@fault("messages that greenlets send frame by frame stay whole")
 @pytest.mark.parametrize("size", [1, BIG], ids=["small", "big"])
 @pytest.mark.parametrize("copy", [True, False], ids=["copied", "lent"])
 @pytest.mark.parametrize("is_overridden", [False, True], ids=["", "overridden"])
@@ -82,7 +82,7 @@ def test_greenlets_that_send_in_different_forms_tear_nothing(
     assert sorted(got) == sorted(frames[form] for form in FORMS * 5)
 
 
-@fault("nothing of a message is sent that its greenlet abandons midway")
+@fault("no frame is sent of a message that its greenlet abandons midway")
 @pytest.mark.parametrize("how", ["killed", "raised", "ended"])
 def test_nothing_of_an_abandoned_message_is_sent(pair, how):
     receiver, sender = pair()
