@@ -15,7 +15,7 @@ QUESTIONS := throughput roundtrip green forms idle fairness pressure busy many p
     startup workers proxy broker
 
 .PHONY: help demo test idle one faults mutations simulate chaos service restarts moments soak fuzz pyzmq volttron \
-    packages support docs lint style types floors workflows changes bench bench-plots quick sanitize clean
+    packages support docs lint style types floors workflows prose changes bench bench-plots quick sanitize clean
 # Two installs at a time would get into each other's way.
 .NOTPARALLEL:
 
@@ -123,7 +123,7 @@ docs: .venv/installed  ## The pages, into build/docs
 	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
 	@echo "open build/docs/index.html"
 
-lint: style types floors workflows  ## Style, types, the house, and the workflows
+lint: style types floors workflows prose  ## Style, types, the house, the workflows, and the prose
 
 style: .venv/installed
 	$(BIN)/ruff check
@@ -140,6 +140,9 @@ floors: .venv/installed
 
 workflows: .venv/installed  ## The workflows: pins, permissions, actionlint, and the wheels
 	$(BIN)/python checks/workflows.py
+
+prose: .venv/installed  ## The English of the pages, docstrings, comments and messages
+	$(BIN)/python checks/prose.py
 
 changes: .venv/installed  ## What the changelog of the next release will say
 	$(BIN)/towncrier build --draft --version next
