@@ -2,9 +2,9 @@
 
 It replaces pyzmq's classes and functions by those of `gzmqsource.green`, in `zmq` and wherever they
 were imported by name. Call it where `gevent.monkey.patch_all` is called: before the rest of the
-program is imported. It is also a gevent plugin, ``gevent.monkey.patch_all(zmq=True)``, and ``python
--m gzmqsource.monkey script.py`` runs an unchanged program with the patch. In a program that patches
-itself, the plugin follows the environment: ``GZMQSOURCE_PATCH=1``.
+program is imported. It is also a gevent plugin, ``gevent.monkey.patch_all(zmq=True)``, and
+``python -m gzmqsource.monkey script.py`` runs an unchanged program with the patch. In a program
+that patches itself, the plugin follows the environment: ``GZMQSOURCE_PATCH=1``.
 
 `patch_zmq_green` replaces only the classes of `zmq.green`. Its other names are
 ``patch_all(zmq="green")`` and ``GZMQSOURCE_PATCH=green``.
