@@ -17,8 +17,8 @@ QUESTIONS := throughput roundtrip green forms idle fairness pressure busy many p
     startup workers proxy broker
 
 .PHONY: help demo test idle one faults mutations simulate chaos service restarts moments soak fuzz pyzmq volttron \
-    packages support docs links lint style types floors workflows changes bench bench-plots pictures screens quick \
-    sanitize clean
+    packages support docs links lint style types floors workflows prose changes bench bench-plots pictures screens \
+    quick sanitize clean
 # Two installs at a time would get into each other's way.
 .NOTPARALLEL:
 
@@ -130,7 +130,7 @@ links: .venv/installed  ## No dead link within the pages, without a network; ONL
 	$(PYTEST) tests/test_reference.py -k link
 	$(if $(ONLINE),$(BIN)/python -m sphinx -q -b linkcheck docs build/links)
 
-lint: style types floors workflows  ## Style, types, the house, and the workflows
+lint: style types floors workflows prose  ## Style, types, the house, the workflows, and the prose
 
 style: .venv/installed
 	$(BIN)/ruff check
@@ -147,6 +147,9 @@ floors: .venv/installed
 
 workflows: .venv/installed  ## The workflows: pins, permissions, actionlint, and the wheels
 	$(BIN)/python checks/workflows.py
+
+prose: .venv/installed  ## The English of the pages, docstrings, comments and messages
+	$(BIN)/python checks/prose.py
 
 changes: .venv/installed  ## What the changelog of the next release will say
 	$(BIN)/towncrier build --draft --version next

@@ -13,6 +13,6 @@ class Worker(GeventWorker):  # type: ignore[misc]
     """gunicorn's gevent worker, with zmq patched before the application is loaded."""
 
     def patch(self) -> None:
-        """Patch what gevent's worker patches, and zmq; gunicorn calls this in each process."""
+        """Patch as gevent's worker does, and zmq; gunicorn calls this in each process."""
         super().patch()
         patch_zmq()

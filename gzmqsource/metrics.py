@@ -34,7 +34,7 @@ LABELS = ("source", "type", "endpoint")
 
 _Labels = tuple[str, ...]
 
-#: Endpoints that begin so are made up here, for proxies, and each is another one.
+#: Endpoints with this prefix are made up here, for proxies, and each of them is unique.
 _OWN = "inproc://gzmqsource-"
 
 #: Counters, by the field of `Stats`, or the kind of an owner and one of its counts.
@@ -141,20 +141,20 @@ _GAUGES: dict[str, tuple[str, str, Callable[[Any, Any], Any]]] = {
     "broker.slots": ("broker_slots", "Requests that the workers take at a time.", operator.add),
 }
 
-#: The fields of `Stats` that are counters, but for the one with reasons, and those that are gauges.
+#: The fields of `Stats` that are counters, except for the one with reasons, and the gauges.
 _COUNTED = ("received", "sent", "errors", "wakeups", "budget_stops")
 _HELD = ("in_hand", "outbox_depth", "outbox_bytes", "outbox_peak", "oldest_queued_age")
 
 
 class SourceCollector(Collector):
-    """Collects the numbers of all sources and of what owns them, and measures handlers and the hub.
+    """Collects the numbers of all sources and their owners, and measures handlers and the hub.
 
     The counts of closed sources are kept, without their endpoints: once no source with an endpoint
-    is open, what was counted there moves to the series of that class and type whose endpoint is
-    empty. So does what has no series of its own because `max_endpoints` have one, which is decided
-    when a source is first collected. No series goes down while it exists. A handler is timed if its
-    source is started after the collector was made, which costs 0.2 us for each message. A process
-    has one collector; without one nothing is measured.
+    is open, its counts move to the series of that class and type whose endpoint is empty. The same
+    goes for sources without a series of their own because `max_endpoints` have one, which is
+    decided when a source is first collected. No series goes down while it exists. A handler is
+    timed if its source is started after the collector was made, which costs 0.2 us for each
+    message. A process has one collector; without it nothing is measured.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ class SourceCollector(Collector):
     #: Seconds between two measurements of how late this hub is.
     lateness_interval = 0.05
 
-    #: The most endpoints with series of their own; each takes about 2 KB of an answer.
+    #: The most endpoints with series of their own; each takes about 2 KB of a scrape.
     max_endpoints = 100
 
     #: The most closed sources that are kept for the next collection.
@@ -232,7 +232,7 @@ class SourceCollector(Collector):
     def closing(self, source: Registered) -> None:
         """Keep the counts of a source; a source that closes calls this."""
         self._ended.append(source)
-        # Not during a collection, which folds itself: it may be one of this thread.
+        # Not during a collection, which folds itself: it may run in this very thread.
         if len(self._ended) > self.max_ended and self._folding.acquire(False):
             try:
                 self._fold(len(self._ended) // 2)  # the others may be about to count something
@@ -242,7 +242,7 @@ class SourceCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return the current numbers; any thread may call this."""
         with self._folding:
-            # In this order: a source that closes meanwhile is in one of the two, or in both.
+            # In this order, a source that closes meanwhile is in one of the two, or in both.
             live = [
                 source
                 for ref in every_source.live.valuerefs()
@@ -275,7 +275,7 @@ class SourceCollector(Collector):
         ]
 
     def abandon(self) -> None:
-        """Count nothing that is the parent process's; called in a forked child."""
+        """Forget the counts of the parent process; called in a forked child."""
         self._begin()
 
     def __repr__(self) -> str:
@@ -285,9 +285,9 @@ class SourceCollector(Collector):
     def _begin(self) -> None:
         # A collection may run in another thread while sources close in this one.
         self._folding = allocate_lock()
-        #: What closed sources have counted.
+        #: The counts of closed sources.
         self._totals = _Numbers()
-        #: Those that have closed since it was added up. So many of them had closed before the last
+        #: The sources that have closed since then, and how many of them had closed before the last
         #: collection, and count no more.
         self._ended: list[Registered] = []
         self._settled = 0
@@ -296,7 +296,7 @@ class SourceCollector(Collector):
         self._handlers: WeakKeyDictionary[Registered, _Histogram] = WeakKeyDictionary()
 
     def _label(self, live: Sequence[Registered]) -> set[_Labels]:
-        """Give each source its labels, for good; return those that have an endpoint."""
+        """Give each source its final labels; return the labels that have an endpoint."""
         alive = {labels for source in live if (labels := self._labels.get(source)) and labels[-1]}
         for source in live:
             if source not in self._labels:
@@ -309,7 +309,7 @@ class SourceCollector(Collector):
         return alive
 
     def _fold(self, ended: int) -> None:
-        """Add what so many closed sources have counted to the totals."""
+        """Add the counts of this many closed sources to the totals."""
         for source in self._ended[:ended]:
             self._count(source, self._totals)
         del self._ended[:ended]
@@ -340,7 +340,7 @@ class _Histogram:
         self.total += seconds
 
     def plus(self, other: _Histogram) -> _Histogram:
-        """Return a histogram of what both have observed."""
+        """Return a histogram of the observations of both."""
         both = _Histogram(self.bounds)
         both.counts = list(map(operator.add, self.counts, other.counts))
         both.total = self.total + other.total
@@ -362,7 +362,7 @@ class _Numbers:
         self._handlers: dict[_Labels, _Histogram] = {}
 
     def count(self, source: Registered, labels: _Labels, handler: _Histogram | None) -> None:
-        """Add what a source has counted so far."""
+        """Add the counts of a source so far."""
         stats = source.snapshot()
         for field in _COUNTED:
             self._counters[field, labels, ""] += getattr(stats, field)
@@ -375,7 +375,7 @@ class _Numbers:
             self._observe(labels, handler)
 
     def measure(self, source: Registered, labels: _Labels) -> None:
-        """Add what an open source holds at the moment."""
+        """Add the current gauges of an open source."""
         stats = source.snapshot()
         held = [(field, getattr(stats, field)) for field in _HELD]
         for field, value in [("sources", 1), *held, *_counts_of_owner(source)]:
@@ -384,7 +384,7 @@ class _Numbers:
                 self._gauges[key] = _GAUGES[field][2](self._gauges.get(key, 0), value)
 
     def moved(self, alive: Container[_Labels]) -> _Numbers:
-        """Return a copy of what was counted, without the endpoints of labels that are not alive."""
+        """Return a copy of the counts, without the endpoints of labels that are not alive."""
         copy = _Numbers()
         for (field, labels, reason), count in self._counters.items():
             copy._counters[field, _moved(labels, alive), reason] += count
@@ -393,7 +393,7 @@ class _Numbers:
         return copy
 
     def families(self) -> Iterable[Metric]:
-        """Yield all of them as Prometheus' client takes them."""
+        """Yield all of them in the form of Prometheus' client."""
         yield from _families(CounterMetricFamily, _COUNTERS, self._counters)
         yield from _families(GaugeMetricFamily, _GAUGES, self._gauges)
         yield _family("handler_seconds", "Seconds that a handler took.", LABELS, self._handlers)
@@ -412,7 +412,7 @@ def _moved(labels: _Labels, alive: Container[_Labels]) -> _Labels:
 
 
 def _counts_of_owner(source: Registered) -> Iterable[tuple[str, int]]:
-    """Return what the owner of a source counts, by the keys of the tables."""
+    """Return the counts of the owner of a source, by the keys of the tables."""
     if source.owner is None:
         return ()
     kind, counts = source.owner

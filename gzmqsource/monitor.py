@@ -1,4 +1,4 @@
-"""What happens to a socket's connections, as libzmq reports it: zmq_socket_monitor(3)."""
+"""The events of a socket's connections, as libzmq reports them: zmq_socket_monitor(3)."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ class SocketEvent(NamedTuple):
     """The endpoint that it concerns."""
 
     value: int
-    """A number that libzmq reports with it. It is a file descriptor, an errno, an interval in
-    milliseconds, the status of a ZAP reply, or a protocol error, depending on the event."""
+    """The value that libzmq reports with it: a file descriptor, an errno, an interval in
+    milliseconds, the status of a ZAP reply, or a protocol error."""
 
     errno: int | None
     """The errno of a failure, if libzmq reports one."""
 
     protocol_error: str | None
-    """What was wrong with the peer's handshake, for ``"handshake_failed_protocol"``."""
+    """The fault in the peer's handshake, for ``"handshake_failed_protocol"``."""
 
     def __str__(self) -> str:
         detail = self.protocol_error or (os.strerror(self.errno) if self.errno else "")
@@ -102,8 +102,8 @@ class Monitor:
     goes to one of them. As a context manager, a monitor is closed at the end of the block.
 
     A native thread reads the events, and holds `max_events` of them. So a monitor that is slow,
-    closed, dropped, or whose reader was killed, never holds up its socket or another one of the
-    context, nor the end of the context, whichever of them ends first.
+    closed, dropped, or whose reader was killed, never holds up its socket, another socket of the
+    context, or the end of the context, whichever of them ends first.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ class Monitor:
         The source belongs to the hub of another thread, or is closed.
     """
 
-    #: The most events that are held, which are a few megabytes. Of more, the oldest are dropped.
+    #: The most events that are held: a few megabytes. Beyond that, the oldest are dropped.
     max_events = 10_000
 
     #: How many events a greenlet may take without a wait, before it yields to I/O.
@@ -143,13 +143,13 @@ class Monitor:
         self._ref = ref
         self._closed = False
         self._taken = 0
-        # The end of a socket is seen without its event.
+        # The end of a socket is noticed without its event.
         events &= ~zmq.EVENT_MONITOR_STOPPED
         self._report = Report(self._hub, self._socket(), events, self.max_events)
 
     @property
     def dropped(self) -> int:
-        """How many events were dropped because `max_events` were held; that is logged, too."""
+        """How many events were dropped because `max_events` were held; this is logged, too."""
         return self._report.dropped
 
     def recv(self, timeout: float | None = None) -> SocketEvent:
@@ -186,7 +186,7 @@ class Monitor:
                 event = report.queue.popleft()
                 try:
                     return decode(event)
-                except BaseException:  # there is no memory, or a signal's handler raises
+                except BaseException:  # memory has run out, or a signal handler raises
                     report.queue.appendleft(event)
                     raise
             if has_ended:
@@ -195,7 +195,7 @@ class Monitor:
             if left == 0:
                 raise Empty(LateText(_why_empty, self, timeout, "event"))
             self._taken = 0
-            # A timer keeps the loop running, and there is nothing else that could.
+            # A timer keeps the loop running; nothing else here could.
             report.waiters.wait(self._hub, LONGEST if left is None else left, self._ref)
         error = SourceBroken if report.error is not None else SourceClosed
         raise error(f"{self!r}: {self._why_ended()}") from report.error
@@ -274,7 +274,7 @@ class Monitor:
             return
         if get_hub_if_exists() is self._hub:
             self.close()
-        else:  # any thread may collect it, and only its own may use the socket
+        else:  # any thread may collect it, but only its own may use the socket
             report.stop()
 
     def __repr__(self) -> str:

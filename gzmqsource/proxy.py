@@ -35,22 +35,22 @@ _serial = itertools.count()
 
 _report = Reports("gzmqsource.proxy")
 
-#: How often a stop asks what has passed, within the time after which it has been quiet.
+#: How often a stop reads the counts, within the time for which there must be no message.
 _LOOKS = 5
 
-#: The message that makes the thread resume after a pause; any other ends it.
+#: The message that makes the thread resume after a pause; any other message ends it.
 _GO_ON = b"go on"
 
 #: Sent by the thread when libzmq's loop starts again and counts from zero.
 _BEGUN = b"begun"
 
-#: Sent last by the thread. libzmq's own reports are eight numbers; 4.3.5 has an empty reply to each
-#: other command, too, and 4.3.4 none.
+#: Sent last by the thread. libzmq's own reports are eight numbers; 4.3.5 also has an empty reply to
+#: every other command, and 4.3.4 has none.
 _ENDED = b"ended"
 
 
 class _State(enum.Enum):
-    """Where a proxy is in its life."""
+    """The state of a proxy."""
 
     NEW = "not started"  #: its sockets are the caller's
     RUNNING = "running"  #: passes messages
@@ -60,7 +60,7 @@ class _State(enum.Enum):
 
 
 class ProxyStats(NamedTuple):
-    """What has passed through a proxy; libzmq counts frames, and 4.3.4 whole messages."""
+    """The messages that have passed; libzmq counts frames, and 4.3.4 whole messages."""
 
     frontend_frames_in: int
     """Frames received from the frontend."""
@@ -90,17 +90,17 @@ class ProxyStats(NamedTuple):
 class Proxy:
     """Passes messages between two sockets, at libzmq's speed and without the hub.
 
-    From `start` on the sockets belong to the proxy, and are closed when it ends; closing one before
-    only sets its linger. If a greenlet is killed in a call of the proxy, the call still takes
-    effect. As a context manager, a proxy is started, and stopped at the end of the block.
+    From `start` on the sockets belong to the proxy, which closes them when it ends; closing one
+    before only sets its linger. If a greenlet is killed in a call of the proxy, the call still
+    takes effect. As a context manager, a proxy is started, and stopped at the end of the block.
 
     Parameters
     ----------
     frontend, backend : zmq.Socket
         Bound or connected: a ROUTER and a DEALER, an XSUB and an XPUB, a PULL and a PUSH.
     capture : zmq.Socket, optional
-        Is sent a copy of each message: a PUB, or a PUSH or DEALER, which blocks the proxy while it
-        is full. libzmq 4.3.4 sends it the proxy's commands, too, such as ``STATISTICS``.
+        Gets a copy of each message: a PUB, or a PUSH or DEALER, which blocks the proxy while it is
+        full. libzmq 4.3.4 sends it the proxy's commands, too, such as ``STATISTICS``.
 
     Raises
     ------
@@ -130,7 +130,7 @@ class Proxy:
         self._lingers: dict[zmq.Socket[Any], int | None] = {}
         self._kinds = [int(socket.get(zmq.TYPE)) for socket in self._sockets]
         self._unread = 0  # messages that its sockets held at its end
-        # What had passed before libzmq's loop began, and at its last report.
+        # The counts before libzmq's loop began, and at its last report.
         self._before = self._total = ProxyStats(*[0] * 8)
 
     @property
@@ -162,7 +162,7 @@ class Proxy:
         self._inner = PlainSocket(PlainContext(shadow=context), zmq.PAIR)
         self._inner.connect(address)
         for socket in self._sockets:
-            # `zmq.Context.destroy` closes them, which crashes libzmq while the thread uses them.
+            # `zmq.Context.destroy` would close them, and libzmq would crash in the thread.
             socket.close = functools.partial(  # type: ignore[method-assign]
                 self._close_later, socket
             )
@@ -178,7 +178,7 @@ class Proxy:
         SourceClosed
             The proxy was not started, or has ended.
         zmq.ZMQError
-            What ended it.
+            The error that ended it.
         InvalidThreadUseError
             It was started in the hub of another thread.
         """
@@ -209,9 +209,9 @@ class Proxy:
                 self._paused = None
 
     def stats(self) -> ProxyStats:
-        """Ask libzmq what has passed, and return it.
+        """Read libzmq's counts of messages, and return them.
 
-        Where peers are authenticated, what has passed since the last call may be left out.
+        Where peers are authenticated, messages since the last call may be left out.
 
         Raises
         ------
@@ -238,7 +238,7 @@ class Proxy:
         Raises
         ------
         zmq.ZMQError
-            What ended it: ``ETERM`` if the context was terminated.
+            The error that ended it: ``ETERM`` if the context was terminated.
         """
         timeout = check_timeout(timeout)
         if self._control is not None:
@@ -250,16 +250,16 @@ class Proxy:
     def stop(self, timeout: float | None = None, drain: bool = True) -> bool:
         """Stop passing messages, and close the sockets; their endpoints are free then.
 
-        Before, it goes on until no message has come for 0.25 s, or half of the time is over, unless
-        all its sockets publish or subscribe. What they hold unread then is lost, and logged.
-        Stopping a proxy that was not started, or has ended, does nothing.
+        Before that, it continues until no message has come for 0.25 s, or half of the time is over,
+        unless all its sockets publish or subscribe. Messages that are still unread then are lost,
+        and logged. Stopping a proxy that was not started, or has ended, does nothing.
 
         Parameters
         ----------
         timeout : float or None
             Seconds to wait at most; None for `stop_timeout`.
         drain : bool
-            Whether to pass what is on its way.
+            Whether to pass the messages that are on their way.
 
         Returns
         -------
@@ -270,7 +270,7 @@ class Proxy:
         Raises
         ------
         zmq.ZMQError
-            What ended it before, unless the context was terminated.
+            The error that ended it before, unless the context was terminated.
         InvalidThreadUseError
             It was started in the hub of another thread.
         """
@@ -283,7 +283,7 @@ class Proxy:
         finally:
             if control is not None and not control.closed and not self._stopping:
                 if self._paused is None:
-                    self._ask()  # for the metrics, which count what has passed
+                    self._ask()  # for the metrics, which count the messages
                     control.send_nowait(b"TERMINATE")
                 self._stopping = True
                 control.send_nowait(b"end")
@@ -339,21 +339,21 @@ class Proxy:
             gevent.sleep(Source.quiet / _LOOKS)
 
     def _ask(self) -> AsyncResult[Any]:
-        """Ask what has passed; the result is set once libzmq has executed all before that."""
+        """Ask for the counts; the result is set once libzmq has executed all commands before."""
         self._control_source().send_nowait(b"STATISTICS")
         reply: AsyncResult[Any] = AsyncResult()
         self._replies.append(reply)
         return reply
 
     def _counts(self) -> dict[str, int]:
-        """Return what had passed at libzmq's last report, and ask for the next; from any thread."""
+        """Return the counts of libzmq's last report, and ask for the next; from any thread."""
         control = self._control
         if control is not None and not control.closed:
             call_in_hub(control._core.hub, gevent.spawn_raw, self._refresh)
         return self._total._asdict()
 
     def _refresh(self) -> None:
-        """Have libzmq report what has passed, unless it is about to."""
+        """Have libzmq report its counts, unless it is about to."""
         if self._state is _State.RUNNING and not self._replies:
             self._ask()
 
@@ -361,7 +361,7 @@ class Proxy:
         self._lingers[socket] = linger
 
     def _count_unread(self) -> None:
-        """Read what the sockets still hold, in the thread; it is lost."""
+        """Count the messages that the sockets still hold, in the thread; they are lost."""
         for socket, kind in zip(self._sockets, self._kinds, strict=True):
             deadline = Deadline(COUNTING)
             with contextlib.suppress(zmq.ZMQError):  # there is no more, or it receives nothing
@@ -419,7 +419,7 @@ class Proxy:
 
 @functools.cache
 def _pause_command() -> bytes:
-    """Return the command that pauses a proxy; finding out takes some 100 us.
+    """Return the command that pauses a proxy; finding that out takes some 100 us.
 
     zmq_proxy_steerable(3) says ``PAUSE``, but libzmq 4.3.5 mistakes that for ``RESUME``, and vice
     versa.
@@ -435,7 +435,7 @@ def _pause_command() -> bytes:
         thread.start()
         control.send(b"PAUSE")
         feeder.send(b"x")
-        # A message that is there when a command comes has passed by the next command.
+        # A message that is there when one command comes has passed before the next.
         for command in (b"STATISTICS", b"STATISTICS", b"TERMINATE"):
             control.send(command)
         thread.join()

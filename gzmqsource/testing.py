@@ -1,9 +1,9 @@
 """Tools for the tests of programs that use sources.
 
-Bugs with ZeroMQ under gevent hide in rare moments, which these functions bring about:
-`all_blocked` waits, without a sleep, until every greenlet is blocked, `steal_edge` robs a waiting
-greenlet of its edge, `fill` makes a sender block, `in_forked_child` runs a function after a fork,
-and `no_leaks` checks what a block leaves behind.
+Bugs with ZeroMQ under gevent hide in rare moments, which these functions create: `all_blocked`
+waits, without a sleep, until every greenlet is blocked, `steal_edge` takes the edge from a waiting
+greenlet, `fill` makes a sender block, `in_forked_child` runs a function after a fork, and
+`no_leaks` checks what a block leaves behind.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def all_blocked(turns: int = 3) -> None:
 
     The shortest timer fires after the callbacks and the I/O of a turn of the loop, so once *turns*
     in a row have left no callback behind, nothing that was ready is left. This does not wait for
-    what another process or thread, libzmq's included, has yet to do.
+    other processes or threads, libzmq's included.
 
     Parameters
     ----------
@@ -89,15 +89,15 @@ def all_blocked(turns: int = 3) -> None:
 
 
 def steal_edge(source: Source) -> int:
-    """Read ``ZMQ_EVENTS`` behind a source's back, as a call on the raw socket does.
+    """Read ``ZMQ_EVENTS`` without the source, as a call on the raw socket does.
 
-    What has arrived so far does not wake a greenlet that waits on the source, until
-    ``source.socket`` or a call of the source finds it. ``GZMQSOURCE_DEBUG=1`` reports it.
+    Messages that have arrived so far do not wake a greenlet that waits on the source, until
+    ``source.socket`` or a call of the source finds them. ``GZMQSOURCE_DEBUG=1`` reports it.
 
     Parameters
     ----------
     source : Source
-        The source to rob.
+        The source whose edge is taken.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def fill(source: Source, message: AnyMessage = b"x", most: int = 1_000_000) -> i
     source : Source
         The source that sends.
     message
-        What is sent; on a ROUTER, with the routing id of the peer to fill.
+        The message to send; on a ROUTER, with the routing id of the peer to fill.
     most : int
         The most messages to send.
 
@@ -201,8 +201,8 @@ def in_forked_child(function: Callable[[], object], timeout: float = 10) -> None
 def no_leaks(timeout: float = 10) -> Iterator[None]:
     """Check that a block leaves no file descriptor, greenlet or open source behind.
 
-    The block may close what was open before. The first context of a process opens descriptors that
-    stay open: make it before the block.
+    The block may close resources that were open before. The first context of a process opens
+    descriptors that stay open: make it before the block.
 
     Parameters
     ----------
@@ -226,12 +226,12 @@ def no_leaks(timeout: float = 10) -> Iterator[None]:
 def _target_of(path: str) -> str:
     try:
         return os.readlink(path)
-    except OSError:  # macOS has no names for them
+    except OSError:  # macOS has no names for descriptors
         return "open"
 
 
 class _Census:
-    """What this process has open."""
+    """The open resources of this process."""
 
     def __init__(self) -> None:
         all_blocked()
@@ -251,7 +251,7 @@ class _Census:
         }
 
     def beyond(self, before: _Census) -> list[str]:
-        """Describe what is open now and was not before."""
+        """Describe the resources that are open now and were not before."""
         left = []
         if len(self.descriptors) > len(before.descriptors):
             new = self.descriptors.keys() - before.descriptors.keys()

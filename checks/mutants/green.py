@@ -242,7 +242,7 @@ GREEN = [
     Mutation(
         "a poll that is changed queues for what it was polled for",
         "green/_poll_set.py",
-        "            entry.stop()  # it queues for what it polls for\n",
+        "            entry.stop()  # it queues for its mask\n",
         "",
         "green/test_poll_many.py",
     ),

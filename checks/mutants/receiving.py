@@ -224,7 +224,7 @@ RECEIVING = [
     Mutation(
         "a short part after a wait is the last of its slice",
         "_socket/budget.py",
-        "            self._serial = -1  # what is left of the slice follows the short part\n",
+        "            self._serial = -1  # the rest of the slice follows the short part\n",
         "",
         "test_budget.py",
     ),

@@ -6,7 +6,7 @@ REPORTING = [
     Mutation(
         "a handler of the log that raises strikes who reports",
         "_base/reports.py",
-        "            except Exception:  # of a handler of the log, not of what is reported\n",
+        "            except Exception:  # of a handler of the log, not of the reported event\n",
         "            except ZeroDivisionError:\n",
         "test_reports.py",
     ),

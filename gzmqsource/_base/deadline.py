@@ -1,12 +1,12 @@
-"""Timeouts: one check of what a caller passes, and one deadline over several waits."""
+"""Timeouts: one check of the value that a caller passes, and one deadline over several waits."""
 
 from __future__ import annotations
 
 import time
 from numbers import Real
 
-#: The longest timeout in seconds, 23 days; a longer one is as good as none. The smallest of those
-#: that libzmq, the loops and native locks take is that of a linger, of 2**31 milliseconds.
+#: The longest timeout in seconds, 23 days; a longer one is the same as none. Of the limits of
+#: libzmq, the loops and native locks, that of a linger is the smallest: 2**31 milliseconds.
 LONGEST = 2e6
 
 _RULES = {
@@ -18,16 +18,16 @@ _RULES = {
 def check_timeout(
     timeout: float | None, name: str = "timeout", per_second: int = 1
 ) -> float | None:
-    """Return *timeout*, or None if it is so long that it may as well never end.
+    """Return *timeout*, or None if it is so long that it is the same as endless.
 
-    Every call with a timeout passes it through here, before it does anything else.
+    Every call with a timeout calls this before it does anything else.
 
     Parameters
     ----------
     timeout : float or None
-        Seconds, or what *per_second* says, or None for ever.
+        In the unit of *per_second*; None means forever.
     name : str
-        What the caller calls it.
+        The name of the caller's parameter.
     per_second : int
         The unit: 1000 for milliseconds.
 
@@ -68,12 +68,12 @@ def check_positive(name: str, seconds: float) -> None:
 
 
 def check_poll_timeout(timeout: float | None, per_second: int) -> float | None:
-    """Return the seconds of a timeout of ZeroMQ's polls, where a negative one is none, too.
+    """Return the seconds of a timeout of ZeroMQ's polls, where a negative one means forever, too.
 
     Parameters
     ----------
     timeout : float or None
-        The timeout; a fraction of a millisecond is not waited for.
+        The timeout; fractions of a millisecond are dropped.
     per_second : int
         Its unit: 1000 for milliseconds.
 

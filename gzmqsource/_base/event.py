@@ -11,7 +11,7 @@ from gevent.exceptions import InvalidThreadUseError
 class Event(event.Event):
     """A `gevent.event.Event` whose `wait` returns at once if it is set.
 
-    It can be set after the hub of the greenlets that wait was destroyed; none of them runs then.
+    It can be set after the hub of the waiting greenlets was destroyed; none of them runs then.
 
     gevent's event is fair: a greenlet that calls `wait` while others are about to be notified
     waits behind them. If the others are killed or time out before that, gevent never wakes the
@@ -22,7 +22,7 @@ class Event(event.Event):
 
     def set(self) -> None:
         """Set it, and wake the greenlets that wait."""
-        # Not to be notified, which gevent tries in each thread in another way.
+        # They cannot be notified; gevent fails at that in a different way in each thread.
         with contextlib.suppress(AttributeError, InvalidThreadUseError):
             super().set()
 

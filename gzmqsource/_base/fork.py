@@ -13,7 +13,7 @@ from typing import Protocol
 
 
 class Inherited(Protocol):
-    """What a forked child inherits and must not use."""
+    """An object that a forked child inherits and must not use."""
 
     def abandon(self) -> None:
         """Stop using what belongs to the parent process, without waking any greenlet."""
@@ -26,7 +26,7 @@ _inherited: weakref.WeakSet[Inherited] = weakref.WeakSet()
 
 
 def abandon_in_child(inherited: Inherited) -> None:
-    """Have a forked child call ``inherited.abandon()``, if *inherited* still lives by then."""
+    """Have a forked child call ``inherited.abandon()``, if *inherited* is still alive then."""
     _inherited.add(inherited)
 
 

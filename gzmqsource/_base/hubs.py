@@ -1,7 +1,7 @@
 """The hub of another thread, which may be destroyed, or end with its thread, at any moment.
 
-gevent ends nothing with a thread: unless the thread destroys its hub, that waits for ever, and so
-does everything in it. Here each thread that has a hub has a `_ThreadEnd` among its variables, which
+gevent ends nothing when a thread ends. Unless the thread destroys its hub, the hub and everything
+in it wait forever. Here each thread that has a hub has a `_ThreadEnd` among its variables, which
 Python deletes in that thread when it ends.
 """
 
@@ -24,14 +24,14 @@ _allocate_rlock = get_original("_thread", "RLock")
 
 
 class Ending(Protocol):
-    """What belongs to a hub, and ends with the thread."""
+    """An object that belongs to a hub, and ends with the thread."""
 
     def thread_ended(self) -> None:
-        """Release what it holds, in the thread that ends; no greenlet runs there any more."""
+        """Release its resources, in the thread that ends; no greenlet runs there any more."""
 
 
 def can_run(hub: Any) -> bool:
-    """Return whether a hub was not destroyed, and its thread has not ended."""
+    """Return whether a hub still exists, and its thread has not ended."""
     # Not by the thread's identifier, which another thread may have by now.
     return hub.loop is not None and not hub.dead and hub not in _over
 
@@ -53,7 +53,7 @@ def call_in_hub(hub: Any, function: Callable[..., object], *args: object) -> boo
     Returns
     -------
     bool
-        False if the hub runs no more, or is just being destroyed: the function is not called.
+        False if the hub does not run any more, or is being destroyed: the function is not called.
     """
     loop = hub.loop
     if not can_run(hub):
@@ -70,12 +70,12 @@ def wake_hub(hub: Any, watcher: Any) -> bool:
 
 
 def end_with_thread(ending: Ending, hub: Any) -> None:
-    """Have this thread call ``ending.thread_ended()`` when it ends, if *ending* lives by then.
+    """Have this thread call ``ending.thread_ended()`` when it ends, if *ending* is alive then.
 
     Parameters
     ----------
     ending : Ending
-        What ends with it.
+        The object that ends with it.
     hub : gevent.hub.Hub
         The hub of this thread.
     """
@@ -87,11 +87,11 @@ def end_with_thread(ending: Ending, hub: Any) -> None:
 
 
 class HubCalls:
-    """The calls of other threads for a hub that has sockets, which it takes over in its thread.
+    """The calls that other threads make into a hub that has sockets, taken over in its thread.
 
-    gevent's own way counts a call in the other thread. libev counts its watchers there and then
-    without the GIL, and one of both may be lost: at zero the loop ends, whatever waits. Beside 300
-    timers, two threads that call all the time did that within seconds.
+    gevent itself counts a call in the other thread. At the same time libev counts its watchers
+    without the GIL, and one of the two updates may be lost: at zero the loop ends, whatever waits.
+    Beside 300 timers, two threads that call all the time caused that within seconds.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class HubCalls:
             self._watcher = watcher
 
     def close(self) -> None:
-        """Take over no more; those that are there are made."""
+        """Stop taking over; the calls that are queued are made."""
         with self._lock:
             watcher, self._watcher = self._watcher, None
         if watcher is not None:
@@ -123,7 +123,7 @@ class HubCalls:
             _reaches(self._take_over)
 
     def add(self, loop: Any, function: Callable[..., object], args: tuple[object, ...]) -> bool:
-        """Have a function called, soon; return False if no calls are taken over in that loop."""
+        """Have a function called, soon; return False if that loop takes over no calls."""
         call = function, args
         with self._lock:
             if self._watcher is None or self._loop is not loop:
@@ -146,7 +146,7 @@ _over: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 class _ThreadEnd:
-    """A variable of a thread, with what ends when it is deleted."""
+    """A variable of a thread, with the objects that end when it is deleted."""
 
     def __init__(self) -> None:
         self.hubs: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -154,8 +154,8 @@ class _ThreadEnd:
         self._pid = os.getpid()
 
     def __del__(self) -> None:
-        # A forked child deletes the variables of the threads that it has not, before all else. And
-        # the end of the interpreter is that of the main thread.
+        # A forked child deletes the variables of the threads that it does not have, before all
+        # else. And at the end of the interpreter, the main thread's are deleted.
         if sys.is_finalizing() or self._pid != os.getpid():
             return
         _over.update(self.hubs)
@@ -165,7 +165,7 @@ class _ThreadEnd:
 
 
 class _Here(get_original("_thread", "_local")):  # type: ignore[misc]
-    """What this thread has."""
+    """The variables of this thread."""
 
     end: _ThreadEnd | None = None
 
@@ -188,8 +188,8 @@ def _schedule(loop: Any, function: Callable[..., object], args: tuple[object, ..
 
 
 def _call_in(loop: Any, function: Callable[..., object], args: tuple[object, ...]) -> None:
-    # libev's has one thing less to wait for with each callback, which was not added here: at zero
-    # it ends, whatever waits.
+    # libev's loop subtracts one for each callback, which was not added by the caller: at zero it
+    # ends, whatever waits.
     loop.ref()
     function(*args)
 
@@ -197,8 +197,8 @@ def _call_in(loop: Any, function: Callable[..., object], args: tuple[object, ...
 def _reaches(call: Callable[..., object], *args: object) -> bool:
     """Call a loop that may have been destroyed since it was looked at.
 
-    Each loop then raises what it happens to trip over: libev's `ValueError`, libuv's
-    `AttributeError`, `TypeError`, `AssertionError` or `Exception`.
+    Each loop then raises a different exception: libev's `ValueError`, libuv's `AttributeError`,
+    `TypeError`, `AssertionError` or `Exception`.
     """
     try:
         call(*args)

@@ -16,7 +16,7 @@ allocate_lock = get_original("_thread", "allocate_lock")
 
 
 class OneShot:
-    """A value that is set once, or replaced, by whichever thread comes first.
+    """A value that is set once, or replaced, by the thread that comes first.
 
     The lock decides between the hub that sets an outcome and the waiter whose timeout ends at the
     same moment: exactly one of them wins.
@@ -25,7 +25,7 @@ class OneShot:
     __slots__ = ("_lock", "_wake", "value")
 
     def __init__(self) -> None:
-        #: What was set; None until then.
+        #: The value; None until it is set.
         self.value: Any = None
         self._lock = allocate_lock()
         self._wake: Callable[[], object] | None = None
@@ -40,7 +40,7 @@ class OneShot:
             if self.value is not old:
                 return False
             self.value = new
-            # Under the lock, because the waiter may be about to close what wakes it.
+            # Under the lock, because the waiter may be about to close the watcher that wakes it.
             if self._wake is not None:
                 self._wake()
         return True
@@ -58,7 +58,7 @@ class OneShot:
         return self.value is not None
 
     def block(self, timeout: float | None = None) -> None:
-        """Wait as `wait` does, and hold up the whole thread."""
+        """Wait as `wait` does, but block the whole thread."""
         gate = allocate_lock()
         gate.acquire()
         if self._wake_with(gate.release):

@@ -1,8 +1,9 @@
-"""What is logged of what peers, and the handlers of their messages, do wrong.
+"""Log lines about the faults of peers, and of the handlers of their messages.
 
-A peer decides how often that happens, and what is in the text of an exception. So the lines of each
-kind are bounded for the whole process, however many sources it has; what is left out is counted in
-the next line; and a line has no character that a terminal or a reader of the log would obey.
+A peer decides how often these happen, and which text an exception has. So the lines of each kind
+are bounded for the whole process, however many sources it has. Events that are left out are counted
+in the next line. No line contains characters that a terminal or a reader of the log would
+interpret.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ allocate_rlock = get_original("_thread", "RLock")
 #: The most characters of an exception's text, and of a line of a traceback.
 MAX_TEXT = 300
 
-#: The most bytes of a routing id that name a peer.
+#: The most bytes of a routing id in the name of a peer.
 MAX_NAME = 32
 
-#: The most lines of a traceback: so many of its beginning, and of its end.
+#: The most lines at the beginning of a traceback, and at its end.
 MAX_LINES = 20
 
 
-#: All that there are.
+#: All instances.
 kinds: list[Reports] = []
 
 
 class _Line(NamedTuple):
-    """A line of the log, as it is before what is left out is counted."""
+    """A line of the log, before the count of the events that are left out is added."""
 
     text: str
     #: The traceback below it, or an empty text.
@@ -48,12 +49,12 @@ class _Line(NamedTuple):
 class Reports:
     """The lines of one kind: one for the whole process in each `interval`.
 
-    The first event is logged at once. Of those that come within the interval the next line, at its
-    end, describes one and has the number of the others. It describes an error with a traceback that
-    was not logged of late, if there was one: a flood of one error does not hide another.
+    The first event is logged at once. Of the events within the interval, the line at its end
+    describes one and has the number of the others. It describes an error whose traceback was not
+    logged recently, if there was one: a flood of one error does not hide another.
 
     Any thread and any greenlet may report, also in the hub. If none of the hubs that have reported
-    runs any more, the number is in the next line, or in one at the end of the process.
+    runs any more, the number is in the next line, or in a line at the end of the process.
 
     Parameters
     ----------
@@ -75,13 +76,14 @@ class Reports:
     def __init__(self, logger: str, level: int = logging.WARNING) -> None:
         self._logger = logging.getLogger(logger)
         self._level = level
-        # Reentrant, for a signal handler or the garbage collector may report in the midst of this.
+        # Reentrant, because a signal handler or the garbage collector may report in the middle of
+        # this.
         self._lock = allocate_rlock()
         self._quiet_until = float("-inf")
-        #: How many events are in no line yet, one of them described here.
+        #: How many events are in no line yet; `_next` describes one of them.
         self._left_out = 0
         self._next: _Line | None = None
-        #: Until when no traceback of a place is logged.
+        #: The time until which no traceback of a place is logged.
         self._shown: dict[object, float] = {}
         # One for each hub at most: libuv crashes if one is collected while it is active.
         self._timers: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
@@ -126,7 +128,7 @@ class Reports:
             self._flush_later(hub)
 
     def flush(self) -> None:
-        """Log what is in no line yet."""
+        """Log the events that are in no line yet."""
         with self._lock:
             line, left_out = self._next, self._left_out
             if line is None:
@@ -136,14 +138,14 @@ class Reports:
         self._log(line, left_out - 1)
 
     def abandon(self) -> None:
-        """Begin anew, and leave to the parent process what it has not logged yet."""
+        """Start again, and leave to the parent process the events that it has not logged yet."""
         self._lock = allocate_rlock()
         self._quiet_until = float("-inf")
         self._left_out, self._next = 0, None
         self._shown.clear()
 
     def _flush_later(self, hub: Any) -> None:
-        """Have a hub log what is left out at the end of the interval, if it still runs then."""
+        """Have a hub that still runs then log the left-out events at the end of the interval."""
         if hub.loop is not None and hub not in self._timers:
             # libuv's timers count in milliseconds, and warn below one.
             left = max(0.001, self._quiet_until - time.monotonic())
@@ -158,7 +160,7 @@ class Reports:
             self.flush()
 
     def _log(self, line: _Line, others: int) -> None:
-        """Log a line, in a greenlet if this is the hub, for a handler of the log may wait."""
+        """Log a line, in a greenlet if this is the hub, because a handler of the log may wait."""
         hub = get_hub_if_exists()
         if hub is not None and gevent.getcurrent() is hub:
             gevent.spawn_raw(self._log, line, others)
@@ -167,7 +169,7 @@ class Reports:
             below = "\n" + line.traceback if line.traceback else ""
             try:
                 self._logger.log(self._level, "%s%s%s", line.text, more, below)
-            except Exception:  # of a handler of the log, not of what is reported
+            except Exception:  # of a handler of the log, not of the reported event
                 if logging.raiseExceptions:
                     traceback.print_exc()
 
@@ -203,7 +205,7 @@ def text_of(error: BaseException) -> str:
 
 
 def peer_of(frame: Any) -> str:
-    """Return how a peer with this routing id is named: as text if it is one, else in hexadecimal.
+    """Return the name of the peer with this routing id: as text if it is text, else in hexadecimal.
 
     libzmq's own routing ids are a zero byte and a number.
     """
@@ -214,7 +216,7 @@ def peer_of(frame: Any) -> str:
 
 
 def _place(error: BaseException) -> object:
-    """Return what errors have in common that were raised at the same line."""
+    """Return a key that is the same for errors that were raised at the same line."""
     entry = error.__traceback__
     if entry is None:
         return None
@@ -224,7 +226,7 @@ def _place(error: BaseException) -> object:
 
 
 def _traceback(error: BaseException) -> str:
-    """Return a traceback, with each line bounded, and indented: none looks like another's line."""
+    """Return a traceback; its lines are bounded and indented: none looks like one of the log."""
     try:
         lines = "".join(traceback.format_exception(error)).splitlines()
     except Exception as raised:

@@ -20,19 +20,19 @@ start_thread = get_original("_thread", "start_new_thread")
 class NativeThread:
     """As much of `threading.Thread` as a device needs; native even where threads are patched.
 
-    In a forked child it has ended, as any thread of the parent.
+    In a forked child it has ended, as has any thread of the parent.
 
     Parameters
     ----------
     target : callable
-        What it runs, without arguments.
+        The function that it runs, without arguments.
     """
 
     def __init__(self, target: Callable[[], Any]) -> None:
         self.daemon = True
-        #: What *target* raised.
+        #: The exception that *target* raised.
         self.error: BaseException | None = None
-        #: What *target* returned.
+        #: The value that *target* returned.
         self.value: Any = None
         self._target = target
         self._started = False
@@ -53,7 +53,7 @@ class NativeThread:
         self._started = True
 
     def run(self) -> None:
-        """Call the target on the current thread; what it raises is in `error`."""
+        """Call the target on the current thread; an exception that it raises is in `error`."""
         try:
             self.value = self._target()
         except BaseException as error:
@@ -90,6 +90,6 @@ class NativeThread:
                 self._joiners.remove(joiner)
 
     def abandon(self) -> None:
-        """End it for a forked child, which has none of the parent's threads."""
+        """Mark it as ended in a forked child, which has none of the parent's threads."""
         self._lock = allocate_lock()
         self._ended = True

@@ -15,7 +15,7 @@ TURN = 0.0005
 
 
 def timer_after_io(loop: Any) -> Any:
-    """Return a timer that is due when the loop has polled, and has served the I/O that is ready.
+    """Return a timer that fires after the loop has polled and has served the I/O that is ready.
 
     It has the lowest priority: libev runs timers of the same priority before the I/O.
     """
@@ -23,7 +23,7 @@ def timer_after_io(loop: Any) -> Any:
 
 
 def in_turns(hub: Any, steps: Iterator[object]) -> None:
-    """Take the steps of an iterator in the hub, soon, and for `TURN` seconds between two polls.
+    """Take the steps of an iterator in the hub, soon, for at most `TURN` seconds between two polls.
 
     All work of a hub shares its turns, in FIFO order of the turns. A step must not raise.
 
@@ -82,7 +82,7 @@ class _Turns:
 
 
 class _Here(get_original("_thread", "_local")):  # type: ignore[misc]
-    """What this thread has."""
+    """The variables of this thread."""
 
     turns: _Turns | None = None
 

@@ -19,10 +19,10 @@ class Waiters(OrderedDict[Any, None]):
 
     A waiter runs and leaves the queue in one step of the hub, so no wake-up is lost between the
     two: a greenlet that is killed or timed out was either still in the queue, or has run. It leaves
-    the queue itself, for a signal handler may raise before it runs.
+    the queue itself, because a signal handler may raise before it runs.
 
     It is an ordered dictionary because a waiter leaves it without a search, from wherever it is. An
-    empty one takes 130 bytes, a deque 760, and few greenlets wait for one thing.
+    empty one takes 130 bytes, a deque 760, and usually few greenlets wait for one thing.
     """
 
     __slots__ = ("_late",)
@@ -46,10 +46,10 @@ class Waiters(OrderedDict[Any, None]):
         ref : bool
             Whether the timer of *timeout* keeps the hub's loop running.
         look : callable, optional
-            Called in the hub when *timeout* is over. After a hub that was held up, what is there
-            counts for more than the clock, and those in front have their turn first: the greenlet
-            gives up when none of the queue was woken between two looks, and the second has
-            returned what the first had.
+            Called in the hub when *timeout* is over. After the hub was held up, an event counts
+            more than the clock, and the greenlets in front have their turn first. The greenlet
+            gives up when none of the queue was woken between two looks, and both have returned the
+            same value.
         first : bool
             Whether to wait at the front: the greenlet was woken, and has found nothing.
         """
@@ -93,7 +93,7 @@ class Waiters(OrderedDict[Any, None]):
             in_turns(waiters[0].hub, self._wake_each(waiters))
 
     def end_late(self) -> None:
-        """Note that none of those whose time was over still waits."""
+        """Note that none of the greenlets whose time was over still waits."""
         self._late = None
 
     def _wake_each(self, waiters: list[Waiter[object]]) -> Iterator[None]:
@@ -136,7 +136,7 @@ class _Late:
         self._loop.run_callback(self._poll)
 
     def _poll(self) -> None:
-        """Go on once the hub has polled; the callbacks of the look have run before this one."""
+        """Continue once the hub has polled; the callbacks of the look have run before this one."""
         self._timer.start(self._look_again)
 
     def _look_again(self) -> None:
@@ -151,7 +151,7 @@ class _Late:
             self._queue.end_late()
 
     def _time_out(self) -> None:
-        """Time out those that are late, in their order: one at least, and for one turn."""
+        """Time out the late waiters, in their order: at least one, and for one turn."""
         ends = time.perf_counter() + TURN
         while self.waiters:
             self.waiters.popitem(last=False)[0].switch(_TIMED_OUT)

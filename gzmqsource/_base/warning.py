@@ -1,4 +1,4 @@
-"""Counting what peers do wrong, and logging it at a bounded rate."""
+"""Counting the faults of peers, and logging them at a bounded rate."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import logging
 
 from gzmqsource._base.reports import Reports, printable
 
-#: By the logger and the text: what many objects report is one kind.
+#: By the logger and the text: the reports of many objects are of one kind.
 _kinds: dict[tuple[str, str], Reports] = {}
 
 
 class LimitedWarning:
-    """A count, and warnings that are logged as `gzmqsource._base.reports.Reports` says.
+    """A count, and warnings that are logged as `gzmqsource._base.reports.Reports` describes.
 
     Objects with the same logger and text share their lines, and each has its own count.
 
     Parameters
     ----------
     logger : logging.Logger
-        Where it is logged.
+        The logger of the warnings.
     text : str
-        What has happened, with ``%s`` for a detail of one time. What a peer has sent may be in it:
+        The text of the warning, with ``%s`` for a detail. The detail may contain data from a peer:
         it is escaped.
     """
 

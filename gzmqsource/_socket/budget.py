@@ -1,4 +1,4 @@
-"""Bounded turns: a greenlet that need not wait yields to other I/O once its budget is spent."""
+"""Bounded turns: a greenlet that could go on yields to other I/O once its budget is spent."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ class Budget(Allowance):
         super().__init__()
         self.max_messages = max_messages
         self.max_seconds = max_seconds
-        #: How often it was spent with more to do.
+        #: How often it was exhausted while there was more to do.
         self.stops = 0
-        #: The hub whose I/O has its turns.
+        #: The hub to whose I/O it yields.
         self.hub = hub
-        #: What all sockets of the hub share.
+        #: The slice that all sockets of the hub share.
         self.shared = HubSlice.of(hub)
         #: See `gzmqsource._socket.hub_slice.Sharing`.
         self.charged = 0.0
@@ -83,9 +83,9 @@ class Budget(Allowance):
     def exhausted(self) -> bool:
         """Return whether the greenlet must yield to I/O now; call this when nothing is `left`.
 
-        In each slice of the hub a socket has what is left of it, once, unless others wait for
-        their parts: then, or after the end of the slice, it has one message. What is prefetched
-        when the socket closes is handled without a budget.
+        In each slice of the hub a socket gets the rest of the slice, once, unless others wait for
+        their parts. In that case, or after the end of the slice, it gets one message. Messages that
+        are prefetched when the socket closes are handled without a budget.
         """
         if self._closed:
             self.refill(AFTER_WAIT, self.max_seconds)
@@ -94,7 +94,7 @@ class Budget(Allowance):
         now = time.monotonic()
         is_new = self._turn != shared.turn and shared.running is not self
         if is_new and shared.running is not None and now < shared.part_ends:
-            # It is used in the turn of another socket, which pays for it.
+            # It is used in the turn of another socket, which is charged for it.
             self._turn = shared.turn
             self.refill(self.max_messages, shared.part_ends - now)
             return False
@@ -110,7 +110,7 @@ class Budget(Allowance):
         return self.left <= 0
 
     def take(self, may_yield: Callable[[], bool] | None = None) -> bool:
-        """Count one message of a greenlet that need not wait; yield to I/O when it is time.
+        """Count one message of a greenlet that does not have to wait; yield to I/O when it is time.
 
         Parameters
         ----------
@@ -121,7 +121,7 @@ class Budget(Allowance):
         Returns
         -------
         bool
-            Whether it has yielded: what was true before may no longer be.
+            Whether it has yielded: conditions that held before may have changed.
         """
         if self.spend():
             return False
@@ -135,7 +135,7 @@ class Budget(Allowance):
         return True
 
     def take_in_turn(self) -> None:
-        """Count one message of a greenlet that has just begun, behind those that wait already."""
+        """Count one message of a greenlet that has just begun, behind those that already wait."""
         if self.waiters:
             self.yield_to_io()
             self.spend()
@@ -146,7 +146,7 @@ class Budget(Allowance):
         """Call *spawn*, and wait until each greenlet that it starts has begun, in this turn.
 
         The hub runs them after the greenlet that has spawned them, one after the other. So two
-        callbacks around them tell what they take, and none of them has to ask for its turn.
+        callbacks around them measure their time, and none of them has to ask for its turn.
 
         Returns
         -------
@@ -160,7 +160,7 @@ class Budget(Allowance):
 
         def begin() -> None:
             nonlocal began
-            # Twice the time: they are as many as fill the part if they are as quick as the last.
+            # Twice the time: their number fills the part if they are as quick as the last ones.
             self.refill(messages, 2 * seconds)
             began = shared.begin_turn(self, seconds)
 
@@ -182,7 +182,7 @@ class Budget(Allowance):
         return used
 
     def yield_to_io(self) -> None:
-        """Yield to other I/O because this is exhausted, and to other sockets; a part begins."""
+        """Yield to other I/O and other sockets because this is exhausted; then a part begins."""
         self.stops += 1
         self.shared.wait(self)
 
@@ -194,12 +194,12 @@ class Budget(Allowance):
     def restart(self) -> None:
         """Begin a short part right after a wait, without a turn in the queue.
 
-        If others wait that had less, it is a message and its answer, and never none: who was woken
-        must be able to take what it was woken for.
+        If others wait that had less, the part is a message and its answer, but never nothing: a
+        greenlet that was woken must be able to take the message for which it was woken.
         """
         shared = self.shared
         if self.restart_within(shared):
-            self._serial = -1  # what is left of the slice follows the short part
+            self._serial = -1  # the rest of the slice follows the short part
             return
         shared.begin_if_over(time.monotonic())
         left = shared.ends - time.monotonic()

@@ -1,4 +1,4 @@
-"""pyzmq's calls that read a socket's mailbox, and so eat its edge."""
+"""pyzmq's calls that read a socket's mailbox, and so consume its edge."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from zmq.sugar.socket import Socket as PlainSocket
 
-#: Every such method, and each alias of it: pyzmq binds ``getsockopt`` past an overridden ``get``.
+#: Every such method and its aliases: pyzmq's ``getsockopt`` bypasses an overridden ``get``.
 EAT_THE_EDGE = tuple(
     name
     for name in (
@@ -25,7 +25,7 @@ EAT_THE_EDGE = tuple(
 def override_calls(cls: type[PlainSocket[Any]], recheck: Callable[[Any], None]) -> None:
     """Override each call in *cls* that it does not override itself, to call ``recheck(self)``.
 
-    The call's own result or error stays as it is.
+    The result or error of the call is unchanged.
     """
     for name in EAT_THE_EDGE:
         if name not in vars(cls):

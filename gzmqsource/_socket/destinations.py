@@ -7,16 +7,17 @@ from collections.abc import Hashable
 from itertools import islice
 from typing import Any
 
-#: What a message is sent to: a routing id, or None where a socket has one destination.
+#: The destination of a message: a routing id, or None if a socket has one destination.
 Key = Hashable
 
 
 class Destinations:
     """The destinations that had no room when they were tried last, in two rotations.
 
-    An edge does not tell which peer has room, and to try a thousand for each edge costs more than
-    the messages. So a few *hot* ones are tried at a time, whose peers have read lately. The others
-    are *cold*. Each attempt counts as a failure until `add` reports that something was taken.
+    An edge does not say which peer has room, and trying a thousand for each edge costs more than
+    the messages. So a few *hot* ones are tried at a time, whose peers have read recently. The
+    others are *cold*. Each attempt counts as a failure until `add` reports that something was
+    taken.
     """
 
     #: The most hot ones, and the most cold ones, that are tried for an edge. One that is full costs
@@ -24,11 +25,11 @@ class Destinations:
     few = 16
 
     def __init__(self) -> None:
-        # A dict that is used as a queue is searched past all that have left it.
-        #: The hot ones, and whether a round has been in vain since they have taken something.
+        # An OrderedDict: a dict that is used as a queue is searched past all removed keys.
+        #: The hot ones, and whether a round has failed since they took something.
         self._hot: OrderedDict[Key, bool] = OrderedDict()
         self._cold: OrderedDict[Key, None] = OrderedDict()
-        #: How many times one came, left, or took something.
+        #: How often a destination came, left, or took something.
         self.changes = 0
 
     def __len__(self) -> int:
@@ -60,10 +61,10 @@ class Destinations:
         return self.take_hot() + _rotate(self._cold, self.few)
 
     def take_all(self) -> list[Key]:
-        """Return all of them, for a round; a hot one for which the last was in vain becomes cold.
+        """Return all of them, for a round; a hot one for which the last round failed becomes cold.
 
-        By the time and not by the attempts: a peer that takes a hundred messages each millisecond
-        is full in between, and a thousand edges of other peers may come in that millisecond.
+        The time decides, not the attempts: a peer that takes a hundred messages each millisecond is
+        full in between, and a thousand edges of other peers may come in that millisecond.
         """
         keys = [*self._hot, *self._cold]
         for key, has_failed in list(self._hot.items()):

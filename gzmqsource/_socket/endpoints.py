@@ -1,4 +1,4 @@
-"""Where a socket was bound and connected; libzmq itself tells only the last endpoint."""
+"""The endpoints of a socket, bound and connected; libzmq itself reports only the last one."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Endpoints:
         self.bound: dict[str, None] = {}
         self.connected: dict[str, None] = {}
         self.others: dict[str, None] = {}
-        #: Whether there was ever one that leads out of this process.
+        #: Whether there was ever an endpoint that leads out of this process.
         self.is_remote = False
 
     @classmethod
     def of(cls, socket: zmq.Socket[Any]) -> Endpoints:
-        """Return those of a socket; of what was not noted, the last one."""
+        """Return those of a socket; of endpoints that were not noted, only the last."""
         found = _all.get(socket)
         if found is None:
             found = _all[socket] = cls()
@@ -34,29 +34,29 @@ class Endpoints:
 
     @property
     def holds_names(self) -> bool:
-        """Whether one may be bound that is free only some time after a close."""
+        """Whether an endpoint may be bound that is free only some time after a close."""
         return any(is_remote(endpoint) for endpoint in (*self.bound, *self.others))
 
     @property
     def has_local(self) -> bool:
-        """Whether one is within this process, where a peer that is idle keeps a closed socket."""
+        """Whether an endpoint is within this process, where an idle peer keeps a closed socket."""
         return not all(is_remote(endpoint) for endpoint in (*self.bound, *self.others))
 
     def note_bound(self, socket: zmq.Socket[Any]) -> None:
-        """Note the last one as bound."""
+        """Note the last endpoint as bound."""
         self._note(last_endpoint(socket), self.bound)
 
     def note_connected(self, endpoint: str) -> None:
-        """Note one as connected; libzmq spells it as it was passed."""
+        """Note an endpoint as connected; libzmq spells it as it was passed."""
         self._note(endpoint, self.connected)
 
     def forget(self, endpoint: str) -> None:
-        """Note that one is neither bound nor connected any more."""
+        """Note that an endpoint is neither bound nor connected any more."""
         for among in (self.bound, self.connected, self.others):
             among.pop(endpoint, None)
 
     def unbind(self, socket: zmq.Socket[Any]) -> None:
-        """Unbind all that is bound; what was received and not read can still be read."""
+        """Unbind all that is bound; messages that were received and not read can still be read."""
         for endpoint in list(self.bound):
             _unbind(socket, endpoint)
 
@@ -118,5 +118,5 @@ def last_endpoint(socket: zmq.Socket[Any]) -> str:
 
 
 def _unbind(socket: zmq.Socket[Any], endpoint: str) -> None:
-    with contextlib.suppress(zmq.ZMQError):  # it was unbound behind the source's back
+    with contextlib.suppress(zmq.ZMQError):  # it was unbound without the source
         PlainSocket.unbind(socket, endpoint)

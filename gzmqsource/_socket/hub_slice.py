@@ -16,15 +16,15 @@ from gzmqsource.transfer import Slice
 
 
 class Sharing(Protocol):
-    """One of those that share: a socket with the greenlets that have used up its part."""
+    """A socket that shares the slice, with the greenlets that have used up its part."""
 
     #: The most seconds of one part.
     max_seconds: float
-    #: CPU seconds that it was charged with, on the scale of `HubSlice`.
+    #: The CPU seconds that were charged to it, on the scale of `HubSlice`.
     charged: float
-    #: Whether it was served for longer than a slice, for which the others are yet to have as much.
+    #: Whether it was served for longer than a slice, and the others have not yet had as much.
     owes: bool
-    #: How many turns after an edge have each taken less than a slice since one took longer.
+    #: How many turns after an edge took less than a slice since the last one that took longer.
     quick_turns: int
     #: Whether its last turn came from an edge, not from the queue.
     is_fresh: bool
@@ -46,21 +46,21 @@ class Sharing(Protocol):
 class HubSlice(Slice):
     """One slice of time for each iteration of the loop, and the sockets that wait for a part of it.
 
-    A slice ends by the clock, and the next one begins only after the hub has polled. So whatever
-    number of sockets is busy, other I/O has its turn once in a slice.
+    A slice ends by the clock, and the next one begins only after the hub has polled. So other I/O
+    has its turn once in a slice, however many sockets are busy.
 
     A socket that has used its part waits here. After the hub has polled, greenlets are resumed for
-    the rest of the slice, at least one and for half a slice at least: sockets that have just become
-    ready do not queue, and could starve those that do. Next is the socket that was charged with
-    the least CPU time (start-time fair queueing), so that equal sockets have equal shares, one with
-    slow handlers has its share and no more, and one that is seldom busy is served soon: what it was
-    charged with in a turn after an edge does not count, up to a slice.
+    the rest of the slice, at least one and for at least half a slice. Sockets that have just become
+    ready do not queue, and could starve those that do. The next socket is the one with the least
+    charged CPU time (start-time fair queueing). So equal sockets have equal shares, a socket with
+    slow handlers has its share and no more, and a socket that is seldom busy is served soon: up to
+    a slice, the charge of a turn after an edge does not count.
 
-    It is charged by CPU time, for by the wall clock a process that shares the core would be charged
-    to whichever socket was served meanwhile.
+    The charge is CPU time. By the wall clock, a process that shares the core would be charged to
+    whichever socket was served meanwhile.
     """
 
-    #: Seconds of a slice. A turn of I/O costs about 30 us, and other greenlets are late by as much.
+    #: Seconds of a slice. A turn of I/O costs about 30 us. Other greenlets are late by a slice.
     length = 0.001
 
     #: The least part of a socket's `Budget.max_seconds` that is worth a switch. With 500 sockets
@@ -68,12 +68,12 @@ class HubSlice(Slice):
     #: others is about the same.
     least_part = 0.5
 
-    #: The most seconds of CPU time for which a socket waits because of what it has used at once. If
-    #: the garbage collector ran for 20 ms in its turn, it would wait until each of 300 others has
-    #: had as much.
+    #: The most seconds of CPU time for which a socket waits because of one long turn. If the
+    #: garbage collector ran for 20 ms in its turn, it would wait until each of 300 others has had
+    #: as much.
     longest_wait = 1.0
 
-    #: One longer turn of so many after an edge is not charged: a fresh page, a collection of the
+    #: One longer turn of this many after an edge is not charged: a fresh page, a collection of the
     #: garbage, or another machine on the same core is not the work of a socket. Beside 500 others,
     #: 2 ms would make it wait for a second.
     forgiven = 100
@@ -94,17 +94,17 @@ class HubSlice(Slice):
         self._is_due = False
         #: The serial when that timer was started.
         self._awaited_in = 0
-        #: Of those that wait: what each was charged with, its place, and the socket.
+        #: The sockets that wait, with the charge and the place of each.
         self._queue: list[tuple[float, int, Sharing]] = []
-        #: Those that wait again, to be served after the next poll.
+        #: Sockets that wait again, to be served after the next poll.
         self._returning: list[Sharing] = []
         self._places = itertools.count()
         self._is_serving = False
-        #: Whose turn it is, which one, and until when.
+        #: The socket that has its turn, the number of the turn, and its end.
         self.running: Sharing | None = None
         self.turn = 0
         self.part_ends = 0.0
-        #: What the socket that was served last had been charged with.
+        #: The charge of the socket that was served last.
         self._charged = 0.0
         #: The CPU seconds of all turns.
         self._used = 0.0
@@ -131,20 +131,20 @@ class HubSlice(Slice):
             self._close_timers()
 
     def begin_if_over(self, now: float) -> None:
-        """Begin a slice if the time of the last one is over, and the hub has polled since."""
+        """Begin a slice if the last one is over, and the hub has polled since."""
         if now >= self.ends and (self._marker is None or not self._marker.active):
             self._begin(now)
 
     def is_ahead(self, budget: Sharing) -> bool:
-        """Return whether *budget* has had far more than those that wait."""
+        """Return whether *budget* has had much more than those that wait."""
         return budget.charged > self._charged + self.length / 4
 
     def may_run(self, budget: Sharing) -> bool:
         """Return whether a socket that has an edge is served now, while others wait.
 
-        It does not queue: one that was quiet is served at once. But after more than a slice at
-        once, its edge stays where it is, and comes again after each poll, until those that wait
-        have had as much.
+        It does not queue: a socket that was quiet is served at once. But if it had more than a
+        slice at once, its edge is left pending, and comes again after each poll, until those that
+        wait have had as much.
         """
         if budget.owes and budget.charged <= self._charged:
             budget.owes = False
@@ -161,17 +161,17 @@ class HubSlice(Slice):
             return
         else:
             budget.quick_turns = 0
-        # Not added up: many short messages of a socket are not what makes the others wait.
+        # Not added up: the others do not wait because of many short messages of a socket.
         self._charge(budget, max(budget.charged, self._charged + used), used)
 
     def wait(self, budget: Sharing) -> None:
-        """Wait until other I/O had its turn, and it is that of *budget*; its next part begins."""
+        """Wait until other I/O had its turn, and *budget* has the next; its next part begins."""
         if not budget.is_queued:
             self._enqueue(budget)
         budget.waiters.wait(self.hub, None)
 
     def mark(self) -> None:
-        """Note that a socket has what is left of the slice: the hub must poll after that."""
+        """Note that a socket gets the rest of the slice: the hub must poll after that."""
         if self._marker is None:
             self._marker = self._loop.timer(0, ref=False)
         if not self._marker.active:
@@ -192,8 +192,9 @@ class HubSlice(Slice):
         self.serial += 1
 
     def _enqueue(self, budget: Sharing) -> None:
-        # In this order: a signal handler may raise in between. One that is queued twice has a turn
-        # more in which nothing happens, but one that only counts as queued would wait forever.
+        # In this order: a signal handler may raise in between. A socket that is queued twice has
+        # one more turn in which nothing happens, but a socket that only counts as queued would wait
+        # forever.
         if self._is_serving:
             self._returning.append(budget)
         else:
@@ -228,7 +229,7 @@ class HubSlice(Slice):
         least = math.inf
         self._is_serving = True
         try:
-            # One that has had more than another that waits again comes after it.
+            # A socket that has had more than another that waits again comes after it.
             while self._queue and left > 0 and self._queue[0][0] <= least:
                 self._charged, _, budget = self._queue[0]
                 budget.is_queued = False
@@ -276,16 +277,16 @@ class HubSlice(Slice):
         return used
 
     def begin_turn(self, budget: Sharing, seconds: float) -> float:
-        """Note that what runs from now on does so in the turn of a socket; return when that was.
+        """Note that code from now on runs in the turn of a socket; return the time of its begin.
 
-        The time is that of the CPU which nobody was charged with.
+        That is the CPU time that was charged to no socket.
         """
         self.running, self.part_ends = budget, time.monotonic() + seconds
         self.turn += 1
         return time.thread_time() - self._used
 
     def end_turn(self, budget: Sharing, began: float) -> float:
-        """Charge a socket with what has run since *began*, and return the CPU seconds of that."""
+        """Charge a socket with the CPU time since *began*, and return it in seconds."""
         used = self._used_since(began)
         self._pay(budget, used)
         return used
@@ -299,7 +300,7 @@ class HubSlice(Slice):
             resume()
 
     def _used_since(self, began: float) -> float:
-        """End a turn; return the CPU seconds of it, without those of turns within."""
+        """End a turn; return its CPU seconds, without those of turns within it."""
         self.running = None
         used = time.thread_time() - self._used - began
         self._used += used
@@ -324,4 +325,4 @@ def _wake_some(budget: Sharing) -> None:
 
 
 def _do_nothing() -> None:
-    """Do nothing: what matters is that the timer is no longer active."""
+    """Do nothing: the purpose is that the timer is no longer active."""

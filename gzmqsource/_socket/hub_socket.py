@@ -25,7 +25,7 @@ _NEVER = Deadline(None)
 class HubSocket:
     """A socket with its transfer, its readiness and its budget, from takeover to release.
 
-    Nothing else knows how these are made, used for a wait, and released.
+    No other class knows how these are made, used for a wait, and released.
 
     Parameters
     ----------
@@ -61,14 +61,14 @@ class HubSocket:
         abandon_in_child(self)
 
     def allow_shortcuts(self, backlog: Backlog) -> None:
-        """Serve a busy socket by shortcuts, which respect *backlog* and the waiting greenlets."""
+        """Serve a busy socket by shortcuts, which respect *backlog* and the greenlets that wait."""
         self.shortcuts = shortcuts_for(
             self.transfer, self.budget, backlog, self.readiness, self._copies
         )
 
     @property
     def is_here(self) -> bool:
-        """Whether this is the hub of the current thread, and the socket not released."""
+        """Whether this is the hub of the current thread, and the socket is not released."""
         return get_hub_if_exists() is self.hub and not self.readiness.closed
 
     def wait_readable(self, timeout: float | None = None, again: bool = False) -> bool:
@@ -78,7 +78,7 @@ class HubSocket:
         return is_readable
 
     def wait_behind_readers(self, timeout: float | None) -> bool:
-        """Wait behind the greenlets that wait already, if any: they are woken first.
+        """Wait behind the greenlets that already wait, if any: they are woken first.
 
         Returns
         -------
@@ -101,7 +101,7 @@ class HubSocket:
         return self.transfer.send_one(message)
 
     def is_readable(self) -> bool:
-        """Return whether there is a message; not if the socket is gone, as a receive reports."""
+        """Return whether there is a message; False if the socket is gone, as a receive reports."""
         self.readiness.recheck()
         try:
             return bool(self.transfer.events() & zmq.POLLIN)
@@ -122,8 +122,8 @@ class HubSocket:
         """Release in order: stop the watcher, wake the waiting greenlets, close the socket.
 
         In another thread, while greenlets wait, all of it is left to their hub, which does it soon:
-        they must not use a socket that is just being closed, and libev aborts if a descriptor is
-        closed under its watcher.
+        they must not use a socket that is being closed, and libev aborts if a descriptor is closed
+        under its watcher.
 
         Parameters
         ----------

@@ -1,10 +1,10 @@
-"""Closing a socket, and waiting until libzmq has let go of it.
+"""Closing a socket, and waiting until libzmq has released it.
 
-``zmq_close`` returns at once. libzmq keeps sending what it holds for ``ZMQ_LINGER``, pyzmq does not
-wait for that when the interpreter exits, and an endpoint is free 1 to 3 ms later. The monitor of a
-socket ends when the socket is gone for good: everything it held was sent or given up, and nothing
-is bound. This one reports no events, and is read on the thread of all monitors: a hub that is held
-up, by the end of the context, leaves nothing open that this would wait for.
+``zmq_close`` returns at once. libzmq keeps sending the messages that it holds for ``ZMQ_LINGER``,
+pyzmq does not wait for that when the interpreter exits, and an endpoint is free 1 to 3 ms later.
+The monitor of a socket ends when the socket is gone for good: all its messages were sent or given
+up, and nothing is bound. The monitor here reports no events, and is read on the thread of all
+monitors, so this works even if the end of the context holds up the hub.
 """
 
 from __future__ import annotations
@@ -30,25 +30,24 @@ RECEIVES_NOTHING = frozenset({zmq.PUSH, zmq.PUB})
 
 
 def close_and_wait(socket: zmq.Socket[Any], timeout: float | None, has_sent: bool) -> bool:
-    """Close a socket and wait until libzmq has sent what it holds, and its endpoints are free.
+    """Close a socket and wait until libzmq has sent its messages, and its endpoints are free.
 
     The socket's own monitor, if it had one, ends here. If the greenlet is killed, the socket is
-    closed all the same.
+    closed anyway.
 
     Parameters
     ----------
     timeout : float or None
-        Seconds after which libzmq gives up what it still holds; None for the socket's own
-        ``ZMQ_LINGER``, which also holds if it is shorter.
+        Seconds after which libzmq gives up messages that it still holds; None for the socket's own
+        ``ZMQ_LINGER``, which also applies if it is shorter.
     has_sent : bool
-        Whether it has sent anything. If not, it is not waited for where a peer over inproc, which
-        may be idle, could keep it.
+        Whether it has sent anything. If not, this does not wait where a peer over inproc, which may
+        be idle, could keep it.
 
     Returns
     -------
     bool
-        Whether libzmq held messages until that time was over, as far as that can be known: they
-        are lost.
+        Whether libzmq held messages until that time was over, as far as is known: they are lost.
     """
     deadline = Deadline(timeout)
     linger = int(socket.get(zmq.LINGER))
@@ -69,15 +68,15 @@ def close_and_wait(socket: zmq.Socket[Any], timeout: float | None, has_sent: boo
 
 
 def close_and_free(socket: zmq.Socket[Any], linger: int | None = None) -> None:
-    """Close a socket at once, and wait shortly until its endpoints are free.
+    """Close a socket at once, and wait a short time until its endpoints are free.
 
-    A callback of the hub cannot wait, and does not.
+    A callback of the hub cannot wait, so it does not.
     """
     _close_watched(socket, Endpoints.of(socket), linger, Deadline(0))
 
 
 def close_on_thread(socket: zmq.Socket[Any], linger: int | None) -> None:
-    """Close a socket as `close_and_free` does, on a native thread, which blocks meanwhile."""
+    """Close a socket as `close_and_free` does, on a native thread, and block it meanwhile."""
     endpoints = Endpoints.of(socket)
     endpoints.unbind_names(socket)
     report = _watch(socket) if endpoints.holds_names else None
@@ -112,7 +111,7 @@ def _close_watched(
 
 
 def _watch(socket: zmq.Socket[Any]) -> Report | None:
-    """Have the end of a socket reported; return None if that cannot be had."""
+    """Have the end of a socket reported; return None if that is impossible."""
     try:
         return Report(None, socket, 0, 1)
     except (zmq.ZMQError, OSError, RuntimeError):  # no sockets or threads, or no context any more

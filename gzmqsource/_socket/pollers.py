@@ -10,7 +10,7 @@ from gzmqsource._base.turns import in_turns
 
 
 class Pollable(Protocol):
-    """A socket as one of a set that is polled."""
+    """A socket in a set that is polled."""
 
     #: The bits of ``ZMQ_EVENTS`` that are polled for.
     mask: int
@@ -20,7 +20,7 @@ class Pollable(Protocol):
         """Whether a greenlet waits."""
 
     def mark_stale(self) -> None:
-        """Note that a call may have changed the events, and has eaten the edge."""
+        """Note that a call may have changed the events, and has consumed the edge."""
 
     def wake(self) -> None:
         """Make the first greenlet that waits look again, soon."""
@@ -43,10 +43,11 @@ class Pollers(dict[Pollable, None]):
 
     Those that *queue* do so while a greenlet waits in them. An event wakes the first of them, in
     FIFO order, and when that one leaves, it has the socket looked at again for the next one. So a
-    message that one of 16,000 takes costs what it does with two, and one that none takes wakes all.
+    message that one of 16,000 takes costs the same as with two, and a message that none takes wakes
+    all.
 
     The others *watch* the descriptor themselves, whether a greenlet waits or not. They are woken by
-    each event, and hear of each call that may have changed the events.
+    each event, and are notified of each call that may have changed the events.
     """
 
     __slots__ = ("_queues", "_watching")
@@ -94,7 +95,7 @@ class Pollers(dict[Pollable, None]):
             poller.mark_stale()
 
     def wake(self, events: int) -> None:
-        """Make those look again, soon, whose turn it is according to *events*."""
+        """Make the sets look again, soon, that have their turn according to *events*."""
         for poller in self._watching:
             if events & poller.mask:
                 poller.wake()
@@ -109,7 +110,7 @@ class Pollers(dict[Pollable, None]):
             in_turns(hub, self._wake_each(list(self)))
 
     def unwatch(self) -> None:
-        """Stop what watches the descriptor: it is about to be closed, or used in another hub."""
+        """Stop watching the descriptor: it is about to be closed, or used in another hub."""
         for poller in self._watching:
             poller.unwatch()
 

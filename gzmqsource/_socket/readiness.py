@@ -5,16 +5,16 @@ What libzmq provides
 A socket has one file descriptor, ``ZMQ_FD``. It is only ever *readable*, and that means one thing:
 the socket's mailbox holds commands. A peer was attached, messages arrived, a full pipe was read
 from, the context ends: ``ZMQ_EVENTS`` says which, *after* it has processed the commands. So the
-descriptor is edge-triggered (zmq_getsockopt(3)): it goes quiet when the mailbox is read, whatever
-the socket could still do.
+descriptor is edge-triggered (zmq_getsockopt(3)): it becomes quiet when the mailbox is read,
+whatever the socket could still do.
 
 Three rules follow, and only this module has to know them.
 
-**Every call that reads the mailbox eats the edge**, also one that fails: those of
-`gzmqsource._socket.calls`, and ``zmq_poll``. A waiting greenlet would sleep forever. So with
-each such call the owner calls `Readiness.recheck`, and before the loop polls again the socket is
-looked at once for all greenlets that wait. Over ``inproc`` a bind or connect attaches the pipe
-without any edge; the same look serves it.
+**Every call that reads the mailbox consumes the edge**, even a call that fails: those of
+`gzmqsource._socket.calls`, and ``zmq_poll``. A waiting greenlet would sleep forever. So with each
+such call the owner calls `Readiness.recheck`, and before the loop polls again the socket is looked
+at once for all greenlets that wait. Over ``inproc`` a bind or connect attaches the pipe without any
+edge; the same look finds it.
 
 **An edge means: retry.** ``POLLIN`` can be trusted, a receive then succeeds; only the name of an
 authenticated peer, which libzmq puts in front of its first message, may set it alone, once.
@@ -24,17 +24,18 @@ peer of many has room, and never has it when the last peer is gone, where only t
 time, in rotation: after each edge, and after each look. How, and why none of them is forgotten, is
 in `gzmqsource._socket.writers`.
 
-**Each direction's attempt may rob the other.** A receive that ends in ``EAGAIN`` has processed all
-commands, so the writers are looked at, too. A send processes them as well, but only if none has for
-some time (libzmq's ``max_command_delay``, 3,000,000 ticks of its clock, about 1 ms), so after a
-failed send the readers are looked at, and that look in turn may rob the writers. On the types in
-`_ANY_PEER` all writers are tried again once nothing has happened for a while, until it is certain
-that the last call which has eaten an edge came before the last attempt of each.
+**An attempt in one direction may consume the edge of the other.** A receive that ends in ``EAGAIN``
+has processed all commands, so the writers are looked at, too. A send processes them as well, but
+only if none has for some time (libzmq's ``max_command_delay``, 3,000,000 ticks of its clock, about
+1 ms), so after a failed send the readers are looked at, and that look in turn may consume an edge
+of the writers. On the types in `_ANY_PEER` all writers are tried again once nothing has happened
+for a while, until it is certain that the last call that consumed an edge came before the last
+attempt of each.
 
-Who is woken
-------------
+Which greenlets are woken
+-------------------------
 =======================  ==============================  ===========================================
-What has happened        One peer, or ``POLLOUT`` exact  Types in `_ANY_PEER`, while a writer waits
+Event                    One peer, or ``POLLOUT`` exact  Types in `_ANY_PEER`, while a writer waits
 =======================  ==============================  ===========================================
 an edge                  as ``EVENTS`` says: the first   16 hot destinations, and unless the clock
                          reader, all writers, pollers    runs 16 cold ones; the first reader and
@@ -48,13 +49,14 @@ the clock is due         there is none                   one destination; reader
                                                          destinations
 =======================  ==============================  ===========================================
 
-A greenlet that sends to any destination, a source's flusher, is woken once for all that are tried;
-of those that send to one, those of the drop-in, each whose message was taken or refused. With one
-reader and nothing else, the reader is woken by the edge itself; also beside cold destinations while
-the clock runs, so that peers which never read cost the others nothing.
+A greenlet that sends to any destination, a source's flusher, is woken once for all that are tried.
+Greenlets that send to one destination, those of the drop-in, are woken when their message was taken
+or refused. With one reader and nothing else, the reader is woken by the edge itself. The same goes
+beside cold destinations while the clock runs, so that peers that never read cost the others
+nothing.
 
 The watcher runs while a greenlet waits, so an idle socket keeps neither itself nor the loop alive,
-and costs no timer.
+and has no timer.
 """
 
 from __future__ import annotations
@@ -87,7 +89,7 @@ class Readiness:
     Parameters
     ----------
     socket : zmq.Socket
-        Only its descriptor and its type are taken.
+        Only its descriptor and its type are used.
     events : callable
         Reads ``ZMQ_EVENTS`` of that socket.
     clock : callable
@@ -107,7 +109,7 @@ class Readiness:
         budget: Budget,
     ) -> None:
         self.hub = get_hub()
-        #: How many edges have been seen.
+        #: How many edges have come.
         self.edges = 0
         self._fd = socket.fileno()
         self._events = events
@@ -116,9 +118,9 @@ class Readiness:
         self._shared = budget.shared
         #: Whether ``POLLOUT`` means that a retry can succeed.
         self.pollout_is_exact = socket.get(zmq.TYPE) not in _ANY_PEER
-        #: The greenlets that wait; other classes may read these, and not change them.
+        #: The greenlets that wait; other classes may read these, but not change them.
         self.readers = Waiters()
-        #: What the writers wait for, where that may be one of many destinations.
+        #: The destinations of the writers, where there may be many.
         self.many: ManyWriters | None = None
         if not self.pollout_is_exact:
             self.many = ManyWriters(self.hub, self._look_for_readers, clock, ref)
@@ -138,11 +140,11 @@ class Readiness:
         return len(self.readers) + len(self.writers) + polling
 
     def recheck(self) -> None:
-        """Look at the socket again before the loop polls: a call may have eaten the edge.
+        """Look at the socket again before the loop polls: a call may have consumed the edge.
 
         Call this before or after each call that reads the mailbox, with no switch in between;
-        before it where an error here must not lose what the call has done. Many calls in one turn
-        of the hub share one look, and while no greenlet waits it costs nothing.
+        before it if an error here must not lose the result of the call. Many calls in one turn of
+        the hub share one look, and while no greenlet waits it costs nothing.
         """
         if self.pollers:  # few sockets have any
             self.pollers.mark_stale()
@@ -156,8 +158,8 @@ class Readiness:
     def wait_readable(self, timeout: float | None = None, again: bool = False) -> bool:
         """Wait until a receive should be tried; call this after one that failed with ``EAGAIN``.
 
-        That receive has processed all commands, so if other greenlets wait, too, call `recheck`
-        first.
+        That receive has processed all commands, so call `recheck` first if other greenlets wait,
+        too.
 
         Parameters
         ----------
@@ -169,14 +171,13 @@ class Readiness:
         Returns
         -------
         bool
-            False if *timeout* ran out. True means *retry* and nothing more: closing wakes every
-            greenlet, too.
+            False if *timeout* ran out. True only means *retry*: closing wakes every greenlet, too.
         """
         if self.closed:
             return True
         self._start_watching()
         try:
-            # One look is the last: each would make a writer try again, and wait again.
+            # One look is the last: each look would make a writer try again, and wait again.
             look = self.recheck if timeout else None
             return self.readers.wait(self.hub, timeout, self._ref, look, again)
         finally:
@@ -190,15 +191,15 @@ class Readiness:
         Parameters
         ----------
         attempt : callable
-            Sends without waiting. It returns True if libzmq took something, or if there is no
+            Sends without waiting. It returns True if libzmq took a message, or if there is no
             longer a reason to wait.
         timeout : float or None
             Seconds to wait at most; None waits forever.
         destination : hashable
-            What *attempt* sends to, for which no other greenlet may wait. The hub may then call
-            it, too, and switches into the greenlet in the same step if it returned True or raised.
-            If it is not passed, it sends to any, and to those in `ManyWriters.due` if these are
-            not None.
+            The destination of *attempt*, for which no other greenlet may wait. The hub may then
+            call it, too, and switches into the greenlet in the same step if it returned True or
+            raised. Without it, *attempt* sends to any destination, or to those in `ManyWriters.due`
+            if that is not None.
 
         Returns
         -------
@@ -232,7 +233,7 @@ class Readiness:
     def notify(self, events: int) -> None:
         """Wake the greenlets that can proceed, according to *events*.
 
-        Call this after reading ``ZMQ_EVENTS``, which has eaten the edge.
+        Call this after reading ``ZMQ_EVENTS``, which has consumed the edge.
         """
         if events & _POLLIN and self.readers:
             self.hub.loop.run_callback(self.readers.wake, 1)
@@ -250,13 +251,13 @@ class Readiness:
             self.pollers.queue(poller)
 
     def remove_poller(self, poller: Pollable) -> None:
-        """Wake a set no more; what it was woken for may be the next one's."""
+        """Stop waking a set; the event for which it was woken may be for the next one."""
         self.pollers.discard(poller)
         self._stop_watching()
         self.recheck()
 
     def wake_all(self) -> None:
-        """Make every greenlet that waits now look at its owner's state."""
+        """Make every greenlet that waits now check its owner's state."""
         self.pollers.wake_all(self.hub)
         self.readers.wake_all()
         if self.writers:
@@ -275,7 +276,7 @@ class Readiness:
     def missed_edge(self) -> bool:
         """Return whether a greenlet waits although its socket is ready and no edge is pending.
 
-        For the watchdog. It may eat the edge, so a `recheck` has to follow.
+        For the watchdog. It may consume the edge, so a `recheck` has to follow.
         """
         if not self.waiting or self._look_scheduled or _has_edge(self._fd):
             return False
@@ -358,8 +359,8 @@ class Readiness:
             and not (self.pollers or self.closed)
             and (not self.writers or (self.many is not None and self.many.can_wait))
         ):
-            # The only one: its retry says as much as EVENTS would, for 2 us less, and beside 1,000
-            # peers that are full for 6 us less.
+            # The only one: its retry reports as much as EVENTS would, for 2 us less, and beside
+            # 1,000 peers that are full for 6 us less.
             self.edges += 1
             if self.many:
                 self.many.note_use()
@@ -370,7 +371,7 @@ class Readiness:
             self._serve()
 
     def _serve(self) -> None:
-        """Resume those that may proceed after an edge."""
+        """Resume the greenlets that may proceed after an edge."""
         self.edges += 1
         if self.closed:
             if self._watcher is not None:
@@ -387,7 +388,7 @@ class Readiness:
         if self.hub.loop is not None:
             if self.many is not None:
                 self.many.is_disturbed = True
-            # In this order: for want of memory it may raise.
+            # In this order: it raises if memory runs out.
             self.hub.loop.run_callback(self._look)
             self._look_scheduled = True
 

@@ -1,10 +1,10 @@
-"""What libzmq reports of sockets, zmq_socket_monitor(3), read by one native thread.
+"""libzmq's events of sockets, zmq_socket_monitor(3), read by one native thread.
 
 libzmq sends each event on the thread on which it happens, its I/O thread and the one that releases
 closed sockets included, and waits without a limit while there is no reader, or no room. No message
-of any socket of the context passes meanwhile. So no hub and no user reads libzmq's own report:
-a thread does, whatever becomes of the greenlets, until libzmq itself has ended the report. There is
-one for all sockets of the process, as long as there is a report.
+of any socket of the context passes meanwhile. So neither a hub nor a user reads libzmq's own
+report. A thread does, whatever happens to the greenlets, until libzmq itself has ended the report.
+There is one thread for all sockets of the process, as long as there is a report.
 
 The end is that of the pipe, which closes with or without a ``MONITOR_STOPPED``: a socket that has
 a pipe can be written to.
@@ -39,7 +39,7 @@ except AttributeError:
 
 _sleep = get_original("time", "sleep")
 
-#: The most events and bytes that are read of one socket before another has its turn.
+#: The most events and bytes that are read from one socket before another has its turn.
 _BATCH = 1000
 _BATCH_BYTES = 1 << 20
 
@@ -94,7 +94,7 @@ class Report:
         self.error: zmq.ZMQError | None = None
         #: Whether it belongs to the parent of this process.
         self.forked = False
-        #: Whether it has ended, and waits for who reads it: what ends that may show no edge.
+        #: Whether it has ended, and waits for its reader, whose end may come without an edge.
         self.lingers = False
         #: Set when its sockets are closed.
         self.released = OneShot()
@@ -132,7 +132,7 @@ class Report:
         return self.dropped != self._told
 
     def stop(self, socket: Any = None) -> None:
-        """Drop what was read and what comes; in another thread than the socket's, no more.
+        """Drop events, read and future; in another thread than the socket's, do no more.
 
         Parameters
         ----------
@@ -148,7 +148,7 @@ class Report:
                 PlainSocket.monitor(socket, None, 0)
 
     def read(self) -> tuple[bool, bool]:
-        """Read some events, in the thread; return whether there is more, and whether it is over."""
+        """Read some events, in the thread; return whether more are there, and whether it ended."""
         messages: list[list[Any]] = []
         more = False
         try:
@@ -161,7 +161,7 @@ class Report:
         if not self._unread:
             self._hold(messages)
         self.ended = is_over  # after the last event is in the queue
-        if self.queue or is_over:  # also if the last one could not be notified
+        if self.queue or is_over:  # also if the last notification failed
             self._notify()
         return more, is_over
 
@@ -198,7 +198,7 @@ class Report:
                 raise
 
     def _wake(self) -> None:
-        self._notified = False  # before the look: what is read after it is notified again
+        self._notified = False  # before the look: events that are read after it are notified again
         if self.has_news:
             self._told = self.dropped
             _warn_dropped(f"{self.dropped} of {self._name}")
@@ -231,7 +231,7 @@ class _Reader:
         Raises
         ------
         RuntimeError, OSError
-            No thread or descriptor can be had; the report is not read.
+            No thread or descriptor is available; the report is not read.
         """
         with self._lock:
             if not self._running:

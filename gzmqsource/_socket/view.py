@@ -17,13 +17,13 @@ from gzmqsource._socket.endpoints import Endpoints
 class SourceSocket(PlainSocket[Any]):
     """A second handle on the socket that a source owns.
 
-    After each call that may eat the edge the socket is looked at again, so that no waiting
+    After each call that may consume the edge the socket is looked at again, so that no waiting
     greenlet misses it. Closing the handle closes the source.
     """
 
     _repr_cls = "gzmqsource.SourceSocket"
 
-    #: Declared on the class because pyzmq takes any other attribute for a socket option.
+    #: Declared on the class because pyzmq treats any other attribute as a socket option.
     _recheck: Callable[[], None] = staticmethod(lambda: None)
     _original_close: Callable[[int | None], None] = staticmethod(lambda linger=None: None)
     _endpoints: Endpoints

@@ -1,9 +1,9 @@
-"""``GZMQSOURCE_DEBUG=1``: report each edge that a call eats behind a source's back.
+"""``GZMQSOURCE_DEBUG=1``: report each edge that a call on the raw socket consumes.
 
-A call on the raw socket, which the caller kept after handing it to a source, eats the edge without
-the source's knowledge. The watchdog looks at the sockets of waiting greenlets twice a second, logs
-what they missed together with the last such call and where it came from, and wakes them. It costs
-a poll for each waiting socket, so it is for finding the call, not for running with it.
+A call on the raw socket, which the caller kept after handing it to a source, consumes the edge
+without the source's knowledge. The watchdog looks at the sockets of waiting greenlets twice a
+second, logs the edges that they missed together with the last such call and its origin, and wakes
+them. It costs a poll for each waiting socket, so it is for finding the call, not for production.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _log = logging.getLogger("gzmqsource.watchdog")
 
 
 class _Watched:
-    """What is known about one socket: its last raw call, and where that came from."""
+    """The last raw call on one socket, and where it came from."""
 
     def __init__(self, readiness: Readiness) -> None:
         self.readiness = weakref.ref(readiness)

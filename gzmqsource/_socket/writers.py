@@ -17,11 +17,11 @@ class ManyWriters(dict[Key, Waiters]):
     """The greenlets that wait to send, by destination, and when each of them tries again.
 
     After an edge a few destinations are tried, then ``EVENTS`` is read for the readers, and then
-    the hot destinations are tried again, for that reading may have eaten what they wait for.
-    After calls that may have eaten an edge, only the second half is done.
+    the hot destinations are tried again, because that reading may have consumed their edge. After
+    calls that may have consumed an edge, only the second half is done.
 
-    Whether a destination that was not tried has room is found by a *clock*: a timer that runs from
-    then on. While it runs, an edge has no cold destinations tried: under traffic it runs always,
+    A *clock*, a timer that runs from then on, finds out whether a destination that was not tried
+    has room. While it runs, an edge does not try cold destinations: under traffic it always runs,
     and peers that never read would cost each message of the others some 20 us. When it is due, one
     destination is tried, ``EVENTS`` is read, and all are tried. The clock ends, and nothing costs
     anything until the next edge, if that round was *silent*: nothing moved, nothing has touched the
@@ -29,7 +29,7 @@ class ManyWriters(dict[Key, Waiters]):
     ``max_command_delay``. Then no wake-up can be lost:
 
     - A destination changes only while this thread processes the commands in the mailbox, which
-      empties it. What comes later is an edge.
+      empties it. Any later change is an edge.
     - The last send was longer ago than libzmq's delay, so the first one of the round processes
       commands, and begins that delay. ``EVENTS`` processes them again. A send within the delay
       processes none. So each destination was tried after commands were processed last.
@@ -46,11 +46,11 @@ class ManyWriters(dict[Key, Waiters]):
         Whether a waiting greenlet keeps the hub's loop running.
     """
 
-    #: Seconds until the clock is due. Above ``max_command_delay`` on every clock that libzmq uses
-    #: (3 ms for a counter of 1 GHz, less for a faster one).
+    #: Seconds until the clock is due. It is above ``max_command_delay`` on every clock that libzmq
+    #: uses (3 ms for a counter of 1 GHz, less for a faster one).
     confirm_after = 0.01
 
-    #: The pause in rounds, by their CPU time: under traffic they take a 20th of a core at most.
+    #: The pause in rounds, by their CPU time: under traffic they take at most a 20th of a core.
     rest = 20
 
     #: The same after a round that nothing disturbed, but that took too long to prove silence.
@@ -64,8 +64,8 @@ class ManyWriters(dict[Key, Waiters]):
     ) -> None:
         super().__init__()
         self.destinations = Destinations()
-        #: What the greenlet that sends to `EVERY` destination is to try, if it was woken for that;
-        #: it sets this to None.
+        #: The keys that the greenlet that sends to `EVERY` destination is to try, if it was woken
+        #: for that; it sets this to None.
         self.due: list[Key] | None = None
         #: Whether greenlets are woken to try: another look follows anyway.
         self.is_trying = False
@@ -75,9 +75,9 @@ class ManyWriters(dict[Key, Waiters]):
         self._look = look
         self._clock = clock
         self._ref = ref
-        #: What tries each destination for which a greenlet of its own waits.
+        #: The attempt for each destination for which a greenlet of its own waits.
         self._attempts: dict[Key, Callable[[], bool]] = {}
-        #: The destinations that have taken the message of the greenlet that is switched into.
+        #: The destinations that have taken a message, until its greenlet has been switched into.
         self._taken: set[Key] = set()
         self._timer: Any = None
         # The pause of the clock that runs, in rounds.
@@ -125,7 +125,7 @@ class ManyWriters(dict[Key, Waiters]):
         Parameters
         ----------
         is_edge : bool
-            Whether an edge has come; if not, calls may have eaten one.
+            Whether an edge has come; if not, calls may have consumed one.
         """
         self.is_disturbed = self.is_trying = True
         try:
@@ -141,11 +141,11 @@ class ManyWriters(dict[Key, Waiters]):
 
     @property
     def can_wait(self) -> bool:
-        """Whether nothing is to be tried before the clock is due, which runs."""
+        """Whether the clock runs, and nothing is to be tried before it is due."""
         return self._timer is not None and not self.destinations.has_hot
 
     def note_use(self) -> None:
-        """Note that calls have used the socket, and may have eaten an edge: the clock runs."""
+        """Note that calls have used the socket, and may have consumed an edge: the clock runs."""
         self.is_disturbed = True
         if self._timer is None or self._rest > self.rest:
             self._start_clock(self.rest)
@@ -156,7 +156,7 @@ class ManyWriters(dict[Key, Waiters]):
         self._stop_clock()
 
     def _try(self, keys: list[Key]) -> None:
-        """Try these destinations, or have the greenlet try them that sends to every one."""
+        """Try these destinations, or have the greenlet that sends to every one try them."""
         if not keys:
             return
         if EVERY in self:

@@ -4,8 +4,8 @@ Before libzmq accepts a peer it sends a request to ``inproc://zeromq.zap.01`` of
 (https://rfc.zeromq.org/spec/27), for each connection of a socket with ``plain_server``,
 ``curve_server`` or ``zap_domain``. Only the credentials in a request come from the peer.
 
-libzmq accepts every peer if no authenticator is there, unless the socket has ``zap_enforce_domain``
-(and a ``zap_domain``). A source that asks has both, if it makes its socket itself.
+Without an authenticator libzmq accepts every peer, unless the socket has ``zap_enforce_domain``
+(and a ``zap_domain``). A source with one of these options has both, if it makes its socket itself.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _Verdict(NamedTuple):
 
 
 class AuthStats(NamedTuple):
-    """What an authenticator has decided since it was made."""
+    """The decisions of an authenticator since it was made."""
 
     accepted: int
     """Peers that were accepted."""
@@ -97,14 +97,15 @@ class Authenticator:
         The context of the sockets; ``zmq.Context.instance()`` if not passed. Only one authenticator
         of a context can be started.
     on_error : callable, optional
-        ``on_error(error, None)`` takes what a rule raised; without it, that is logged.
+        ``on_error(error, None)`` is called with an exception of a rule; without it, that is logged.
     """
 
-    #: How many rules may run at once. While so many run, further peers are postponed, so that a
+    #: How many rules may run at once. While this many run, further peers are postponed, so that a
     #: flood costs a bounded amount of memory: a greenlet takes several KB.
     max_rules = 1000
 
-    #: The most seconds that `stop` takes if no timeout is passed; peers that wait then are refused.
+    #: The most seconds that `stop` takes if no timeout is passed. Peers that still wait are
+    #: refused.
     stop_timeout = 1.0
 
     def __init__(
@@ -131,8 +132,9 @@ class Authenticator:
         Parameters
         ----------
         *addresses : str
-            ``"10.0.0.1"``, ``"10.0.0.0/8"``, ``"::1"``; or ``"ipc"`` for every peer over ``ipc://``.
-            ``"::ffff:10.0.0.1"`` is ``"10.0.0.1"``, and ``"::/0"`` has all IPv4 addresses in it.
+            ``"10.0.0.1"``, ``"10.0.0.0/8"``, ``"::1"``; or ``"ipc"`` for every peer over
+            ``ipc://``. ``"::ffff:10.0.0.1"`` is ``"10.0.0.1"``, and ``"::/0"`` includes all IPv4
+            addresses.
 
         Raises
         ------
@@ -223,8 +225,8 @@ class Authenticator:
     def start(self) -> None:
         """Start answering libzmq; call this before the sockets are bound.
 
-        Before that, a source that made its socket itself lets nobody in. Another socket lets in
-        every peer that has its CURVE key, and every peer without a mechanism, unless
+        Before that, a source that made its socket itself accepts no peer. Other sockets accept
+        every peer that has their CURVE key, and every peer without a mechanism, unless
         ``zap_enforce_domain`` and ``zap_domain`` are set.
 
         Raises
@@ -256,8 +258,8 @@ class Authenticator:
     def stop(self, timeout: float | None = None) -> None:
         """Stop answering; stopping again does nothing.
 
-        Sources that still ask it let nobody in from now on, or everybody if they were opened with
-        ``zap_enforce_domain=0``: a warning is logged for either.
+        Sources that still rely on it accept no peer from now on, or every peer if they were opened
+        with ``zap_enforce_domain=0``. A warning is logged for either.
 
         Parameters
         ----------
@@ -290,7 +292,7 @@ class Authenticator:
         return self._source is not None and not self._source.closed
 
     def stats(self) -> AuthStats:
-        """Return a snapshot of what it has decided."""
+        """Return a snapshot of its decisions."""
         return AuthStats(
             accepted=self._accepted,
             refused=self._refused.count,
@@ -387,7 +389,7 @@ def _curve(key: bytes) -> tuple[bytes]:
     return (z85.encode(key),)
 
 
-#: How the credentials of a mechanism become the arguments of a rule.
+#: The conversion of a mechanism's credentials into the arguments of a rule.
 _ARGUMENTS: dict[str, Callable[..., tuple[Any, ...]]] = {"PLAIN": _plain, "CURVE": _curve}
 
 

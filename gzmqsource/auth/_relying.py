@@ -10,14 +10,14 @@ from gevent._hub_local import get_hub_if_exists
 
 from gzmqsource._source import registry
 
-#: What makes a socket a server, by its mechanism.
+#: The option that makes a socket a server, by its mechanism.
 _SERVES = {int(zmq.PLAIN): zmq.PLAIN_SERVER, int(zmq.CURVE): zmq.CURVE_SERVER}
 
 
 def relying_on(context: zmq.Context[Any]) -> Iterator[tuple[str, str]]:
-    """Yield the endpoints of the open sources of this hub that ask, and what they do from now on.
+    """Yield the endpoints of this hub's open sources that use it, and their behaviour from now on.
 
-    Those of other hubs are left alone, for their threads may be using their sockets right now.
+    Sources of other hubs are left alone, because their threads may be using the sockets now.
     """
     for reference in registry.live.valuerefs():
         source: Any = reference()

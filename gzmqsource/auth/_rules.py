@@ -1,4 +1,4 @@
-"""The rules that need not wait: passwords in a mapping, keys in a directory, any key."""
+"""The rules that never wait: passwords in a mapping, keys in a directory, any key."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Directory:
         self._keys: frozenset[bytes] = frozenset()
 
     def reload(self) -> None:
-        """Read all files, and only then change what is accepted.
+        """Read all files, and only then change the accepted keys.
 
         Raises
         ------

@@ -24,8 +24,8 @@ from gzmqsource.green._tracker import MessageTracker
 
 _backend_name = _backend.Socket.__module__
 if _backend_name.startswith("zmq.backend.cffi"):
-    # In cffi's, a context cannot be marked closed, monitors and polls have other errors, and
-    # ``closed`` calls ``get``.
+    # In the cffi backend, a context cannot be marked closed, monitors and polls have other errors,
+    # and ``closed`` calls ``get``.
     raise ImportError(
         f"gzmqsource.green needs pyzmq's backend in Cython, and this is {_backend_name}; "
         "sources, workers and monitors work with both"
@@ -57,5 +57,5 @@ __all__ = [*_zmq.__all__, *(name for name in REPLACED if name not in _zmq.__all_
 
 
 def __getattr__(name: str) -> object:
-    """Return a name that `zmq` has got since, such as a submodule."""
+    """Return a name that was added to `zmq` later, such as a submodule."""
     return getattr(_zmq, name)

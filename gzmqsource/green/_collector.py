@@ -1,9 +1,9 @@
 """pyzmq's collector of the frames that it has lent to libzmq.
 
-For each frame that libzmq is done with, it receives a message.
+It receives a message for each frame that libzmq has finished with.
 
-Where threads are patched its thread is a greenlet. A kill or timeout that strikes while pyzmq asks
-whether that is alive makes it start another collector, which forgets the buffers that libzmq still
+Where threads are patched, its thread is a greenlet. A kill or timeout while pyzmq checks whether
+that is alive makes pyzmq start another collector, which forgets the buffers that libzmq still
 reads. And if more frames are freed without a switch than its sockets hold, 2,000, the main thread
 waits for itself. So it runs on a native thread.
 
@@ -50,14 +50,14 @@ class Collector(GarbageCollector):
         self.refs = {}
         self.thread = _CollectorThread(self)
         self.thread.start()
-        self.thread.ready.block()  # without a switch, in which a kill could strike
+        self.thread.ready.block()  # without a switch, in which a kill could come
 
 
 class _CollectorThread(NativeThread):
-    """What `zmq.utils.garbage.GarbageCollectorThread` is, on a native thread."""
+    """The counterpart of `zmq.utils.garbage.GarbageCollectorThread`, on a native thread."""
 
     def __init__(self, collector: Collector) -> None:
-        # Without a hub there: then gevent's events call their links in place, and not by a loop.
+        # Without a hub there: gevent's events then call their links directly, not in a loop.
         super().__init__(lambda: GarbageCollectorThread.run(self))  # type: ignore[arg-type]
         self.gc = collector
         self.pid = os.getpid()

@@ -27,8 +27,7 @@ class Context(ShadowedContext[_SocketT]):
     on a socket of this context raises `zmq.ContextTerminated`, and the socket must then be closed.
     If a greenlet that waits is killed, the termination continues.
 
-    A shadow, also one of an address, keeps the original context alive. The two are terminated
-    together.
+    A shadow, even of an address, keeps the original context alive. The two are terminated together.
     """
 
     __module__ = "gzmqsource.green"
@@ -38,11 +37,11 @@ class Context(ShadowedContext[_SocketT]):
     #: Declared on the class, or `instance` would return a plain context if there is one.
     _instance: Any = None
 
-    #: Declared on the class because pyzmq takes any other attribute for a context option.
+    #: Declared on the class because pyzmq treats any other attribute as a context option.
     _made_in: int | None = None
     _is_dropped = False
 
-    # Of pyzmq's, which make it a context of plain sockets.
+    # Of pyzmq's arguments, those that make it a context of plain sockets.
     @overload
     def __init__(self: Context[Socket[bytes]], io_threads: int = 1) -> None: ...
 
@@ -73,15 +72,15 @@ class Context(ShadowedContext[_SocketT]):
         def socket(self, *args: Any, **kwargs: Any) -> Any:
             """Make a socket; see `zmq.Context.socket`."""
             if self._has_ended:
-                raise zmq.ZMQError(zmq.EFAULT)  # libzmq does so, but would look into freed memory
+                raise zmq.ZMQError(zmq.EFAULT)  # as libzmq, which would look into freed memory
             return super().socket(*args, **kwargs)
 
     def term(self) -> None:
         """Terminate the context; see `zmq.Context.term`.
 
         A native thread waits for libzmq. The hub itself, a thread without a hub, and an interpreter
-        that is shutting down and starts no more threads (3.12 does not), wait for it in place, and
-        no greenlet of theirs runs: close the sockets first.
+        that is shutting down and starts no more threads (from 3.12 on) block instead, and none of
+        their greenlets runs: close the sockets first.
         """
         if self.closed or self._made_in != fork.generation:
             super().term()  # which does not wait

@@ -27,7 +27,7 @@ from gzmqsource.green._context import Context
 def _call(loop: Callable[[], Any], sockets: Iterable[Any]) -> Any:
     """Run a loop of libzmq on a native thread, and wait for its end in the hub."""
     if any(each._closed and each.underlying for each in sockets):
-        # Inherited by a forked child, where libzmq would interrupt the loop for ever.
+        # Inherited by a forked child, where libzmq would interrupt the loop forever.
         raise zmq.ZMQError(zmq.ENOTSOCK)
     thread = NativeThread(loop)
     if get_hub_if_exists() is None:
@@ -63,7 +63,7 @@ def proxy(frontend: Any, backend: Any, capture: Any = None) -> Any:
     Raises
     ------
     zmq.ZMQError
-        What ended the proxy: ``ETERM`` if the context was terminated.
+        The error that ended the proxy: ``ETERM`` if the context was terminated.
     """
     return _call_proxy(plain_proxy, frontend, backend, capture)
 
@@ -157,7 +157,7 @@ def _plain_instance() -> _DeviceContext:
 
 
 class _DeviceThread(NativeThread):
-    """A thread that reports its error as `threading.Thread` does, for it need not be joined."""
+    """A thread that reports its error as `threading.Thread` does: it may never be joined."""
 
     def run(self) -> None:
         """Run the device; see `NativeThread.run`."""

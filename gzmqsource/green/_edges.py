@@ -13,7 +13,7 @@ from gevent.monkey import get_original
 from gzmqsource._base import fork
 from gzmqsource._base.hubs import call_in_hub
 
-#: libev's, which gevent passes to any loop.
+#: libev's number, which gevent passes to any loop.
 _READ = 1
 
 try:
@@ -55,10 +55,10 @@ class Edges:
     descriptor is silent until one of them has looked at it. So a socket that is used while it is
     not polled wakes the hub once.
 
-    The watcher runs on while no greenlet waits, except over libuv. To start the one of an epoll
-    set, the kernel goes through all that is in the set: with 10,000 sockets that takes 400 us. And
-    it refuses to have one descriptor in more than 500 sets that are watched, over which libev
-    aborts the process.
+    The watcher stays active while no greenlet waits, except over libuv. To start the watcher of an
+    epoll set, the kernel goes through all members of the set: with 10,000 sockets that takes 400
+    us. And it refuses one descriptor in more than 500 watched sets, at which libev aborts the
+    process.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Edges:
     Raises
     ------
     OSError
-        No epoll set can be had.
+        No epoll set is available.
     """
 
     #: Whether the system has epoll.
@@ -82,14 +82,14 @@ class Edges:
         self._made_in = fork.generation
         self._epoll = _epoll()
         self._watcher = hub.loop.io(self._epoll.fileno(), _READ, ref=False)
-        # libuv's watchers for I/O keep the loop running, whatever they are told, and gevent cannot
-        # destroy a hub that has one.
+        # libuv's watchers for I/O keep the loop running in any case, and gevent cannot destroy a
+        # hub that has one.
         self._must_stop = bool(self._watcher.ref)
         # The sets that use it, and those in which a greenlet waits.
         self._sets: dict[Waiting, None] = {}
         self._waiting: dict[Waiting, None] = {}
         self._entries: dict[int, dict[Edged, None]] = {}
-        # The descriptors whose edge was reported, and that have not been looked at since.
+        # The descriptors whose edge was reported and whose sockets were not looked at since.
         self._silent: set[int] = set()
         fork.abandon_in_child(self)
 
@@ -99,12 +99,12 @@ class Edges:
         return not self._epoll.closed and self._made_in == fork.generation
 
     def join(self, poll_set: Waiting, entries: Iterable[Edged]) -> None:
-        """Let a set use this until it leaves, with sockets whose first look is yet to come.
+        """Let a set use this until it leaves, with sockets that have not been looked at yet.
 
         Raises
         ------
         OSError
-            The system takes no more descriptors. The set has not joined.
+            The system has no more descriptors. The set has not joined.
         """
         self._sets[poll_set] = None
         try:
@@ -131,7 +131,7 @@ class Edges:
             self._end()
 
     def add(self, entry: Edged) -> None:
-        """Add a socket of a set, whose first look is yet to come; see `join`."""
+        """Add a socket of a set, which has not been looked at yet; see `join`."""
         with contextlib.suppress(FileExistsError):  # it is polled in another set, too
             self._epoll.register(entry.fd, _ONCE)
         self._entries.setdefault(entry.fd, {})[entry] = None
@@ -161,7 +161,7 @@ class Edges:
                 return list(found)
 
     def listen(self, fd: int) -> None:
-        """Report the next edge of a socket, which was looked at just now."""
+        """Report the next edge of a socket, which has just been looked at."""
         if fd in self._silent:
             self._silent.discard(fd)
             self._epoll.modify(fd, _ONCE)
@@ -202,7 +202,7 @@ class Edges:
 
 
 class _Here(get_original("_thread", "_local")):  # type: ignore[misc]
-    """What this thread has."""
+    """The variables of this thread."""
 
     edges: Edges | None = None
 
@@ -216,7 +216,7 @@ def edges_of(hub: Any) -> Edges:
     Raises
     ------
     OSError
-        No epoll set can be had.
+        No epoll set is available.
     """
     edges = _here.edges
     if edges is None or edges.hub is not hub or not edges.is_usable:

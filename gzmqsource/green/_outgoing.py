@@ -19,31 +19,31 @@ Part = Any
 
 _NOBLOCK, _SNDMORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
 
-#: The types on which ``POLLOUT`` does not say whether a first frame can be sent: they have states.
+#: The types on which ``POLLOUT`` does not show whether a first frame can be sent: they have states.
 _ALTERNATING = frozenset({zmq.REQ, zmq.REP})
 
 
 class Outgoing:
-    """The frames that greenlets have yet to complete, and the greenlets that wait to send.
+    """The frames of messages that are not complete, and the greenlets that wait to send.
 
-    libzmq cannot take back a message that was begun: the next sender would join it. So the frames
-    of a message are held for the greenlet that sends them, and go into libzmq together. A message
-    that is abandoned is never begun there.
+    libzmq cannot take back a message that was begun: the next sender's frames would be added to it.
+    So the frames of a message are held for the greenlet that sends them, and go into libzmq
+    together. A message that is abandoned is never begun there.
 
     Greenlets wait in FIFO order for each destination. The first of them, the head, is woken when
-    libzmq may take its message, and sends it itself. When it leaves, for whatever reason, the next
-    one becomes the head.
+    libzmq may take its message, and sends it itself. When it leaves, for any reason, the next one
+    becomes the head.
 
     It is the `gzmqsource.transfer.interface.Backlog` of the shortcuts, which do not queue.
 
-    The socket is passed to each call, and not kept: it has this object.
+    The socket is passed to each call and not stored, because it refers to this object.
 
     Parameters
     ----------
     transfer : Transfer
         The socket's transfer.
     partial : dict
-        What is held, by greenlet.
+        The frames that are held, by greenlet.
     """
 
     lane = None
@@ -89,7 +89,7 @@ class Outgoing:
         self.partial.pop(greenlet, None)
 
     def held(self, parts: list[Part], flags: int) -> int:
-        """Return how many frames go before *parts*, which the current greenlet is about to send."""
+        """Return how many frames precede *parts*, which the current greenlet is about to send."""
         return len(self._before(gevent.getcurrent(), parts, flags) or ())
 
     def forget(self, kept: int) -> None:
@@ -105,21 +105,21 @@ class Outgoing:
             self.partial[greenlet] = begun[:kept]
 
     def _before(self, greenlet: Any, parts: list[Part], flags: int) -> list[Part] | None:
-        """Return the frames that go before *parts*; None if these begin a message."""
+        """Return the frames that precede *parts*; None if *parts* begin a message."""
         begun: list[Part] | _Refused | None = self.partial.get(greenlet)
         if isinstance(begun, _Refused):
             return begun.first if begun.is_repeated_by(parts, flags) else None
         return begun
 
     def _begin(self, socket: HubSocket, greenlet: Any, flags: int) -> list[Part]:
-        """Begin a message; raise `zmq.Again` where libzmq would not take its first frame now."""
+        """Begin a message; raise `zmq.Again` if libzmq would not take its first frame now."""
         says_when = socket.readiness.pollout_is_exact and self.has_no_states
         if flags & _NOBLOCK and says_when and not socket.is_writable():
             raise zmq.Again
         if len(self.partial) >= self._most_partial:
             for other in [other for other in self.partial if other.dead]:
                 del self.partial[other]
-            # The next time is after as many messages as were looked at.
+            # The next search is after as many messages as this one looked at.
             self._most_partial = max(16, 2 * len(self.partial))
         begun: list[Part] = []
         self.partial[greenlet] = begun
@@ -171,13 +171,13 @@ class Outgoing:
 
 
 def _look(socket: HubSocket) -> int:
-    """Look at the socket for those in front; return what changes while they send."""
+    """Look at the socket for those in front; return a value that changes while they send."""
     socket.readiness.recheck()
     return socket.transfer.sent
 
 
 def _may_try_again(error: BaseException) -> bool:
-    """Return whether a program may send the last frame again, rather than the whole message.
+    """Return whether a program may send the last frame again, instead of the whole message.
 
     pyzmq would have raised libzmq's other errors at the first frame.
     """
@@ -209,5 +209,5 @@ class _Refused:
 
 
 def _content(part: Part) -> Any:
-    """Return what can be compared: a frame is equal only to itself."""
+    """Return a value that can be compared: a frame is equal only to itself."""
     return part.bytes if isinstance(part, zmq.Frame) else part

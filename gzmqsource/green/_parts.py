@@ -1,4 +1,4 @@
-"""What a caller passes as a frame, brought into the form that is sent, with pyzmq's errors."""
+"""The conversion of a caller's frame into the form that is sent, with pyzmq's errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gzmqsource.green._tracker import cooperative
 def as_part(
     data: Any, copy: bool, track: bool, copy_threshold: int
 ) -> tuple[Part, zmq.MessageTracker | None]:
-    """Check one frame; return what is sent, and what `zmq.Socket.send` returns for it.
+    """Check one frame; return the frame to send, and the result of `zmq.Socket.send` for it.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def as_part(
     if not copy and view.nbytes >= copy_threshold:
         if not track:
             return view, None
-        # Only here do pyzmq's store of lent frames and its thread take part.
+        # Only here pyzmq's store of lent frames and its thread are used.
         frame = zmq.Frame(data, track=True, copy=False)
         keep_lent_at_exit()
         return frame, cooperative(frame.tracker)
@@ -55,7 +55,7 @@ def as_part(
 
 
 def untracked(last: Any, copy: bool, copy_threshold: int) -> zmq.MessageTracker | None:
-    """Return what pyzmq returns for the last frame of a message if that is not tracked."""
+    """Return pyzmq's result for the last frame of a message if that is not tracked."""
     return None if copy or len(last) >= copy_threshold else zmq._FINISHED_TRACKER
 
 

@@ -78,7 +78,7 @@ def select(
         for socket in sockets:
             masks[socket] = masks.get(socket, 0) | mask
     if isinstance(timeout, float) and -0.001 < timeout < 0:
-        timeout = 0  # as pyzmq's, which counts in whole milliseconds first
+        timeout = 0  # as in pyzmq, which first converts to whole milliseconds
     events = _Entries(list(masks.items())).poll(check_poll_timeout(timeout, 1))
     readable, writable, failed = (
         [socket for socket, ready in events if ready & mask]
@@ -92,9 +92,9 @@ class Poller(PlainPoller):
 
     With many sockets it costs no more than with few, as long as few of them are busy.
 
-    What is registered, modified or unregistered while greenlets wait counts for them at once. If
-    nothing is left, they wait on for what comes. Unregister a descriptor before it is closed:
-    its number may be used again.
+    Changes by `register`, `modify` and `unregister` apply at once to greenlets that wait. If no
+    socket is left, they wait for later ones. Unregister a descriptor before it is closed: its
+    number may be used again.
     """
 
     __module__ = "gzmqsource.green"
@@ -107,7 +107,7 @@ class Poller(PlainPoller):
         Parameters
         ----------
         socket : zmq.Socket, int or object
-            What is polled: a socket, a file descriptor, or an object with a ``fileno``.
+            The socket to poll: a socket, a file descriptor, or an object with a ``fileno``.
         flags : int
             The events to poll for.
 
@@ -127,7 +127,7 @@ class Poller(PlainPoller):
         Parameters
         ----------
         socket : zmq.Socket, int or object
-            What was registered.
+            The socket that was registered.
 
         Raises
         ------
@@ -192,7 +192,7 @@ class Poller(PlainPoller):
 
 
 class _Entries(Polling):
-    """What `zmq_poll` is called with: the answer is pyzmq's own, and only the wait is not."""
+    """The sockets of one `zmq_poll`: the answer is pyzmq's own, and only the wait is not."""
 
     _set: PollSet | None = None
 
@@ -207,8 +207,8 @@ class _Entries(Polling):
                 key = entry if isinstance(entry, (PlainSocket, int)) else int(entry.fileno())
                 masks[key] = masks.get(key, 0) | mask
             self._set = PollSet(masks.items())
-        # A socket in two entries was read twice, and the second time may have eaten what the first
-        # did not see. The set reads it once, for both.
+        # A socket in two entries was read twice, and the second time may have consumed events that
+        # the first did not see. The set reads it once, for both.
         if not self._set.look():
             self._set.wait(timeout, again)
 

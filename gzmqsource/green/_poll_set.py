@@ -25,14 +25,14 @@ from gzmqsource.green._watched import Descriptor, Watched
 class PollSet(Polling):
     """Sockets and descriptors that are polled together in one hub.
 
-    A green socket is looked at only if something may have changed: it was ready at the last look,
-    a call was made on it, or its descriptor has shown an edge. The descriptors of many sockets are
-    in `Edges`, so that one watcher and one system call serve all of them. With 100 sockets, each
-    one that is not looked at saves 0.6 us. Where no epoll set can be had, each socket has a watcher
-    and is looked at.
+    A green socket is looked at only if its events may have changed: it was ready at the last look,
+    a call was made on it, or its descriptor has had an edge. The descriptors of many sockets are in
+    `Edges`, so that one watcher and one system call serve all of them. With 100 sockets, each
+    socket that is not looked at saves 0.6 us. Without an epoll set, each socket has a watcher and
+    is looked at.
 
-    The other watchers run from the first wait of a greenlet until `rest`. What comes, goes or
-    changes in between is the only thing whose watcher is started or stopped.
+    The other watchers run from the first wait of a greenlet until `rest`. In between, only watchers
+    of sockets that come, go or change are started or stopped.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class PollSet(Polling):
     few = 4
 
     #: Seconds after which plain sockets are looked at again: their calls are not rechecked, and
-    #: each of them may eat the edge.
+    #: each of them may consume the edge.
     interval = 0.1
 
     def __init__(self, sockets: Iterable[tuple[Any, int]]) -> None:
@@ -57,7 +57,8 @@ class PollSet(Polling):
         self._made_in = fork.generation
         self._registrations: dict[Any, _Registration] = {}
         self._descriptors: dict[Any, Descriptor] = {}
-        #: The errors of sockets that were closed, or whose context had ended, when they came.
+        #: The errors of sockets that were already closed when they were added, or whose context had
+        #: ended.
         self._refused: dict[Any, int | None] = {}
         self._stale: dict[_Registration, None] = {}
         #: Plain sockets, whose calls are not rechecked.
@@ -66,7 +67,7 @@ class PollSet(Polling):
         self._may_have_edges = Edges.exist
         self._waiters = Waiters()
         self._is_watching = False
-        #: What has come or changed since the watchers were started.
+        #: The entries that have come or changed since the watchers were started.
         self._unwatched: dict[Watched, None] = {}
         self._wake_scheduled = False
         self._order = itertools.count()
@@ -85,7 +86,7 @@ class PollSet(Polling):
     @property
     def is_valid(self) -> bool:
         """Whether no socket was closed, or used in another hub, since a greenlet waited here."""
-        # The others are marked as stale by that.
+        # Other sockets are marked as stale by that.
         entries = self._registrations.values() if self._edges is None else self._stale
         return bool(self._waiters) or all(
             known_socket(entry.socket) is entry.shared for entry in entries
@@ -97,7 +98,7 @@ class PollSet(Polling):
         return bool(self._waiters) and self._made_in == fork.generation and can_run(self._hub)
 
     def put(self, socket: Any, mask: int) -> None:
-        """Add a socket or a descriptor, or replace what it is polled for."""
+        """Add a socket or a descriptor, or replace its mask."""
         if not isinstance(socket, PlainSocket):
             self._put_descriptor(socket, mask)
         elif socket in self._registrations:
@@ -131,7 +132,7 @@ class PollSet(Polling):
         self._waiters.wait(self._hub, timeout, first=again)
 
     def rest(self) -> None:
-        """Stop the watchers unless another greenlet waits, whose turn it is now."""
+        """Stop the watchers unless another greenlet waits, which has its turn now."""
         if self._waiters:
             self.wake()
         elif self._is_watching:
@@ -157,7 +158,7 @@ class PollSet(Polling):
         self._waiters.wake_all()
 
     def stop_edges(self, entry: _Registration) -> None:
-        """Stop watching the descriptor of a socket, unless it is now that of another one."""
+        """Stop watching the descriptor of a socket, unless it now belongs to another one."""
         entry.stop()
         if self._edges is not None:
             self._edges.discard(entry)
@@ -192,7 +193,7 @@ class PollSet(Polling):
     def _put_socket(self, socket: PlainSocket[Any], mask: int) -> None:
         try:
             entry = _Registration(self, socket, mask, next(self._order))
-        except zmq.ZMQError as error:  # for those who poll, as with pyzmq
+        except zmq.ZMQError as error:  # for the greenlets that poll, as with pyzmq
             self._refused[socket] = error.errno
             return
         if self._edges is not None:
@@ -209,7 +210,7 @@ class PollSet(Polling):
     def _change_mask(self, entry: _Registration, mask: int) -> None:
         self._stale[entry] = None
         if self._edges is None:
-            entry.stop()  # it queues for what it polls for
+            entry.stop()  # it queues for its mask
             self._unwatched[entry] = None
         entry.mask = int(mask)
 
@@ -235,14 +236,14 @@ class PollSet(Polling):
             try:
                 events = entry.shared.transfer.events()
             except zmq.ZMQError:
-                readiness.recheck()  # this has eaten the edge that the others wait for
+                readiness.recheck()  # this has consumed the edge for which the others wait
                 raise
             pollers = readiness.pollers
             others = readiness.readers or readiness.writers or len(pollers) > (entry in pollers)
             is_ready = events & entry.mask
-            if others or self._waiters:  # this has eaten their edge
+            if others or self._waiters:  # this has consumed their edge
                 if is_ready:
-                    readiness.recheck()  # for what this greenlet leaves of it
+                    readiness.recheck()  # for the events that this greenlet leaves
                 else:
                     readiness.notify(events)
             if self._edges is not None:
@@ -271,7 +272,7 @@ class PollSet(Polling):
         return sorted(stale) if len(stale) > 1 else list(stale)
 
     def _in_order(self, sockets: Events, descriptors: Events) -> Events:
-        """Merge what is ready in the order of registration, which is pyzmq's."""
+        """Merge the ready entries in the order of registration, which is pyzmq's."""
         merged = [(self._registrations[event[0]].order, event) for event in sockets]
         following = iter(self._descriptors.values())
         for event in descriptors:
@@ -280,7 +281,7 @@ class PollSet(Polling):
         return [event for _, event in sorted(merged, key=itemgetter(0))]
 
     def _gather_edges(self) -> None:
-        """Have the sockets in an epoll set from now on, if one can be had: they are many."""
+        """Have the sockets in an epoll set from now on, if possible: there are many."""
         if self._edges is not None or not self._may_have_edges:
             return
         entries = self._registrations.values()
@@ -328,12 +329,12 @@ class _Registration(Watched):
         self.fd = socket.fileno()
 
     def start(self, io: Callable[[int, int], Any], wake: Callable[[], object]) -> None:
-        """Queue for the socket's events from now on: it has one watcher, for all who wait."""
+        """Queue for the socket's events from now on: one watcher serves all greenlets that wait."""
         self._is_queued = True
         self.shared.readiness.add_poller(self)
 
     def stop(self) -> None:
-        """Queue no more."""
+        """Stop queueing."""
         if self._is_queued:
             self._is_queued = False
             self.shared.readiness.remove_poller(self)

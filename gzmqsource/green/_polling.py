@@ -21,10 +21,10 @@ class Polling:
     """Sockets and descriptors that are polled until one is ready or the time is over."""
 
     def poll(self, timeout: float | None) -> Events:
-        """Return what is ready, after waiting at most *timeout* seconds.
+        """Return the ready entries, after waiting at most *timeout* seconds.
 
-        What is there beats the clock: a last look follows after the time. If all is removed while
-        a greenlet waits, it waits for what comes, or until its time is over.
+        An event counts more than the clock: a last look follows after the time. If all entries are
+        removed while a greenlet waits, it waits for new ones, or until its time is over.
         """
         deadline: Deadline | None = None
         has_yielded = False
@@ -55,20 +55,20 @@ class Polling:
     def wait(self, timeout: float | None, again: bool) -> None:
         """Wait until a look is worthwhile, or *timeout*, in seconds, runs out.
 
-        *again* says that it has waited and found nothing. The greenlet keeps its place.
+        *again* means that the greenlet has waited and found nothing. It keeps its place.
         """
         raise NotImplementedError
 
     def rest(self) -> None:
-        """Stop what `wait` has started."""
+        """Stop the watchers that `wait` has started."""
         raise NotImplementedError
 
     def look(self) -> Events:
-        """Return what is ready now."""
+        """Return the entries that are ready now."""
         raise NotImplementedError
 
     def look_again(self, events: Events) -> Events:
-        """Return what is ready after other greenlets have run since *events* were."""
+        """Return the ready entries, after other greenlets have run since *events* were ready."""
         return self.look()
 
     @property
@@ -86,7 +86,7 @@ def _are_between_messages(events: Events) -> bool:
 
 
 class _Here(get_original("_thread", "_local")):  # type: ignore[misc]
-    """What this thread has."""
+    """The variables of this thread."""
 
     budget: Budget | None = None
 
@@ -95,9 +95,9 @@ _here = _Here()
 
 
 def _budget_of(events: Events) -> Budget | None:
-    """Return the budget of the first socket that is ready, or that of all descriptors.
+    """Return the budget of the first socket that is ready, or of all descriptors.
 
-    None without a hub: no greenlet needs one.
+    None without a hub, where no greenlet needs one.
     """
     hub = get_hub_if_exists()
     if hub is None:
@@ -109,5 +109,5 @@ def _budget_of(events: Events) -> Budget | None:
     budget = _here.budget
     if budget is None or budget.hub is not hub:
         budget = _here.budget = Budget(hub, 5000, 0.001)
-        budget.shared.leave()  # only sockets keep what the hub has for them
+        budget.shared.leave()  # only sockets keep the hub's slice
     return budget

@@ -1,4 +1,4 @@
-"""`Relay`: the events of a green socket, sent on to the PAIR that its user reads."""
+"""`Relay`: the events of a green socket, forwarded to the PAIR that its user reads."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from gzmqsource.transfer import transfer_for
 
 
 class Relay(Report):
-    """A report that goes to whatever connects to an address, as libzmq's own does.
+    """A report to the PAIR that connects to an address, like libzmq's own.
 
-    libzmq would wait, with all sockets of the context, for a PAIR that is closed, slow or not yet
-    there. This holds the events for it, and drops the oldest.
+    libzmq would wait for a PAIR that is closed, slow or not yet there, and hold up all sockets of
+    the context. This holds the events, and drops the oldest.
 
     Parameters
     ----------
     socket : zmq.Socket
         The socket to watch.
     address : str or bytes
-        Where its events are read.
+        The address where its events are read.
     events : int
         The events to report, as bits of ``zmq.Event``.
     """
@@ -46,7 +46,7 @@ class Relay(Report):
             raise
 
     def read(self) -> tuple[bool, bool]:
-        """Pass events on, in the thread; return whether there is more, and whether it is over."""
+        """Forward events, in the thread; return whether there are more, and whether it is over."""
         more, has_ended = (False, True) if self.ended else super().read()
         try:
             if self._sending.events() & zmq.POLLOUT:
@@ -55,23 +55,23 @@ class Relay(Report):
                 self.queue.popleft()
             if not has_ended:
                 return more, False
-            # What does not fit is kept until the reader has taken something, or is gone.
+            # Events that do not fit are kept until the reader has taken some, or is gone.
             self.lingers = bool(self.queue) and self._has_reader and not self._is_free()
         except zmq.ZMQError:  # the context has ended
             return False, True
         return False, not self.lingers
 
     def _is_free(self) -> bool:
-        """Return whether no PAIR is connected any more, so that another one is let in.
+        """Return whether no PAIR is connected any more, so that another one is accepted.
 
         A pipe that is full looks the same as none.
         """
         with PlainSocket(self._out.context, zmq.PAIR) as other:
             other.linger = 0
             other.connect(self._endpoint)
-            self._sending.events()  # refuses it, or lets it in
+            self._sending.events()  # refuses it, or accepts it
             is_free = bool(transfer_for(other).events() & zmq.POLLOUT)
-            self._sending.events()  # the end of the refusal must wake nobody later
+            self._sending.events()  # the end of the refusal must not wake the thread later
         return is_free
 
     def release(self) -> None:

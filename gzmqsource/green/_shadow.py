@@ -15,12 +15,12 @@ _SocketT = TypeVar("_SocketT", bound=PlainSocket[Any], covariant=True)
 class ShadowedContext(PlainContext[_SocketT]):
     """A `zmq.Context` that lives as long as its shadows, and is closed together with them.
 
-    pyzmq keeps the original of ``Context(shadow=context)``, but knows nothing of the original of
+    pyzmq keeps the original of ``Context(shadow=context)``, but does not know the original of
     ``Context.shadow(context.underlying)``. A program that puts such a shadow in the place of
     ``Context._instance`` would drop the original, which destroys the libzmq context of both.
     """
 
-    #: Declared on the class because pyzmq takes any other attribute for a context option.
+    #: Declared on the class because pyzmq treats any other attribute as a context option.
     _original: ShadowedContext[Any] | None = None
     _shadows: weakref.WeakSet[ShadowedContext[Any]] | None = None
 
@@ -32,20 +32,20 @@ class ShadowedContext(PlainContext[_SocketT]):
             _originals[address] = self
             return
         original = _originals.get(address)
-        # libzmq may give the address of one that is closed to a plain context.
+        # libzmq may give the address of a closed context to a plain one.
         if original is not None and not original.closed and original._shadows is not None:
             self._original = original
             original._shadows.add(self)
         elif isinstance(self._shadow_obj, int):
-            # As pyzmq keeps the original of a shadow that was made of an object.
+            # As pyzmq keeps the original of a shadow that was made from an object.
             self._shadow_obj = _find_plain(address)
 
     def term(self) -> None:
-        """Terminate the libzmq context, and close all that stand for it."""
+        """Terminate the libzmq context, and close all objects that stand for it."""
         if self._has_ended:
             self.closed = True  # libzmq's context is freed memory
         super().term()
-        # pyzmq would have libzmq terminate it again, in memory that is free by then.
+        # pyzmq would have libzmq terminate it again, in memory that is already freed.
         for shadow in list(self._shadows or ()):
             shadow.closed = True
         if isinstance(self._shadow_obj, PlainContext):

@@ -1,4 +1,4 @@
-"""One libzmq socket of the drop-in, whichever Python objects stand for it."""
+"""One libzmq socket of the drop-in, shared by all Python objects that stand for it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SharedSocket(HubSocket):
     socket : zmq.Socket
         Any Python object that stands for the socket.
     partial : dict
-        The frames that greenlets have sent of messages whose last frame is yet to come.
+        The frames that greenlets have sent, of messages whose last frame has not come yet.
     """
 
     #: Seconds that a call of `release` in another thread waits for the hub.
@@ -40,7 +40,7 @@ class SharedSocket(HubSocket):
         self._socket = weakref.ref(socket)
         self._shadow = PlainSocket(shadow=self._address)
         super().__init__(self._shadow)
-        #: What sends, for any number of greenlets.
+        #: The messages on their way out, for any number of greenlets.
         self.outgoing = Outgoing(self.transfer, partial)
         self.allow_shortcuts(self.outgoing)
         self.shortcuts.may_pull = True
@@ -52,7 +52,7 @@ class SharedSocket(HubSocket):
         return self.readiness.closed or (socket is not None and bool(socket._closed))
 
     def may_yield(self) -> bool:
-        """Return whether a receive may yield: not within a message, nor if it has to wait."""
+        """Return whether a receive may yield: not inside a message, nor if it has to wait."""
         return self.is_between_messages() and self.is_readable()
 
     def is_between_messages(self) -> bool:
@@ -60,7 +60,7 @@ class SharedSocket(HubSocket):
         return not self.transfer.option(zmq.RCVMORE)
 
     def receive_whole(self, flags: int, copies: bool) -> list[Any]:
-        """Receive a message without waiting; whatever strikes meanwhile, the next call gets it."""
+        """Receive a message without waiting; if this raises meanwhile, the next call gets it."""
         messages: list[list[Any]] = []
         if self.transfer.receive(messages, 1, 1, copies) and not messages:
             raise zmq.Again
@@ -70,7 +70,7 @@ class SharedSocket(HubSocket):
         """Release the socket, whose handle becomes invalid; see `HubSocket.release`.
 
         If that is left to the hub of the greenlets that wait, this waits until the hub has done it.
-        A hub that does not in `patience` seconds is held up, and not using the socket.
+        A hub that does not do it in `patience` seconds is held up, and not using the socket.
         """
         claimed, closed = OneShot(), OneShot()
 
@@ -94,7 +94,7 @@ class SharedSocket(HubSocket):
 
     def __del__(self) -> None:
         # No greenlet waits, or it would hold the socket; but the budget's timer may be active.
-        # There is no budget if the context ended before this was made.
+        # Without a budget, the context ended before this was made.
         if "budget" not in vars(self):
             return
         if get_hub_if_exists() is self.hub:
@@ -103,13 +103,13 @@ class SharedSocket(HubSocket):
             call_in_hub(self.hub, self.budget.close)
 
 
-#: By the address of the libzmq socket, for as long as a Python object that used it lives.
+#: By the address of the libzmq socket, as long as a Python object that used it is alive.
 _known: weakref.WeakValueDictionary[int, SharedSocket] = weakref.WeakValueDictionary()
 _held: weakref.WeakKeyDictionary[PlainSocket[Any], SharedSocket] = weakref.WeakKeyDictionary()
 
 
 def shared_socket(socket: PlainSocket[Any]) -> SharedSocket:
-    """Return what the objects that stand for a libzmq socket share in the current hub.
+    """Return the object that all handles of a libzmq socket share in the current hub.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def shared_socket(socket: PlainSocket[Any]) -> SharedSocket:
                 f"{socket!r} is waited for in the hub of another thread: "
                 "a socket is used by one thread at a time"
             )
-        # Calls in this hub do not notify them, and its edges are no concern of the other hub.
+        # Calls in this hub do not notify them, and the other hub does not get its edges.
         shared.readiness.pollers.mark_stale()
         shared.readiness.pollers.unwatch()
         partial = shared.outgoing.partial
@@ -147,7 +147,7 @@ def known_socket(socket: PlainSocket[Any]) -> SharedSocket | None:
 
 
 def recheck(socket: PlainSocket[Any]) -> None:
-    """Repair the edge of a socket after a call that may have eaten it."""
+    """Repair the edge of a socket after a call that may have consumed it."""
     shared = known_socket(socket)
     if shared is not None and shared.is_here:
         shared.readiness.recheck()

@@ -32,7 +32,7 @@ _serial = itertools.count()
 
 
 def _typed_as(plain: _CallT) -> Callable[[Callable[..., Any]], _CallT]:
-    """Decorate a method to have the type of pyzmq's, whose ``copy`` decides what it returns."""
+    """Decorate a method to have the type of pyzmq's, whose result depends on ``copy``."""
     return lambda method: method  # type: ignore[return-value]
 
 
@@ -54,7 +54,7 @@ class Socket(PlainSocket[_ReturnT]):
     #: pyzmq's, which polls by `_poller_class`: the poller repairs the edge.
     poll = PlainSocket.poll
 
-    #: Declared on the class because pyzmq takes any other attribute for a socket option, and for
+    #: Declared on the class because pyzmq treats any other attribute as a socket option, and for
     #: subclasses that do not call ``__init__``.
     _shared: SharedSocket | None = None
     _made_in: int | None = None
@@ -104,7 +104,7 @@ class Socket(PlainSocket[_ReturnT]):
             message.append(self.recv(flags, copy=copy, track=track))
         return message
 
-    if hasattr(PlainSocket, "recv_into"):  # pyzmq 26.4; a program may ask so, too
+    if hasattr(PlainSocket, "recv_into"):  # pyzmq 26.4; a program may check that, too
 
         def recv_into(self, buffer: Any, /, *, nbytes: int = 0, flags: int = 0) -> int:
             """Receive one frame into a buffer; see `zmq.Socket.recv_into`."""
@@ -132,7 +132,7 @@ class Socket(PlainSocket[_ReturnT]):
         sent; the greenlet can repeat the last frame, or the whole message.
         """
         shared = self._shared
-        # In place, here and in `send_multipart`: as a call this takes 0.07 us of a send's 0.5.
+        # Inlined, here and in `send_multipart`: a call would take 0.07 us of a send's 0.5.
         if (
             shared is not None
             and type(data) is bytes
@@ -164,7 +164,7 @@ class Socket(PlainSocket[_ReturnT]):
     ) -> Any:
         """Send one message; see `zmq.Socket.send_multipart`.
 
-        Frames that this greenlet has sent with ``SNDMORE`` go in front of it.
+        Frames that this greenlet has sent with ``SNDMORE`` are sent in front of it.
         """
         if type(self).send is not Socket.send:
             return self._send_each(msg_parts, flags, copy, track)
@@ -205,8 +205,8 @@ class Socket(PlainSocket[_ReturnT]):
     def monitor(self, addr: str | bytes | None, events: int = int(zmq.EVENT_ALL)) -> None:
         """Report events to a PAIR that connects to *addr*; see `zmq.Socket.monitor`.
 
-        Events are held while there is none, and while it is full. With 10,000 held, the oldest are
-        dropped, and that is logged.
+        Events are held while there is no PAIR, and while it is full. Beyond 10,000 events the
+        oldest are dropped, and that is logged.
         """
         if addr is None or self._closed or not _is_inproc(addr):
             super().monitor(addr, events)
@@ -235,7 +235,7 @@ class Socket(PlainSocket[_ReturnT]):
         return shared
 
     def _wait_for(self, shared: SharedSocket, receive: Callable[[], Any]) -> Any:
-        """Wait until a shortcut has received something; return None if it declines."""
+        """Wait until a shortcut has received a message; return None if it declines."""
         deadline = shared.deadline(zmq.RCVTIMEO)
         found: Any = False
         has_waited = False
@@ -249,7 +249,7 @@ class Socket(PlainSocket[_ReturnT]):
         return found
 
     def _receive(self, receive: Callable[..., Any], flags: int, *arguments: Any) -> Any:
-        """Call *receive* until there is something, or until ``RCVTIMEO``."""
+        """Call *receive* until there is a message, or until ``RCVTIMEO``."""
         shared = self._enter()
         if shared is None:
             return receive(flags | _NOBLOCK, *arguments)

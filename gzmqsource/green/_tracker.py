@@ -1,4 +1,4 @@
-"""`MessageTracker`: waits in the hub until libzmq is done with a zero-copy message."""
+"""`MessageTracker`: waits in the hub until libzmq has finished with a zero-copy message."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class MessageTracker(PlainTracker):
     __module__ = "gzmqsource.green"
 
     def wait(self, timeout: float | None = -1) -> None:
-        """Wait until libzmq is done with the message; see `zmq.MessageTracker.wait`.
+        """Wait until libzmq has finished with the message; see `zmq.MessageTracker.wait`.
 
         Parameters
         ----------
@@ -69,10 +69,10 @@ def _wait_for(event: Any, timeout: float | None) -> bool:
 
 @contextlib.contextmanager
 def _native_link(event: Any, wake: Callable[[], object]) -> Iterator[None]:
-    """Have a `threading.Event` call *wake*, which takes the place of a waiting thread's lock.
+    """Have a `threading.Event` call *wake*, which replaces the lock of a waiting thread.
 
-    pyzmq sets it in a native thread, and has no callback for that. To look at it every millisecond
-    took 3 % of the CPU, and all of it for a thousand greenlets.
+    pyzmq sets it in a native thread, and has no callback for that. Polling it every millisecond
+    took 3 % of the CPU, and all of the CPU for a thousand greenlets.
     """
     waiter = types.SimpleNamespace(release=wake)
     condition = event._cond
@@ -115,5 +115,5 @@ def cooperative(tracker: _TrackerT) -> _TrackerT:
     return tracker
 
 
-# What a send returns is an instance of the drop-in's class, also if it was copied at once.
+# The result of a send is an instance of the drop-in's class, even if it was copied at once.
 cooperative(zmq._FINISHED_TRACKER)

@@ -1,4 +1,4 @@
-"""What a poll set watches while a greenlet waits: each has a descriptor and a watcher."""
+"""The entries that a poll set watches while a greenlet waits, each with a watcher."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gevent.monkey import get_original
 
 _POLLIN, _POLLOUT, _POLLPRI = int(zmq.POLLIN), int(zmq.POLLOUT), int(zmq.POLLPRI)
 
-#: libev's, which gevent passes to any loop.
+#: libev's number, which gevent passes to any loop.
 _READ, _WRITE = 1, 2
 
 try:
@@ -31,7 +31,7 @@ class Watched:
     _watcher: Any
 
     def start(self, io: Callable[[int, int], Any], wake: Callable[[], object]) -> None:
-        """Call *wake* from now on whenever a look is worthwhile; *io* is that of the loop."""
+        """Call *wake* from now on whenever a look is worthwhile; *io* is the method of the loop."""
         self._watcher = self._open(io)
         if self._watcher is not None:
             self._watcher.start(wake)
@@ -48,16 +48,16 @@ class Watched:
 
 
 class Descriptor(Watched):
-    """A descriptor, or an object with a ``fileno``, and what it is polled for.
+    """A descriptor, or an object with a ``fileno``, and its mask.
 
     Parameters
     ----------
     key : int or object with a fileno
-        What is polled.
+        The descriptor or object to poll.
     mask : int
         The events to poll for.
     order : int
-        Its place among all that is polled.
+        Its place among all entries.
     """
 
     __slots__ = ("_key", "_rare", "mask", "order")
@@ -71,7 +71,7 @@ class Descriptor(Watched):
 
     @property
     def fd(self) -> int:  # type: ignore[override]
-        """The descriptor that it is now: an object may change it, and pyzmq asks each time."""
+        """The current descriptor: an object may change it, and pyzmq reads it each time."""
         key = self._key
         return key if isinstance(key, int) else int(key.fileno())
 
@@ -89,14 +89,14 @@ class Descriptor(Watched):
         kind = (_READ if self.mask & _POLLIN else 0) | (_WRITE if self.mask & _POLLOUT else 0)
         if kind and not self.mask & _POLLPRI:
             return io(fd, kind)
-        # The loop watches for nothing else, and one that watched for input that is not polled for
-        # would never rest. An epoll set is readable by any event.
+        # The loop watches for nothing else, and a watcher for input that is not polled for would
+        # never rest. An epoll set is readable by any event.
         if _epoll is not None:
             try:
                 self._rare = _epoll()
                 self._rare.register(fd, self._rare_events())
             except PermissionError:
-                return None  # a plain file: what it can be ready for, it always is
+                return None  # a plain file is always ready for all that it can be ready for
             except OSError:
                 pass  # at the limit of descriptors
             else:

@@ -1,9 +1,9 @@
 """``patch_zmq()`` makes a program that imports zmq cooperative, as gevent does for sockets.
 
 It replaces pyzmq's classes and functions by those of `gzmqsource.green`, in `zmq` and wherever they
-have been imported by name. Call it where `gevent.monkey.patch_all` is called: before the rest of
-the program is imported. It is also a gevent plugin, ``gevent.monkey.patch_all(zmq=True)``, and
-``python -m gzmqsource.monkey script.py`` runs a program patched without changing it. For a program
+were imported by name. Call it where `gevent.monkey.patch_all` is called: before the rest of the
+program is imported. It is also a gevent plugin, ``gevent.monkey.patch_all(zmq=True)``, and
+``python -m gzmqsource.monkey script.py`` runs an unchanged program with the patch. In a program
 that patches itself, the plugin follows the environment: ``GZMQSOURCE_PATCH=1``.
 
 `patch_zmq_green` replaces only the classes of `zmq.green`. Its other names are
@@ -37,9 +37,9 @@ _DERIVING = (
 def patch_zmq() -> None:
     """Put green classes and functions in place of pyzmq's; a second call does nothing.
 
-    They are put into `zmq`, into `zmq.green`, and wherever the program has named them before: in a
-    global of a module (``from zmq import Context``), as the base or an attribute of a class, and as
-    the default of a parameter.
+    They are put into `zmq`, into `zmq.green`, and wherever the program has named the old ones
+    before: in a global of a module (``from zmq import Context``), as the base or an attribute of a
+    class, and as the default of a parameter.
 
     Warns
     -----
@@ -81,9 +81,9 @@ def is_patched(module: str = "zmq") -> bool:
 
 
 def get_original(name: str) -> Any:
-    """Return pyzmq's own class or function of a name, such as ``get_original("Socket")``.
+    """Return pyzmq's own class or function with a name, such as ``get_original("Socket")``.
 
-    Call it after the patch, which also replaces what was returned before.
+    Call it after the patch, which also replaces objects that this returned before.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def _patch_zmq() -> None:
         try:
             importlib.import_module(name)
         except ImportError:
-            continue  # what it needs (tornado, asyncio) is not installed, so it is not used
+            continue  # its requirement (tornado, asyncio) is not installed, so it is not used
     plain = types.ModuleType("zmq")
     vars(plain).update(vars(zmq))
     devices = importlib.import_module("zmq.devices")
@@ -139,7 +139,7 @@ def _patch_zmq_green() -> None:
 
 
 def _patch(module: str, pairs: list[tuple[Any, Any]]) -> None:
-    """Replace names, and say what is left as it was: in warnings, and to who asks the process."""
+    """Replace names, and report what is left as it was: in warnings, and to ``doctor --pid``."""
     # This imports zmq. gevent imports this module in every program that patches.
     from gzmqsource.monkey._live import made_before
 
@@ -163,7 +163,7 @@ def _threads_are_patched() -> bool:
 
 
 def _wanted_by_environment() -> bool | str:
-    """Return what ``GZMQSOURCE_PATCH`` says: True, False or "green"."""
+    """Return the value of ``GZMQSOURCE_PATCH``: True, False or "green"."""
     value = os.environ.get("GZMQSOURCE_PATCH", "")
     if value not in ("", "0", "1", "green"):
         raise ValueError(f"GZMQSOURCE_PATCH={value!r}: use 1, green, or 0 for no patch")

@@ -1,7 +1,7 @@
 """pyzmq's ``ThreadAuthenticator`` on a native thread, also where threads are patched.
 
-It runs an event loop of asyncio, which is the running loop of its native thread. In a greenlet it
-would be that of all greenlets, and no other ``asyncio.run`` could start.
+It runs an asyncio event loop, which is the running loop of its native thread. In a greenlet it
+would be the running loop of all greenlets, and no other ``asyncio.run`` could start.
 """
 
 from __future__ import annotations

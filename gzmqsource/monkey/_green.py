@@ -1,4 +1,4 @@
-"""The drop-in in place of `zmq.green`, and of what eventlet has of the same kind."""
+"""The drop-in in place of `zmq.green`, and of eventlet's module of the same kind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EVENTLET = "eventlet.green.zmq"
 
 
 class _EventletFinder:
-    """Finds the drop-in where a program imports eventlet's; eventlet need not be imported now."""
+    """Finds the drop-in where a program imports eventlet's, without an import of eventlet now."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         return ModuleSpec(name, self) if name == _EVENTLET else None  # type: ignore[arg-type]
@@ -33,7 +33,7 @@ _finder = _EventletFinder()
 def replace_green_modules() -> list[tuple[Any, Any]]:
     """Put the drop-in into the modules; return the classes that were there, with the new ones.
 
-    The modules stay, for a program may have imported them before.
+    The modules stay, because a program may have imported them before.
     """
     modules = [importlib.import_module("zmq.green")]
     for name in ("core", "poll", "device"):

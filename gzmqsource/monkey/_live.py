@@ -1,4 +1,4 @@
-"""What was made before a patch, and goes on as it was made."""
+"""Objects that were made before a patch, and still work as they were made."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from zmq.sugar.context import Context
 from zmq.sugar.socket import Socket
 
-#: Where the classes of asyncio, of the drop-in and of sources come from; none of them blocks.
+#: The modules of the classes of asyncio, of the drop-in and of sources, which do not block.
 _NEVER_BLOCK = ("zmq._future", "zmq.asyncio", "gzmqsource")
 
 
-#: What is wrong with those that were made before, by whose they are and what.
+#: The fault of objects that were made before, by their module and their kind.
 _CONSEQUENCES = {
     ("zmq", "Context"): "still block the whole hub, and so do their sockets",
     ("zmq", "Socket"): "still block the whole hub",
@@ -42,7 +42,7 @@ def _open_objects() -> list[tuple[tuple[str, str], Any]]:
     kinds: dict[type, tuple[str, str] | None] = {}
     found = []
     for each in gc.get_objects():
-        # Not isinstance: it asks a proxy for its class, and with that what it stands for.
+        # Not isinstance: it reads the class of a proxy, and so may evaluate the real object.
         cls = type(each)
         if cls not in kinds:
             kinds[cls] = _kind(cls)
@@ -53,7 +53,7 @@ def _open_objects() -> list[tuple[tuple[str, str], Any]]:
 
 
 def _kind(cls: type) -> tuple[str, str] | None:
-    """Return whose a class is, and what; None if its objects do not block."""
+    """Return the module and the kind of a class; None if its objects do not block."""
     if not issubclass(cls, (Context, Socket)):
         return None
     modules = [str(base.__module__) for base in cls.__mro__]
@@ -64,8 +64,8 @@ def _kind(cls: type) -> tuple[str, str] | None:
 
 
 def _is_over(each: Any) -> bool:
-    """Return whether a context or socket is closed, or only stands for a socket of asyncio's."""
+    """Return whether a context or socket is closed, or is only a view of one of asyncio's."""
     if isinstance(each, Context):
         return bool(each.closed)
-    # `closed` would ask libzmq about a socket that may be another thread's.
+    # `closed` would call libzmq for a socket that may belong to another thread.
     return bool(each._closed or each._shadow)

@@ -1,9 +1,9 @@
-"""Put new classes and functions in place of old ones, wherever a program has named them before.
+"""Put new classes and functions in place of old ones, wherever a program has named those.
 
 A program names a class by a global of a module (``from zmq import Context``), as the base of its
 own class, by an attribute of its class, or as the default of a parameter. All of these can be
-replaced, also within a ``staticmethod``, a ``classmethod`` or a `functools.partial` there. What a
-closure, an instance or a container holds is not found.
+replaced, also within a ``staticmethod``, a ``classmethod`` or a `functools.partial` there. Objects
+in a closure, an instance or a container are not found.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ PLAIN = (
     *("zmq.sugar.socket", "zmq.sugar.tracker"),
 )
 
-# Each of these reads or writes what it says and nothing else. By getattr, isinstance or vars, a
-# lazy module might import what it stands for, and a proxy might call what it stands for.
+# Each of these reads or writes one thing and nothing else. With getattr, isinstance or vars, a lazy
+# module might import the real module, and a proxy might call the real object.
 _namespace_of_module = object.__getattribute__
 _namespace_of_class = type.__dict__["__dict__"].__get__
 _set_bases = type.__dict__["__bases__"].__set__
@@ -36,14 +36,14 @@ _NOTHING = (None, None)
 
 
 class Replacements:
-    """Old objects, and what is put in place of each."""
+    """Old objects, with the object that is put in place of each."""
 
     def __init__(self, pairs: list[tuple[Any, Any]]) -> None:
-        # By identity: a proxy may do anything when it is compared.
+        # By identity: the comparison of a proxy may do anything.
         self._pairs = {id(old): (old, new) for old, new in pairs if old is not new}
 
     def put_everywhere(self) -> list[str]:
-        """Replace what can be found; return the names of classes that keep an old base."""
+        """Replace all names that are found; return the names of classes that keep an old base."""
         for name, module in list(sys.modules.items()):
             if not _is_ours(name) and not name.startswith(PLAIN):
                 self._put_into_module(module)
@@ -65,7 +65,7 @@ class Replacements:
     def _changed(self, namespace: Mapping[Any, Any]) -> dict[Any, Any]:
         """Return the new values of the names that have an old one."""
         values = namespace.values()
-        # Nearly always, and in C.
+        # The usual case, and it is checked in C.
         if self._pairs.keys().isdisjoint(map(id, values)) and _WRAPPERS.isdisjoint(
             map(type, values)
         ):
@@ -74,7 +74,7 @@ class Replacements:
         return {name: new for name, new in changed.items() if new is not None}
 
     def _new(self, value: Any) -> Any:
-        """Return what takes the place of a value; None if it stays."""
+        """Return the replacement of a value; None if the value stays."""
         kind = type(value)
         if kind is functools.partial:
             new = self._new(value.func)

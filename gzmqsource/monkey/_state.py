@@ -1,4 +1,4 @@
-"""What is patched: as gevent's own, this outlives ``importlib.reload`` of the package."""
+"""The state of the patch; like gevent's, it outlives ``importlib.reload`` of the package."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ originals: dict[str, Any] = {}
 #: The modules that were patched.
 patched: set[str] = set()
 
-#: Held by the thread that patches: two at once take each other's classes for the originals.
+#: Held by the thread that patches: two at once would take each other's classes for the originals.
 lock = get_original("_thread", "RLock")()

@@ -1,8 +1,8 @@
-"""A patched process says so, to those who may look at it: ``gzmqsource doctor --pid``.
+"""A patched process reports that to processes that may read it: ``gzmqsource doctor --pid``.
 
 Each patch leaves a file in memory, which has a name in ``/proc/PID/fd`` and ends with the process.
-That takes no thread, no signal and no hub, which may be blocked. A forked child, which is patched
-as its parent is, inherits the file; another program does not.
+That needs no thread, no signal and no hub, which may be blocked. A forked child, which is patched
+like its parent, inherits the file; another program does not.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 
 _PREFIX = "gzmqsource-patch-"
 
-#: Where the extensions of a package lie, by the name of the package.
+#: The folders of the extensions of a package, by the name of the package.
 _EXTENSIONS = {"gevent": "/gevent/", "pyzmq": "/zmq/backend/"}
 
 
 def publish(module: str, left: list[str]) -> None:
-    """Leave word that a module is patched, and what was left as it was."""
+    """Publish that a module is patched, and the objects that were left as they were."""
     if not hasattr(os, "memfd_create"):
         return
     with contextlib.suppress(OSError):  # no descriptor is left, or a sandbox forbids the call
@@ -28,7 +28,7 @@ def publish(module: str, left: list[str]) -> None:
 
 
 def patches_of(pid: int) -> dict[str, list[str]]:
-    """Return which modules are patched in a process, each with what was left as it was.
+    """Return the patched modules of a process, each with the objects that were left as they were.
 
     Raises
     ------

@@ -1,12 +1,12 @@
 """Moving messages between a socket and Python.
 
-Three calls do the work: read ``EVENTS``, receive up to a limit, send until ``EAGAIN``. None of
-them ever waits, and each of them may eat the socket's edge.
+Three calls do the work: read ``EVENTS``, receive up to a limit, send until ``EAGAIN``. None of them
+ever waits, and each of them may consume the socket's edge.
 
 There are two transfers. ``native`` is a loop in C over the libzmq that pyzmq has loaded; ``pure``
 makes pyzmq's calls, and is used where the C extension was not built, on PyPy, and over pyzmq's cffi
-backend. That is slower, and logged when the first socket is made. ``GZMQSOURCE_TRANSFER=native`` or
-``pure`` in the environment forces one.
+backend. It is slower, and a warning is logged when the first socket is made.
+``GZMQSOURCE_TRANSFER=native`` or ``pure`` in the environment forces one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from gzmqsource.transfer.pure import (
 
 __all__ = ["backend", "reason"]
 
-#: What pip built without a compiler stays in its cache, and would serve again.
+#: A wheel that pip built without a compiler stays in its cache, and would be installed again.
 _REINSTALL = "pip install --no-cache-dir --force-reinstall --no-deps gzmqsource"
 
 
@@ -47,7 +47,7 @@ def _choose() -> tuple[Any, str, str]:
     if wanted == "pure":
         return None, "pure", "GZMQSOURCE_TRANSFER=pure"
     try:
-        # Not by its name as a string, which PyInstaller would not see, and leave it out.
+        # Not by its name as a string: PyInstaller would not see that, and leave it out.
         import gzmqsource.transfer.native as native
 
         _check_version(native)
@@ -61,7 +61,7 @@ def _choose() -> tuple[Any, str, str]:
 
 
 def _check_version(native: Any) -> None:
-    """Refuse an extension that was left from another version: its calls may be others."""
+    """Refuse an extension that was left from another version: its calls may differ."""
     version = getattr(native, "version", None)
     if version != __version__:
         raise ImportError(f"it is of version {version}, and this is {__version__}: {_REINSTALL}")
@@ -106,7 +106,7 @@ def transfer_for(socket: zmq.Socket[Any]) -> Transfer:
 
 @functools.cache
 def _log_reason() -> None:
-    """Log, once in a process, that a transfer for which no one has asked is slow."""
+    """Log, once in a process, that the transfer is slow, unless it was asked for."""
     if os.environ.get("GZMQSOURCE_TRANSFER") != "pure":
         logging.getLogger(__name__).warning("the transfer in Python is slower: %s", reason)
 
@@ -114,7 +114,7 @@ def _log_reason() -> None:
 def shortcuts_for(
     transfer: Transfer, allowance: Allowance, backlog: Backlog, waiting: Waiting, copies: bool
 ) -> Shortcuts:
-    """Return the shortcuts of a transfer; one in Python takes none."""
+    """Return the shortcuts of a transfer; those in Python decline each call."""
     if _native is None:
         return PureShortcuts(allowance)
     shortcuts: Shortcuts = _native.NativeShortcuts(transfer, allowance, backlog, waiting, copies)

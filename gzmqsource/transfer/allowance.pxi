@@ -1,4 +1,4 @@
-# How many messages may pass, and for how long.
+# The number of messages that may pass, and the time for that.
 
 cdef double clock(int which) noexcept nogil:
     """Return the time in seconds."""
@@ -68,7 +68,7 @@ cdef class NativeAllowance:
             if now >= self.ends:
                 self.left = 0
                 return False
-            # Long strides for quick messages; a slow one is the last before the next look.
+            # Long strides for quick messages; after a slow one, the next message has a look.
             if now - self.looked < self.short_while:
                 self.stride = min(2 * self.stride, LONGEST_STRIDE)
             else:

@@ -1,8 +1,8 @@
-"""What moves messages between a socket and Python, and what it needs to know.
+"""The interface between a socket and Python, for messages, and the state that it needs.
 
-`Transfer` is the plain one: calls of which none waits. `Shortcuts` serve a busy socket with
-one call for each message; they are an object beside the transfer, and `Backlog`, `Lane` and
-`Waiting` are all that they look at. What a shortcut declines takes the slow path.
+`Transfer` is the plain one: a few calls, none of which waits. `Shortcuts` serve a busy socket with
+one call for each message; they are an object beside the transfer, and they look only at `Backlog`,
+`Lane` and `Waiting`. A message that a shortcut declines takes the slow path.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gzmqsource.transfer.message import AnyMessage, Message
 
 
 class Transfer(Protocol):
-    """The calls of one socket. Each may eat the socket's edge. Errors are pyzmq's exceptions."""
+    """The calls of one socket. Each may consume its edge. Errors are pyzmq's exceptions."""
 
     #: How many messages were received and sent.
     received: int
@@ -28,10 +28,10 @@ class Transfer(Protocol):
     max_frames: int
     max_message_bytes: int
 
-    #: How many messages had more, and were discarded.
+    #: How many messages were larger, and were discarded.
     oversized: int
 
-    #: Whether the rest of such a message is yet to be read; the next `receive` goes on.
+    #: Whether the rest of such a message is still to be read; the next `receive` continues.
     discarding: bool
 
     def events(self) -> int:
@@ -45,11 +45,11 @@ class Transfer(Protocol):
     ) -> bool:
         """Append whole messages until ``EAGAIN`` or a limit; return True if libzmq has no more.
 
-        All of one call have `max_frames` frames at most, beside those of the last message. A
-        message with more than is allowed counts towards *max_messages*, and is not appended. Frames
-        are bytes, or `zmq.Frame` objects without *copies*.
+        The messages of one call have at most `max_frames` frames, apart from those of the last
+        message. A message that is too large counts towards *max_messages*, and is not appended.
+        Frames are bytes, or `zmq.Frame` objects without *copies*.
 
-        What was received before an error is appended before the error is raised.
+        Messages that were received before an error are appended before the error is raised.
         """
 
     def send_lanes(
@@ -62,12 +62,12 @@ class Transfer(Protocol):
     ) -> int:
         """Send from the left of each of many queues until ``EAGAIN`` or a limit.
 
-        Remove what libzmq has taken, and return how many queues were tried.
+        Remove the messages that libzmq has taken, and return how many queues were tried.
 
-        Where messages were taken, or one was refused, the index of the lane, the number of
-        messages that have left it, and what ended that are appended to *moved*: True for
-        ``EAGAIN``, False for a limit, or the error, which concerns the message that is then the
-        leftmost. Any other exception is raised after that.
+        For each lane of which messages were taken, or one was refused, a tuple is appended to
+        *moved*: the index of the lane, the number of messages that have left it, and the reason for
+        the end. That is True for ``EAGAIN``, False for a limit, or the error, which concerns the
+        message that is then the leftmost. Any other exception is raised after that.
 
         Parameters
         ----------
@@ -78,17 +78,17 @@ class Transfer(Protocol):
         """
 
     def command_clock(self) -> float:
-        """Return the time on a clock that never runs slower than the one libzmq itself goes by.
+        """Return the time on a clock that never runs slower than the clock of libzmq itself.
 
-        The unit is libzmq's ``max_command_delay``: for less than that, sends do not look for
-        commands again.
+        The unit is libzmq's ``max_command_delay``: within that time, sends do not look for commands
+        again.
         """
 
     def send_one(self, message: Message) -> bool:
         """Send one whole message; return False if libzmq does not take it now.
 
-        If it raises, nothing of the message was sent, and nothing will be. Frames may be any
-        contiguous buffers. A large one is lent to libzmq, so it must not change any more.
+        If it raises, no part of the message was sent, and none will be. Frames may be any
+        contiguous buffers. A large frame is lent to libzmq, so it must not change any more.
         """
 
 
@@ -115,17 +115,18 @@ class Lane(Protocol):
         """The putters that wait for room; while there is one, no message is appended."""
 
     def note_time(self) -> None:
-        """Note that a message is about to be queued; not needed again within `resolution`."""
+        """Note that a message is about to be queued; once within `resolution` is enough."""
 
 
 class Backlog(Protocol):
-    """What a message must not overtake. The collections are always the same objects."""
+    """The messages that a new one must not overtake. The collections stay the same objects."""
 
     @property
     def lanes(self) -> dict[Any, Any]:
         """While a message's lane is here, it is queued in `lane`, or takes the slow path.
 
-        If a message needs two frames, the first is the key of its lane. If not, it waits for all.
+        If a message needs two frames, the first is the key of its lane. If not, it waits for all
+        lanes.
         """
 
     @property
@@ -134,14 +135,14 @@ class Backlog(Protocol):
 
     @property
     def partial(self) -> dict[Any, Any]:
-        """The first frames of a message, by the greenlet that has yet to send its last one.
+        """The first frames of a message, by the greenlet that has not sent its last one yet.
 
         A value that is not a list makes the greenlet's next frame take the slow path.
         """
 
     @property
     def lane(self) -> Lane | None:
-        """The lane of all messages, if there is only one and it was needed already."""
+        """The lane of all messages, if there is only one and it has been needed."""
 
     @property
     def least_frames(self) -> int:
@@ -149,11 +150,11 @@ class Backlog(Protocol):
 
 
 class Waiting(Protocol):
-    """The greenlets that a call may rob of the edge. The collections stay the same objects."""
+    """The greenlets whose edge a call may consume. The collections stay the same objects."""
 
     @property
     def readers(self) -> dict[Any, Any]:
-        """Those that wait to receive; while there are some, nothing is received past them."""
+        """Those that wait to receive; no message is received past them."""
 
     @property
     def writers(self) -> dict[Any, Any]:
@@ -164,27 +165,27 @@ class Waiting(Protocol):
         """The sets that poll the socket."""
 
     def recheck(self) -> None:
-        """Look at the socket again before the loop polls; called after each call if any waits."""
+        """Look at the socket again before the loop polls; called with each call if any waits."""
 
 
 class Shortcuts(Protocol):
     """One call for each message of a busy socket, in the thread that made them."""
 
-    #: Whether messages may be received. It is False to begin with.
+    #: Whether messages may be received; False at first.
     may_pull: bool
 
     def send(self, message: AnyMessage) -> bool:
         """Send a message, or queue it behind others; return False if it takes the slow path.
 
-        It does if this is not the owner's thread, if senders wait to queue theirs, if libzmq does
-        not take the message or refuses it, if it is not of the simplest form, or if nothing is
-        left of the allowance.
+        It takes the slow path if this is not the owner's thread, if senders wait to queue their
+        messages, if libzmq does not take the message or refuses it, if it is not of the simplest
+        form, or if nothing is left of the allowance.
         """
 
     def send_frames(self, frames: AnyMessage, flags: int) -> bool:
-        """Send the last frames of a message, as `send` sends all; or, with ``SNDMORE``, hold some.
+        """Send the last frames of a message, as `send` does; with ``SNDMORE``, hold the frames.
 
-        They are held in `Backlog.partial`, and go with the last ones.
+        They are held in `Backlog.partial`, and are sent with the last ones.
         """
 
     def receive(self) -> list[Any] | Literal[False] | None:
@@ -206,10 +207,10 @@ class Shortcuts(Protocol):
     ) -> None:
         """Call *handle* with each message, from the right, while the allowance lasts.
 
-        A message is removed from the list before its call. What the call raises is passed to
-        *failed*, together with the message; an exception of that ends the loop. Each call has the
-        context variables of *base*, whatever an earlier one has set. *returned* is called with
-        what one has returned, unless that is None.
+        A message is removed from the list before its call. An exception of the call is passed to
+        *failed*, together with the message; an exception of *failed* ends the loop. Each call has
+        the context variables of *base*, whatever an earlier one has set. *returned* is called with
+        the value that a call has returned, unless that is None.
         """
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 #
 # These threads never wait for the GIL, and touch nothing of Python: libzmq may still send when the
 # interpreter has ended. They put a frame on a stack without a lock, and wake the collector. That is
-# a native thread, for the main thread may sit in a lock or in a call of C for as long as it likes.
+# a native thread, because the main thread may be blocked in a lock or in a C call for any time.
 
 import atexit
 
@@ -26,14 +26,14 @@ cdef extern from *:
     static lent_frame *returned_frames = NULL;
 
     /* Acquired by the collector, and released for it: its calls need no interpreter. It is locked
-       unless the bell was rung: to release one that is not locked aborts from CPython 3.15 on. */
+       unless the bell was rung: releasing an unlocked one aborts from CPython 3.15 on. */
     static PyThread_type_lock collector_bell = NULL;
     static int bell_was_rung = 0;
 
     static int interpreter_ends = 0;
 
-    /* How long the collector waits for more, in nanoseconds: a look each 10 ms costs nothing. What is
-       sent meanwhile takes back what was returned before. */
+    /* How long the collector waits for more, in nanoseconds: a look each 10 ms costs nothing. A send
+       meanwhile takes back the frames that were returned before. */
     #define COLLECTOR_PAUSE 10000000
 
     static void let_go_of_returned(void) {
@@ -114,7 +114,7 @@ _start_thread = get_original("_thread", "start_new_thread")
 
 
 cdef class Collector:
-    """The thread that takes back what libzmq is done with; it runs once a frame was lent."""
+    """The thread that takes back the frames that libzmq returns; the first lending starts it."""
 
     cdef bint runs
     cdef object __weakref__
@@ -123,7 +123,7 @@ cdef class Collector:
         atexit.register(self.end)
 
     cdef int ensure(self) except -1:
-        """Start the thread; without one, what was returned is taken back by the next lending."""
+        """Start the thread; without it, the next lending takes back the returned frames."""
         if not self.runs:
             abandon_in_child(self)
             try:
@@ -134,18 +134,18 @@ cdef class Collector:
         return 0
 
     def run(self):
-        """Take back what is returned, for as long as the interpreter runs."""
+        """Take back the frames that are returned, for as long as the interpreter runs."""
         while True:
             with nogil:
                 wait_for_returned()
             let_go_of_returned()
 
     def end(self):
-        """Leave what is still lent to the end of the process."""
+        """Leave the frames that are still lent to the end of the process."""
         note_interpreter_ends()
 
     def abandon(self):
-        """Note that a forked child has no such thread; the old bell may be just being rung."""
+        """Note that a forked child has no such thread; the old bell may be ringing right now."""
         self.runs = False
         make_collector_bell()
 

@@ -1,4 +1,4 @@
-# The libzmq that pyzmq has loaded, and what the native transfer needs of C.
+# The libzmq that pyzmq has loaded, and the C functions that the native transfer needs.
 #
 # pyzmq brings its own libzmq, and a second copy in the process would have contexts of its own and
 # crash on pyzmq's sockets. So the functions are looked up, at import, through pyzmq's own extension
@@ -18,7 +18,7 @@ from posix.time cimport clock_gettime, timespec
 
 cdef extern from *:
     """
-    /* That of `time.monotonic`, by which a slice ends: on macOS it stands still in sleep. */
+    /* The clock of `time.monotonic`, by which a slice ends: on macOS it stops in sleep. */
     #ifdef __APPLE__
     #define STEADY_CLOCK CLOCK_UPTIME_RAW
     #else
@@ -37,8 +37,8 @@ cdef extern from *:
 cdef extern from *:
     """
     /* libzmq looks for commands in a send if its clock has moved on by 3,000,000 since the last look
-       (config.hpp). Its clock is the processor's counter on x86. What it is elsewhere depends on the
-       build: there the shortest delay of all is assumed, which is that of a counter of 6 GHz. */
+       (config.hpp). Its clock is the processor's counter on x86. Elsewhere the clock depends on the
+       build, and the shortest delay of all is assumed, which is that of a counter of 6 GHz. */
 
     #include <stdint.h>
     #include <time.h>
@@ -88,7 +88,7 @@ cdef extern from "Python.h":
     ctypedef struct PyThreadState:
         pass
     PyThreadState *PyThreadState_Get()
-    # Other than a thread's identifier, this is never used again.
+    # Unlike a thread's identifier, this is never used again.
     unsigned long long PyThreadState_GetID(PyThreadState *)
 
 

@@ -1,4 +1,4 @@
-"""What a caller may send, checked once and brought into the form that is queued."""
+"""The messages that a caller may send, checked once and converted to the queued form."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ Message: TypeAlias = "bytes | list[bytes | zmq.Frame]"
 #: As many frames or bytes as there can be; two of them can be added in C.
 UNLIMITED = sys.maxsize // 2
 
-#: What a frame counts beside its bytes: about the memory that an empty one takes.
+#: The bytes that a frame counts beside its content: about the memory of an empty one.
 FRAME_OVERHEAD = 64
 
-#: The types on which the first frame of a message names its peer, each of which has its own pipe.
+#: The types on which the first frame of a message names its peer; each peer has its own pipe.
 PER_PEER = frozenset({zmq.ROUTER, zmq.STREAM})
 
 
@@ -73,7 +73,7 @@ def as_message(message: AnyMessage) -> Message:
 
 
 def _is_frame(value: object) -> bool:
-    """Return whether it is meant as a frame, valid or not: frames can be iterated over, too."""
+    """Return whether a value is meant as a frame, valid or not: frames are iterable, too."""
     if isinstance(value, (str, zmq.Frame)):
         return True
     try:

@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """Moving messages in one C loop over the libzmq that pyzmq has loaded.
 
-The functions of libzmq are in ``libzmq.pxi``, what they move in ``parts.pxi``, the frames that are
-lent in ``lending.pxi``, the count of messages in ``allowance.pxi``, and the shortcuts in
-``shortcuts.pxi``. A socket's handle comes from `zmq.Socket.underlying`.
+The functions of libzmq are in ``libzmq.pxi``, the frames that they move in ``parts.pxi``, the
+lending of frames in ``lending.pxi``, the count of messages in ``allowance.pxi``, and the shortcuts
+in ``shortcuts.pxi``. A socket's handle comes from `zmq.Socket.underlying`.
 """
 
 cimport cython
@@ -87,10 +87,10 @@ cdef class NativeTransfer:
     cdef object socket
     cdef void *handle
     cdef bint dropping
-    # The frame received last, and whether it has yet to be taken.
+    # The frame received last, and whether it is still to be taken.
     cdef zmq_msg_t part
     cdef bint is_full
-    # The frames of a message of which the end has yet to be taken, and their bytes.
+    # The frames of a message whose end is still to be taken, and their bytes.
     cdef list begun
     cdef Py_ssize_t begun_bytes
     # An empty list and an empty `zmq.Frame`, made while nothing depends on them.
@@ -126,7 +126,7 @@ cdef class NativeTransfer:
         return self.option(EVENTS) | (POLLIN if self.holds() else 0)
 
     cdef bint holds(self) noexcept:
-        """Return whether something was received that could not be returned, for want of memory."""
+        """Return whether frames were received that could not be returned because memory ran out."""
         return self.is_full or self.begun is not None
 
     cpdef int option(self, int option) except? -1:
@@ -143,8 +143,8 @@ cdef class NativeTransfer:
     ) except -1:
         """See `Transfer.receive`.
 
-        What is received stays in `part` until it is in a list: without memory nothing is lost, and
-        the next call goes on where this one ended.
+        A received frame stays in `part` until it is in a list. So nothing is lost when memory runs
+        out, and the next call continues where this one ended.
         """
         cdef Py_ssize_t size = 0
         cdef Py_ssize_t frames = 0
@@ -203,12 +203,12 @@ cdef class NativeTransfer:
         return False
 
     cdef int make_spare_frame(self) except -1:
-        """Make the frame that the next part needs. A signal's handler may run, and do anything."""
+        """Make the frame that the next part needs. A signal handler may run, and do anything."""
         self.spare_frame = NewFrame()
         return self.check_open()
 
     cdef object take(self, bint copies):
-        """Return the frame received last; without copying, that is the spare one."""
+        """Return the frame received last; without copying, in the spare frame."""
         if copies:
             return copy_out(&self.part)
         frame = self.spare_frame
@@ -217,13 +217,13 @@ cdef class NativeTransfer:
         return frame
 
     cdef void let_go(self) noexcept:
-        """Free the content of the last frame, unless it has yet to be taken."""
+        """Free the content of the last frame, unless it is still to be taken."""
         if not self.holds():
             msg_close(&self.part)
             msg_init(&self.part)
 
     cdef bint may_be(self) noexcept:
-        """Return whether the frames so far, and the one received last, are no larger than allowed."""
+        """Return whether the frames so far, with the one received last, are not too large."""
         return (
             self.max_message_bytes == UNLIMITED
             or self.begun_bytes + <Py_ssize_t>msg_size(&self.part) <= self.max_message_bytes
@@ -232,8 +232,8 @@ cdef class NativeTransfer:
     cdef bint complete(self, bint copies) except -1:
         """Take all frames of the message that has begun; return False if it is too large.
 
-        No Python code runs between two of them: neither a signal handler, nor a finaliser. Where
-        the spare frame is missing, `part` stays full.
+        No Python code runs between two of them, neither a signal handler nor a finaliser. If the
+        spare frame is missing, `part` stays full.
         """
         while True:
             if self.is_full:
@@ -251,7 +251,7 @@ cdef class NativeTransfer:
             self.is_full = True
 
     cdef bint discard(self) except -1:
-        """Read on in a message that is larger than allowed; return whether that was its end."""
+        """Discard frames of a message that is too large; return whether its end was reached."""
         cdef Py_ssize_t left = DISCARDED
         while self.discarding and left > 0:
             self.next_part()
@@ -324,11 +324,11 @@ cdef class NativeTransfer:
         return True
 
     cdef bint send_parts(self, list frames) except -1:
-        """Send a message in two steps: what may run Python or raise comes before the sending.
+        """Send a message in two steps: code that may run Python or raise comes before the sending.
 
         libzmq returns ``EAGAIN`` within a message if its pipe has died. It has forgotten the
-        earlier parts, and a type that spreads messages over pipes drops those that follow, up to
-        the last one. So this sends a last part, and then the whole message again.
+        earlier parts, and a type that spreads messages over pipes drops the following ones, up to
+        the last. So this sends a last part, and then the whole message again.
         """
         cdef Py_ssize_t count = len(frames)
         cdef Py_ssize_t sent
@@ -345,8 +345,8 @@ cdef class NativeTransfer:
     cdef Py_ssize_t send_prepared(self, list frames) except -1:
         """Make each frame a part, and send the parts; return how many libzmq took.
 
-        What may raise comes first. What takes long, the copying of the frames after the first, comes
-        when libzmq has taken that: where it names a peer that is full, nothing is copied.
+        Code that may raise comes first. The copying of the frames after the first takes long, so it
+        comes when libzmq has taken the first: if that names a peer that is full, nothing is copied.
         """
         cdef zmq_msg_t few[FEW]
         cdef zmq_msg_t *parts = few

@@ -19,7 +19,7 @@ cdef zmq_msg_t *part_in(frame) noexcept:
 
 
 cdef int finish(list message, bint copies) except -1:
-    """Have a message consist of bytes; or, without *copies*, of `zmq.Frame` with their ``more``."""
+    """Make a message a list of bytes; or, without *copies*, of `zmq.Frame` with their ``more``."""
     cdef Py_ssize_t index
     if (type(message[0]) is bytes) != copies:  # it began in the other form
         message[:] = [bytes(frame) if copies else NewFrame(frame) for frame in message]
@@ -62,7 +62,7 @@ cdef int prepare_part(zmq_msg_t *part, frame) except -1:
             raise MemoryError
         return 0
     if isinstance(frame, Frame):
-        # It shares the message's content, and has its routing id and group.
+        # It shares the content of the message, and has its routing id and group.
         msg_init(part)
         msg_copy(part, part_in(frame))
         return 0

@@ -19,16 +19,16 @@ _NOBLOCK = int(zmq.NOBLOCK)
 _NOBLOCK_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 _EVENTS, _RCVMORE = int(zmq.EVENTS), int(zmq.RCVMORE)
 
-#: The types that spread messages over several pipes (libzmq's ``lb_t``). When a pipe dies inside
-#: a message they drop the frames that follow, until one without ``SNDMORE``.
+#: The types that spread messages over several pipes (libzmq's ``lb_t``). When a pipe dies inside a
+#: message, they drop the following frames, up to one without ``SNDMORE``.
 DROPPING_TYPES = frozenset({zmq.PUSH, zmq.DEALER, zmq.REQ})
 
-#: A part of libzmq's ``max_command_delay``, in seconds: the shortest it can be is that of a counter
-#: of 6 GHz, 0.5 ms.
+#: Less than libzmq's ``max_command_delay``, in seconds: the shortest is that of a counter of 6 GHz,
+#: 0.5 ms.
 SHORTEST_COMMAND_DELAY = 0.0004
 
-#: How many messages pass after a wait before others are asked for: most greenlets that wait take a
-#: message or two and wait again.
+#: How many messages pass after a wait in a short part: most greenlets that wait take a message or
+#: two and wait again.
 AFTER_WAIT = 32
 
 #: The most messages between two looks at the clock, each a tenth of the cost of a quick message.
@@ -39,7 +39,7 @@ LONGEST_STRIDE = 16
 #: ``more`` is an attribute of the class, and always False.
 _FRAMES_KNOW = Frame.more is not False
 
-#: The most frames of an oversized message that one call discards: they take 0.5 ms.
+#: The most frames of an oversized message that one call discards; that takes 0.5 ms.
 MOST_DISCARDED = 1 << 14
 
 
@@ -94,8 +94,8 @@ class PureTransfer:
         self, into: list[list[Any]], max_messages: int, max_bytes: int, copies: bool = True
     ) -> bool:
         """See `Transfer.receive`."""
-        # A Frame knows whether more follow: 0.64 us a message, where asking the socket for
-        # RCVMORE after each frame takes 1.14 us.
+        # A Frame records whether more follow: 0.64 us a message, where reading RCVMORE from the
+        # socket after each frame takes 1.14 us.
         recv, append = self._recv, into.append
         size = frames = 0
         if self.discarding and not self._discard():
@@ -104,7 +104,7 @@ class PureTransfer:
             try:
                 frame = recv(_NOBLOCK, False)
             except zmq.ZMQError as error:
-                # EFSM: a REQ without a request, or a REP that owes a reply. Its next message
+                # EFSM: a REQ without a request, or a REP that has not replied. Its next message
                 # comes with a send, and the look after that send finds it.
                 if error.errno in (zmq.EAGAIN, zmq.EFSM):
                     return True
@@ -141,7 +141,7 @@ class PureTransfer:
         return frames <= self.max_frames and size <= self.max_message_bytes
 
     def _discard(self) -> bool:
-        """Read on in a message that is larger than allowed; return whether that was its end."""
+        """Discard frames of a message that is too large; return whether its end was reached."""
         for _ in range(MOST_DISCARDED):
             if not self.discarding:
                 break
@@ -193,7 +193,7 @@ class PureTransfer:
             sent = self._send_frames(message)
             while 0 < sent < len(message):  # the pipe died inside the message
                 if self._dropping and sent < len(message) - 1:
-                    self._send(b"", _NOBLOCK)  # the end of what is being dropped
+                    self._send(b"", _NOBLOCK)  # the end of the frames that are being dropped
                 sent = self._send_frames(message)
             taken = sent > 0
         self.sent += taken
@@ -217,19 +217,19 @@ class PureTransfer:
 
 
 class PureSlice:
-    """A time that several allowances share."""
+    """A period of time that several allowances share."""
 
     __slots__ = ("ends", "is_crowded")
 
     def __init__(self) -> None:
-        #: When it is over, by `time.monotonic`.
+        #: Its end, by `time.monotonic`.
         self.ends = 0.0
-        #: Whether one has used its part, and waits for the next.
+        #: Whether an allowance has used its part, and waits for the next.
         self.is_crowded = False
 
 
 class PureAllowance:
-    """How many messages may pass, and for how long."""
+    """The number of messages that may pass, and the time for that."""
 
     __slots__ = (
         "_ends",
@@ -243,7 +243,7 @@ class PureAllowance:
     )
 
     def __init__(self) -> None:
-        #: How many messages may still pass; once the time is over, none.
+        #: How many messages may still pass; 0 once the time is over.
         self.left = 0
         #: The most messages and seconds of one part of a slice.
         self.max_messages = 0
@@ -254,7 +254,7 @@ class PureAllowance:
     def refill(self, messages: int, seconds: float) -> None:
         """Let this many *messages* pass from now on, for at most this many *seconds*.
 
-        The first one passes however short that is.
+        The first one passes however short the time is.
         """
         self._looked = time.monotonic()
         self._ends = self._looked + seconds
@@ -279,7 +279,7 @@ class PureAllowance:
         return max(0.0, self._ends - time.monotonic())
 
     def spend(self, messages: int = 1) -> bool:
-        """Count messages that pass; return False if nothing is left for them."""
+        """Count messages that pass; return False if nothing is left."""
         if self.left <= 0:
             return False
         self._until_look -= messages
@@ -288,7 +288,7 @@ class PureAllowance:
             if now >= self._ends:
                 self.left = 0
                 return False
-            # Long strides for quick messages; a slow one is the last before the next look.
+            # Long strides for quick messages; after a slow one, the next message has a look.
             quick = now - self._looked < self._short_while
             self._stride = min(2 * self._stride, LONGEST_STRIDE) if quick else 1
             self._until_look = self._stride
@@ -305,7 +305,7 @@ class PureSizes:
     most : int
         The most bytes that the messages may count.
     whole : PureSizes, optional
-        What counts these, too.
+        Sizes that include these, too.
     """
 
     __slots__ = ("_sizes", "_whole", "most", "total")
@@ -339,7 +339,7 @@ class PureSizes:
 
 
 class PureShortcuts:
-    """A `gzmqsource.transfer.interface.Shortcuts` that takes none."""
+    """A `gzmqsource.transfer.interface.Shortcuts` that declines each call."""
 
     __slots__ = ("_allowance", "may_pull")
 
@@ -377,7 +377,7 @@ class PureShortcuts:
         def handle_next() -> None:
             message = messages[-1]
             try:
-                messages.pop()  # in here, for a signal's handler may raise when it returns
+                messages.pop()  # in here, because a signal handler may raise when it returns
                 value = handle(message)
                 if value is not None and returned is not None:
                     returned(value)
