@@ -8,6 +8,7 @@ from typing import Any
 import zmq
 from zmq.sugar.socket import Socket as PlainSocket
 
+from gzmqsource._socket.addresses import explaining
 from gzmqsource._socket.calls import override_calls
 from gzmqsource._socket.endpoints import Endpoints
 
@@ -39,7 +40,8 @@ class SourceSocket(PlainSocket[Any]):
     def bind(self, addr: str) -> Any:
         """Bind to an endpoint, and note it; see `zmq.Socket.bind`."""
         try:
-            bound = super().bind(addr)
+            with explaining(addr, is_bound=True):
+                bound = super().bind(addr)
             self._endpoints.note_bound(self)
         finally:
             self._recheck()
@@ -48,7 +50,8 @@ class SourceSocket(PlainSocket[Any]):
     def connect(self, addr: str) -> Any:
         """Connect to an endpoint, and note it; see `zmq.Socket.connect`."""
         try:
-            connected = super().connect(addr)
+            with explaining(addr, is_bound=False):
+                connected = super().connect(addr)
             self._endpoints.note_connected(addr)
         finally:
             self._recheck()

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import zmq
 
+from gzmqsource._socket.addresses import explaining
 from gzmqsource._socket.endpoints import Endpoints as Known
 from gzmqsource._socket.linger import close_and_free
 
@@ -54,10 +55,12 @@ def open_socket(
         for topic in _each(subscribe):
             socket.subscribe(topic)
         for endpoint in _each(bind):
-            socket.bind(endpoint)
+            with explaining(endpoint, is_bound=True):
+                socket.bind(endpoint)
             known.note_bound(socket)
         for endpoint in _each(connect):
-            socket.connect(endpoint)
+            with explaining(endpoint, is_bound=False):
+                socket.connect(endpoint)
             known.note_connected(endpoint)
     except BaseException:
         close_and_free(socket, 0)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 import zmq
 
+from gzmqsource._socket.addresses import WrongEndpoint
 from gzmqsource._source.source import Source
 from gzmqsource.cli._security import security_options
 
@@ -115,6 +116,8 @@ def telling_errors(socket: dict[str, Any]) -> Iterator[None]:
         yield
     except (TypeError, ValueError) as error:
         raise click.ClickException(str(error)) from error
+    except WrongEndpoint as error:
+        raise click.UsageError(str(error)) from error
     except zmq.ZMQError as error:
         where = ", ".join([*socket["bind"], *socket["connect"]])
         raise click.ClickException(f"{where}: {zmq.strerror(error.errno or 0)}") from error

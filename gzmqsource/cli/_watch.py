@@ -12,6 +12,7 @@ import gevent
 import zmq
 from gevent.event import Event
 
+from gzmqsource._socket.addresses import explaining
 from gzmqsource._source.opening import guarded
 from gzmqsource.cli._security import security_options
 from gzmqsource.cli._signals import on_signals
@@ -70,7 +71,8 @@ def proxy(front: str, back: str, pattern: str, security: dict[str, Any]) -> None
             setattr(socket, name, value)
     try:
         for socket, endpoint in zip(sockets, (front, back), strict=True):
-            with telling_errors({"bind": [endpoint], "connect": []}):
+            names = {"bind": [endpoint], "connect": []}
+            with telling_errors(names), explaining(endpoint, is_bound=True):
                 socket.bind(endpoint)
     except click.ClickException:
         for socket in sockets:
