@@ -18,7 +18,8 @@ from rich.live import Live
 from gzmqsource._source.handlers import check_handler
 from gzmqsource._source.source import Source
 from gzmqsource.cli._fleet.options import FleetOptions, fleet_options
-from gzmqsource.cli._handler import Handler, parts_of
+from gzmqsource.cli._handler import Handler
+from gzmqsource.cli._loading import parts_of
 from gzmqsource.cli._log import console, is_live
 from gzmqsource.cli._numbers import Seconds
 from gzmqsource.cli._operations import Operations, operating_options
@@ -157,8 +158,7 @@ def serve(
     if patch:
         gevent.monkey.patch_all()
     orders = fleet.orders(stop_timeout)
-    served = Handler(handler, timeout)
-    fleet.limit(served, orders)
+    served = fleet.load(handler, timeout, orders)
     # Before the socket is bound: a signal would lose what peers have sent to it by then.
     orders.listen()
     with operations:

@@ -63,11 +63,24 @@ class FleetOptions:
         joined = Path(self.join[0].removeprefix("ipc://"))
         return Tether(self.tether, self.stuck_after / RUNS_SAID, joined)
 
-    def limit(self, handler: Handler, orders: StopOrders) -> None:
-        """Have a handler ask to stop after its last request; workers do not all do so at once."""
+    def load(self, target: str, timeout: float | None, orders: StopOrders) -> Handler:
+        """Return the handler, which asks to stop after its last request.
+
+        The workers of a master do not all do so at the same time.
+
+        Raises
+        ------
+        click.ClickException
+            There is no such function; a master reports why.
+        """
+        try:
+            handler = Handler(target, timeout)
+        except click.ClickException as error:
+            orders.not_started(error)
         if self.max_requests is not None:
             beyond = random.randint(0, self.max_requests_jitter)
             handler.limit(self.max_requests + beyond, orders.ask_to_stop)
+        return handler
 
     def tell_numbers(self, orders: StopOrders, not_ready: Callable[[], str | None]) -> None:
         """Have the master told the numbers of all sources of this process that start from now on.
