@@ -305,14 +305,14 @@ DOORS = [
     ),
     Mutation(
         "a key takes the place of another",
-        "cli/_tools.py",
+        "cli/_keygen.py",
         "os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW",
         "os.O_CREAT | os.O_TRUNC",
         "cli/test_tools.py",
     ),
     Mutation(
         "another user may read a key",
-        "cli/_tools.py",
+        "cli/_keygen.py",
         "    descriptor = os.open(file, flags, 0o600)\n",
         "    descriptor = os.open(file, flags, 0o666)\n",
         "cli/test_tools.py",

@@ -182,9 +182,23 @@ OPERATING = [
     ),
     Mutation(
         "a server that is not well ends the doctor with 0",
-        "cli/_tools.py",
-        "    return 1 if warnings else 0\n",
-        "    return 0\n",
+        "cli/_report.py",
+        "        return 1 if self._problems else 0\n",
+        "        return 0\n",
         "cli/test_checkup.py",
+    ),
+    Mutation(
+        "an advice ends the doctor with 1",
+        "cli/_report.py",
+        "        self._problems = [each for each in found if each.is_wrong]\n",
+        "        self._problems = found\n",
+        "cli/test_doctor.py",
+    ),
+    Mutation(
+        "an unlimited number of descriptors is too small",
+        "cli/_doctor.py",
+        "    return None if value == resource.RLIM_INFINITY else value\n",
+        "    return value\n",
+        "cli/test_doctor.py",
     ),
 ]

@@ -13,7 +13,16 @@ from gzmqsource.cli._log import FORMATS, LEVELS, is_json, log, log_to_stderr
 from gzmqsource.cli._text import printable
 
 if TYPE_CHECKING:  # for PyInstaller, which reads this, and sees no import by a string
-    from gzmqsource.cli import _bench, _broker, _pipes, _serve, _tools, _top, _watch  # noqa: F401
+    from gzmqsource.cli import (  # noqa: F401
+        _bench,
+        _broker,
+        _doctor,
+        _keygen,
+        _pipes,
+        _serve,
+        _top,
+        _watch,
+    )
 
 #: The verbs and their modules.
 _VERBS = {
@@ -25,9 +34,9 @@ _VERBS = {
     "broker": "broker",
     "monitor": "watch",
     "top": "top",
-    "keygen": "tools",
+    "keygen": "keygen",
     "bench": "bench",
-    "doctor": "tools",
+    "doctor": "doctor",
 }
 
 
