@@ -9,8 +9,8 @@ import click
 import zmq
 
 #: What a file of keys begins with, for those who find it.
-_PUBLIC = "# A public key of ZeroMQ CURVE, made by `gzmqsource keygen`. Everybody may have it.\n"
-_SECRET = "# The SECRET key of ZeroMQ CURVE, made by `gzmqsource keygen`. Show it to nobody.\n"
+_PUBLIC = "# A public key of ZeroMQ CURVE, made by `gzmqsource keygen`. It may be shared.\n"
+_SECRET = "# The SECRET key of ZeroMQ CURVE, made by `gzmqsource keygen`. Keep it secret.\n"
 
 
 @click.command()
@@ -19,12 +19,12 @@ _SECRET = "# The SECRET key of ZeroMQ CURVE, made by `gzmqsource keygen`. Show i
     "--name",
     default="gzmqsource",
     show_default=True,
-    help="The name of the files, without their suffix.",
+    help="The name of the files, without the suffix.",
 )
 def keygen(directory: Path, name: str) -> None:
     """Make a pair of CURVE keys in DIRECTORY.
 
-    NAME.key is public, and NAME.key_secret must be kept secret.
+    NAME.key has the public key. NAME.key_secret has the secret key, and must be kept secret.
 
     \b
     Example:

@@ -36,19 +36,24 @@ _SOCKET = [
         multiple=True,
         metavar="URL",
         callback=check_endpoints,
-        help="An endpoint to bind; repeatable.",
+        help="An endpoint to bind, such as tcp://*:5555. Repeatable.",
     ),
     click.option(
         "--connect",
         multiple=True,
         metavar="URL",
         callback=check_endpoints,
-        help="An endpoint to connect to; repeatable.",
+        help="An endpoint to connect to, such as tcp://127.0.0.1:5555. Repeatable.",
     ),
     click.option(
-        "--subscribe", multiple=True, metavar="TOPIC", help="A topic of a SUB; '' is all."
+        "--subscribe",
+        multiple=True,
+        metavar="TOPIC",
+        help="A topic for --type sub. Repeatable; all topics if not given.",
     ),
-    click.option("--hwm", type=click.IntRange(0), help="Both high-water marks, in messages."),
+    click.option(
+        "--hwm", type=click.IntRange(0), help="The high-water mark in both directions, in messages."
+    ),
 ]
 
 
@@ -63,9 +68,10 @@ def socket_options(
                 "--type",
                 "kind",
                 type=click.Choice(types),
+                metavar="TYPE",
                 default=default,
                 show_default=True,
-                help="The type of the socket.",
+                help=f"The type of the socket: {', '.join(types)}.",
             )
         )
 

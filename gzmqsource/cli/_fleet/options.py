@@ -118,33 +118,33 @@ _OPTIONS = (
         "--workers",
         type=_Count(),
         metavar="N",
-        help="Answer in N processes, or one for each usable core with `auto`. This one holds the "
-        "endpoint, and gives each request to one that is free.",
+        help="Answer in N processes, or with `auto` in one for each usable core. The main process "
+        "binds the endpoint and passes each request to a free worker.",
     ),
     click.option(
         "--join",
         multiple=True,
         metavar="URL",
         callback=check_endpoints,
-        help="The back of a broker to work for, instead of --bind; repeatable.",
+        help="The back endpoint of a broker to work for, instead of --bind. Repeatable.",
     ),
     click.option(
         "--stuck-after",
         type=Seconds(0.1),
-        help="With --workers: seconds after which one whose hub has not run is replaced.  "
+        help="With --workers: seconds after which a worker whose hub has not run is replaced.  "
         "[default: twice --dead-after]",
     ),
     click.option(
         "--max-requests",
         type=click.IntRange(1),
-        help="With --workers: replace one after so many requests. With --join: end.",
+        help="With --workers: replace a worker after this number of requests. With --join: exit.",
     ),
     click.option(
         "--max-requests-jitter",
         type=click.IntRange(0),
         default=0,
         show_default=True,
-        help="The most requests beyond those, at random.",
+        help="The maximum of the random number that is added to --max-requests.",
     ),
     click.option("--tether", type=int, hidden=True, help="The line to the master."),
     click.option("--numbers", is_flag=True, hidden=True, help="The master asks for numbers."),
