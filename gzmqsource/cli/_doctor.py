@@ -27,14 +27,12 @@ _OLDEST_GEVENT, _OLDEST_LIBZMQ = (24, 2, 1), (4, 3, 4)
 @click.command()
 @click.argument("url", metavar="[PORT|URL]", required=False)
 @click.option("--pid", type=click.IntRange(min=1), help="Report on a running process (Linux).")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Write one object of JSON, with keys that are stable."
-)
+@click.option("--json", "as_json", is_flag=True, help="Write a JSON object, with stable keys.")
 @click.pass_context
 def doctor(context: click.Context, url: str | None, pid: int | None, as_json: bool) -> None:
     """Report what is installed, what is in use, and known problems.
 
-    Each problem comes with its fix. The exit status is 1 if there is one, or if there is no report.
+    Each problem comes with its fix. The exit status is 1 if there is a problem or no report.
 
     With a PORT of this machine or a URL, report on the server that has its --metrics there.
 
