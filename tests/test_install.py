@@ -239,9 +239,9 @@ sys.meta_path.insert(0, Finder)
 
 #: What a program imports by itself; all else has to be found from there.
 PUBLIC = """
-import gzmqsource, gzmqsource.auth, gzmqsource.cli.__main__, gzmqsource.green, gzmqsource.gunicorn
-import gzmqsource.metrics, gzmqsource.monitor, gzmqsource.monkey.__main__, gzmqsource.proxy
-import gzmqsource.testing, gzmqsource.workers.logs, gzmqsource.workers.tracing
+import gzmqsource.__main__, gzmqsource.auth, gzmqsource.cli.__main__, gzmqsource.green
+import gzmqsource.gunicorn, gzmqsource.metrics, gzmqsource.monitor, gzmqsource.monkey.__main__
+import gzmqsource.proxy, gzmqsource.testing, gzmqsource.workers.logs, gzmqsource.workers.tracing
 """
 
 

@@ -35,7 +35,7 @@ def test_an_endpoint_is_free_when_its_source_is_gone(context, address, kind, how
 @pytest.mark.usefixtures("long_release")
 def test_an_endpoint_is_free_when_an_open_has_failed(context, address):
     for _ in range(30):
-        with pytest.raises(zmq.ZMQError, match="Invalid argument"):
+        with pytest.raises(zmq.ZMQError, match="it has no transport"):
             Source.open(zmq.PULL, bind=address, connect="nowhere", context=context)
 
 

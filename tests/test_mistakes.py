@@ -27,17 +27,17 @@ ENDPOINTS = {
     "an endpoint without a scheme": (
         lambda scene: scene.try_to_open(bind="127.0.0.1:5555"),
         zmq.ZMQError,
-        r"bind a PULL to 127\.0\.0\.1:5555: Invalid argument: .* as tcp://127\.0\.0\.1:5555",
+        r"bind a PULL to 127\.0\.0\.1:5555: it has no transport, .* use tcp://127\.0\.0\.1:5555",
     ),
     "an endpoint without a port": (
         lambda scene: scene.try_to_open(zmq.PUSH, connect="tcp://127.0.0.1"),
         zmq.ZMQError,
-        r"connect a PUSH to tcp://127\.0\.0\.1: .*a tcp endpoint ends with a port",
+        r"connect a PUSH to tcp://127\.0\.0\.1: it has no port: use tcp://127\.0\.0\.1:PORT",
     ),
     "an empty endpoint": (
         lambda scene: scene.try_to_open(bind=""),
         zmq.ZMQError,
-        r"bind a PULL to '': .*begins with its transport",
+        r"bind a PULL to '': it has no transport",
     ),
     "a large port to bind": (
         lambda scene: scene.try_to_open(bind="tcp://127.0.0.1:99999"),
@@ -62,12 +62,12 @@ ENDPOINTS = {
     "a star to connect to": (
         lambda scene: scene.try_to_open(zmq.PUSH, connect="tcp://*:5555"),
         zmq.ZMQError,
-        r"'\*' is for bind: connect to the name or the address of a host",
+        r"only for bind: use tcp://127\.0\.0\.1:5555",
     ),
     "a host that is not known": (
         lambda scene: scene.try_to_open(bind="tcp://nowhere.invalid:5555"),
         zmq.ZMQError,
-        r"No such device: .*bind to an address, or to tcp://\*:PORT",
+        r"is a name, and bind takes an address or an interface: use tcp://\*:5555",
     ),
     "an address of another machine": (
         lambda scene: scene.try_to_open(bind="tcp://192.0.2.1:5555"),
@@ -77,7 +77,7 @@ ENDPOINTS = {
     "an unknown transport": (
         lambda scene: scene.try_to_open(bind="http://127.0.0.1:5555"),
         zmq.ZMQError,
-        "Protocol not supported: .* use tcp, ipc or inproc",
+        "http is not a transport of ZeroMQ: an endpoint is tcp://HOST:PORT",
     ),
     "a transport of other types": (
         lambda scene: scene.try_to_open(bind="udp://127.0.0.1:5555"),

@@ -1,4 +1,4 @@
-"""What is wrong with an endpoint, in words: libzmq has one number for many mistakes."""
+"""Why a socket cannot use an endpoint, in words: libzmq has one number for many mistakes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,17 @@ from typing import Any
 import zmq
 
 from gzmqsource._socket.endpoints import holder, kind_of
+from gzmqsource._socket.forms import fault_of
+
+#: How libzmq answers to an endpoint that it cannot use as it is written.
+_OF_THE_FORM = {errno.EINVAL, errno.ENODEV, int(zmq.EPROTONOSUPPORT)}
 
 #: The largest port.
 _LAST_PORT = 65535
+
+
+class WrongEndpoint(zmq.ZMQError):
+    """An endpoint cannot be used as it is written; the text has the rule and the fix."""
 
 
 def check_endpoint(endpoint: object, verb: str) -> None:
@@ -56,7 +64,7 @@ def check_endpoint(endpoint: object, verb: str) -> None:
         rule = "port 0 is for bind, which chooses one: connect to the one that it has chosen"
     else:
         return
-    raise zmq.ZMQError(zmq.EINVAL, f"cannot {verb} to {endpoint}: {rule}")
+    raise WrongEndpoint(zmq.EINVAL, f"cannot {verb} to {endpoint}: {rule}")
 
 
 def explained(
@@ -78,10 +86,14 @@ def explained(
     if error.errno is None or type(error) is not zmq.ZMQError:
         return error  # the context has ended
     name = endpoint.decode(errors="replace") if isinstance(endpoint, bytes) else endpoint
-    hint_of = _HINTS.get(error.errno)
-    hint = "" if hint_of is None else hint_of(socket, verb, name)
     where = "from" if verb in ("unbind", "disconnect") else "to"
     what = f"cannot {verb} a {kind_of(socket)} {where} {name or repr(name)}"
+    if error.errno in _OF_THE_FORM and verb in ("bind", "connect"):
+        fault = fault_of(name, verb == "bind")
+        if fault is not None:
+            return WrongEndpoint(error.errno, f"{what}: {fault}")
+    hint_of = _HINTS.get(error.errno)
+    hint = "" if hint_of is None else hint_of(socket, verb, name)
     text = f"{what}: {zmq.strerror(error.errno)}"
     return zmq.ZMQError(error.errno, f"{text}: {hint}" if hint else text)
 
@@ -108,19 +120,6 @@ def _is_bound(path: str) -> bool:
         return True
 
 
-def _malformed(_socket: object, verb: str, endpoint: str) -> str:
-    transport, port = _parts(endpoint)
-    if not transport:
-        return f"an endpoint begins with its transport, as tcp://{endpoint or '127.0.0.1:5555'}"
-    if verb == "connect" and "*" in endpoint:
-        return "'*' is for bind: connect to the name or the address of a host, and a port"
-    if transport == "tcp" and port.strip() != "*" and not port.strip().isdecimal():
-        return "a tcp endpoint ends with a port, as tcp://127.0.0.1:5555"
-    if transport == "tcp":
-        return "the host is neither an address nor a name: write an IPv6 address in brackets"
-    return ""
-
-
 def _in_use(socket: Any, _verb: str, endpoint: str) -> str:
     kind = holder(socket, endpoint)
     if kind is not None:
@@ -144,7 +143,6 @@ def _not_allowed(_socket: object, _verb: str, endpoint: str) -> str:
 
 #: By libzmq's errno, what to say about ``(socket, verb, endpoint)``.
 _HINTS: dict[int, Callable[[Any, str, str], str]] = {
-    int(zmq.EINVAL): _malformed,
     int(zmq.EADDRINUSE): _in_use,
     errno.ENOENT: _missing,
     errno.EACCES: _not_allowed,

@@ -1,4 +1,4 @@
-"""``python -m gzmqsource.cli``."""
+"""``python -m gzmqsource.cli``: the command, as ``python -m gzmqsource``."""
 
 from gzmqsource.cli import main
 

@@ -65,20 +65,26 @@ _Rates = list[float]
     type=click.IntRange(100),
     default=50_000,
     show_default=True,
-    help="Messages in each run.",
+    help="The number of messages in each run.",
 )
-@click.option("--runs", type=click.IntRange(1), default=5, show_default=True, help="Runs of each.")
+@click.option(
+    "--runs",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="The number of runs of each measurement.",
+)
 @click.option(
     "--plot",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     metavar="FILE",
-    help="Also draw the rates into a file (.svg, .png, .pdf); needs matplotlib.",
+    help="Also draw the rates into a file (.svg, .png, .pdf). This needs matplotlib.",
 )
 def bench(count: int, runs: int, plot: Path | None) -> None:
-    """Measure a source and zmq.green on this machine.
+    """Measure the rates of a source and of zmq.green on this machine.
 
-    Frames of 32 bytes go over TCP to and from other processes. The two are measured in turn, so
-    that their ratio is meaningful even where the rates are not.
+    Frames of 32 bytes pass over TCP to and from other processes. The two are measured in turn, so
+    that the ratio is meaningful where the rates are not.
 
     \b
     Example:
@@ -102,7 +108,7 @@ def bench(count: int, runs: int, plot: Path | None) -> None:
     console.print(
         f"million messages a second: median of {runs} runs of {count} messages, "
         f"{transfer.backend} transfer",
-        soft_wrap=True,
+        soft_wrap=not console.is_terminal,
     )
     console.print(_table(results))
     if draw is not None:

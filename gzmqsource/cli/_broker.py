@@ -27,29 +27,30 @@ _log = logging.getLogger("gzmqsource.broker")
     "--redeliver/--no-redeliver",
     default=False,
     show_default=True,
-    help="Whether a request that a worker has lost is given to another: it may be executed twice.",
+    help="Whether to give a request to another worker after its worker was lost. It may be "
+    "executed twice.",
 )
 @click.option(
     "--max-waiting",
     type=click.IntRange(0),
     default=Broker.default_waiting,
     show_default=True,
-    help="The most requests that wait for a worker. Further ones are refused, or, for clients that "
-    "cannot be told so, not read.",
+    help="The maximum number of requests that wait for a worker. Further requests are refused, or "
+    "not read if the client does not know refusals.",
 )
 @click.option(
     "--dead-after",
     type=Seconds(0.02),
     default=1.0,
     show_default=True,
-    help="Seconds of silence after which a client may take this broker for dead.",
+    help="Seconds of silence after which clients consider this broker dead.",
 )
 @click.option(
     "--stop-timeout",
     type=Seconds(0),
     default=30.0,
     show_default=True,
-    help="Seconds to finish accepted requests, after a signal to stop.",
+    help="Seconds to finish accepted requests after a signal to stop.",
 )
 @security_options
 @operating_options
@@ -61,15 +62,17 @@ def broker(
     operations: Operations,
     **options: Any,
 ) -> None:
-    """Share requests at FRONT out to workers that have joined BACK, by who is free.
+    """Pass requests from FRONT to free workers that have joined BACK.
 
-    Workers are `gzmqsource serve --join BACK`, or any Responder that has joined. Whoever can
-    connect to BACK is given requests: let it be ipc://, or use CURVE. SIGTERM and SIGINT stop the
-    broker once it has finished what it has accepted; clients are told to ask others.
+    A worker is `gzmqsource serve --join BACK`, or any Responder that has joined. Every peer that
+    can connect to BACK is given requests: use ipc://, or CURVE. SIGTERM and SIGINT stop the broker
+    after it has finished the requests that it has accepted. Its clients are told to use other
+    servers.
 
     \b
     Example:
-      gzmqsource broker tcp://0.0.0.0:5557 ipc:///run/pool/workers
+      gzmqsource broker \\
+        tcp://0.0.0.0:5557 ipc:///run/pool/workers
     """
     told = Event()
     # Before a socket is bound: a signal would lose what peers have sent to it by then.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 
 from gzmqsource.cli._reading import Process, Reading, address_of, get, milliseconds, quantile, read
+from gzmqsource.cli._report import Fact, Finding
 
 #: Seconds of lateness of a hub that are too many, if more than one tick in a hundred has them; and
 #: of how many ticks at least: the first ones of a server are late, and 1000 take it 50 seconds.
@@ -13,6 +15,25 @@ _TOO_LATE, _TICKS = 0.1, 1000
 
 #: The names of what runs, as `doctor` writes them for this process.
 _BUILD = ("python", "gevent", "pyzmq", "libzmq", "transfer")
+
+#: What to do about a hub that does not run.
+_FREE_THE_HUB = (
+    "find the call that blocks or computes: patch its module, yield with gevent.sleep(0), or use "
+    "gevent's threadpool"
+)
+
+#: What to do about dropped messages, by the reason.
+_FIXES = {
+    "newest": "raise --outbox, or have the peer read faster",
+    "oldest": "raise --outbox, or have the peer read faster",
+    "oversized": "raise --max-message or --max-frames, or send less in one message",
+    "refused": "the log of the server has libzmq's reason",
+    "killed": "raise --stop-timeout, or bound the handler by --timeout",
+    "unsent": "raise --stop-timeout, or have the peer read faster",
+    "unhandled": "raise --stop-timeout",
+    "unread": "raise --stop-timeout",
+}
+_OTHER_DROP = "the log of the server has the reason"
 
 
 class Checkup:
@@ -38,55 +59,89 @@ class Checkup:
         self._readiness = get(f"{base}/readyz") if self._is_ours else (200, "")
         self._reading: Reading = read(self._url)
 
-    def facts(self) -> Iterator[tuple[str, str]]:
-        """Return what there is to know, by name."""
+    def facts(self) -> Iterator[Fact]:
+        """Return what there is to know."""
         main = self._reading.main
-        yield "server", self._url
-        yield "gzmqsource", _versions(self._reading, "version") or "of no known version"
+        yield Fact("server", self._url, {"server": self._url})
+        version = _versions(self._reading, "version")
+        about = {"gzmqsource": version or None}
+        yield Fact("gzmqsource", version or "of no known version", about)
         if "pid" in main.own:
-            yield "pid", f"{main.own['pid']:.0f}"
+            yield Fact("pid", f"{main.own['pid']:.0f}", {"pid": round(main.own["pid"])})
         if "process_start_time_seconds" in main.own:
-            yield "up for", _time(time.time() - main.own["process_start_time_seconds"])
+            seconds = time.time() - main.own["process_start_time_seconds"]
+            value = round(seconds, 3) if math.isfinite(seconds) else None
+            yield Fact("up for", _time(seconds), {"uptime_seconds": value})
         for name in _BUILD:
             versions = _versions(self._reading, name)
             if versions:
-                yield name, versions
-        workers = len(self._reading.processes) - 1
+                yield Fact(name, versions, {name: versions})
+        workers = self._workers()
         if workers:
-            ready = sum(each.own.get("ready") == 1 for each in self._workers())
-            yield "workers", f"{workers}, {ready} of them ready"
-        for name, process in sorted(self._reading.processes.items()):
-            late = quantile({}, process.lateness, 0.99)
-            if late is not None:
-                text = milliseconds(late, process.lateness)
-                yield f"hub{_of(name)}", f"99 % of its ticks {text} late"
+            ready = sum(each.own.get("ready") == 1 for each in workers)
+            counts = {"workers": len(workers), "workers_ready": ready}
+            yield Fact("workers", f"{len(workers)}, {ready} of them ready", counts)
+        yield from self._lateness()
 
-    def warnings(self) -> Iterator[str]:
+    def findings(self) -> Iterator[Finding]:
         """Return what is wrong."""
         for page, (status, text) in ("healthz", self._health), ("readyz", self._readiness):
             if status not in (200, 404):
-                yield f"/{page} answers {status}: {text.strip()[:200]}"
+                yield Finding(
+                    "not-ready" if page == "readyz" else "not-healthy",
+                    f"/{page} answers {status}: {text.strip()[:200]}",
+                    "the log of the server has the reason, if it lasts",
+                )
         for name, process in sorted(self._reading.processes.items()):
             yield from _wrong_with(name, process)
+
+    def _lateness(self) -> Iterator[Fact]:
+        late: dict[str, float | None] = {}
+        for name, process in sorted(self._reading.processes.items()):
+            bound = quantile({}, process.lateness, 0.99)
+            if bound is not None:
+                late[name or "main"] = bound if math.isfinite(bound) else None
+                text = f"99 % of its ticks {milliseconds(bound, process.lateness)} late"
+                yield Fact(f"hub{_of(name)}", text, {"hub_lateness_99_seconds": late})
 
     def _workers(self) -> list[Process]:
         return [process for name, process in self._reading.processes.items() if name]
 
 
-def _wrong_with(name: str, process: Process) -> Iterator[str]:
-    who = f"worker {name}: " if name else ""
+def _wrong_with(name: str, process: Process) -> Iterator[Finding]:
+    who, worker = (f"worker {name}: ", name) if name else ("", None)
     if name and process.own.get("ready") == 0:
-        yield f"{who}it is not ready"
+        yield Finding(
+            "worker-not-ready",
+            f"{who}it is not ready",
+            "the log of the server has the reason, if it lasts",
+            worker,
+        )
     missed = process.own.get("worker_metrics_missed_total", 0)
     if missed:
-        yield f"{who}its numbers came too late, or not at all, {missed:.0f} times"
+        yield Finding(
+            "worker-silent",
+            f"{who}its numbers came too late, or not at all, {missed:.0f} times",
+            _FREE_THE_HUB,
+            worker,
+        )
     late = quantile({}, process.lateness, 0.99)
     if late is not None and late > _TOO_LATE and max(process.lateness.values()) >= _TICKS:
-        yield f"{who}the hub is late: {milliseconds(late, process.lateness)}, for 1 % of its ticks"
+        text = milliseconds(late, process.lateness)
+        yield Finding(
+            "hub-late", f"{who}the hub is late: {text}, for 1 % of its ticks", _FREE_THE_HUB, worker
+        )
     for (kind, endpoint), reasons in sorted(process.drops.items()):
-        counts = ", ".join(f"{count:.0f} {reason}" for reason, count in reasons.items() if count)
-        if counts:
-            yield f"{who}{kind} {endpoint} has dropped messages: {counts}"
+        dropped = {reason: count for reason, count in reasons.items() if count}
+        if dropped:
+            counts = ", ".join(f"{count:.0f} {reason}" for reason, count in sorted(dropped.items()))
+            fixes = {_FIXES.get(reason, _OTHER_DROP) for reason in dropped}
+            yield Finding(
+                "messages-dropped",
+                f"{who}{kind} {endpoint} has dropped messages: {counts}",
+                "; ".join(sorted(fixes)),
+                worker,
+            )
 
 
 def _versions(reading: Reading, name: str) -> str:

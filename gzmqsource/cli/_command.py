@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +14,22 @@ import click
 
 from gzmqsource import __version__
 from gzmqsource.cli._config import PREFIX, Config, name_variables, naming_sources
+from gzmqsource.cli._help import Context, folded
 from gzmqsource.cli._log import FORMATS, LEVELS, is_json, log, log_to_stderr
 from gzmqsource.cli._text import printable
 
 if TYPE_CHECKING:  # for PyInstaller, which reads this, and sees no import by a string
-    from gzmqsource.cli import _bench, _broker, _pipes, _serve, _tools, _top, _watch  # noqa: F401
+    from gzmqsource.cli import (  # noqa: F401
+        _bench,
+        _broker,
+        _completion,
+        _doctor,
+        _keygen,
+        _pipes,
+        _serve,
+        _top,
+        _watch,
+    )
 
 #: The verbs and their modules.
 _VERBS = {
@@ -25,13 +41,19 @@ _VERBS = {
     "broker": "broker",
     "monitor": "watch",
     "top": "top",
-    "keygen": "tools",
+    "keygen": "keygen",
     "bench": "bench",
-    "doctor": "tools",
+    "doctor": "doctor",
+    "completion": "completion",
 }
+
+#: The most characters of a sentence that says what a verb does.
+_LONGEST = 100
 
 
 class _Verbs(click.Group):
+    context_class = Context
+
     def list_commands(self, _context: click.Context) -> list[str]:
         return list(_VERBS)
 
@@ -44,7 +66,17 @@ class _Verbs(click.Group):
             # The package says why it cannot work here.
             raise click.ClickException(str(error)) from error
         name_variables(command, f"{PREFIX}_{name.upper()}")
+        command.context_class = Context
         return command  # type: ignore[no-any-return]
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the verbs, each with the whole first sentence of its help."""
+        names = self.list_commands(context)
+        verbs = [(name, self.get_command(context, name)) for name in names]
+        with formatter.section("Verbs"):
+            formatter.write_dl(
+                [(name, verb.get_short_help_str(_LONGEST)) for name, verb in verbs if verb]
+            )
 
     def resolve_command(self, context: click.Context, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(context, args)
@@ -53,18 +85,19 @@ class _Verbs(click.Group):
         return name, command, rest
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:
-        with naming_sources():
+        with _ending_with_its_reader(), naming_sources():
             return super().make_context(*args, **options)
 
     def invoke(self, context: click.Context) -> Any:
         log_to_stderr(context.params["log_format"], context.params["log_level"])
         try:
-            with naming_sources():
+            with _ending_with_its_reader(), naming_sources():
                 return super().invoke(context)
         except click.ClickException as error:
             # It may quote what a peer has sent.
             error.message = printable(error.message)  # type: ignore[misc]
             if not is_json():
+                error.message = folded(error.message)  # type: ignore[misc]
                 raise
             log.error("%s", error.format_message())
             context.exit(error.exit_code)
@@ -78,6 +111,17 @@ class _Verbs(click.Group):
             raise
 
 
+@contextlib.contextmanager
+def _ending_with_its_reader() -> Iterator[None]:
+    """End without a word, and with the status of SIGPIPE, once the output has no reader."""
+    try:
+        yield
+    except BrokenPipeError:
+        # What Python has yet to flush goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None
+
+
 def _read_config(context: click.Context, _option: click.Parameter, path: str | None) -> None:
     if path is not None:
         assert isinstance(context.command, click.Group)
@@ -87,6 +131,7 @@ def _read_config(context: click.Context, _option: click.Parameter, path: str | N
 
 @click.group(
     cls=_Verbs,
+    subcommand_metavar="VERB [ARGS]...",
     context_settings={
         "help_option_names": ["-h", "--help"],
         "max_content_width": 100,
@@ -103,29 +148,38 @@ def _read_config(context: click.Context, _option: click.Parameter, path: str | N
     is_eager=True,
     expose_value=False,
     callback=_read_config,
-    help="Take options from a file of TOML, which has a table for each verb.",
+    help="Read options from a TOML file with a table for each verb.",
 )
 @click.option(
     "--log-format",
     type=click.Choice(FORMATS),
     default="text",
     show_default=True,
-    help="How records of the log are written to the standard error.",
+    help="The format of the log on the standard error.",
 )
 @click.option(
     "--log-level",
     type=click.Choice(LEVELS, case_sensitive=False),
-    help="The least that is logged.  [default: info of a server, warning of other verbs]",
+    help="The lowest level that is logged.  [default: info for servers, warning for other verbs]",
 )
 def gzmqsource(**_options: Any) -> None:
-    """ZeroMQ for gevent programs: serve, send, receive, and inspect.
+    """Serve, send, receive and inspect ZeroMQ messages.
 
-    An option that is not on the command line is taken from the environment, where --spawn of serve
-    is GZMQSOURCE_SERVE_SPAWN, then from the file of --config, where it is spawn in the table
-    [serve].
+    Each verb has its own --help, with an example.
+
+    An option that is not on the command line is taken from the environment, then from the --config
+    file. For --spawn of serve, the variable is GZMQSOURCE_SERVE_SPAWN, and the key is spawn in the
+    table [serve].
 
     \b
-    Exit status: 0 for success, 1 if something failed, 2 if the command line is wrong.
+    Exit status:
+      0  success
+      1  something failed
+      2  the command line is wrong
+
+    \b
+    Completion in bash, in ~/.bashrc:
+      eval "$(gzmqsource completion bash)"
     """
 
 

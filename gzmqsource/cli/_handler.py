@@ -1,7 +1,8 @@
-"""The function that ``serve`` calls, from a module that can be loaded anew while it runs."""
+"""The function that ``serve`` calls, from a module that can be reloaded while it runs."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -10,11 +11,10 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import click
 import gevent
 
 from gzmqsource._base.deadline import Deadline
-from gzmqsource._source.handlers import check_handler
+from gzmqsource.cli._loading import WrongHandler, failed_import, function_of, load, parts_of
 from gzmqsource.cli._log import log
 
 
@@ -27,6 +27,13 @@ class Handler:
         ``module:function``.
     timeout : float or None
         The most seconds that a call may take, and all that it yields.
+
+    Raises
+    ------
+    click.UsageError
+        *target* has another form.
+    WrongHandler
+        There is no such function.
     """
 
     def __init__(self, target: str, timeout: float | None) -> None:
@@ -34,15 +41,10 @@ class Handler:
         self._timeout = timeout
         #: How many calls are left until that of `_enough`; 0 for no end.
         self._left = 0
-        sys.path.insert(0, os.getcwd())
-        try:
-            module = importlib.import_module(self._name)
-        except ModuleNotFoundError as error:
-            if error.name != self._name:
-                raise
-            raise click.ClickException(f"there is no module {self._name!r} here") from error
+        with contextlib.suppress(FileNotFoundError):  # it was removed; modules are installed, too
+            sys.path.insert(0, os.getcwd())
         #: What is called.
-        self.function = self._function_of(module)
+        self.function = load(self._name, self._attribute)
 
     def limit(self, calls: int, enough: Callable[[], object]) -> None:
         """Call *enough* as the last of so many calls begins; more may come, and are made."""
@@ -64,15 +66,16 @@ class Handler:
             return result
 
     def reload(self) -> None:
-        """Load the module anew; if that fails, all of the old one stays as it is."""
+        """Load the module again; if that fails, all of the old one stays as it is."""
         try:
-            self.function = self._loaded_anew()
+            self.function = self._reloaded()
         except BaseException as error:
-            log.error("reloading failed, the old code goes on: %s: %s", type(error).__name__, error)
+            wrong = error if isinstance(error, WrongHandler) else failed_import(self._name, error)
+            log.error("reloading failed, the old code goes on: %s", wrong.format_message())
         else:
-            log.info("%s:%s was loaded anew", self._name, self._attribute)
+            log.info("%s:%s was reloaded", self._name, self._attribute)
 
-    def _loaded_anew(self) -> Callable[[Any], Any]:
+    def _reloaded(self) -> Callable[[Any], Any]:
         """Execute the module's code in a module object of its own, unlike `importlib.reload`."""
         name = self._name
         importlib.invalidate_caches()
@@ -80,12 +83,12 @@ class Handler:
         try:
             spec = importlib.util.find_spec(name)
             if spec is None or spec.loader is None:
-                raise click.ClickException(f"there is no module {name!r} here any more")
+                raise WrongHandler(f"the module {name} is gone")
             new = importlib.util.module_from_spec(spec)
             _adopt_submodules(name, new)
             sys.modules[name] = new
             spec.loader.exec_module(new)
-            function = self._function_of(new)
+            function = function_of(new, self._attribute)
         except BaseException:
             sys.modules[name] = old
             raise
@@ -93,29 +96,6 @@ class Handler:
         if parent:
             setattr(sys.modules[parent], child, new)
         return function
-
-    def _function_of(self, module: types.ModuleType) -> Callable[[Any], Any]:
-        function: Any = module
-        for part in self._attribute.split("."):
-            if not hasattr(function, part):
-                raise click.ClickException(f"{self._name} has no {self._attribute}")
-            function = getattr(function, part)
-        if not callable(function):
-            raise click.ClickException(f"{self._name}:{self._attribute} cannot be called")
-        try:
-            check_handler(function, may_yield=True)
-        except TypeError as error:
-            raise click.ClickException(str(error)) from None
-        called: Callable[[Any], Any] = function
-        return called
-
-
-def parts_of(target: str) -> tuple[str, str]:
-    """Return the module and the function that ``module:function`` names."""
-    name, colon, attribute = target.partition(":")
-    if not (name and colon and attribute):
-        raise click.UsageError(f"{target!r}: the handler is module:function")
-    return name, attribute
 
 
 def _until(deadline: Deadline, timeout: gevent.Timeout, frames: Iterator[Any]) -> Iterator[Any]:

@@ -101,17 +101,10 @@ def log_requests() -> None:
 
 
 class Formatter(logging.Formatter):
-    """One line for each record, and what is below it with an indent that no record has.
+    """One line for each record, and what is below it with an indent that no record has."""
 
-    Parameters
-    ----------
-    has_time : bool
-        Whether the line begins with the time and the level, or something else writes these.
-    """
-
-    def __init__(self, has_time: bool = True) -> None:
-        begin = "%(asctime)s %(levelname)s " if has_time else ""
-        super().__init__(f"{begin}%(name)s[%(process)d]%(_request)s: %(message)s")
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s[%(process)d]%(_request)s: %(message)s")
 
     def formatTime(self, record: logging.LogRecord, _format: str | None = None) -> str:
         """Return when a record was made."""
@@ -134,6 +127,22 @@ class Formatter(logging.Formatter):
     def formatStack(self, stack_info: str) -> str:
         """Return the lines of a stack."""
         return _indented(stack_info)
+
+
+class _TerminalHandler(logging.Handler):
+    """Writes records above the live line, folded between words as wide as the terminal is."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        try:
+            text = Text(self.format(record))
+            begin = len(time_of(datetime.now(timezone.utc)))
+            end = begin + 1 + len(record.levelname)
+            text.stylize("log.time", 0, begin)
+            text.stylize(f"logging.level.{record.levelname.lower()}", begin, end)
+            console().print(text)
+        except Exception:
+            self.handleError(record)
 
 
 class JsonFormatter(logging.Formatter):
@@ -169,16 +178,9 @@ def _handler(form: str) -> logging.Handler:
         handler = logging.StreamHandler()
         handler.setFormatter(JsonFormatter() if form == "json" else Formatter())
     else:
-        from rich.logging import RichHandler
-
-        handler = RichHandler(
-            console=console(),
-            show_path=False,
-            omit_repeated_times=False,
-            log_time_format=lambda moment: Text(time_of(moment)),
-        )
-        handler.setFormatter(Formatter(has_time=False))
-    # Its own writes a traceback as it is.
+        handler = _TerminalHandler()
+        handler.setFormatter(Formatter())
+    # Their own writes a traceback as it is.
     handler.handleError = functools.partial(_log_unwritable, handler)  # type: ignore[method-assign]
     return handler
 

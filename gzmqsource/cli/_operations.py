@@ -19,14 +19,14 @@ _OPTIONS = (
         "--metrics",
         type=Address(),
         metavar="[HOST:]PORT",
-        help="Serve /healthz, /readyz, and /metrics for Prometheus at this address; a port alone "
-        "is one of the loopback interface.",
+        help="Serve /healthz, /readyz, and /metrics for Prometheus at this address. A port alone "
+        "is on the loopback interface.",
     ),
     click.option(
         "--pid",
         type=click.Path(dir_okay=False),
         metavar="FILE",
-        help="Write the number of this process to FILE while it serves.",
+        help="Write the process ID to FILE while the server runs.",
     ),
 )
 

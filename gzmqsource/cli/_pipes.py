@@ -39,15 +39,17 @@ def input_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--frame",
             "frames",
             multiple=True,
-            help="A frame to send before each message's own; repeatable.",
+            help="A frame to put in front of each message. Repeatable.",
         ),
-        click.option("--json", "is_json", is_flag=True, help="Lines are JSON: a list of frames."),
+        click.option(
+            "--json", "is_json", is_flag=True, help="Read each message as JSON: a list of frames."
+        ),
         click.option(
             "--file",
             "files",
             multiple=True,
             type=click.Path(exists=True, dir_okay=False),
-            help="A file to send as one message, in place of lines; repeatable.",
+            help="A file to send as one message, instead of lines. Repeatable.",
         ),
         click.option("--count", type=click.IntRange(1), help="Stop after this many messages."),
         click.argument("messages", nargs=-1),
@@ -62,15 +64,15 @@ output_option = click.option(
     type=click.Choice(list(FORMATS)),
     default="text",
     show_default=True,
-    help="How to write a message; text is a line with tabs between frames, which also takes the "
-    "place of raw on a terminal.",
+    help="The output format. text is a line for each message, with tabs between frames. A terminal "
+    "gets text instead of raw.",
 )
 
 
 @click.command()
 @socket_options("push", SENDING)
 @input_options
-@click.option("--rate", type=Number(0, min_open=True), help="Messages a second.")
+@click.option("--rate", type=Number(0, min_open=True), help="Messages per second.")
 def send(
     socket: dict[str, Any],
     kind: str,
@@ -83,7 +85,8 @@ def send(
 
     \b
     Example:
-      seq 1000 | gzmqsource send --connect tcp://127.0.0.1:5555
+      seq 1000 | gzmqsource send \\
+        --connect tcp://127.0.0.1:5555
     """
     if kind == "router":
         # Or libzmq would silently drop a message to an unknown peer.
@@ -110,15 +113,17 @@ def send(
 def recv(
     socket: dict[str, Any], kind: str, write: str, count: int | None, timeout: float | None
 ) -> None:
-    """Receive messages, and write each to the standard output.
+    """Receive messages, and write each of them to the standard output.
 
-    While it cannot write, it receives no more. SIGTERM and SIGINT end it once it has written what
-    was on its way, within a second. With --timeout, the exit status is 1 if --count was not
-    reached.
+    It receives no more messages while it cannot write. After SIGTERM or SIGINT it writes the
+    messages that are on their way, for a second at most, and exits. The exit status is 1 if
+    --timeout ends it before --count messages.
 
     \b
     Example:
-      gzmqsource recv --type sub --connect tcp://127.0.0.1:5556 --subscribe weather
+      gzmqsource recv --type sub \\
+        --connect tcp://127.0.0.1:5556 \\
+        --subscribe weather
     """
     work = Work()
     source = open_source(kind, socket)
@@ -138,21 +143,22 @@ def recv(
     type=Seconds(0, min_open=True),
     default=5.0,
     show_default=True,
-    help="Seconds to wait for a reply, however often a request is sent.",
+    help="Seconds to wait for a reply, all retries included.",
 )
 @click.option(
     "--retries",
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="How often to send a request again whose server is lost.",
+    help="How often to repeat a request after its server was lost.",
 )
 def request(socket: dict[str, Any], write: str, timeout: float, retries: int, **given: Any) -> None:
     """Send each message as a request, and write the reply.
 
     \b
     Example:
-      gzmqsource request --connect tcp://127.0.0.1:5557 "how late is it?"
+      gzmqsource request "how late is it?" \\
+        --connect tcp://127.0.0.1:5557
     """
     for mark in ("sndhwm", "rcvhwm"):
         socket.pop(mark, None)  # one request at a time is outstanding

@@ -26,31 +26,31 @@ _SECURITY = (
     click.option(
         "--plain-user",
         metavar="NAME",
-        help="The user to connect as, with --plain-password; with --bind, the only user to accept.",
+        help="The user name to connect with, or with --bind the only one that is accepted.",
     ),
     click.option(
         "--plain-password",
         metavar="WORD",
         envvar="GZMQSOURCE_PLAIN_PASSWORD",
         show_envvar=True,
-        help="The password of --plain-user.",
+        help="The password for --plain-user.",
     ),
     click.option(
         "--curve-key",
         type=click.Path(exists=True, dir_okay=False),
-        help="This side's secret key, as `gzmqsource keygen` makes it.",
+        help="The secret key of this side, a file from `gzmqsource keygen`.",
     ),
     click.option(
         "--curve-server-key",
         type=click.Path(exists=True, dir_okay=False),
-        help="The public key of the server to connect to; without it, this side is the server.",
+        help="The public key of the server to connect to. Without it, this side is the server.",
     ),
     click.option(
         "--curve-clients",
         type=click.Path(exists=True, file_okay=False),
         metavar="DIR",
-        help="The public keys, NAME.key, that a server accepts; without it, all that know its own. "
-        "SIGHUP reads them again.",
+        help="The directory of the public keys, NAME.key, that a server accepts. Without it, a "
+        "server accepts every client that knows its own key. SIGHUP reads them again.",
     ),
 )
 

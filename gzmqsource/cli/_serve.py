@@ -18,7 +18,8 @@ from rich.live import Live
 from gzmqsource._source.handlers import check_handler
 from gzmqsource._source.source import Source
 from gzmqsource.cli._fleet.options import FleetOptions, fleet_options
-from gzmqsource.cli._handler import Handler, parts_of
+from gzmqsource.cli._handler import Handler
+from gzmqsource.cli._loading import parts_of
 from gzmqsource.cli._log import console, is_live
 from gzmqsource.cli._numbers import Seconds
 from gzmqsource.cli._operations import Operations, operating_options
@@ -41,77 +42,77 @@ _LIVE, _LOGGED = 0.5, 60.0
     type=click.IntRange(1),
     default=100,
     show_default=True,
-    help="The most messages to handle at once.",
+    help="The maximum number of messages that are handled at once.",
 )
 @click.option(
     "--max-waiting",
     type=click.IntRange(0),
     default=Responder.default_waiting,
     show_default=True,
-    help="The most requests that wait beside those. Further ones are refused, or, for clients that "
-    "cannot be told so, not read.",
+    help="The maximum number of requests that wait for a free handler. Further requests are "
+    "refused, or not read if the client does not know refusals.",
 )
 @click.option(
     "--dead-after",
     type=Seconds(0, min_open=True),
     default=1.0,
     show_default=True,
-    help="Seconds of silence after which a client may take this server for dead. It says four "
-    "times as often that it is not.",
+    help="Seconds of silence after which clients consider this server dead. It sends four signs of "
+    "life in that time.",
 )
 @click.option(
     "--timeout",
     type=Seconds(0, min_open=True),
-    help="Seconds after which the handler of a message is interrupted.",
+    help="Seconds after which a call of the handler is interrupted.",
 )
 @click.option(
     "--stop-timeout",
     type=Seconds(0),
     default=30.0,
     show_default=True,
-    help="Seconds to finish accepted messages, after a signal to stop.",
+    help="Seconds to finish accepted messages after a signal to stop.",
 )
 @click.option(
     "--outbox",
     type=click.IntRange(1),
     default=1000,
     show_default=True,
-    help="The most messages that wait for one peer.",
+    help="The maximum number of messages that wait for one peer.",
 )
 @click.option(
     "--outbox-bytes",
     type=click.IntRange(1),
     default=1 << 24,
     show_default=True,
-    help="The most bytes of those.",
+    help="The maximum number of bytes that wait for one peer.",
 )
 @click.option(
     "--outbox-total",
     type=click.IntRange(1),
     default=Source.max_outbox_bytes,
     show_default=True,
-    help="The most bytes that wait for all peers.",
+    help="The maximum number of bytes that wait for all peers.",
 )
 @click.option(
     "--max-message",
     type=click.IntRange(1),
     metavar="BYTES",
-    help="The most bytes of a message. One with more is dropped; for a frame with more, libzmq "
-    "disconnects the peer.",
+    help="The maximum size of a message. A larger message is dropped. libzmq disconnects a peer "
+    "that sends a larger frame.",
 )
 @click.option(
     "--max-frames",
     type=click.IntRange(1),
     default=Source.max_frames,
     show_default=True,
-    help="The most frames of a message; one with more is dropped.",
+    help="The maximum number of frames of a message. A message with more is dropped.",
 )
 @operating_options
 @click.option(
     "--patch/--no-patch",
     default=True,
     show_default=True,
-    help="Whether to make blocking calls of the handler's modules cooperative first.",
+    help="Whether to patch blocking calls with gevent before the module is imported.",
 )
 @fleet_options
 def serve(
@@ -131,16 +132,20 @@ def serve(
     fleet: FleetOptions,
     **options: Any,
 ) -> None:
-    """Call MODULE:FUNCTION with each message, in greenlets.
+    """Call a Python function with each message, in greenlets.
 
-    With --type rep, router or dealer, the function's result is the reply, to any REQ or DEALER.
-    SIGTERM and SIGINT stop the server once it has finished what it has accepted; its clients are
-    told to ask others. SIGHUP reloads the module. With --workers it starts new workers with the
-    new code, one after the other; SIGTTIN and SIGTTOU are for one worker more, and one less.
+    The module is imported from the current directory or from what is installed: hello:answer is the
+    function answer in hello.py. With --type rep, router or dealer, the result of the function is
+    the reply to any REQ or DEALER client.
+
+    SIGTERM and SIGINT stop the server after it has finished the messages that it has accepted. Its
+    clients are told to use other servers. SIGHUP reloads the module. With --workers, SIGHUP
+    replaces the workers one by one, SIGTTIN adds a worker, and SIGTTOU removes one.
 
     \b
     Example:
-      gzmqsource serve hello:answer --bind tcp://127.0.0.1:5557
+      gzmqsource serve hello:answer \\
+        --bind tcp://127.0.0.1:5557
     """
     limited = _limited(outbox_total, max_message, max_frames)
     if max_message is not None:
@@ -157,8 +162,7 @@ def serve(
     if patch:
         gevent.monkey.patch_all()
     orders = fleet.orders(stop_timeout)
-    served = Handler(handler, timeout)
-    fleet.limit(served, orders)
+    served = fleet.load(handler, timeout, orders)
     # Before the socket is bound: a signal would lose what peers have sent to it by then.
     orders.listen()
     with operations:

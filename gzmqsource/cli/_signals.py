@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable
+from typing import NoReturn
 
 import click
 import gevent
@@ -58,6 +59,10 @@ class StopOrders:
     def ask_to_stop(self) -> None:
         """Have this process stop, as soon as it may."""
         self.told.set()
+
+    def not_started(self, error: click.ClickException) -> NoReturn:
+        """End this process, which cannot start, with the reason."""
+        raise error
 
     def ready(self, _server: object, reload: Callable[[], object]) -> None:
         """Say that a server was started; call *reload* after each SIGHUP."""

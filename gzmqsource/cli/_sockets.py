@@ -10,6 +10,7 @@ from typing import Any
 import click
 import zmq
 
+from gzmqsource._socket.addresses import WrongEndpoint
 from gzmqsource._source.source import Source
 from gzmqsource.cli._security import security_options
 
@@ -35,19 +36,24 @@ _SOCKET = [
         multiple=True,
         metavar="URL",
         callback=check_endpoints,
-        help="An endpoint to bind; repeatable.",
+        help="An endpoint to bind, such as tcp://*:5555. Repeatable.",
     ),
     click.option(
         "--connect",
         multiple=True,
         metavar="URL",
         callback=check_endpoints,
-        help="An endpoint to connect to; repeatable.",
+        help="An endpoint to connect to, such as tcp://127.0.0.1:5555. Repeatable.",
     ),
     click.option(
-        "--subscribe", multiple=True, metavar="TOPIC", help="A topic of a SUB; '' is all."
+        "--subscribe",
+        multiple=True,
+        metavar="TOPIC",
+        help="A topic for --type sub. Repeatable; all topics if not given.",
     ),
-    click.option("--hwm", type=click.IntRange(0), help="Both high-water marks, in messages."),
+    click.option(
+        "--hwm", type=click.IntRange(0), help="The high-water mark in both directions, in messages."
+    ),
 ]
 
 
@@ -62,9 +68,10 @@ def socket_options(
                 "--type",
                 "kind",
                 type=click.Choice(types),
+                metavar="TYPE",
                 default=default,
                 show_default=True,
-                help="The type of the socket.",
+                help=f"The type of the socket: {', '.join(types)}.",
             )
         )
 
@@ -115,6 +122,8 @@ def telling_errors(socket: dict[str, Any]) -> Iterator[None]:
         yield
     except (TypeError, ValueError) as error:
         raise click.ClickException(str(error)) from error
+    except WrongEndpoint as error:
+        raise click.UsageError(str(error)) from error
     except zmq.ZMQError as error:
         where = ", ".join([*socket["bind"], *socket["connect"]])
         raise click.ClickException(f"{where}: {zmq.strerror(error.errno or 0)}") from error

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import sys
+import shutil
 from collections.abc import Iterable
 from contextlib import nullcontext
 
 import click
 import gevent
 import gevent.monkey
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from gzmqsource.cli._layout import fitted, width_of
 from gzmqsource.cli._numbers import Seconds
 from gzmqsource.cli._reading import (
     Process,
@@ -27,9 +28,6 @@ from gzmqsource.cli._reading import (
 )
 from gzmqsource.cli._text import printable
 from gzmqsource.cli._work import Work
-
-#: The width of a table that goes into a pipe, in columns.
-_WIDTH = 140
 
 #: What a process has received and sent, by the first of these numbers that it has: a server counts
 #: requests, anything else messages.
@@ -53,15 +51,15 @@ _ALWAYS = ("waiting", "running", "workers", "slots")
     type=Seconds(0.05),
     default=1.0,
     show_default=True,
-    help="Seconds between two tables.",
+    help="Seconds between two updates.",
 )
 @click.option("--count", type=click.IntRange(1), help="Stop after this many tables.")
 def top(url: str, interval: float, count: int | None) -> None:
-    """Show the sources of a running server, live, or its workers and their queue.
+    """Show the sources of a running server, or its workers, live.
 
-    It shows what passes, what waits, what was dropped, and how late the hub is. It reads the
-    metrics of `serve --metrics PORT`, or of any program with a SourceCollector. PORT is one of this
-    machine.
+    The table has the rates, the messages that are held and queued, the age of the oldest one, what
+    was dropped, and the time of a handler in milliseconds. It is read from the metrics of `serve
+    --metrics PORT`, or of any program with a SourceCollector. PORT is a port of this machine.
 
     \b
     Example:
@@ -77,11 +75,11 @@ def top(url: str, interval: float, count: int | None) -> None:
 
 def _look(url: str, interval: float, count: int | None) -> None:
     """Show a table again and again: in its place on a terminal, one after another in a pipe."""
-    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
+    console = Console()
+    changes = console.is_terminal and not console.is_dumb_terminal
+    size = console.size
     before = read(url)
-    with (
-        Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live
-    ):
+    with Live(console=console, auto_refresh=False) if changes else nullcontext() as live:
         for _ in itertools.count() if count is None else range(count):
             gevent.sleep(interval)
             table: Table | Text
@@ -93,12 +91,29 @@ def _look(url: str, interval: float, count: int | None) -> None:
             else:
                 table = _table(before, now)
                 before = now
-            if live is not None:
-                live.update(table, refresh=True)
+            if live is None:
+                _append(console, table)
                 continue
-            with console.capture() as written:
-                console.print(table)
-            click.echo(written.get(), nl=False)
+            if size != console.size:
+                # The terminal has moved the lines of the last table.
+                size = console.size
+                console.clear()
+            live.update(_fitted(console, table), refresh=True)
+
+
+def _fitted(console: Console, table: Table | Text) -> RenderableType:
+    return fitted(console, table) if isinstance(table, Table) else table
+
+
+def _append(console: Console, table: Table | Text) -> None:
+    """Write a table below the last one: as wide as it is into a pipe, where it is read by lines."""
+    width = shutil.get_terminal_size().columns
+    if not console.is_terminal and isinstance(table, Table):
+        width = width_of(console, table)
+    console.width = width
+    with console.capture() as written:
+        console.print(_fitted(console, table))
+    click.echo(written.get(), nl=False)
 
 
 def _table(before: Reading, now: Reading) -> Table:
@@ -113,20 +128,11 @@ def _table_of_sources(before: Reading, now: Reading) -> Table:
         if late is None
         else f"99 % of the hub's ticks: {milliseconds(late, now.main.lateness)} late"
     )
-    table = Table(caption=caption, caption_justify="left", box=None)
+    table = Table(caption=caption, caption_justify="left", box=None, padding=(0, 1, 0, 0))
     for name in ("type", "endpoint"):
-        table.add_column(name, overflow="fold")
-    for name in (
-        "in/s",
-        "out/s",
-        "in hand",
-        "queued",
-        "oldest s",
-        "dropped",
-        "errors",
-        "handler ms",
-    ):
-        table.add_column(name, justify="right")
+        table.add_column(name, no_wrap=True)
+    for name in ("in/s", "out/s", "held", "queued", "oldest", "dropped", "errors", "ms"):
+        table.add_column(name, justify="right", no_wrap=True)
     for labels, numbers in sorted(now.main.sources.items()):
         table.add_row(
             *(Text(printable(label)) for label in labels),
@@ -140,17 +146,17 @@ def _row(before: dict[str, float], now: dict[str, float], seconds: float) -> Ite
     yield f"{increase(before, now, 'sent_messages_total') / seconds:,.0f}"
     yield f"{now.get('in_hand_messages', 0):,.0f}"
     yield f"{now.get('outbox_messages', 0):,.0f}"
-    yield f"{now.get('outbox_oldest_seconds', 0):,.1f}"
+    yield f"{now.get('outbox_oldest_seconds', 0):,.1f}s"
     yield f"{now.get('dropped_messages_total', 0):,.0f}"
     yield f"{now.get('errors_total', 0):,.0f}"
     yield _handler_time(before, now)
 
 
 def _table_of_processes(before: Reading, now: Reading) -> Table:
-    """Return a table of the master and its workers, within 80 columns."""
+    """Return a table of the master and its workers, as a rule within 80 columns."""
     caption = _queue(now.main)
     table = Table(caption=caption, caption_justify="left", box=None, padding=(0, 1, 0, 0))
-    table.add_column("process", overflow="fold", max_width=14)
+    table.add_column("process", no_wrap=True)
     for name in ("state", "in/s", "out/s", "running", "waiting", "dropped", "errors", "ms", "late"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, process in sorted(now.processes.items(), key=lambda each: _order(each[0])):

@@ -12,6 +12,7 @@ import gevent
 import zmq
 from gevent.event import Event
 
+from gzmqsource._socket.addresses import check_endpoint, explained
 from gzmqsource._source.opening import guarded
 from gzmqsource.cli._security import security_options
 from gzmqsource.cli._signals import on_signals
@@ -46,18 +47,20 @@ _PATTERNS = {
     type=click.Choice(list(_PATTERNS)),
     default="requests",
     show_default=True,
-    help="What passes.",
+    help="The kind of messages, which decides on the types of the sockets.",
 )
 @security_options
 def proxy(front: str, back: str, pattern: str, security: dict[str, Any]) -> None:
-    """Pass messages between FRONT and BACK, the endpoints that peers connect to.
+    """Pass messages between the endpoints FRONT and BACK.
 
-    After SIGTERM or SIGINT it receives no more, and exits once it has sent what it has received,
-    within half a minute.
+    Clients, publishers or senders connect to FRONT; servers, subscribers or receivers to BACK.
+    After SIGTERM or SIGINT it receives no more messages, sends the ones that it has, for half a
+    minute at most, and exits.
 
     \b
     Example:
-      gzmqsource proxy tcp://0.0.0.0:5557 tcp://0.0.0.0:5558
+      gzmqsource proxy \\
+        tcp://0.0.0.0:5557 tcp://0.0.0.0:5558
     """
     told = Event()
     # Before a socket is bound: a signal would lose what peers have sent to it by then.
@@ -71,7 +74,11 @@ def proxy(front: str, back: str, pattern: str, security: dict[str, Any]) -> None
     try:
         for socket, endpoint in zip(sockets, (front, back), strict=True):
             with telling_errors({"bind": [endpoint], "connect": []}):
-                socket.bind(endpoint)
+                check_endpoint(endpoint, "bind")
+                try:
+                    socket.bind(endpoint)
+                except zmq.ZMQError as error:
+                    raise explained(error, socket, "bind", endpoint) from None
     except click.ClickException:
         for socket in sockets:
             socket.close(0)
@@ -90,11 +97,13 @@ def proxy(front: str, back: str, pattern: str, security: dict[str, Any]) -> None
 def monitor(socket: dict[str, Any], kind: str, count: int | None) -> None:
     """Report what happens to a socket's connections.
 
-    They are made, shake hands, fail, and are lost: see zmq_socket_monitor(3).
+    The events are those of zmq_socket_monitor(3): connections are made, shake hands, fail, and are
+    lost.
 
     \b
     Example:
-      gzmqsource monitor --connect tcp://127.0.0.1:5557
+      gzmqsource monitor \\
+        --connect tcp://127.0.0.1:5557
     """
     # The monitor comes first, or it would miss the first events.
     endpoints = {name: socket.pop(name) for name in ("bind", "connect")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -61,12 +60,9 @@ class Work:
     def tell(self) -> None:
         """Raise what the function raised, as an error of the command."""
         error = self.error
-        if isinstance(error, BrokenPipeError):
-            # The reader has closed the pipe, as in `recv | head`. Python must not flush into it.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        elif isinstance(error, zmq.ZMQError):
+        if isinstance(error, zmq.ZMQError):
             raise click.ClickException(str(error.strerror)) from error
-        elif isinstance(error, OSError):
+        elif isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             raise click.ClickException(f"cannot write: {error.strerror}") from error
         elif isinstance(error, ValueError):
             raise click.ClickException(str(error)) from error

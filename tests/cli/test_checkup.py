@@ -129,7 +129,7 @@ def test_what_a_server_says_reaches_no_terminal_as_it_is(workers):
     finished = run("doctor", workers.port)
     assert finished.returncode == 1
     text = finished.stdout.decode()
-    assert "has dropped messages" in text.replace("\n", " ")
+    assert "has dropped messages" in text
     assert is_harmless(text, but="\n")
     assert "\n2026-01-01" not in text
 
@@ -149,7 +149,7 @@ def test_another_program_with_metrics_has_no_other_pages():
 def test_a_hub_that_is_late_is_warned_of_once_it_has_run_for_a_while():
     late = Process(lateness={0.1: 980.0, 0.5: 1000.0, float("inf"): 1000.0})
     (warning,) = _wrong_with("", late)
-    assert warning == "the hub is late: at most 500 ms, for 1 % of its ticks"
+    assert warning.text == "the hub is late: at most 500 ms, for 1 % of its ticks"
     in_time, young = {0.1: 990.0, float("inf"): 1000.0}, {0.1: 900.0, 0.5: 999.0}
     assert not [*_wrong_with("", Process(lateness=in_time))]
     assert not [*_wrong_with("", Process(lateness=young))]

@@ -60,7 +60,7 @@ def test_a_receiver_whose_reader_has_enough_ends_without_a_word(address, context
         assert got.stdout.readline() == "one\n"
         got.stdout.close()
         source.send(b"two")
-        assert got.wait(timeout=20) == 0
+        assert got.wait(timeout=20) == 141
         assert got.stderr.read() == ""
 
 

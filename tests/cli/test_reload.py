@@ -1,4 +1,4 @@
-"""`serve` while its module is loaded anew, and what bounds a handler that yields."""
+"""`serve` while its module is reloaded, and what bounds a handler that yields."""
 
 import os
 import signal
@@ -54,7 +54,7 @@ def test_a_hangup_before_all_is_imported_is_answered_once_the_server_is_up(tmp_p
         hang_up(process)
         with FileObjectThread(tmp_path / "gate", "w"):
             pass
-        assert until_told(process, "loaded anew")
+        assert until_told(process, "was reloaded")
 
 
 BROKEN = {
@@ -91,7 +91,7 @@ def test_a_reload_that_fails_leaves_all_of_the_old_code(serving, ask, tmp_path, 
     assert ask() == [b"old", b"old"]
     served.write_text(OLD.replace('b"old"', 'b"new, and longer"'))
     hang_up(process)
-    until_told(process, "was loaded anew")
+    until_told(process, "was reloaded")
     assert ask() == [b"new, and longer", b"new, and longer"]
 
 
@@ -106,7 +106,7 @@ import {package}
 """
 
 
-def test_a_package_is_loaded_anew_with_its_submodules(serving, ask, tmp_path):
+def test_a_package_is_reloaded_with_its_submodules(serving, ask, tmp_path):
     package = tmp_path / "package"
     package.mkdir()
     (package / "part.py").write_text("NAME = b'part'")
@@ -115,11 +115,11 @@ def test_a_package_is_loaded_anew_with_its_submodules(serving, ask, tmp_path):
     assert ask() == [b"old", b"part"]
     (package / "__init__.py").write_text(PACKAGE.format(package="package", version="anew"))
     hang_up(process)
-    until_told(process, "was loaded anew")
+    until_told(process, "was reloaded")
     assert ask() == [b"anew", b"part"]
 
 
-def test_a_module_of_a_package_is_loaded_anew_where_the_package_has_it(serving, ask, tmp_path):
+def test_a_module_of_a_package_is_reloaded_where_the_package_has_it(serving, ask, tmp_path):
     package = tmp_path / "package"
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -129,7 +129,7 @@ def test_a_module_of_a_package_is_loaded_anew_where_the_package_has_it(serving, 
     assert ask() == [b"old", b"old"]
     (package / "part.py").write_text(text + "NAME = b'anew'\n")
     hang_up(process)
-    until_told(process, "was loaded anew")
+    until_told(process, "was reloaded")
     assert ask() == [b"old", b"anew"]
 
 
@@ -160,8 +160,8 @@ def test_a_hangup_during_a_reload_is_not_lost(serving, ask, tmp_path):
         hang_up(process)
     assert ask() == [b"first"]
     (tmp_path / "go on").write_text("")
-    until_told(process, "was loaded anew")
-    until_told(process, "was loaded anew")
+    until_told(process, "was reloaded")
+    until_told(process, "was reloaded")
     assert ask() == [b"and the third"]
 
 

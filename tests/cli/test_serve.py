@@ -77,7 +77,7 @@ def test_after_a_hangup_the_new_code_serves_and_no_request_is_lost(
         wait_until(lambda: len(clients.answers) > 1000)
         served.write_text(served.read_text().replace("old", "new, and longer"))
         process.send_signal(signal.SIGHUP)
-        assert "loaded anew" in process.stderr.readline()
+        assert "was reloaded" in process.stderr.readline()
         wait_until(lambda: requester.request(b"x", 10) == [b"new, and longer", b"x"])
         served.write_text("this is no Python")
         process.send_signal(signal.SIGHUP)

@@ -41,7 +41,7 @@ REFUSED = {
     "0 is not in the range x>=1": (*BIND, "--workers", 0),
     "a port is at most 65535": ("--join", "tcp://127.0.0.1:80000"),
     "where to?": ("--workers", 2),
-    "the handler is module:function": (*BIND, "--workers", 2),
+    "the handler is MODULE:FUNCTION": (*BIND, "--workers", 2),
 }
 
 

@@ -49,12 +49,12 @@ REQUESTERS = {
     "a server without a port": (
         lambda scene: requester(scene, "tcp://localhost"),
         zmq.ZMQError,
-        "tcp://localhost: .*a tcp endpoint ends with a port",
+        "tcp://localhost: it has no port",
     ),
     "a server without a scheme": (
         lambda scene: requester(scene, "127.0.0.1:5555"),
         zmq.ZMQError,
-        "connect a DEALER to 127.0.0.1:5555: .*begins with its transport",
+        "connect a DEALER to 127.0.0.1:5555: .*use tcp://127.0.0.1:5555",
     ),
     "seconds as text": (
         lambda scene: requester(scene, dead_after="1"),

@@ -78,6 +78,8 @@ class Fleet:
         self._rolled.set()
         self._delay = self._not_before = 0.0
         self._lost = self._condemned = 0
+        #: Why the last worker that has ended did not start.
+        self._reason = ""
 
     @property
     def gave_up(self) -> bool:
@@ -127,6 +129,7 @@ class Fleet:
         if not self._stopping:
             log.info("the workers are replaced one by one")
             self._rolled.clear()
+            self._reason = ""
             for worker in self.workers:
                 worker.outdated = True
             self._look()
@@ -185,8 +188,14 @@ class Fleet:
         if worker.has_left:
             log.info("worker %d has left", worker.pid)
         elif worker.state is not State.CONDEMNED:
-            log.error("worker %d %s", worker.pid, worker.end)
+            self._log_end(worker)
             self._count_loss(worker)
+
+    def _log_end(self, worker: Worker) -> None:
+        """Log the end of a worker, and the reason once, however many workers have the same."""
+        reason = "" if worker.reason == self._reason else worker.reason
+        log.error("worker %d %s%s", worker.pid, worker.end, reason and f": {reason}")
+        self._reason = worker.reason
 
     def _count_loss(self, worker: Worker) -> None:
         """Count one that is lost, and put off the next start if it has not lived for long."""

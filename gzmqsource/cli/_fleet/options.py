@@ -63,11 +63,24 @@ class FleetOptions:
         joined = Path(self.join[0].removeprefix("ipc://"))
         return Tether(self.tether, self.stuck_after / RUNS_SAID, joined)
 
-    def limit(self, handler: Handler, orders: StopOrders) -> None:
-        """Have a handler ask to stop after its last request; workers do not all do so at once."""
+    def load(self, target: str, timeout: float | None, orders: StopOrders) -> Handler:
+        """Return the handler, which asks to stop after its last request.
+
+        The workers of a master do not all do so at the same time.
+
+        Raises
+        ------
+        click.ClickException
+            There is no such function; a master reports why.
+        """
+        try:
+            handler = Handler(target, timeout)
+        except click.ClickException as error:
+            orders.not_started(error)
         if self.max_requests is not None:
             beyond = random.randint(0, self.max_requests_jitter)
             handler.limit(self.max_requests + beyond, orders.ask_to_stop)
+        return handler
 
     def tell_numbers(self, orders: StopOrders, not_ready: Callable[[], str | None]) -> None:
         """Have the master told the numbers of all sources of this process that start from now on.
@@ -105,33 +118,33 @@ _OPTIONS = (
         "--workers",
         type=_Count(),
         metavar="N",
-        help="Answer in N processes, or one for each usable core with `auto`. This one holds the "
-        "endpoint, and gives each request to one that is free.",
+        help="Answer in N processes, or with `auto` in one for each usable core. The main process "
+        "binds the endpoint and passes each request to a free worker.",
     ),
     click.option(
         "--join",
         multiple=True,
         metavar="URL",
         callback=check_endpoints,
-        help="The back of a broker to work for, instead of --bind; repeatable.",
+        help="The back endpoint of a broker to work for, instead of --bind. Repeatable.",
     ),
     click.option(
         "--stuck-after",
         type=Seconds(0.1),
-        help="With --workers: seconds after which one whose hub has not run is replaced.  "
+        help="With --workers: seconds after which a worker whose hub has not run is replaced.  "
         "[default: twice --dead-after]",
     ),
     click.option(
         "--max-requests",
         type=click.IntRange(1),
-        help="With --workers: replace one after so many requests. With --join: end.",
+        help="With --workers: replace a worker after this number of requests. With --join: exit.",
     ),
     click.option(
         "--max-requests-jitter",
         type=click.IntRange(0),
         default=0,
         show_default=True,
-        help="The most requests beyond those, at random.",
+        help="The maximum of the random number that is added to --max-requests.",
     ),
     click.option("--tether", type=int, hidden=True, help="The line to the master."),
     click.option("--numbers", is_flag=True, hidden=True, help="The master asks for numbers."),

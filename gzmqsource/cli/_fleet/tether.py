@@ -10,7 +10,7 @@ import socket
 from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import gevent
@@ -78,6 +78,11 @@ class Tether(StopOrders):
         """Ask to leave once another worker is ready."""
         self._say(ENOUGH)
 
+    def not_started(self, error: click.ClickException) -> NoReturn:
+        """End this process, and leave the reason to the master: all workers have the same."""
+        self._say(error.format_message().encode())
+        raise click.exceptions.Exit(error.exit_code)
+
     def ready(self, server: Any, _reload: Callable[[], object]) -> None:
         """Say so once the broker has answered, and from now on that the hub runs.
 
@@ -107,10 +112,10 @@ class Tether(StopOrders):
             self._say(RUNS)
             gevent.sleep(self._interval)
 
-    def _say(self, word: bytes) -> None:
+    def _say(self, words: bytes) -> None:
         # A master that was stopped, as by SIGSTOP, reads nothing, and must not hold up this hub.
         with contextlib.suppress(OSError):
-            self._line.send(word, socket.MSG_DONTWAIT)
+            self._line.send(words, socket.MSG_DONTWAIT)
 
     def _tell_numbers(self) -> None:
         """Say the numbers of this process, or that there are none to be had."""

@@ -1,9 +1,10 @@
 """What a master and its worker say to each other, over a pair of connected sockets.
 
 A worker says words of one byte, which are not in any text. What is between two of them, `NUMBERS`
-and `END`, is its numbers, in base 64, with other words anywhere in it; all else is the stack of its
-main thread. The master says lines: `ASK` for the numbers, or within how many seconds to leave. That
-its end is closed says the latter, for good: it is gone.
+and `END`, is its numbers, in base 64, with other words anywhere in it. All else is text: the reason
+why it does not start, or the stack of its main thread. The master says lines: `ASK` for the
+numbers, or within how many seconds to leave. That its end is closed says the latter, for good: it
+is gone.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def words_in(data: bytes) -> set[bytes]:
 
 
 def text_in(data: bytes) -> str:
-    """Return all else, one line of a stack after another."""
+    """Return all else: text, one line after another."""
     return without_words(data).decode(errors="replace")
 
 

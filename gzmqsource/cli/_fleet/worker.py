@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import subprocess
 import time
@@ -62,8 +63,8 @@ class Worker:
     #: Seconds between two looks at one that has closed its end, and is about to be over.
     look = 0.02
 
-    #: The most characters of a stack; faulthandler writes 100 frames at most.
-    max_stack = 1 << 16
+    #: The most characters of a text; of a stack, faulthandler writes 100 frames at most.
+    max_text = 1 << 16
 
     def __init__(
         self,
@@ -95,7 +96,7 @@ class Worker:
         self._changed = changed
         #: Seconds since it has last said that its hub runs, as long as it says so.
         self._silent: float | None = None
-        self._stack = ""
+        self._text = ""
         self._answers = Answers()
         self._gone = Event()
         self._ready_at: float | None = None
@@ -127,6 +128,11 @@ class Worker:
             return f"was killed by {signal.Signals(-status).name}"
         except ValueError:  # a real-time signal has no name
             return f"was killed by signal {-status}"
+
+    @property
+    def reason(self) -> str:
+        """Why it has not started, as it says itself; empty if it says nothing."""
+        return self._text if self.state is State.STARTING else ""
 
     @property
     def has_left(self) -> bool:
@@ -191,6 +197,9 @@ class Worker:
             return False
         if not self._gone.is_set():
             self._gone.set()
+            # It may have written why it has ended, and no greenlet has read that yet.
+            with contextlib.suppress(OSError):
+                self._take_text(os.read(self._line.fileno(), self.max_text))
             # A process that the worker has started may still have the other end.
             self._line.close()
         return True
@@ -198,13 +207,16 @@ class Worker:
     def _listen(self) -> None:
         while data := self._receive():
             self._hear(words_in(data))
-            text = text_in(self._answers.take(data))
-            self._stack = (self._stack + text)[: self.max_stack]
+            self._take_text(data)
         self._answers.give_up()
         self._silent = None
         while not self.is_over():
             gevent.sleep(self.look)
         self._changed()
+
+    def _take_text(self, data: bytes) -> None:
+        text = text_in(self._answers.take(data))
+        self._text = (self._text + text)[: self.max_text]
 
     def _receive(self) -> bytes:
         try:
@@ -231,7 +243,7 @@ class Worker:
         self._signal(TELL_STACK)
         self._gone.wait(self.stack_timeout)
         self.kill()
-        for line in self._stack.splitlines() or ["  (has written nothing)"]:
+        for line in self._text.splitlines() or ["  (has written nothing)"]:
             log.error("%s", printable(line))
 
     def _signal(self, number: int) -> None:
