@@ -251,6 +251,7 @@ def test_a_lost_request_is_named_with_its_server_and_what_to_do(context, caplog)
     def wait(_payload):
         entered.set()
         gevent.sleep(60)
+        return b""
 
     responder = Responder.open(wait, bind="tcp://127.0.0.1:*", context=context)
     responder.start()
