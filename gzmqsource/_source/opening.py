@@ -16,6 +16,9 @@ Endpoints: TypeAlias = "str | Iterable[str]"
 #: One topic, or several.
 Topics: TypeAlias = "str | bytes | Iterable[str | bytes]"
 
+#: What a socket option may be set to.
+SocketOption: TypeAlias = "int | str | bytes"
+
 #: The domain of a socket that asks an authenticator and was given none. In pyzmq's authenticators,
 #: too, the rules of this name are those for every socket.
 COMMON_DOMAIN = b"*"

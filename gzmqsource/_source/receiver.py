@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import Any
+from typing import Any, TypeAlias
 
 from gevent.pool import Group, Pool
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._source import registry
 from gzmqsource._source.core import Core
-from gzmqsource._source.crew import Crew, Handler
+from gzmqsource._source.crew import Crew
 from gzmqsource._source.handlers import Returning
 from gzmqsource._source.intake import Intake
 from gzmqsource._source.limits import Limits
 from gzmqsource._source.spawned import Spawned
+from gzmqsource.transfer.message import FrameT
 
-__all__ = ["Handler", "Receiver", "spawner"]
+__all__ = ["Handler", "Receiver", "Spawn", "spawner"]
+
+#: Called with each message. It returns nothing, and so neither a coroutine nor a generator.
+Handler: TypeAlias = "Callable[[list[FrameT]], None]"
+
+#: Where a handler runs. A spawn function is called with a function and its one argument.
+Spawn: TypeAlias = "int | Group | Callable[[Callable[[Any], Any], Any], object] | None"
 
 
-def spawner(spawn: object) -> tuple[Callable[..., Any] | None, Pool | None]:
+def spawner(spawn: Spawn) -> tuple[Callable[..., Any] | None, Pool | None]:
     """Turn the ``spawn`` argument of a source into a spawn function and the pool that bounds it.
 
     Both are None for None and for a number, which need none.
@@ -58,8 +65,8 @@ class Receiver:
         The tunables.
     """
 
-    def __init__(self, core: Core, handle: Handler, spawn: object, limits: Limits) -> None:
-        handle = registry.instrumented(core, handle)
+    def __init__(self, core: Core, handle: Handler[Any], spawn: Spawn, limits: Limits) -> None:
+        instrumented = registry.instrumented(core, handle)
         # gevent's greenlets begin with none: so a handler has the same ones wherever it runs.
         base = copy_context()
         function, pool = spawner(spawn)
@@ -67,10 +74,10 @@ class Receiver:
         self._spawned: Spawned | None = None
         returned = Returning(core)
         if function is not None:
-            self._spawned = Spawned(core, handle, function, base, limits, returned)
+            self._spawned = Spawned(core, instrumented, function, base, limits, returned)
         self._intake = Intake(core, limits, pool if core.gate is None else core.gate)
         size = spawn if isinstance(spawn, int) else None
-        self._crew = Crew(core, self._intake, handle, size, base, self._spawned, returned)
+        self._crew = Crew(core, self._intake, instrumented, size, base, self._spawned, returned)
 
     def end(self) -> None:
         """Read nothing more; what is prefetched is still handled."""

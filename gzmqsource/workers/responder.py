@@ -13,7 +13,7 @@ from gzmqsource._base.deadline import Deadline
 from gzmqsource._source import registry
 from gzmqsource._source.handlers import check_handler
 from gzmqsource._source.opening import Endpoints
-from gzmqsource._source.receiver import spawner
+from gzmqsource._source.receiver import Spawn, spawner
 from gzmqsource._source.source import Source
 from gzmqsource.workers._calling import Answer, Calling
 from gzmqsource.workers._envelope import MOST_ID
@@ -95,7 +95,7 @@ class Responder(Server):
         self,
         source: Source,
         handler: Answer,
-        spawn: object = default_pool,
+        spawn: Spawn = default_pool,
         *,
         max_waiting: int = default_waiting,
         dead_after: float = 1.0,
@@ -119,7 +119,7 @@ class Responder(Server):
         bind: Endpoints = (),
         connect: Endpoints = (),
         context: zmq.Context[Any] | None = None,
-        spawn: object = default_pool,
+        spawn: Spawn = default_pool,
         max_waiting: int = default_waiting,
         dead_after: float = 1.0,
         dedup: float = 10.0,
@@ -178,7 +178,7 @@ class Responder(Server):
         cls,
         brokers: Endpoints,
         handler: Answer,
-        spawn: object = default_pool,
+        spawn: Spawn = default_pool,
         *,
         context: zmq.Context[Any] | None = None,
         dead_after: float = 1.0,
