@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import zmq
 from gevent._hub_local import get_hub_if_exists
@@ -17,6 +17,9 @@ from gzmqsource._socket.budget import yield_to_io
 from gzmqsource._socket.reports import Report
 from gzmqsource._source.source import Source
 from gzmqsource.errors import InvalidThreadUseError, SourceBroken, SourceClosed, SourceForked
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["NAMES", "PROTOCOL_ERRORS", "Monitor", "SocketEvent", "decode"]
 
@@ -127,7 +130,7 @@ class Monitor:
     max_batch = 100
 
     def __init__(
-        self, socket: Source | zmq.Socket[Any], events: int = zmq.EVENT_ALL, ref: bool = True
+        self, socket: Source[Any] | zmq.Socket[Any], events: int = zmq.EVENT_ALL, ref: bool = True
     ) -> None:
         self._watched = socket
         self._hub = get_hub()
@@ -251,7 +254,7 @@ class Monitor:
         self._report.stop(None if self._watched.closed else self._socket())
         self._report.waiters.wake_all()
 
-    def __enter__(self) -> Monitor:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -9,6 +9,7 @@ import zmq
 
 from gzmqsource._socket.endpoints import Endpoints as Known
 from gzmqsource._socket.linger import close_and_free
+from gzmqsource._source.flusher import Report
 
 #: One endpoint, or several.
 Endpoints: TypeAlias = "str | Iterable[str]"
@@ -18,6 +19,9 @@ Topics: TypeAlias = "str | bytes | Iterable[str | bytes]"
 
 #: What a socket option may be set to.
 SocketOption: TypeAlias = "int | str | bytes"
+
+#: What an option of a socket, or of the source that owns it, may be set to.
+SourceOption: TypeAlias = "SocketOption | Report | None"
 
 #: The domain of a socket that asks an authenticator and was given none. In pyzmq's authenticators,
 #: too, the rules of this name are those for every socket.

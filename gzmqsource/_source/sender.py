@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from gevent._hub_local import get_hub_if_exists
 
@@ -11,6 +12,9 @@ from gzmqsource._base.hubs import call_in_hub
 from gzmqsource._source.core import Core
 from gzmqsource.errors import SourceClosed
 from gzmqsource.transfer.message import AnyMessage
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Sender:
@@ -78,7 +82,7 @@ class Sender:
         """
         self.send(message, block=False)
 
-    def clone(self) -> Sender:
+    def clone(self) -> Self:
         """Return another handle on the same source.
 
         Raises
@@ -99,7 +103,7 @@ class Sender:
         """Whether this handle was closed."""
         return self._closed
 
-    def __enter__(self) -> Sender:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
