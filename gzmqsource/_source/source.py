@@ -231,7 +231,7 @@ class Source(SendingSource[FrameT]):
         on_error: Report | None = None,
         ref: bool = True,
         **socket_options: SocketOption,
-    ) -> Any:
+    ) -> Source[Any]:
         """Make a socket, and a source that owns it.
 
         Parameters

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import zmq
 from gevent._hub_local import get_hub_if_exists
-from gevent.event import AsyncResult
 
 from gzmqsource._base.deadline import Deadline, check_timeout
 from gzmqsource._base.event import Event
@@ -25,6 +24,8 @@ from gzmqsource.workers._targets import Resolve
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from gzmqsource.workers._calls import Submitted
 
 
 class Requester(BaseRequester[FrameT]):
@@ -160,7 +161,7 @@ class Requester(BaseRequester[FrameT]):
     ) -> Requester[zmq.Frame]: ...
 
     @classmethod
-    def open(cls, connect: Endpoints = (), **options: Any) -> Any:
+    def open(cls, connect: Endpoints = (), **options: Any) -> Requester[Any]:
         """Make a requester; the parameters and the errors are those of the constructor."""
         return cls(connect, **options)
 
@@ -227,7 +228,7 @@ class Requester(BaseRequester[FrameT]):
         timeout: float | None = None,
         retries: int = 0,
         priority: int = 0,
-    ) -> AsyncResult[list[FrameT]]:
+    ) -> Submitted[FrameT]:
         """Send a request, and return a `gevent.event.AsyncResult` of its reply or its error.
 
         It waits only while there are `max_outstanding`; if that takes longer than *timeout*, the
@@ -263,7 +264,7 @@ class Requester(BaseRequester[FrameT]):
             if call.on_end is not None:
                 call.on_end(error)
             raise
-        return call
+        return call  # type: ignore[return-value]
 
     def stop(self, timeout: float | None = None) -> int:
         """Accept no more requests, wait until all are answered, and close.

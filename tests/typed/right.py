@@ -169,6 +169,7 @@ def sent(source: Source, frame: zmq.Frame) -> None:
     assert_type(source.withdraw(b"a"), bool)
     assert_type(source.flush(0.5), bool)
     assert_type(source.stats(), Stats)
+    assert_type(source.socket.last_endpoint.decode(), str)
     with source.sender() as sender:
         assert_type(sender, Sender)
         assert_type(sender.clone(), Sender)
@@ -222,7 +223,9 @@ def requesters() -> None:
     with Requester("tcp://127.0.0.1:5555", dead_after=0.5, hooks=(Counting(),)) as requester:
         assert_type(requester, Requester)
         assert_type(requester.request(b"a", timeout=1, retries=2, priority=3), list[bytes])
-        assert_type(requester.submit([b"a"]), AsyncResult[list[bytes]])
+        pending: AsyncResult[list[bytes]] = requester.submit([b"a"])
+        pending.rawlink(lambda result: print(result.value))
+        assert_type(requester.submit([b"a"]).get(timeout=1), list[bytes])
         assert_type(requester.stats(), RequesterStats)
     frames = Requester("ipc://a", copy=False)
     assert_type(frames.request(b"a"), list[zmq.Frame])
