@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from gevent.pool import Group, Pool
 
@@ -23,8 +23,20 @@ __all__ = ["Handler", "Receiver", "Spawn", "spawner"]
 #: Called with each message. It returns nothing, and so neither a coroutine nor a generator.
 Handler: TypeAlias = "Callable[[list[FrameT]], None]"
 
+if TYPE_CHECKING:
+
+    class GreenletPool(Protocol):
+        """A `Group` by two of its methods: mypy without gevent's types takes that for anything."""
+
+        @property
+        def spawn(self) -> Callable[..., Any]: ...
+
+        @property
+        def killone(self) -> Callable[..., Any]: ...
+
+
 #: Where a handler runs. A spawn function is called with a function and its one argument.
-Spawn: TypeAlias = "int | Group | Callable[[Callable[[Any], Any], Any], object] | None"
+Spawn: TypeAlias = "int | GreenletPool | Callable[[Callable[[Any], Any], Any], object] | None"
 
 
 def spawner(spawn: Spawn) -> tuple[Callable[..., Any] | None, Pool | None]:

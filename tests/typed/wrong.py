@@ -8,6 +8,7 @@ from typing import Any
 
 import zmq
 from gevent.pool import Pool
+from gevent.threadpool import ThreadPool
 
 from gzmqsource import Source, green, proxy, testing
 from gzmqsource.auth import Authenticator
@@ -114,6 +115,7 @@ class Copied(Source[zmq.Frame]):
 def spawned(source: Source, socket: zmq.Socket[bytes]) -> None:
     Source.open(zmq.PULL, copied, spawn="default")  # error: argument
     Source.open(zmq.PULL, copied, spawn=1.5)  # error: argument
+    Source.open(zmq.PULL, copied, spawn=ThreadPool(1))  # error: argument
     Source.open(zmq.PULL, copied, spawn=[Pool(1)])  # error: argument
     Source.open(zmq.PULL, copied, spawn=copied)  # error: argument
     Source.open(zmq.PULL, copied, spawn=of_nothing)  # error: argument
