@@ -22,7 +22,9 @@ KINDS = {
         *("reportArgumentType", "reportCallIssue"),
     },
     "attribute": {"attr-defined", "reportAttributeAccessIssue"},
-    "override": {"override", "reportIncompatibleMethodOverride"},
+    "override": {
+        *("override", "reportIncompatibleMethodOverride", "reportIncompatibleVariableOverride"),
+    },
     "parameter": {"type-var", "reportInvalidTypeArguments"},
 }
 

@@ -30,13 +30,9 @@ if TYPE_CHECKING:
 class BaseSource(Limits, Generic[FrameT]):
     """The life of a `gzmqsource.Source`, which adds receiving and sending."""
 
-    if TYPE_CHECKING:
-
-        def handle(self, message: list[FrameT], /) -> None:
-            """Be the method that a subclass may define, for type checkers to compare with it."""
-    else:
-        #: The handler; None for a source that is pulled.
-        handle: Handler[FrameT] | None = None
+    # The second form is the method that a subclass may define, as pyright compares it: unbound.
+    #: The handler; None for a source that is pulled.
+    handle: Handler[FrameT] | Callable[[Any, list[FrameT]], None] | None = None
 
     def __init__(
         self,
@@ -280,8 +276,8 @@ class BaseSource(Limits, Generic[FrameT]):
         """Note the handler, if one is passed, and where it runs."""
         self._spawn = spawn
         if handle is not None:
-            # Here alone: in a `Source` itself it would hide the type of the method from pyright.
-            self.handle = handle  # type: ignore[method-assign]
+            # Here alone: for pyright, `Source` would have a `handle` of its own, without a type.
+            self.handle = handle
 
     def _own(
         self,

@@ -77,8 +77,10 @@ class Receiver:
         The tunables.
     """
 
-    def __init__(self, core: Core, handle: Handler[Any], spawn: Spawn, limits: Limits) -> None:
-        instrumented = registry.instrumented(core, handle)
+    def __init__(
+        self, core: Core, handle: Callable[..., object], spawn: Spawn, limits: Limits
+    ) -> None:
+        handle = registry.instrumented(core, handle)
         # gevent's greenlets begin with none: so a handler has the same ones wherever it runs.
         base = copy_context()
         function, pool = spawner(spawn)
@@ -86,10 +88,10 @@ class Receiver:
         self._spawned: Spawned | None = None
         returned = Returning(core)
         if function is not None:
-            self._spawned = Spawned(core, instrumented, function, base, limits, returned)
+            self._spawned = Spawned(core, handle, function, base, limits, returned)
         self._intake = Intake(core, limits, pool if core.gate is None else core.gate)
         size = spawn if isinstance(spawn, int) else None
-        self._crew = Crew(core, self._intake, instrumented, size, base, self._spawned, returned)
+        self._crew = Crew(core, self._intake, handle, size, base, self._spawned, returned)
 
     def end(self) -> None:
         """Read nothing more; what is prefetched is still handled."""
