@@ -153,10 +153,13 @@ def test_a_responder_takes_a_generator(context):
 
 @pytest.mark.parametrize("spawn", [None, 2, gevent.spawn], ids=["None", "2", "gevent.spawn"])
 def test_what_a_handler_returns_is_reported_once(context, spawn, caplog):
-    def answer(message):
-        return message
-
-    source = Source.open(zmq.PULL, answer, bind="inproc://a", context=context, spawn=spawn)
+    source = Source.open(
+        zmq.PULL,
+        lambda message: message,  # type: ignore[arg-type]
+        bind="inproc://a",
+        context=context,
+        spawn=spawn,
+    )
     with closing(source, Source.open(zmq.PUSH, connect="inproc://a", context=context)) as (_, push):
         source.start()
         for _ in range(20):
