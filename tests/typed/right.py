@@ -1,4 +1,4 @@
-"""What a type checker has to accept, and what it has to know of it; see `test_types`."""
+"""What a type checker has to accept, and what it has to know of it; see `test_typed`."""
 
 from collections.abc import Iterator
 from typing import Any

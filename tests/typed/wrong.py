@@ -1,6 +1,6 @@
 """What a type checker has to refuse: each line that is wrong says what is wrong with it.
 
-A kind of mistake is a word of `test_types`.
+A kind of mistake is a word of `test_typed`.
 """
 
 from collections.abc import AsyncIterator, Iterator
