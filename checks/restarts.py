@@ -23,7 +23,7 @@ from gevent.queue import Empty
 from helpers import endpoint_of, free_ports, line_of, python_process
 
 from gzmqsource import Source
-from gzmqsource._source.crew import Handler
+from gzmqsource._source.receiver import Handler
 
 #: Sends numbers, as many a second as it is told, or as fast as it can. It stays until it is told to
 #: end: libzmq may lose the last messages of a sender that closes while the receiver is full.
@@ -103,7 +103,7 @@ def restarted(
             gevent.sleep(work)
         note(message)
 
-    def start(handle: Handler) -> Source:
+    def start(handle: Handler[bytes]) -> Source:
         source = Source.open(zmq.PULL, handle, bind=endpoint, spawn=10, rcvhwm=mark)
         source.start()
         return source

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import zmq
 from gevent._hub_local import get_hub_if_exists
@@ -19,6 +19,9 @@ from gzmqsource._socket.budget import yield_to_io
 from gzmqsource._socket.reports import Report
 from gzmqsource._source.source import Source
 from gzmqsource.errors import InvalidThreadUseError, SourceBroken, SourceClosed, SourceForked
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["NAMES", "PROTOCOL_ERRORS", "Monitor", "SocketEvent", "decode"]
 
@@ -50,8 +53,8 @@ class SocketEvent(NamedTuple):
     """The endpoint that it concerns."""
 
     value: int
-    """The value that libzmq reports with it: a file descriptor, an errno, an interval in
-    milliseconds, the status of a ZAP reply, or a protocol error."""
+    """The value that libzmq reports with it. It is a file descriptor, an errno, an interval in
+    milliseconds, the status of a ZAP reply, or a protocol error, depending on the event."""
 
     errno: int | None
     """The errno of a failure, if libzmq reports one."""
@@ -122,14 +125,14 @@ class Monitor:
         The source belongs to the hub of another thread, or is closed.
     """
 
-    #: The most events that are held: a few megabytes. Beyond that, the oldest are dropped.
+    #: The most events that are held, a few megabytes. Beyond that, the oldest are dropped.
     max_events = 10_000
 
     #: How many events a greenlet may take without a wait, before it yields to I/O.
     max_batch = 100
 
     def __init__(
-        self, socket: Source | zmq.Socket[Any], events: int = zmq.EVENT_ALL, ref: bool = True
+        self, socket: Source[Any] | zmq.Socket[Any], events: int = zmq.EVENT_ALL, ref: bool = True
     ) -> None:
         if not isinstance(socket, (Source, PlainSocket)):
             own = ": pass its source" if hasattr(socket, "source") else ""
@@ -262,7 +265,7 @@ class Monitor:
         self._report.stop(None if self._watched.closed else self._socket())
         self._report.waiters.wake_all()
 
-    def __enter__(self) -> Monitor:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -88,7 +88,7 @@ def all_blocked(turns: int = 3) -> None:
         quiet = quiet + 1 if not loop.pendingcnt else 0
 
 
-def steal_edge(source: Source) -> int:
+def steal_edge(source: Source[Any]) -> int:
     """Read ``ZMQ_EVENTS`` without the source, as a call on the raw socket does.
 
     Messages that have arrived so far do not wake a greenlet that waits on the source, until
@@ -113,7 +113,7 @@ def steal_edge(source: Source) -> int:
     return int(BackendSocket.get(source._core.raw, zmq.EVENTS))
 
 
-def fill(source: Source, message: AnyMessage = b"x", most: int = 1_000_000) -> int:
+def fill(source: Source[Any], message: AnyMessage = b"x", most: int = 1_000_000) -> int:
     """Send until libzmq takes no more messages, because the peers do not read.
 
     Parameters

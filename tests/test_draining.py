@@ -412,9 +412,11 @@ def test_recv_raises_once_the_source_receives_no_more(context):
 def test_what_only_receives_is_unbound_before_its_handlers_are_waited_for(context):
     """So what its peers send meanwhile stays with them."""
     gate = Event()
-    source = Source.open(
-        zmq.PULL, lambda _message: gate.wait(), bind="tcp://127.0.0.1:*", context=context, spawn=2
-    )
+
+    def wait(_message):
+        gate.wait()
+
+    source = Source.open(zmq.PULL, wait, bind="tcp://127.0.0.1:*", context=context, spawn=2)
     sender = Source.open(zmq.PUSH, connect=endpoint_of(source), context=context, linger=0)
     with closing(source, sender), Monitor(sender) as monitor:
         source.start()

@@ -76,9 +76,10 @@ def test_an_error_in_on_error_goes_to_the_hub(context, monkeypatch):
     def fail(*_):
         raise LookupError("in on_error")
 
-    server = Source.open(
-        zmq.PULL, lambda _: 1 / 0, bind="inproc://a", context=context, on_error=fail
-    )
+    def divide(_message):
+        _ = 1 / 0
+
+    server = Source.open(zmq.PULL, divide, bind="inproc://a", context=context, on_error=fail)
     client = Source.open(zmq.PUSH, connect="inproc://a", context=context)
     with closing(server, client):
         server.start()

@@ -46,7 +46,7 @@ def lateness_of_ticks():
 
 def lateness_of_echoes(context):
     """How long an echo over a socket of its own took, each time."""
-    server = Source.open(
+    server: Source = Source.open(
         zmq.REP, lambda message: server.send(message), bind="tcp://127.0.0.1:*", context=context
     )
     client = Source.open(zmq.REQ, connect=endpoint_of(server), context=context)

@@ -43,7 +43,7 @@ def test_an_endpoint_is_free_when_an_open_has_failed(context, address):
 def test_an_endpoint_is_free_when_a_source_was_refused(context, address):
     for _ in range(30):
         with pytest.raises(TypeError, match="spawn="):
-            Source.open(zmq.PULL, print, spawn="x", bind=address, context=context)
+            Source.open(zmq.PULL, print, spawn="x", bind=address, context=context)  # type: ignore[call-overload]
 
 
 def test_an_endpoint_that_was_bound_later_is_free_too(context, address):

@@ -91,7 +91,7 @@ def test_a_bound_is_a_positive_int(context, value):
 
 def test_an_unknown_policy_is_refused_with_the_ones_there_are(context):
     with pytest.raises(ValueError, match="block, raise, drop_newest, drop_oldest"):
-        Source.open(zmq.PUSH, context=context, overflow="wait")  # type: ignore[arg-type]
+        Source.open(zmq.PUSH, context=context, overflow="wait")  # type: ignore[call-overload]
 
 
 def test_blocked_senders_are_served_in_the_order_they_came(context):

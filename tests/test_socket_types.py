@@ -40,7 +40,7 @@ def test_a_rep_handler_answers_each_request(context, endpoint, spawn):
 
 
 def test_a_router_handler_answers_each_dealer(context, endpoint):
-    server = Source.open(
+    server: Source = Source.open(
         zmq.ROUTER, lambda message: server.send(message), bind=endpoint, context=context, linger=0
     )
     dealers = [
@@ -99,7 +99,7 @@ def test_pub_to_sub(context, endpoint):
 )
 def test_both_ends_can_have_a_handler(context, endpoint, kind, peer):
     got: list[list[bytes]] = []
-    one = Source.open(
+    one: Source = Source.open(
         kind, lambda message: one.send([*message, b"1"]), bind=endpoint, context=context, linger=0
     )
     two = Source.open(peer, got.append, connect=endpoint_of(one), context=context, linger=0)

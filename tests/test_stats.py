@@ -162,7 +162,11 @@ def test_stats_follow_a_handler_from_start_to_close(context, monkeypatch):
 
 def test_in_hand_is_bounded_in_bytes_too(context):
     gate = Event()
-    source = Source.open(zmq.PULL, lambda _: gate.wait(), bind="inproc://a", context=context)
+
+    def wait(_message):
+        gate.wait()
+
+    source = Source.open(zmq.PULL, wait, bind="inproc://a", context=context)
     source.max_batch = 100
     sender = Source.open(zmq.PUSH, connect="inproc://a", context=context)
     with closing(source, sender):

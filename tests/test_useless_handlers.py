@@ -123,7 +123,7 @@ def test_such_a_method_of_a_subclass_is_refused(context):
 
 def test_what_cannot_be_called_is_refused(context):
     with pytest.raises(TypeError, match="the handler 5 cannot be called"):
-        Source.open(zmq.PULL, 5, context=context)  # type: ignore[arg-type]
+        Source.open(zmq.PULL, 5, context=context)  # type: ignore[call-overload]
 
 
 USEFUL = {
@@ -154,7 +154,11 @@ def test_a_responder_takes_a_generator(context):
 @pytest.mark.parametrize("spawn", [None, 2, gevent.spawn], ids=["None", "2", "gevent.spawn"])
 def test_what_a_handler_returns_is_reported_once(context, spawn, caplog):
     source = Source.open(
-        zmq.PULL, lambda message: message, bind="inproc://a", context=context, spawn=spawn
+        zmq.PULL,
+        lambda message: message,  # type: ignore[arg-type]
+        bind="inproc://a",
+        context=context,
+        spawn=spawn,
     )
     with closing(source, Source.open(zmq.PUSH, connect="inproc://a", context=context)) as (_, push):
         source.start()

@@ -28,7 +28,7 @@ Serve = Callable[[Any, str, Callable[[Any], None]], tuple[Any, Callable[[], obje
 
 
 def serve_source(
-    context: Any, address: str, handle: Callable[[Any], None], spawn: object = None
+    context: Any, address: str, handle: Callable[[Any], None], spawn: Any = None
 ) -> tuple[Any, Callable[[], object]]:
     spawn = spawn() if isinstance(spawn, functools.partial) else spawn
     source = Source.open(zmq.PULL, handle, bind=address, context=context, spawn=spawn)
@@ -80,7 +80,7 @@ def many(cell: Cell, serve: Serve) -> dict[str, Any]:
     served: list[tuple[Any, Callable[[], object]]] = [
         serve(context, cell.address(), handler(index)) for index in range(cell.others)
     ]
-    echo = Source.open(zmq.REP, lambda message: echo.send(message), bind=cell.address())
+    echo: Source = Source.open(zmq.REP, lambda message: echo.send(message), bind=cell.address())
     echo.start()
     endpoints = ",".join(socket.LAST_ENDPOINT.decode() for socket, _ in served)
     flood = Peer("flood", endpoints, 0, cell.size, nice=19)

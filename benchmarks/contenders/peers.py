@@ -70,7 +70,7 @@ def context_of(cell: Cell) -> zmq.Context[Any]:
 def peers(cell: Cell) -> dict[str, Any]:
     """Measure a source with a lane for each peer."""
     context = context_of(cell)
-    source = Source.open(
+    source: Source = Source.open(
         zmq.ROUTER,
         lambda message: source.send(message),
         bind=["inproc://server", cell.address()],

@@ -22,9 +22,8 @@ def receive(cell: Cell, copy: bool = True) -> dict[str, Any]:
         nonlocal checksum
         checksum += message[-1].buffer[0]
 
-    source = Source.open(
-        zmq.PULL, handle if copy else handle_frames, bind=cell.address(), copy=copy
-    )
+    chosen: Any = handle if copy else handle_frames
+    source = Source.open(zmq.PULL, chosen, bind=cell.address(), copy=copy)
     peer = cell.peer("send", source.socket)
     source.start()
     # The source counts the messages; the handler does nothing but the sum.

@@ -42,7 +42,7 @@ ASKING = [
     ),
     Mutation(
         "calls of other threads wait until those of this one have ended",
-        "workers/requester.py",
+        "workers/_asking.py",
         "        self._fail(call for call in calls if isinstance(call, ForeignCall))\n",
         "",
         "workers/test_many_calls.py",

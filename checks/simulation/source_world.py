@@ -1,7 +1,7 @@
 """A source, its peers, and the greenlets that use it."""
 
 import threading
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import gevent
 import zmq
@@ -44,7 +44,7 @@ class SourceWorld(PeeredWorld):
         self.is_slow = slow
         if kind == "PUSH":
             handler = "none"
-        spawn = {"pool": Pool(2), "spawned": gevent.spawn}.get(handler)
+        spawn: Any = {"pool": Pool(2), "spawned": gevent.spawn}.get(handler)
         self.source = Source(
             socket,
             None if handler == "none" else self._handle,

@@ -61,7 +61,7 @@ class Busy:
         self.peer.connect(address)
         self.source: Any = None
         if not is_green:
-            spawn = {"workers": 2, "pool": Pool(2)}.get(way)
+            spawn: Any = {"workers": 2, "pool": Pool(2)}.get(way)
             handle = self.handle if way in ("handler", "workers", "pool") else None
             self.source = Source(self.socket, handle, spawn=spawn)
             self.source.start()

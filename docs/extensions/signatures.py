@@ -15,6 +15,7 @@ from sphinx.ext import intersphinx
 DOCUMENTED = {
     "AsyncResult": "gevent.event.AsyncResult",
     "Group": "gevent.pool.Group",
+    "Submitted": "gevent.event.AsyncResult",
     "_KeyRule": "gzmqsource.auth.Rule",
     "_PasswordRule": "gzmqsource.auth.Rule",
     "gzmqsource._socket.view.SourceSocket": "zmq.Socket",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zmq
 from zmq.sugar.socket import Socket as PlainSocket
@@ -27,6 +27,11 @@ class SourceSocket(PlainSocket[Any]):
     _recheck: Callable[[], None] = staticmethod(lambda: None)
     _original_close: Callable[[int | None], None] = staticmethod(lambda linger=None: None)
     _endpoints: Endpoints
+
+    if TYPE_CHECKING:
+        # For pyzmq's types an option may be an int, too.
+        last_endpoint: bytes
+        LAST_ENDPOINT: bytes
 
     @classmethod
     def of(cls, original: zmq.Socket[Any], recheck: Callable[[], None]) -> SourceSocket:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 import gevent
 import zmq
@@ -17,9 +17,9 @@ from gzmqsource._source.handlers import check_callable, check_handler
 from gzmqsource._source.limits import Limits
 from gzmqsource._source.outbox import Overflow
 from gzmqsource._source.puller import Puller
-from gzmqsource._source.receiver import Handler, Receiver, spawner
+from gzmqsource._source.receiver import Handler, Receiver, Spawn, spawner
 from gzmqsource._source.stopping import Stopping
-from gzmqsource.transfer.message import Message
+from gzmqsource.transfer.message import FrameT, Message
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -27,18 +27,19 @@ if TYPE_CHECKING:
     from gzmqsource._source.stats import Stats
 
 
-class BaseSource(Limits):
+class BaseSource(Limits, Generic[FrameT]):
     """The life of a `gzmqsource.Source`, which adds receiving and sending."""
 
+    # The second form is the method that a subclass may define, as pyright compares it: unbound.
     #: The handler; None for a source that is pulled.
-    handle: Handler | None = None
+    handle: Handler[FrameT] | Callable[[Any, list[FrameT]], None] | None = None
 
     def __init__(
         self,
         socket: zmq.Socket[Any],
-        handle: Handler | None = None,
+        handle: Handler[Any] | None = None,
         *,
-        spawn: object = None,
+        spawn: Spawn = None,
         outbox: int = 1000,
         outbox_bytes: int = 1 << 24,
         overflow: Overflow = "block",
@@ -48,8 +49,7 @@ class BaseSource(Limits):
     ) -> None:
         spawner(spawn)
         check_callable("on_error", on_error)
-        if handle is not None:
-            self.handle = handle
+        self._let_handle(handle, spawn)
         if self.handle is not None:
             check_handler(self.handle)
         self._core = Core(
@@ -67,7 +67,6 @@ class BaseSource(Limits):
         self._shortcut_send = self._core.socket.shortcuts.send
         self._shortcut_receive = self._core.socket.shortcuts.receive
         self._puller = Puller(self._core)
-        self._spawn = spawn
         self._receiver: Receiver | None = None
         self._links: dict[Callable[[Self], object], Callable[[Event], object]] = {}
         self._stopping = Stopping(self._core, self._puller, self.quiet)
@@ -274,6 +273,13 @@ class BaseSource(Limits):
     def stats(self) -> Stats:
         """Return a snapshot of what the source has done; any thread may call this."""
         return self._core.snapshot()
+
+    def _let_handle(self, handle: Handler[Any] | None, spawn: Spawn) -> None:
+        """Note the handler, if one is passed, and where it runs."""
+        self._spawn = spawn
+        if handle is not None:
+            # Here alone: for pyright, `Source` would have a `handle` of its own, without a type.
+            self.handle = handle
 
     def _own(
         self,

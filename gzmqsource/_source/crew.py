@@ -15,8 +15,6 @@ from gzmqsource._source.core import Core
 from gzmqsource._source.intake import Intake
 from gzmqsource._source.spawned import Spawned
 
-Handler = Callable[[list[Any]], object]
-
 
 class Crew:
     """Up to *size* worker greenlets, of which one at a time takes the messages.
@@ -52,7 +50,7 @@ class Crew:
         self,
         core: Core,
         intake: Intake,
-        handle: Handler,
+        handle: Callable[[list[Any]], object],
         size: int | None,
         base: Context,
         spawned: Spawned | None,

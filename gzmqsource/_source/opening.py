@@ -13,6 +13,7 @@ from gzmqsource._socket.addresses import check_endpoint, explained
 from gzmqsource._socket.endpoints import Endpoints as Known
 from gzmqsource._socket.endpoints import kind_of
 from gzmqsource._socket.linger import close_and_free
+from gzmqsource._source.flusher import Report
 from gzmqsource._source.options import set_option
 
 #: One endpoint, or several.
@@ -20,6 +21,12 @@ Endpoints: TypeAlias = "str | Iterable[str]"
 
 #: One topic, or several.
 Topics: TypeAlias = "str | bytes | Iterable[str | bytes]"
+
+#: What a socket option may be set to.
+SocketOption: TypeAlias = "int | str | bytes"
+
+#: What an option of a socket, or of the source that owns it, may be set to.
+SourceOption: TypeAlias = "SocketOption | Report | None"
 
 #: The domain of a socket that asks an authenticator and was given none. In pyzmq's authenticators,
 #: too, the rules of this name are those for every socket.

@@ -4,23 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from gevent.pool import Group, Pool
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._source import registry
 from gzmqsource._source.core import Core
-from gzmqsource._source.crew import Crew, Handler
+from gzmqsource._source.crew import Crew
 from gzmqsource._source.handlers import Returning
 from gzmqsource._source.intake import Intake
 from gzmqsource._source.limits import Limits
 from gzmqsource._source.spawned import Spawned
+from gzmqsource.transfer.message import FrameT
 
-__all__ = ["Handler", "Receiver", "spawner"]
+__all__ = ["Handler", "Receiver", "Spawn", "spawner"]
+
+#: Called with each message. It returns nothing, and so neither a coroutine nor a generator.
+Handler: TypeAlias = "Callable[[list[FrameT]], None]"
+
+if TYPE_CHECKING:
+
+    class GreenletPool(Protocol):
+        """A `Group` by two of its methods: mypy without gevent's types takes that for anything."""
+
+        @property
+        def spawn(self) -> Callable[..., Any]: ...
+
+        @property
+        def killone(self) -> Callable[..., Any]: ...
 
 
-def spawner(spawn: object) -> tuple[Callable[..., Any] | None, Pool | None]:
+#: Where a handler runs. A spawn function is called with a function and its one argument.
+Spawn: TypeAlias = "int | GreenletPool | Callable[[Callable[[Any], Any], Any], object] | None"
+
+
+def spawner(spawn: Spawn) -> tuple[Callable[..., Any] | None, Pool | None]:
     """Turn the ``spawn`` argument of a source into a spawn function and the pool that bounds it.
 
     Both are None for None and for a number, which need none.
@@ -58,8 +77,11 @@ class Receiver:
         The tunables.
     """
 
-    def __init__(self, core: Core, handle: Handler, spawn: object, limits: Limits) -> None:
+    def __init__(
+        self, core: Core, handle: Callable[..., object], spawn: Spawn, limits: Limits
+    ) -> None:
         returned = Returning(core, handle)
+        handle = registry.instrumented(core, handle)
         handle = registry.instrumented(core, handle)
         # gevent's greenlets begin with none: so a handler has the same ones wherever it runs.
         base = copy_context()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from gevent._hub_local import get_hub_if_exists
 from gevent.queue import Full
@@ -12,6 +13,9 @@ from gzmqsource._source.core import Core
 from gzmqsource._source.refusals import check_block, no_room
 from gzmqsource.errors import SourceClosed
 from gzmqsource.transfer.message import AnyMessage
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Sender:
@@ -86,7 +90,7 @@ class Sender:
         """
         self.send(message, block=False)
 
-    def clone(self) -> Sender:
+    def clone(self) -> Self:
         """Return another handle on the same source.
 
         Raises
@@ -107,7 +111,7 @@ class Sender:
         """Whether this handle was closed."""
         return self._closed
 
-    def __enter__(self) -> Sender:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

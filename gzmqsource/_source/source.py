@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import zmq
 
-from gzmqsource._base.deadline import check_timeout
 from gzmqsource._socket.linger import close_and_free
 from gzmqsource._socket.view import SourceSocket
-from gzmqsource._source.base import BaseSource
 from gzmqsource._source.flusher import Report
 from gzmqsource._source.handlers import check_handler
-from gzmqsource._source.opening import Endpoints, Topics, open_socket
+from gzmqsource._source.opening import Endpoints, SocketOption, Topics, open_socket
 from gzmqsource._source.outbox import Overflow
-from gzmqsource._source.receiver import Handler, spawner
-from gzmqsource._source.refusals import check_block
-from gzmqsource._source.sender import Sender
+from gzmqsource._source.receiver import Handler, Spawn, spawner
+from gzmqsource._source.sending import SendingSource
 from gzmqsource.errors import SourceBroken, SourceClosed, SourceForked
-from gzmqsource.transfer.message import AnyMessage, as_message
+from gzmqsource.transfer.message import FrameT
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, TypeVar
+
+    _Uncopied = TypeVar("_Uncopied", bound="Source[zmq.Frame]")
 
 
-def _never() -> bool:
-    """Do not yield; what is left of the socket's part is taken nevertheless."""
-    return False
-
-
-class Source(BaseSource):
+class Source(SendingSource[FrameT]):
     """A ZeroMQ socket as an event source of the current hub.
 
     With a handler it is a server: once started, it calls ``handle(message)`` for each message.
@@ -85,25 +79,159 @@ class Source(BaseSource):
 
     __module__ = "gzmqsource"
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(
+            self: Source[bytes],
+            socket: zmq.Socket[Any],
+            handle: Handler[bytes] | None = None,
+            *,
+            spawn: Spawn = None,
+            outbox: int = 1000,
+            outbox_bytes: int = 1 << 24,
+            overflow: Overflow = "block",
+            copy: Literal[True] = True,
+            on_error: Report | None = None,
+            ref: bool = True,
+        ) -> None: ...
+
+        @overload
+        def __init__(
+            self: Source[zmq.Frame],
+            socket: zmq.Socket[Any],
+            handle: Handler[zmq.Frame] | None = None,
+            *,
+            spawn: Spawn = None,
+            outbox: int = 1000,
+            outbox_bytes: int = 1 << 24,
+            overflow: Overflow = "block",
+            copy: Literal[False],
+            on_error: Report | None = None,
+            ref: bool = True,
+        ) -> None: ...
+
+        @overload
+        def __init__(
+            self: Source[bytes | zmq.Frame],
+            socket: zmq.Socket[Any],
+            handle: Handler[bytes | zmq.Frame] | None = None,
+            *,
+            spawn: Spawn = None,
+            outbox: int = 1000,
+            outbox_bytes: int = 1 << 24,
+            overflow: Overflow = "block",
+            copy: bool,
+            on_error: Report | None = None,
+            ref: bool = True,
+        ) -> None: ...
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+
+    # The second is for subclasses that say which frames they have: they open their own class.
+    @overload
     @classmethod
     def open(
         cls,
         socket_type: int,
-        handle: Handler | None = None,
+        handle: Handler[bytes] | None = None,
         *,
         bind: Endpoints = (),
         connect: Endpoints = (),
         subscribe: Topics = (),
         context: zmq.Context[Any] | None = None,
-        spawn: object = None,
+        spawn: Spawn = None,
+        outbox: int = 1000,
+        outbox_bytes: int = 1 << 24,
+        overflow: Overflow = "block",
+        copy: Literal[True] = True,
+        on_error: Report | None = None,
+        ref: bool = True,
+        **socket_options: SocketOption,
+    ) -> Self: ...
+
+    @overload
+    @classmethod
+    def open(
+        cls: type[_Uncopied],
+        socket_type: int,
+        handle: Handler[zmq.Frame] | None = None,
+        *,
+        bind: Endpoints = (),
+        connect: Endpoints = (),
+        subscribe: Topics = (),
+        context: zmq.Context[Any] | None = None,
+        spawn: Spawn = None,
+        outbox: int = 1000,
+        outbox_bytes: int = 1 << 24,
+        overflow: Overflow = "block",
+        copy: Literal[False],
+        on_error: Report | None = None,
+        ref: bool = True,
+        **socket_options: SocketOption,
+    ) -> _Uncopied: ...
+
+    @overload
+    @classmethod
+    def open(
+        cls,
+        socket_type: int,
+        handle: Handler[zmq.Frame] | None = None,
+        *,
+        bind: Endpoints = (),
+        connect: Endpoints = (),
+        subscribe: Topics = (),
+        context: zmq.Context[Any] | None = None,
+        spawn: Spawn = None,
+        outbox: int = 1000,
+        outbox_bytes: int = 1 << 24,
+        overflow: Overflow = "block",
+        copy: Literal[False],
+        on_error: Report | None = None,
+        ref: bool = True,
+        **socket_options: SocketOption,
+    ) -> Source[zmq.Frame]: ...
+
+    @overload
+    @classmethod
+    def open(
+        cls,
+        socket_type: int,
+        handle: Handler[bytes | zmq.Frame] | None = None,
+        *,
+        bind: Endpoints = (),
+        connect: Endpoints = (),
+        subscribe: Topics = (),
+        context: zmq.Context[Any] | None = None,
+        spawn: Spawn = None,
+        outbox: int = 1000,
+        outbox_bytes: int = 1 << 24,
+        overflow: Overflow = "block",
+        copy: bool,
+        on_error: Report | None = None,
+        ref: bool = True,
+        **socket_options: SocketOption,
+    ) -> Source[bytes | zmq.Frame]: ...
+
+    @classmethod
+    def open(
+        cls,
+        socket_type: int,
+        handle: Handler[Any] | None = None,
+        *,
+        bind: Endpoints = (),
+        connect: Endpoints = (),
+        subscribe: Topics = (),
+        context: zmq.Context[Any] | None = None,
+        spawn: Spawn = None,
         outbox: int = 1000,
         outbox_bytes: int = 1 << 24,
         overflow: Overflow = "block",
         copy: bool = True,
         on_error: Report | None = None,
         ref: bool = True,
-        **socket_options: Any,
-    ) -> Self:
+        **socket_options: SocketOption,
+    ) -> Source[Any]:
         """Make a socket, and a source that owns it.
 
         Parameters
@@ -164,7 +292,7 @@ class Source(BaseSource):
         self._core.enter()
         return self._core.view()
 
-    def set_handle(self, handle: Handler, spawn: object = None) -> None:
+    def set_handle(self, handle: Handler[FrameT], spawn: Spawn = None) -> None:
         """Set the handler of a source without one, as `gevent.baseserver.BaseServer.set_handle`.
 
         The source is no longer pulled; `start` starts calling the handler.
@@ -192,10 +320,9 @@ class Source(BaseSource):
         spawner(spawn)
         check_handler(handle)
         self._core.serve()
-        self.handle = handle
-        self._spawn = spawn
+        self._let_handle(handle, spawn)
 
-    def recv(self, block: bool = True, timeout: float | None = None) -> list[Any]:
+    def recv(self, block: bool = True, timeout: float | None = None) -> list[FrameT]:
         """Receive one message.
 
         Waiting greenlets are served in FIFO order. If the greenlet is killed while it waits, no
@@ -236,7 +363,7 @@ class Source(BaseSource):
 
     def recv_many(
         self, limit: int, block: bool = True, timeout: float | None = None
-    ) -> list[list[Any]]:
+    ) -> list[list[FrameT]]:
         """Receive what is there, from 1 to *limit* messages; wait for the first as `recv` does.
 
         It also returns once `max_bytes` have been read. If the greenlet is killed while it waits,
@@ -269,7 +396,7 @@ class Source(BaseSource):
             raise ValueError(f"limit={limit!r}: how many messages, an int of at least 1")
         return self._puller.receive(limit, block, timeout)
 
-    def __iter__(self) -> Iterator[list[Any]]:
+    def __iter__(self) -> Iterator[list[FrameT]]:
         """Iterate over the messages, until the source is stopped or closed.
 
         Raises
@@ -287,118 +414,3 @@ class Source(BaseSource):
             except SourceClosed:
                 return
             yield message
-
-    def send(self, message: AnyMessage, block: bool = True, timeout: float | None = None) -> None:
-        """Send one message.
-
-        If nothing is queued and libzmq takes the message, it goes out at once, without a switch.
-        Otherwise it is queued, and goes out when libzmq can take it. An exception means that it is
-        not sent, now or later; also a kill or a `gevent.Timeout` while the greenlet waits for room.
-
-        A greenlet that sends all the time yields to other I/O after `max_messages`.
-
-        Parameters
-        ----------
-        message
-            A bytes-like object or a `zmq.Frame` for one frame, or an iterable of them. All frames
-            go out, or none. On a ROUTER the first is the peer's routing id.
-        block : bool
-            Whether to wait for room under ``overflow="block"``.
-        timeout : float or None
-            Seconds to wait at most; None waits forever.
-
-        Raises
-        ------
-        gevent.queue.Full
-            There was no room, or none within *timeout*; the message is not queued.
-        SendError
-            libzmq refuses this message; the source still works.
-        TypeError, ValueError
-            *message* is not a message, or *timeout* is negative.
-        InvalidThreadUseError, SourceClosed
-            As for `socket`.
-        """
-        if timeout is None and self._shortcut_send(message):
-            return
-        timeout = check_block(block, timeout)
-        self._core.enter()
-        self._core.spend(None if block else _never)
-        self._core.send(message, block, timeout)
-
-    def send_nowait(self, message: AnyMessage) -> None:
-        """Send one message without waiting for room.
-
-        Parameters
-        ----------
-        message
-            As for `send`.
-
-        Raises
-        ------
-        gevent.queue.Full, SendError, TypeError, ValueError, InvalidThreadUseError, SourceClosed
-            As for `send`.
-        """
-        self.send(message, block=False)
-
-    def withdraw(self, message: AnyMessage) -> bool:
-        """Take back a message that is still queued.
-
-        Parameters
-        ----------
-        message
-            The message, or one that is equal to it.
-
-        Returns
-        -------
-        bool
-            False if it is not queued: libzmq has taken it, or it was dropped.
-
-        Raises
-        ------
-        InvalidThreadUseError, SourceClosed
-            As for `socket`.
-        """
-        self._core.enter()
-        return self._core.outbox.withdraw(as_message(message))
-
-    def flush(self, timeout: float | None = None) -> bool:
-        """Wait until libzmq has taken every queued message.
-
-        If the greenlet is killed, nothing changes.
-
-        Parameters
-        ----------
-        timeout : float or None
-            Seconds to wait at most; None waits forever.
-
-        Returns
-        -------
-        bool
-            False if *timeout* ran out.
-
-        Raises
-        ------
-        SourceClosed
-            The source is closed, or was closed while messages were queued.
-        ValueError
-            *timeout* is negative.
-        InvalidThreadUseError
-            The source belongs to the hub of another thread.
-        """
-        timeout = check_timeout(timeout)
-        self._core.enter()
-        flushed = self._core.wait_until_flushed(timeout)
-        if self._core.closed:
-            raise self._core.closed_error()
-        return flushed
-
-    def sender(self) -> Sender:
-        """Return a handle that sends from any greenlet, any hub, and any native thread.
-
-        Raises
-        ------
-        InvalidThreadUseError, SourceClosed
-            As for `socket`.
-        """
-        self._core.enter()
-        return Sender(self._core)

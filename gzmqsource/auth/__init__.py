@@ -14,7 +14,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import gevent
 import zmq
@@ -33,11 +33,17 @@ from gzmqsource.auth._relying import relying_on
 from gzmqsource.auth._rules import Directory, Passwords, any_key
 from gzmqsource.errors import SourceClosed
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 __all__ = ["AuthStats", "Authenticator", "Rule"]
+
+_PasswordRule: TypeAlias = "Callable[[str, str, str], bool | str]"
+_KeyRule: TypeAlias = "Callable[[str, bytes], bool | str]"
 
 #: ``rule(domain, username, password)`` or ``rule(domain, key)``. It returns whether to accept the
 #: peer; a str accepts it, too, and becomes its ``User-Id``.
-Rule: TypeAlias = Callable[..., "bool | str"]
+Rule: TypeAlias = "_PasswordRule | _KeyRule"
 
 _ENDPOINT = "inproc://zeromq.zap.01"
 
@@ -119,7 +125,7 @@ class Authenticator:
         self._on_error = on_error
         self._allowed: set[str | Network] = set()
         self._denied: set[str | Network] = set()
-        self._rules: dict[tuple[str, str], Rule] = {}
+        self._rules: dict[tuple[str, str], Callable[..., bool | str]] = {}
         self._pool = Pool(self.max_rules)
         self._source: Source | None = None
         self._accepted = self._postponed = 0
@@ -151,7 +157,7 @@ class Authenticator:
         self._denied.update([network(address) for address in addresses])
 
     def configure_plain(
-        self, domain: str = "*", passwords: Mapping[str, str] | Rule | None = None
+        self, domain: str = "*", passwords: Mapping[str, str] | _PasswordRule | None = None
     ) -> None:
         """Accept peers by name and password.
 
@@ -177,7 +183,7 @@ class Authenticator:
         self._rules["PLAIN", _domain(domain)] = rule
 
     def configure_curve(
-        self, domain: str = "*", location: str | os.PathLike[str] | Rule = CURVE_ALLOW_ANY
+        self, domain: str = "*", location: str | os.PathLike[str] | _KeyRule = CURVE_ALLOW_ANY
     ) -> None:
         """Accept peers by their public key.
 
@@ -197,7 +203,7 @@ class Authenticator:
         TypeError
             *domain* is not a str.
         """
-        rule: Rule
+        rule: _KeyRule
         if callable(location):
             check_runs(location, "the rule")
             rule = location
@@ -300,7 +306,7 @@ class Authenticator:
             malformed=self._malformed.count,
         )
 
-    def __enter__(self) -> Authenticator:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -348,7 +354,9 @@ class Authenticator:
         else:
             self._pool.spawn(self._apply, rule, request, arguments)
 
-    def _apply(self, rule: Rule, request: _Request, arguments: tuple[Any, ...]) -> None:
+    def _apply(
+        self, rule: Callable[..., bool | str], request: _Request, arguments: tuple[Any, ...]
+    ) -> None:
         try:
             user = rule(request.domain, *arguments)
         except (Exception, gevent.Timeout) as error:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.reports import peer_of
-from gzmqsource._source.opening import Endpoints
+from gzmqsource._source.opening import Endpoints, SourceOption
 from gzmqsource._source.source import Source
 from gzmqsource.broker._back import Back
 from gzmqsource.broker._forwarding import Forwarding
@@ -17,6 +17,9 @@ from gzmqsource.broker._watch import Watch
 from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._server import Server, checked
 from gzmqsource.workers.responder import open_router
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Broker(Server):
@@ -74,8 +77,8 @@ class Broker(Server):
 
     def __init__(
         self,
-        front: Source,
-        back: Source,
+        front: Source[Any],
+        back: Source[Any],
         *,
         dead_after: float = 1.0,
         redeliver: bool = False,
@@ -113,8 +116,8 @@ class Broker(Server):
         redeliver: bool = False,
         max_waiting: int = default_waiting,
         dedup: float = 10.0,
-        **socket_options: Any,
-    ) -> Broker:
+        **socket_options: SourceOption,
+    ) -> Self:
         """Make the sockets, and a broker that owns them.
 
         Both are ROUTERs with ``ROUTER_MANDATORY`` that drop and count what a peer does not read, as
@@ -140,7 +143,7 @@ class Broker(Server):
         """
         if not front or not back:
             raise ValueError("a Broker needs endpoints to bind at its front, and at its back")
-        sources: list[Source] = []
+        sources: list[Source[Any]] = []
         try:
             for bind in front, back:
                 sources.append(open_router(Source, bind=bind, context=context, **socket_options))
@@ -157,12 +160,12 @@ class Broker(Server):
             raise
 
     @property
-    def front(self) -> Source:
+    def front(self) -> Source[Any]:
         """The source for those who ask; `source` is the same."""
         return self._source
 
     @property
-    def back(self) -> Source:
+    def back(self) -> Source[Any]:
         """The source for the workers."""
         return self._back_source
 

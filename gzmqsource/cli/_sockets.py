@@ -36,7 +36,7 @@ _SOCKET = [
         multiple=True,
         metavar="URL",
         callback=check_endpoints,
-        help="An endpoint to bind, such as tcp://*:5555. Repeatable.",
+        help="An endpoint to bind, such as tcp://0.0.0.0:5555. Repeatable.",
     ),
     click.option(
         "--connect",

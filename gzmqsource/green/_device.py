@@ -45,7 +45,9 @@ def _call_proxy(loop: Callable[..., Any], *sockets: Any) -> Any:
     return _call(lambda: run_loop(lambda: loop(*sockets), given), given)
 
 
-def proxy(frontend: Any, backend: Any, capture: Any = None) -> Any:
+def proxy(
+    frontend: PlainSocket[Any], backend: PlainSocket[Any], capture: PlainSocket[Any] | None = None
+) -> Any:
     """Pass messages between two sockets until their context ends; see `zmq.proxy`.
 
     libzmq's own proxy runs on a native thread, which owns the sockets from now on. If the greenlet
@@ -68,7 +70,12 @@ def proxy(frontend: Any, backend: Any, capture: Any = None) -> Any:
     return _call_proxy(plain_proxy, frontend, backend, capture)
 
 
-def proxy_steerable(frontend: Any, backend: Any, capture: Any = None, control: Any = None) -> Any:
+def proxy_steerable(
+    frontend: PlainSocket[Any],
+    backend: PlainSocket[Any],
+    capture: PlainSocket[Any] | None = None,
+    control: PlainSocket[Any] | None = None,
+) -> Any:
     """Pass messages, steered by a control socket; see `zmq.proxy_steerable`.
 
     Parameters
@@ -90,7 +97,9 @@ def proxy_steerable(frontend: Any, backend: Any, capture: Any = None, control: A
     return _call_proxy(plain_proxy_steerable, frontend, backend, capture, control)
 
 
-def device(device_type: int, frontend: Any, backend: Any = None) -> Any:
+def device(
+    device_type: int, frontend: PlainSocket[Any], backend: PlainSocket[Any] | None = None
+) -> Any:
     """Run a device; see `zmq.device`.
 
     Parameters
@@ -112,9 +121,9 @@ def device(device_type: int, frontend: Any, backend: Any = None) -> Any:
 
 
 def monitored_queue(
-    in_socket: Any,
-    out_socket: Any,
-    mon_socket: Any,
+    in_socket: PlainSocket[Any],
+    out_socket: PlainSocket[Any],
+    mon_socket: PlainSocket[Any],
     in_prefix: bytes = b"in",
     out_prefix: bytes = b"out",
 ) -> Any:

@@ -92,7 +92,7 @@ class Poller(PlainPoller):
 
     With many sockets it costs no more than with few, as long as few of them are busy.
 
-    Changes by `register`, `modify` and `unregister` apply at once to greenlets that wait. If no
+    Changes by `register`, ``modify`` and `unregister` apply at once to greenlets that wait. If no
     socket is left, they wait for later ones. Unregister a descriptor before it is closed: its
     number may be used again.
     """

@@ -6,7 +6,7 @@ import functools
 import itertools
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import zmq
 from zmq.backend import Socket as BackendSocket
@@ -59,6 +59,27 @@ class Socket(PlainSocket[_ReturnT]):
     _shared: SharedSocket | None = None
     _made_in: int | None = None
     _relay: Relay | None = None
+
+    # Of pyzmq's, which make it a socket whose calls return at once.
+    @overload
+    def __init__(
+        self: Socket[bytes],
+        ctx_or_socket: zmq.Context[Any],
+        socket_type: int,
+        *,
+        copy_threshold: int | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Socket[bytes],
+        *,
+        shadow: PlainSocket[Any] | int,
+        copy_threshold: int | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(self: Socket[bytes], ctx_or_socket: PlainSocket[Any]) -> None: ...
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[misc]

@@ -19,7 +19,7 @@ import os
 import sys
 import types
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 from gzmqsource.monkey._names import PLAIN, Replacements, let_see
 from gzmqsource.monkey._state import lock, originals, patched
@@ -69,7 +69,7 @@ def patch_zmq_green() -> None:
             _patch_zmq_green()
 
 
-def is_patched(module: str = "zmq") -> bool:
+def is_patched(module: Literal["zmq", "zmq.green"] = "zmq") -> bool:
     """Return whether a module was patched.
 
     Parameters

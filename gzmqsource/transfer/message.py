@@ -11,7 +11,15 @@ import zmq
 from gzmqsource._base.lent import keep_lent_at_exit
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    from typing_extensions import Buffer, TypeVar
+
+    # A default is what makes a bare `Source` a `Source[bytes]`.
+    FrameT = TypeVar("FrameT", bound=bytes | zmq.Frame, default=bytes)
+else:
+    from typing import TypeVar
+
+    # That of Python before 3.13 takes no default.
+    FrameT = TypeVar("FrameT")
 
 #: One frame as a caller may pass it. ``Buffer`` is anything ``memoryview`` takes.
 AnyFrame: TypeAlias = "Buffer | zmq.Frame"

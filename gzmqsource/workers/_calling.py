@@ -12,7 +12,7 @@ from gevent import GreenletExit, get_hub, getcurrent
 from gzmqsource._source.handlers import a_type, name_of
 from gzmqsource._source.source import Source
 from gzmqsource.errors import RequestCancelled
-from gzmqsource.transfer.message import AnyMessage
+from gzmqsource.transfer.message import AnyMessage, FrameT
 from gzmqsource.workers._cancelling import check, strike
 from gzmqsource.workers._current import current
 from gzmqsource.workers._envelope import error_payload, payload_of
@@ -23,7 +23,7 @@ from gzmqsource.workers._jobs import Job
 from gzmqsource.workers._parts import Parts
 
 #: Called with the frames of a request's payload; it returns or yields the frames of the reply.
-Answer: TypeAlias = "Callable[[list[Any]], AnyMessage]"
+Answer: TypeAlias = "Callable[[list[FrameT]], AnyMessage]"
 
 _set_current = current.set
 
@@ -48,9 +48,9 @@ class Calling(Handling):
 
     def __init__(
         self,
-        source: Source,
+        source: Source[Any],
         parts: Parts,
-        answer: Answer,
+        answer: Answer[Any],
         hooks: Sequence[Hook],
         tracebacks: bool,
     ) -> None:

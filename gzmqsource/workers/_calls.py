@@ -17,6 +17,7 @@ from gevent.hub import Waiter
 
 from gzmqsource._base.event import Event
 from gzmqsource._base.oneshot import OneShot
+from gzmqsource.transfer.message import FrameT
 from gzmqsource.workers import _header
 from gzmqsource.workers._header import DETAIL, KEY_SIZE, MAGIC, Flag, Kind
 
@@ -132,6 +133,16 @@ class SubmittedCall(AsyncResult, AnyCall):  # type: ignore[type-arg]
             self.set_exception(outcome)
         else:
             self.set(outcome)
+
+
+if TYPE_CHECKING:
+
+    class Submitted(AsyncResult[list[FrameT]]):
+        """A `SubmittedCall` as its caller sees it: gevent's types let every result be None."""
+
+        def get(self, block: bool = True, timeout: float | None = None) -> list[FrameT]: ...
+
+        def get_nowait(self) -> list[FrameT]: ...
 
 
 class ForeignCall(OneShot, AnyCall):

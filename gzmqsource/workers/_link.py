@@ -97,7 +97,7 @@ class Opening:
         self._opened = opened
         self.broken = broken
 
-    def open(self, handle: Callable[[list[Any]], object]) -> Source:
+    def open(self, handle: Callable[[list[Any]], None]) -> Source:
         """Make a source that is not connected yet."""
         source = Source.open(zmq.DEALER, handle, context=self.context, **self._options)
         self._opened(source)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextvars import copy_context
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gevent
 import zmq
@@ -69,7 +69,7 @@ class Server(ABC):
     max_kept_bytes = 1 << 24
 
     def __init__(
-        self, source: Source, *, max_waiting: int, dead_after: float, dedup: float
+        self, source: Source[Any], *, max_waiting: int, dead_after: float, dedup: float
     ) -> None:
         kind = checked(source, self._kind.capitalize()).socket.get(zmq.TYPE)
         if kind not in _ENVELOPED:
@@ -121,7 +121,7 @@ class Server(ABC):
         """Return where requests are handled."""
 
     @property
-    def source(self) -> Source:
+    def source(self) -> Source[Any]:
         """The source that receives the requests and sends the replies."""
         return self._source
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from socket import gethostname
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import zmq
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._source import registry
 from gzmqsource._source.handlers import check_handler
-from gzmqsource._source.opening import Endpoints, each_of
-from gzmqsource._source.receiver import spawner
+from gzmqsource._source.opening import Endpoints, SourceOption, each_of
+from gzmqsource._source.receiver import Spawn, spawner
 from gzmqsource._source.source import Source
+from gzmqsource.transfer.message import FrameT
 from gzmqsource.workers._calling import Answer, Calling
 from gzmqsource.workers._envelope import MOST_ID
 from gzmqsource.workers._hooks import Hook, checked
@@ -23,6 +24,9 @@ from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._places import Places, Spawning, Workers
 from gzmqsource.workers._server import Server
 from gzmqsource.workers._stats import ResponderStats
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 #: Of the time of a stop, the part that is left to tell the askers of what was not finished, and the
 #: most seconds of it.
@@ -93,9 +97,9 @@ class Responder(Server):
 
     def __init__(
         self,
-        source: Source,
-        handler: Answer,
-        spawn: object = default_pool,
+        source: Source[FrameT],
+        handler: Answer[FrameT],
+        spawn: Spawn = default_pool,
         *,
         max_waiting: int = default_waiting,
         dead_after: float = 1.0,
@@ -111,22 +115,60 @@ class Responder(Server):
         self._membership: Membership | None = None
         super().__init__(source, max_waiting=max_waiting, dead_after=dead_after, dedup=dedup)
 
+    @overload
     @classmethod
     def open(
         cls,
-        handler: Answer,
+        handler: Answer[bytes],
         *,
         bind: Endpoints = (),
         connect: Endpoints = (),
         context: zmq.Context[Any] | None = None,
-        spawn: object = default_pool,
+        spawn: Spawn = default_pool,
         max_waiting: int = default_waiting,
         dead_after: float = 1.0,
         dedup: float = 10.0,
         hooks: Iterable[Hook] = (),
         tracebacks: bool = False,
-        **socket_options: Any,
-    ) -> Responder:
+        copy: Literal[True] = True,
+        **socket_options: SourceOption,
+    ) -> Self: ...
+
+    @overload
+    @classmethod
+    def open(
+        cls,
+        handler: Answer[zmq.Frame],
+        *,
+        bind: Endpoints = (),
+        connect: Endpoints = (),
+        context: zmq.Context[Any] | None = None,
+        spawn: Spawn = default_pool,
+        max_waiting: int = default_waiting,
+        dead_after: float = 1.0,
+        dedup: float = 10.0,
+        hooks: Iterable[Hook] = (),
+        tracebacks: bool = False,
+        copy: Literal[False],
+        **socket_options: SourceOption,
+    ) -> Self: ...
+
+    @classmethod
+    def open(
+        cls,
+        handler: Answer[Any],
+        *,
+        bind: Endpoints = (),
+        connect: Endpoints = (),
+        context: zmq.Context[Any] | None = None,
+        spawn: Spawn = default_pool,
+        max_waiting: int = default_waiting,
+        dead_after: float = 1.0,
+        dedup: float = 10.0,
+        hooks: Iterable[Hook] = (),
+        tracebacks: bool = False,
+        **socket_options: SourceOption,
+    ) -> Self:
         """Make a socket, and a responder that owns it.
 
         With *bind* it is a ROUTER with ``ROUTER_MANDATORY``, which reports peers that are gone. It
@@ -173,20 +215,54 @@ class Responder(Server):
             source.close()
             raise
 
+    @overload
     @classmethod
     def join(
         cls,
         brokers: Endpoints,
-        handler: Answer,
-        spawn: object = default_pool,
+        handler: Answer[bytes],
+        spawn: Spawn = default_pool,
         *,
         context: zmq.Context[Any] | None = None,
         dead_after: float = 1.0,
         dedup: float = 10.0,
         hooks: Iterable[Hook] = (),
         tracebacks: bool = False,
-        **socket_options: Any,
-    ) -> Responder:
+        copy: Literal[True] = True,
+        **socket_options: SourceOption,
+    ) -> Self: ...
+
+    @overload
+    @classmethod
+    def join(
+        cls,
+        brokers: Endpoints,
+        handler: Answer[zmq.Frame],
+        spawn: Spawn = default_pool,
+        *,
+        context: zmq.Context[Any] | None = None,
+        dead_after: float = 1.0,
+        dedup: float = 10.0,
+        hooks: Iterable[Hook] = (),
+        tracebacks: bool = False,
+        copy: Literal[False],
+        **socket_options: SourceOption,
+    ) -> Self: ...
+
+    @classmethod
+    def join(
+        cls,
+        brokers: Endpoints,
+        handler: Answer[Any],
+        spawn: Spawn = default_pool,
+        *,
+        context: zmq.Context[Any] | None = None,
+        dead_after: float = 1.0,
+        dedup: float = 10.0,
+        hooks: Iterable[Hook] = (),
+        tracebacks: bool = False,
+        **socket_options: SourceOption,
+    ) -> Self:
         """Make a socket, and a responder that owns it, as a worker of brokers.
 
         Each `gzmqsource.broker.Broker` is told how many requests the responder takes at a time,
@@ -301,14 +377,14 @@ class Responder(Server):
             self._membership.close()
 
 
-def open_source(kind: type[Source], *, bind: Endpoints, **options: Any) -> Source:
+def open_source(kind: type[Source], *, bind: Endpoints, **options: Any) -> Source[Any]:
     """Make a source of the class *kind* for a responder, as `Responder.open` says."""
     if not bind:
         return kind.open(zmq.DEALER, **options)
     return open_router(kind, bind=bind, **options)
 
 
-def open_router(kind: type[Source], **options: Any) -> Source:
+def open_router(kind: type[Source], **options: Any) -> Source[Any]:
     """Make a ROUTER that reports peers that are gone, and waits for none that does not read."""
     if "overflow" in options:
         raise TypeError("overflow=...: a server sets this itself, and waits for no peer")

@@ -126,6 +126,7 @@ def test_a_worker_joins_with_the_keys_that_it_is_given(context, tmp_path):
     for name in "broker", "worker":
         zmq.auth.create_certificates(tmp_path, name)
     _, secret = zmq.auth.load_certificate(tmp_path / "broker.key_secret")
+    assert secret is not None
     front = Source.open(zmq.ROUTER, bind="tcp://127.0.0.1:*", context=context)
     back = Source.open(
         zmq.ROUTER,

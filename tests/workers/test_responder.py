@@ -297,7 +297,7 @@ def test_bad_arguments_are_refused(context):
         Responder(source, upper)
     source.close()
     with pytest.raises(TypeError, match="the handler None cannot be called"):
-        Responder.open(None, bind="tcp://127.0.0.1:*", context=context)  # type: ignore[arg-type]
+        Responder.open(None, bind="tcp://127.0.0.1:*", context=context)  # type: ignore[call-overload]
     with pytest.raises(SourceClosed):
         Responder(source, upper)
 
