@@ -66,6 +66,19 @@ def test_any_other_value_ends_the_program_with_the_values_that_there_are(value):
     assert f"ValueError: GZMQSOURCE_PATCH='{value}': use 1, green, or 0" in done.stderr
 
 
+def test_any_other_value_of_the_argument_is_an_error_too():
+    done = subprocess.run(
+        [sys.executable, "-c", program("zmq='gren'")],
+        env=environment(""),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "ValueError: patch_all(zmq='gren'): use True, 'green', or False" in done.stderr
+
+
 def test_patching_only_sockets_is_not_enough_for_the_plugin_and_all_is():
     text = """
         from gevent import monkey

@@ -152,6 +152,9 @@ class Back:
         if worker is None:
             if kind == _JOIN and len(message) == 2:
                 self._join(name, decode(header))
+            elif kind == Kind.ASK:
+                what = "a client asks here, where workers join: it asks the front"
+                self.malformed(f"{what}, peer {peer_of(name)}")
             else:
                 self.late += 1  # it was lost meanwhile, or has not said yet what it takes
             return

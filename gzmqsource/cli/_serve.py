@@ -25,6 +25,7 @@ from gzmqsource.cli._numbers import Seconds
 from gzmqsource.cli._operations import Operations, operating_options
 from gzmqsource.cli._signals import StopOrders
 from gzmqsource.cli._sockets import RECEIVING, socket_options, telling_errors, type_of
+from gzmqsource.monkey import patch_zmq
 from gzmqsource.workers import Responder
 from gzmqsource.workers.responder import open_source
 
@@ -161,6 +162,8 @@ def serve(
         return
     if patch:
         gevent.monkey.patch_all()
+        if "GZMQSOURCE_PATCH" not in os.environ:  # which patch_all has followed
+            patch_zmq()
     orders = fleet.orders(stop_timeout)
     served = fleet.load(handler, timeout, orders)
     # Before the socket is bound: a signal would lose what peers have sent to it by then.

@@ -177,5 +177,7 @@ def _patch_with_gevent(event: Any) -> None:
         wanted = _wanted_by_environment()
     if wanted == "green":
         patch_zmq_green()
+    elif isinstance(wanted, str):
+        raise ValueError(f"patch_all(zmq={wanted!r}): use True, 'green', or False for no patch")
     elif wanted:
         patch_zmq()

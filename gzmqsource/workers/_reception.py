@@ -91,7 +91,10 @@ class Reception:
                     job.priority = detail
                 self._ask(job, asker, left)
             elif delimiter < len(message) or not self._hear(asker, kind, key, left):
-                self.malformed(f"a header of kind {kind}{_from(message)}")
+                what = f"a header of kind {kind}"
+                if kind == Kind.JOIN:
+                    what = "a worker joins here, where clients ask: it joins the back of a broker"
+                self.malformed(f"{what}{_from(message)}")
         elif has_content:
             self.requests += 1
             self.last_plain = time.monotonic()

@@ -10,7 +10,7 @@ from gzmqsource import Source
 from gzmqsource.broker import Broker
 from gzmqsource.errors import InvalidThreadUseError
 from gzmqsource.testing import wait_until
-from gzmqsource.workers import RequestCancelled, Requester
+from gzmqsource.workers import RequestCancelled, Requester, Responder
 
 
 def echo(payload):
@@ -114,3 +114,13 @@ def test_it_needs_endpoints_and_leaves_no_socket_open(context):
 def test_it_belongs_to_its_hub(context):
     with broker_of(context) as broker:
         assert isinstance(in_thread(broker.stop, 0), InvalidThreadUseError)
+
+
+def test_a_worker_at_the_front_and_a_client_at_the_back_are_named(context, caplog):
+    with broker_of(context) as broker:
+        with Responder.join(endpoint_of(broker.front), list, context=context, linger=0) as worker:
+            worker.start()
+            wait_until(lambda: "joins the back of a broker" in caplog.text)
+        with Requester.open(endpoint_of(broker.back), context=context, linger=0) as requester:
+            requester.submit(b"x")
+            wait_until(lambda: "it asks the front" in caplog.text)

@@ -1,0 +1,43 @@
+"""``serve`` makes the zmq of its handlers cooperative, too."""
+
+import gevent
+import pytest
+from handlers import Gate
+from helpers import endpoint_of
+
+from gzmqsource.testing import wait_until
+from gzmqsource.workers import Requester, Responder
+
+pytestmark = [pytest.mark.once, pytest.mark.processes, pytest.mark.limit(60)]
+
+ASKS = """
+import os
+import zmq
+
+context = zmq.Context()
+
+def answer(payload):
+    with context.socket(zmq.REQ) as socket:
+        socket.connect(os.environ["BACKEND"])
+        socket.send(payload[0])
+        return socket.recv()
+"""
+
+
+def test_handlers_that_wait_in_a_plain_req_wait_side_by_side(starting, tmp_path, address, context):
+    (tmp_path / "asks.py").write_text(ASKS)
+    gate = Gate()
+
+    def reply(payload):
+        gate(payload)
+        return b"reply to " + payload[0]
+
+    with Responder.open(reply, bind="tcp://127.0.0.1:*", context=context) as backend:
+        backend.start()
+        starting("serve", "asks:answer", "--bind", address, BACKEND=endpoint_of(backend.source))
+        with Requester.open(address, context=context) as requester:
+            asking = [gevent.spawn(requester.request, b"%d" % n, timeout=30) for n in range(3)]
+            wait_until(lambda: gate.running == 3, 30)
+            gate.opened.set()
+            gevent.joinall(asking, raise_error=True)
+    assert [greenlet.value for greenlet in asking] == [[b"reply to %d" % n] for n in range(3)]
