@@ -88,6 +88,10 @@ linkcheck_timeout = 20
 
 html_theme = "furo"
 html_title = f"gzmqsource {release}"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
+# furo's own underlines the names of modules.
+pygments_dark_style = "github-dark"
 
 
 def linkcode_resolve(domain: str, info: dict[str, str]) -> str | None:
