@@ -11,6 +11,6 @@ import time
 
 
 def double(request: list[bytes]) -> bytes:
-    """Return twice the number, after the tenth of a second that a database would take."""
+    """Return twice the number, after a tenth of a second, as a database would take."""
     time.sleep(0.1)
     return b"%d" % (2 * int(request[0]))

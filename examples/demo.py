@@ -1,8 +1,8 @@
 """A tour of the ``gzmqsource`` command, under load.
 
 A server is started with ``gzmqsource serve``, whose handler is a function in a file. Client
-processes ask it, hundreds of greenlets each. Meanwhile one client is killed, the handler is
-exchanged, and the server is stopped and started again. Then two worker processes answer: one gets
+processes send requests from hundreds of greenlets each. Meanwhile one client is killed, the handler
+is replaced, and the server is stopped and started again. Then two worker processes answer: one gets
 stuck and is replaced, and both are replaced by ones with new code. Each answer is checked, and the
 exit status is 1 if one was wrong or missing, or if new code had a request executed twice.
 """
@@ -41,7 +41,7 @@ import time, zlib
 
 def answer(request):
     number, text = request
-    time.sleep(0.005)  # a database, say; the other requests go on
+    time.sleep(0.005)  # a database; the other requests continue
     return [number, b"%08x" % zlib.crc32(text), b"version 1"]
 """
 
@@ -53,7 +53,7 @@ executed = open("executed", "ab", buffering=0)
 def answer(request):
     number, text = request
     while text == b"a mistake":
-        pass  # nothing else runs in this process any more
+        pass  # no other code runs in this process any more
     executed.write(number + b"\\n")
     time.sleep(0.005)
     return [number, b"%08x" % zlib.crc32(text), b"version 1"]
@@ -61,26 +61,26 @@ def answer(request):
 
 COMMAND = (sys.executable, "-m", "gzmqsource.cli")
 
-#: Greenlets that ask at a time, in each client.
+#: Greenlets in each client that send requests at the same time.
 GREENLETS = 200
 
 #: Seconds for the whole run.
 TIMEOUT = 120.0
 
 console = Console(highlight=False)
-# A child sees a new handler at once, whatever second it was written in.
+# Without cached bytecode, a child sees a new handler that was written within the same second.
 ENVIRONMENT = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def client(endpoint: str, count: int) -> None:
-    """Ask *count* times, check each answer, and print what became of them."""
+    """Send *count* requests, check each answer, and print the results."""
     answers: dict[bytes, int] = {}
     wrong = 0
 
     def ask(number: int) -> None:
         nonlocal wrong
         text = b"question %d" % number
-        # Sent again when the server is lost. All of them are at once: see `retry_budget`.
+        # Retried when the server is lost, all of them at once: see `retry_budget`.
         reply = requester.request([b"%d" % number, text], timeout=60, retries=10)
         if reply[:2] == [b"%d" % number, b"%08x" % zlib.crc32(text)]:
             answers[reply[2]] = answers.get(reply[2], 0) + 1
@@ -121,7 +121,7 @@ def free_port() -> int:
 
 
 class Server:
-    """``gzmqsource serve``, in a process of its own, told to stop at the end of the block."""
+    """``gzmqsource serve``, in a process of its own, which ends with the block."""
 
     def __init__(self, folder: pathlib.Path, *options: str) -> None:
         arguments = ["serve", "demo_handler:answer", *options]
@@ -154,7 +154,7 @@ class Server:
         self._echo.join(TIMEOUT)
 
     def stop(self) -> int:
-        """Tell it to stop, and give its exit status."""
+        """Stop the server, and return its exit status."""
         self.tell(signal.SIGTERM)
         status: int = self._process.wait(timeout=TIMEOUT)
         return status
@@ -166,17 +166,17 @@ def start_client(endpoint: str, count: int) -> Any:
 
 
 class Load:
-    """Greenlets that ask, each one request after the other, until they are told to end."""
+    """Greenlets that send one request after the other, until `end` is called."""
 
-    #: No request of any load is like another.
+    #: Each request of all loads has a number of its own.
     numbers = itertools.count()
 
     def __init__(self, endpoint: str, retries: int) -> None:
         self.asked: list[bytes] = []
-        #: How many answers were right, by the version of the code.
+        #: The number of right answers, by the version of the code.
         self.right: Counter[bytes] = Counter()
         self.retries = 0
-        # On a busy machine, silence says little.
+        # On a busy machine, a hub may be silent for long without being stuck.
         self._requester = Requester.open(endpoint, dead_after=20, retry_budget=1)
         self._retries = retries
         self._enough = False
@@ -190,13 +190,13 @@ class Load:
         self._requester.stop()
 
     def end(self) -> None:
-        """Ask no more, and wait for the last answers."""
+        """Stop sending, and wait for the last answers."""
         self._enough = True
         gevent.joinall(self._asking, raise_error=True)
         self.retries = self._requester.stats().retries
 
     def until_answered(self, more: int) -> None:
-        """Wait for so many more answers."""
+        """Wait for *more* further answers."""
         goal = self.right.total() + more
         wait_until(lambda: self.right.total() >= goal, timeout=TIMEOUT)
 
@@ -215,7 +215,7 @@ class Load:
 
 
 def one_process(folder: pathlib.Path, clients: int, count: int) -> int:
-    """Go through what one server does; return the exit status."""
+    """Show a server of one process; return the exit status."""
     endpoint, metrics = f"tcp://127.0.0.1:{free_port()}", str(free_port())
     options = ("--bind", endpoint, "--metrics", metrics)
     handler = folder / "demo_handler.py"
@@ -232,7 +232,7 @@ def one_process(folder: pathlib.Path, clients: int, count: int) -> int:
         gevent.sleep(1)
         run("top", metrics, "--count", "1")
 
-        step("One client is killed; the others go on")
+        step("One client is killed; the others continue")
         processes.pop().kill()
 
         step("New code, without a stop")
@@ -240,11 +240,11 @@ def one_process(folder: pathlib.Path, clients: int, count: int) -> int:
         server.tell(signal.SIGHUP)
         gevent.sleep(1)
 
-        step("The server is told to stop, under load: it answers what it has accepted")
+        step("The server stops under load: it answers the requests that it has accepted")
         status = server.stop()
         console.print(f"exit status {status}")
 
-    step("Another one takes its place, and the clients go on")
+    step("Another server takes its place, and the clients continue")
     with Server(folder, *options) as server:
         run("request", "--connect", endpoint, "--frame", "1", "question 2")
         gevent.sleep(1)
@@ -256,7 +256,7 @@ def one_process(folder: pathlib.Path, clients: int, count: int) -> int:
 
 
 def tell(results: list[dict[str, Any]], total: int, seconds: float) -> int:
-    """Print what became of all requests; return the exit status."""
+    """Print the results of all requests; return the exit status."""
     by_version: Counter[str] = Counter()
     for result in results:
         by_version.update(result["answers"])
@@ -266,7 +266,7 @@ def tell(results: list[dict[str, Any]], total: int, seconds: float) -> int:
             "answers right": [f"{right:,} of {total:,}"],
             "answers wrong": [f"{wrong:,}"],
             **{f"by {version}": [f"{by_version[version]:,}"] for version in sorted(by_version)},
-            "asked again": [f"{sum(result['retries'] for result in results):,}"],
+            "retried": [f"{sum(result['retries'] for result in results):,}"],
             "requests a second": [f"{right / seconds:,.0f}"],
         }
     )
@@ -274,28 +274,28 @@ def tell(results: list[dict[str, Any]], total: int, seconds: float) -> int:
 
 
 def tabulate(rows: dict[str, Sequence[str]]) -> None:
-    step("What became of it")
+    step("Results")
     for name, values in rows.items():
         print(f"{name:<20}" + "".join(f"{value:>20}" for value in values))
 
 
 def two_workers(folder: pathlib.Path) -> int:
-    """Go through what a server with workers does; return the exit status."""
+    """Show a server with workers; return the exit status."""
     endpoint, metrics = f"tcp://127.0.0.1:{free_port()}", str(free_port())
     handler = folder / "demo_handler.py"
     handler.write_text(FOR_WORKERS)
 
-    step("Two processes answer, and one shares the requests out")
+    step("Two processes answer, and a master distributes the requests")
     console.print(Syntax(FOR_WORKERS.strip(), "python", background_color="default"))
     options = ("--workers", "2", "--dead-after", "3", "--stuck-after", "3")
     with Server(folder, "--bind", endpoint, "--metrics", metrics, *options) as server:
         for _ in range(2):
             server.until_logged("is ready")
 
-        # Sent again when the worker that had them is lost.
+        # Retried when the worker that had them is lost.
         with Load(endpoint, retries=10) as stuck:
             stuck.until_answered(1000)
-            step("One gets stuck: its clients are told, and it is replaced")
+            step("One worker gets stuck: its clients are notified, and it is replaced")
             mistake = ("--timeout", "60", "--frame", "0", "a mistake")
             run("request", "--connect", endpoint, *mistake, status=1)
             server.until_logged("is stuck")
@@ -304,7 +304,7 @@ def two_workers(folder: pathlib.Path) -> int:
             run("top", metrics, "--count", "1")
             stuck.end()
 
-        # Not sent again: here none may be lost.
+        # Not retried: no request may be lost here.
         with Load(endpoint, retries=0) as rolled:
             rolled.until_answered(1000)
             step("New code: each goes once its successor is ready")
@@ -320,7 +320,7 @@ def two_workers(folder: pathlib.Path) -> int:
 
 
 def tell_both(stuck: Load, rolled: Load, executed: Counter[bytes]) -> int:
-    """Print what became of the requests of two loads; return the exit status."""
+    """Print the results of the requests of two loads; return the exit status."""
     loads = (stuck, rolled)
     twice = [sum(executed[number] > 1 for number in load.asked) for load in loads]
     tabulate(
@@ -329,12 +329,12 @@ def tell_both(stuck: Load, rolled: Load, executed: Counter[bytes]) -> int:
             "answers right": [f"{load.right.total():,} of {len(load.asked):,}" for load in loads],
             "by version 1": [f"{load.right[b'version 1']:,}" for load in loads],
             "by version 2": [f"{load.right[b'version 2']:,}" for load in loads],
-            "asked again": [f"{load.retries:,}" for load in loads],
+            "retried": [f"{load.retries:,}" for load in loads],
             "executed twice": [f"{number:,}" for number in twice],
         }
     )
     complete = all(load.right.total() == len(load.asked) for load in loads)
-    # What the stuck one had begun is executed once more by another, as its clients have asked for.
+    # Requests that the stuck worker had begun run once more in another, because they have retries.
     return 0 if complete and rolled.right[b"version 2"] and not twice[1] else 1
 
 

@@ -1,12 +1,12 @@
 """A Flask application as it was written for threads: plain ``import zmq``, a REQ for each request.
 
-Start ``backend.py`` as it says there, then this, cooperative by the patch and otherwise unchanged::
+Start ``backend.py`` as described there, then this program, patched and otherwise unchanged::
 
     python -m gzmqsource.monkey flask_app.py 127.0.0.1:5558
     curl http://127.0.0.1:5558/double/21
 
 Each request waits a tenth of a second for the backend. Without the patch it holds up all others;
-with it, they wait side by side. ``BACKEND`` in the environment is the backend's endpoint.
+with the patch, they wait concurrently. ``BACKEND`` in the environment is the backend's endpoint.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ context = zmq.Context()
 
 @app.get("/double/<int:number>")
 def double(number: int) -> str:
-    # A socket for each request is cheap, and never out of step after a timeout.
+    # A socket for each request is cheap, and cannot mix up replies after a timeout.
     with context.socket(zmq.REQ) as socket:
         socket.rcvtimeo = 5000
         socket.linger = 0

@@ -1,6 +1,6 @@
-"""Workers on several hosts, that join, leave and die while requests go on.
+"""Workers on several hosts that join, leave and die while requests continue.
 
-One host runs a broker, which knows who is free, and workers on others join it::
+One host runs a broker, which knows the free workers, and workers on other hosts join it::
 
     gzmqsource keygen keys --name server
     gzmqsource keygen keys --name client
@@ -8,17 +8,19 @@ One host runs a broker, which knows who is free, and workers on others join it::
     python examples/fleet.py worker tcp://broker:5556 --keys keys
     python examples/fleet.py ask tcp://broker:5555 --keys keys
 
-Or there is none: each host is a server, and who asks knows them by one name that stands for all
-their addresses, or by several endpoints::
+Without a broker, each host is a server, and clients know the servers by one name that stands for
+all their addresses, or by several endpoints::
 
     python examples/fleet.py server tcp://*:5555 --keys keys
     python examples/fleet.py ask tcp://servers:5555 --keys keys
 
-What binds needs ``server.key_secret``, and the public keys of those it lets in; what connects needs
-``client.key_secret`` and ``server.key``. Without ``--keys`` nothing is encrypted.
+The end that binds needs ``server.key_secret``, and the public keys of the clients that it admits.
+The end that connects needs ``client.key_secret`` and ``server.key``. Without ``--keys`` there is no
+encryption.
 
-Without arguments all of it runs here, in processes of their own, both ways: of four workers one is
-killed, one leaves, and one joins. The exit status is 1 unless every caller got its answer.
+Without arguments, the example runs both ways on this host, each role in a process of its own: of
+four workers, one is killed, one leaves, and one joins. The exit status is 1 unless every caller got
+its answer.
 """
 
 from __future__ import annotations
@@ -46,19 +48,19 @@ from gzmqsource.auth import Authenticator
 from gzmqsource.broker import Broker
 from gzmqsource.workers import Requester, Responder
 
-#: By these libzmq notices that a host is gone whose connection was never closed; milliseconds.
+#: With these, libzmq notices a lost host whose connection was never closed; in milliseconds.
 HEARTBEATS: dict[str, Any] = {"heartbeat_ivl": 200, "heartbeat_timeout": 600}
 
-#: How many requests a worker takes at a time; the others wait at the broker.
+#: The number of requests that a worker takes at a time; the others wait at the broker.
 SLOTS = 20
 
-#: How often a request is asked again whose worker was lost: it may be, for it changes nothing.
+#: Retries of a request whose worker was lost. They are safe, because the request changes no state.
 RETRIES = 5
 
 
 @contextlib.contextmanager
 def lets_in(keys: str | None) -> Iterator[dict[str, Any]]:
-    """Yield the options of what binds: encrypted, and for those whose key is in the folder."""
+    """Yield the options of an end that binds: encrypted, for clients whose key is in the folder."""
     if keys is None:
         yield HEARTBEATS
         return
@@ -70,7 +72,7 @@ def lets_in(keys: str | None) -> Iterator[dict[str, Any]]:
 
 
 def gets_in(keys: str | None) -> dict[str, Any]:
-    """Return the options of what connects."""
+    """Return the options of an end that connects."""
     if keys is None:
         return HEARTBEATS
     public, secret = load_certificate(os.path.join(keys, "client.key_secret"))
@@ -81,14 +83,14 @@ def gets_in(keys: str | None) -> dict[str, Any]:
 
 def until_told_to_stop() -> None:
     """Wait for SIGTERM or SIGINT."""
-    told = Event()
+    signalled = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        gevent.signal_handler(number, told.set)
-    told.wait()
+        gevent.signal_handler(number, signalled.set)
+    signalled.wait()
 
 
 def broker(front: str, back: str, keys: str | None) -> None:
-    """Share requests at FRONT out to the workers at BACK, and print both endpoints."""
+    """Distribute requests at FRONT to the workers at BACK, and print both endpoints."""
     with lets_in(keys) as options, Broker.open(front, back, **options) as sharing:
         sharing.start()
         ends = [each.socket.get_string(zmq.LAST_ENDPOINT) for each in (sharing.front, sharing.back)]
@@ -106,7 +108,7 @@ def answer(payload: list[bytes]) -> bytes:
 
 
 def worker(back: str, keys: str | None) -> None:
-    """Answer what a broker gives out, until told to leave; what was begun is finished."""
+    """Answer requests of a broker until a signal comes, and finish those that have begun."""
     with Responder.join(back, answer, SLOTS, **gets_in(keys)) as responder:
         responder.start()
         print("ready", flush=True)
@@ -114,7 +116,7 @@ def worker(back: str, keys: str | None) -> None:
 
 
 def server(endpoint: str, keys: str | None) -> None:
-    """Answer those who ask here, until told to stop, and print the endpoint."""
+    """Print the endpoint, and answer requests there until a signal comes."""
     with (
         lets_in(keys) as options,
         Responder.open(answer, bind=endpoint, spawn=SLOTS, **options) as responder,
@@ -125,7 +127,7 @@ def server(endpoint: str, keys: str | None) -> None:
 
 
 def ask(endpoints: list[str], count: int, keys: str | None, greenlets: int = 50) -> None:
-    """Ask many times, print how many are answered each time it is a tenth more, and the end."""
+    """Send requests, and print the number of answers after each tenth, and the statistics."""
     answered = 0
 
     def one(number: int) -> None:
@@ -181,7 +183,7 @@ def demonstrate(count: int) -> bool:
 def are_answered(
     endpoints: list[str], workers: list[Any], joining: tuple[str, str], count: int, keys: str
 ) -> bool:
-    """Ask while one worker is killed, one leaves, and one joins."""
+    """Send requests while one worker is killed, one leaves, and one joins."""
     secured = ("--keys", keys)
     with (
         role("ask", *endpoints, "--count", count, *secured) as asking,

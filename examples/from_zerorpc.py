@@ -22,7 +22,7 @@ import gevent
 
 from gzmqsource.monkey import patch_zmq_green
 
-# zerorpc stands on zmq.green: with the drop-in in its place no busy socket starves another.
+# zerorpc uses zmq.green. With the drop-in in its place, a busy socket does not starve others.
 patch_zmq_green()
 
 from gzmqsource.workers import RemoteError, Requester, Responder  # noqa: E402

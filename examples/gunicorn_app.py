@@ -1,6 +1,6 @@
 """A WSGI application under gunicorn whose workers each have one Requester, made after the fork.
 
-Start ``backend.py`` as it says there, then::
+Start ``backend.py`` as described there, then::
 
     gunicorn --config gunicorn_conf.py gunicorn_app:app
     curl http://127.0.0.1:5558/double/21

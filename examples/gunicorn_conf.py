@@ -13,7 +13,7 @@ graceful_timeout = 10
 
 
 def post_worker_init(worker: Any) -> None:
-    """Open the sockets in the worker: those of the master are of no use after the fork."""
+    """Open the sockets in the worker: those of the master do not work after the fork."""
     # Imported here: the master, which reads this file, has not patched anything.
     import gunicorn_app
 

@@ -7,7 +7,7 @@ Start them in any order, and as many subscribers as you like::
 
 A PUB socket drops messages for subscribers that are not connected. So each change has a number, and
 the publisher also answers requests for the whole state. A subscriber first subscribes, then asks,
-and then applies the changes that are newer than the answer. When a number is missing it asks again.
+and then applies the changes that are newer than the answer. If a number is missing, it asks again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import zmq
 from gzmqsource import Source
 from gzmqsource.workers import Requester, Responder
 
-#: How many changes the publisher makes before it ends, and seconds between two.
+#: The number of changes that the publisher makes before it ends, and seconds between two.
 CHANGES = 300
 PAUSE = 0.01
 

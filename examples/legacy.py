@@ -1,6 +1,6 @@
-"""A server as they were written before gevent: a thread for each client, plain blocking sockets.
+"""A server as written before gevent: a thread for each client, and plain blocking sockets.
 
-Run it plain, or cooperative without a change, on one native thread::
+Run it as it is, or patched, unchanged and on one native thread::
 
     python examples/legacy.py
     python -m gzmqsource.monkey examples/legacy.py
@@ -22,7 +22,7 @@ REQUESTS = 10
 
 
 def work(context: zmq.Context[Any], endpoint: str) -> None:
-    """Answer what the broker hands to this thread."""
+    """Answer the requests that the broker passes to this thread."""
     socket = context.socket(zmq.REP)
     socket.connect(endpoint)
     while True:
@@ -36,7 +36,7 @@ def work(context: zmq.Context[Any], endpoint: str) -> None:
 
 
 def broker(frontend: zmq.Socket[Any], backend: zmq.Socket[Any]) -> None:
-    """Hand requests to threads that are free."""
+    """Pass requests to free threads."""
     with contextlib.suppress(zmq.ContextTerminated):
         zmq.proxy(frontend, backend)
     frontend.close(0)
@@ -44,7 +44,7 @@ def broker(frontend: zmq.Socket[Any], backend: zmq.Socket[Any]) -> None:
 
 
 def client(context: zmq.Context[Any], endpoint: str, answers: list[Any]) -> None:
-    """Ask, and wait for the answer."""
+    """Send a request, and wait for the answer."""
     with context.socket(zmq.REQ) as socket:
         socket.connect(endpoint)
         for _ in range(REQUESTS):
@@ -53,7 +53,7 @@ def client(context: zmq.Context[Any], endpoint: str, answers: list[Any]) -> None
 
 
 def main() -> None:
-    """Serve some clients, and tell how long it took."""
+    """Serve some clients, and print the time that it took."""
     server: zmq.Context[Any] = zmq.Context()
     clients: zmq.Context[Any] = zmq.Context()
     frontend, backend = server.socket(zmq.ROUTER), server.socket(zmq.DEALER)

@@ -1,6 +1,6 @@
 """A load test of a ZeroMQ server by Locust, whose master gives each worker its own numbers.
 
-Start ``backend.py`` as it says there, then Locust with two workers, each a process::
+Start ``backend.py`` as described there, then Locust with two workers, each a process::
 
     python -m gzmqsource.monkey --module locust -f locustfile.py --headless --processes 2 \
         --host tcp://127.0.0.1:5557 -u 100 -r 50 -t 5s
@@ -23,7 +23,7 @@ from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from gzmqsource.workers import PeerLost, RemoteError, Requester, RequestTimeout
 
-#: What the users of this process ask for. Without workers it is all numbers.
+#: The numbers that the users of this process request. Without workers, these are all numbers.
 numbers: Iterator[int] = itertools.count()
 requester: Requester | None = None
 
@@ -63,7 +63,7 @@ class Doubler(ZmqUser):
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator, unused-ignore]
 def on_test_start(environment: Environment, **_: Any) -> None:
-    """Connect a worker, and have the master give out the numbers: to the n-th worker each n-th."""
+    """Connect a worker, and have the master distribute the numbers among the workers."""
     global requester
     runner = environment.runner
     if isinstance(runner, (WorkerRunner, LocalRunner)):

@@ -8,9 +8,9 @@ Each is a process of its own, in any order, as many workers as there are cores::
     python worker_pool.py client tcp://127.0.0.1:5555
 
 A job goes to a worker that has a free slot; until there is one it waits at the broker, urgent ones
-first. Kill a worker: its jobs are given to another, which is right only for jobs that may be done
-twice. Stop one with SIGTERM: it finishes its jobs, and gets no more. ``fleet.py`` is the same over
-hosts that do not trust the network.
+first. If a worker is killed, its jobs go to another one, which is right only for jobs that may be
+done twice. A worker that gets SIGTERM finishes its jobs, and gets no more. ``fleet.py`` does the
+same over a network that is not trusted.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ JOBS = 200
 
 
 def stop_on_signal(stop: Callable[[float], object]) -> None:
-    """Stop in a greenlet of its own when the process is told to end."""
+    """Stop in a greenlet of its own when the process gets a signal to end."""
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, gevent.spawn, stop, 30)
 
 
 def broker(front: str, back: str) -> None:
-    """Share jobs out; those of a worker that is lost go to another."""
+    """Distribute jobs; the jobs of a lost worker go to another one."""
     sharing = Broker.open(front, back, redeliver=True)
     stop_on_signal(sharing.stop)
     sharing.serve_forever()
 
 
 def stretch(payload: list[bytes]) -> list[bytes]:
-    """Do a job: a checksum that takes some 20 ms of a core. What it raises, the client gets."""
+    """Do a job: a checksum that takes some 20 ms of a core. The client gets its exceptions."""
     password, salt = payload
     if not salt:
         raise ValueError("a password without salt")
@@ -59,7 +59,7 @@ def worker(back: str) -> None:
 
 
 def client(front: str) -> None:
-    """Submit all jobs, every tenth as an urgent one, and count who has done them."""
+    """Submit all jobs, every tenth as an urgent one, and count the jobs of each worker."""
     done_by: dict[int, int] = {}
     with Requester.open(front) as requester:
         jobs: list[AsyncResult[list[bytes]]] = [

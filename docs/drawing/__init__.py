@@ -1,1 +1,1 @@
-"""What draws the pictures of the pages: one palette, diagrams, and screens of the command."""
+"""Draw the pictures of the pages: one palette, diagrams, and screens of the command."""

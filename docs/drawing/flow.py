@@ -159,8 +159,8 @@ def broker(on: Canvas) -> None:
     on.text(
         256,
         398,
-        "A worker has what it can begin at\nonce. If it dies, who waits for it\n"
-        "gets PeerLost, or it is redelivered.",
+        "A worker gets requests up to its\ncredit. If it dies, callers get\n"
+        "PeerLost, or they are redelivered.",
         size=12.5,
         color=p.muted,
     )

@@ -1,4 +1,4 @@
-"""What is inside: the edge of libzmq's descriptor, and the floors of the package."""
+"""The inside: the edge of libzmq's descriptor, and the floors of the package."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def edge(on: Canvas) -> None:
     on.box(404, 284, 76, 28, "B, C wait", color=red, bold=True)
     on.text(recv - 80, 334, "recv reads the mailbox\nand takes one message", size=12.5)
     on.text(send - 28, 334, "send reads it, too:", size=12.5)
-    on.text(send - 28, 350, "C's edge is eaten", size=12.5)
+    on.text(send - 28, 350, "C's edge is lost", size=12.5)
     on.text(
         12,
         378,
-        "B and C are there, and the descriptor is quiet:\n"
+        "B and C are there, but the descriptor is silent:\n"
         "a greenlet that waits for it waits forever.",
         color=red,
         bold=True,
@@ -67,7 +67,7 @@ FLOORS = (
         [
             [
                 ("workers/", "requests", True),
-                ("broker/", "sharing out", True),
+                ("broker/", "balancing", True),
                 ("proxy", "in libzmq", True),
             ],
             [
@@ -75,7 +75,7 @@ FLOORS = (
                 ("gunicorn", "a worker", True),
                 ("testing", "a test kit", True),
             ],
-            [("monitor", "events", True), ("auth", "ZAP", True), ("metrics", "numbers", True)],
+            [("monitor", "events", True), ("auth", "ZAP", True), ("metrics", "series", True)],
         ],
     ),
     (3, [[("_source/", "Source, Sender, Stats", False), ("green/", "for zmq.green", True)]]),

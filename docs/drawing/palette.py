@@ -1,6 +1,6 @@
 """The colours of all pictures, for light and for dark pages.
 
-The hues are those of Okabe and Ito, which people with any kind of colour blindness can tell apart.
+The hues are those of Okabe and Ito, which people with any kind of colour blindness can distinguish.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Palette:
 
     suffix: str  #: of the file's name
     paper: str  #: the background; ``none`` where the page's own shows
-    ink: str  #: text and what matters
+    ink: str  #: text and important lines
     muted: str  #: text that comes second, and arrows
     faint: str  #: lines that only separate
     panel: str  #: the inside of a box

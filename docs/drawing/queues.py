@@ -1,4 +1,4 @@
-"""Where which queue is, and which bound acts."""
+"""The queues, and the bound that acts on each."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ RECEIVING = (
     ("handlers", "spawn", "nothing more is read when full"),
 )
 SERVING = (
-    ("Responder: its line", "max_waiting 1000, 16 MiB", "more is refused"),
-    ("Broker: its line", "max_waiting 10,000, 16 MiB", "more is refused"),
+    ("Responder: queue", "max_waiting 1000, 16 MiB", "more is refused"),
+    ("Broker: queue", "max_waiting 10,000, 16 MiB", "more is refused"),
 )
 
 

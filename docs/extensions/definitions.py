@@ -32,7 +32,7 @@ def find(module: str, name: str) -> str | None:
     places = _places()
     folder = module.replace(".", "/")
     for each in names:
-        # A package has what its modules define; a base class may be anywhere.
+        # A package has the names that its modules define; a base class may be anywhere.
         found = places.get(each, {})
         inside = {path: lines for path, lines in found.items() if path.startswith(folder)}
         for path, (first, last) in (inside or found).items():

@@ -11,7 +11,7 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.ext import intersphinx
 
-#: What a name is documented as.
+#: The full name under which a short name is documented.
 DOCUMENTED = {
     "AsyncResult": "gevent.event.AsyncResult",
     "Group": "gevent.pool.Group",

@@ -1,4 +1,4 @@
-"""What the deployments beside this file serve."""
+"""The handler that the deployments beside this file serve."""
 
 from __future__ import annotations
 
