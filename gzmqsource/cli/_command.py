@@ -13,12 +13,12 @@ from gzmqsource.cli._log import FORMATS, LEVELS, is_json, log, log_to_stderr
 from gzmqsource.cli._text import printable
 
 if TYPE_CHECKING:  # for PyInstaller, which reads this, and sees no import by a string
-    from gzmqsource.cli import _bench, _broker, _pipes, _serve, _tools, _top, _watch  # noqa: F401
+    from gzmqsource.cli import _bench, _broker, _pipes, _send, _serve, _tools, _top, _watch  # noqa: F401
 
 #: The verbs and their modules.
 _VERBS = {
     "serve": "serve",
-    "send": "pipes",
+    "send": "send",
     "recv": "pipes",
     "request": "pipes",
     "proxy": "watch",

@@ -13,16 +13,17 @@ import click
 import gevent
 import gevent.monkey
 import zmq
-from rich.live import Live
 
 from gzmqsource._source.handlers import check_handler
 from gzmqsource._source.source import Source
+from gzmqsource.cli._consumer import Consumer
 from gzmqsource.cli._fleet.options import FleetOptions, fleet_options
 from gzmqsource.cli._handler import Handler, parts_of
+from gzmqsource.cli._live import ForegroundLive
 from gzmqsource.cli._log import console, is_live
 from gzmqsource.cli._numbers import Seconds
 from gzmqsource.cli._operations import Operations, operating_options
-from gzmqsource.cli._signals import StopOrders
+from gzmqsource.cli._signals import Interrupted, StopOrders, unfinished
 from gzmqsource.cli._sockets import RECEIVING, socket_options, telling_errors, type_of
 from gzmqsource.workers import Responder
 from gzmqsource.workers.responder import open_source
@@ -185,12 +186,23 @@ def _run(
     server: Any, source: Source, served: Handler, orders: StopOrders, operations: Operations
 ) -> Any:
     """Serve until told to stop, and return what was given up."""
+    is_consumer = isinstance(server, Consumer)
+    pending = server.pending if is_consumer else functools.partial(_pending, server)
     server.start()
     shown = _shown(operations, source, functools.partial(_lines, source))
     with shown if orders.is_alone else contextlib.nullcontext():
         orders.ready(server, operations.reloading()(served.reload))
         orders.told.wait()
-    return server.stop(orders.seconds)
+    try:
+        return orders.finish(server.stop, pending)
+    except Interrupted:
+        server.close()
+        raise
+
+
+def _pending(server: Responder) -> str | None:
+    stats = server.stats()
+    return unfinished(stats.running, stats.waiting)
 
 
 def _server(
@@ -205,8 +217,9 @@ def _server(
     with telling_errors(socket):
         if kind not in ("rep", "router", "dealer"):
             check_handler(handler.function)
-            source = limited.open(type_of(kind), handler, spawn=spawn, **socket)
-            return source, source
+            opening = functools.partial(limited.open, type_of(kind), spawn=spawn, **socket)
+            consumer = Consumer(handler, opening)
+            return consumer, consumer.source
         if kind == "dealer":
             source = limited.open(zmq.DEALER, **socket)
         else:
@@ -250,9 +263,9 @@ def _shown(
 def _show(operations: Operations, lines: Callable[[float], Iterator[str]]) -> None:
     """Show the lines of a status: live on a terminal, in the log and to systemd otherwise."""
     if is_live():
-        with Live(console=console(), auto_refresh=False, transient=True) as live:
+        with ForegroundLive(console(), transient=True) as live:
             for line in lines(_LIVE):
-                live.update(line, refresh=True)
+                live.show(line)
     else:
         for line in lines(_LOGGED):
             _log.info("%s", line)

@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from gzmqsource import __version__, transfer
+from gzmqsource.cli._reading import ServerAddress
 from gzmqsource.cli._text import printable
 from gzmqsource.monkey._status import packages_of, patches_of
 
@@ -95,7 +96,7 @@ def _write_new(file: Path, text: str) -> None:
 
 
 @click.command()
-@click.argument("url", metavar="[PORT|URL]", required=False)
+@click.argument("url", metavar="[PORT|URL]", required=False, type=ServerAddress())
 @click.option("--pid", type=click.IntRange(min=1), help="Report on a running process (Linux).")
 @click.pass_context
 def doctor(context: click.Context, url: str | None, pid: int | None) -> None:

@@ -10,15 +10,15 @@ from contextlib import nullcontext
 import click
 import gevent
 import gevent.monkey
-from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from gzmqsource.cli._live import ForegroundLive, LiveConsole
 from gzmqsource.cli._numbers import Seconds
 from gzmqsource.cli._reading import (
     Process,
     Reading,
+    ServerAddress,
     address_of,
     increase,
     milliseconds,
@@ -47,7 +47,7 @@ _ALWAYS = ("waiting", "running", "workers", "slots")
 
 
 @click.command()
-@click.argument("url", metavar="PORT|URL")
+@click.argument("url", metavar="PORT|URL", type=ServerAddress())
 @click.option(
     "--interval",
     type=Seconds(0.05),
@@ -77,11 +77,9 @@ def top(url: str, interval: float, count: int | None) -> None:
 
 def _look(url: str, interval: float, count: int | None) -> None:
     """Show a table again and again: in its place on a terminal, one after another in a pipe."""
-    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
+    console = LiveConsole(width=None if sys.stdout.isatty() else _WIDTH)
     before = read(url)
-    with (
-        Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live
-    ):
+    with ForegroundLive(console) if console.is_terminal else nullcontext() as live:
         for _ in itertools.count() if count is None else range(count):
             gevent.sleep(interval)
             table: Table | Text
@@ -94,7 +92,7 @@ def _look(url: str, interval: float, count: int | None) -> None:
                 table = _table(before, now)
                 before = now
             if live is not None:
-                live.update(table, refresh=True)
+                live.show(table)
                 continue
             with console.capture() as written:
                 console.print(table)
