@@ -56,18 +56,24 @@ with zmq.Context() as context:
 #: The most seconds that a peer may take.
 _PATIENCE = 120.0
 
+#: The messages of a run, at least and at most. A hundred take 0.1 ms, and a switch of the operating
+#: system as long; five million of three frames are a gigabyte in libzmq, which holds them all.
+_COUNTS = (1000, 5_000_000)
+
 _Rates = list[float]
 
 
 @click.command()
 @click.option(
     "--count",
-    type=click.IntRange(100),
+    type=click.IntRange(*_COUNTS),
     default=50_000,
     show_default=True,
     help="Messages in each run.",
 )
-@click.option("--runs", type=click.IntRange(1), default=5, show_default=True, help="Runs of each.")
+@click.option(
+    "--runs", type=click.IntRange(1, 1000), default=5, show_default=True, help="Runs of each."
+)
 @click.option(
     "--plot",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),

@@ -16,6 +16,7 @@ from gzmqsource.cli._input import Input, input_options
 from gzmqsource.cli._log import log
 from gzmqsource.cli._numbers import Number, Seconds
 from gzmqsource.cli._peers import Peers
+from gzmqsource.cli._signals import SOON
 from gzmqsource.cli._sockets import SENDING, socket_options, watched_source
 from gzmqsource.cli._work import Work
 from gzmqsource.errors import SendError
@@ -107,14 +108,14 @@ class Delivery:
         is_last = False
         while not delivering.ready():
             if number is not None:
-                is_last = is_last or (
-                    self.peers.are_missing and (number == signal.SIGINT or not has_input)
-                )
-                if is_last:
+                without_peer = number == signal.SIGINT or not has_input
+                if is_last or (without_peer and self.peers.are_missing):
                     self.is_interrupted = True
                     delivering.kill()
                     break
-                log.info("stopping: what was read is sent within %g s", timeout)
+                delivering.join(SOON)
+                if not delivering.ready():
+                    log.info("stopping: what was read is sent within %g s", timeout)
                 is_last = True
             gevent.wait(cast(Any, [work.told, delivering]), count=1)
             if not delivering.ready():
@@ -137,15 +138,18 @@ class Delivery:
             raise click.ClickException(f"{refused} refused: {self.refused[0]}")
 
     def _send_held(self, timeout: float | None) -> None:
-        if self._held is None:
+        held, self._held = self._held, None
+        if held is None:
             return
         try:
-            self._source.send(self._held, timeout=timeout)
+            self._source.send(held, timeout=timeout)
         except SendError as error:
             self.refuse(error)
         except Full:
-            return
-        self._held = None
+            self._held = held
+        except gevent.GreenletExit:
+            self._held = held
+            raise
 
     def _deliver(self, deadline: Deadline) -> None:
         """Send what is left; without any peer so far, all is."""

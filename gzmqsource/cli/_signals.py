@@ -21,7 +21,7 @@ from gzmqsource.cli._log import log
 _log = logging.getLogger("gzmqsource.serve")
 
 #: The seconds within which a stop is not worth a line.
-_SOON = 0.25
+SOON = 0.25
 
 
 def on_signals(function: Callable[[], object], *numbers: int) -> None:
@@ -123,7 +123,7 @@ def finish(
     """
     stopping = gevent.spawn(stop, seconds)
     told.acquire(blocking=False)  # that which was waited for, if it was a signal
-    stopping.join(_SOON)
+    stopping.join(SOON)
     while not stopping.ready():
         has_told = told.number is not None
         waits_for = pending()

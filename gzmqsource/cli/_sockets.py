@@ -40,8 +40,7 @@ class Endpoint(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         port = url.rpartition(":")[2]
         is_free = self._binds and port in ("*", "0")
         if url.startswith("tcp://") and port_of(port) is None and not is_free:
-            other = ", or * for a free one" if self._binds else ""
-            self.fail(f"{url!r}: a port is a number from 1 to 65535{other}.", param, ctx)
+            self.fail(f"{url!r}: a port is a number from 1 to 65535", param, ctx)
         return url
 
 
