@@ -17,6 +17,7 @@ from mutants.responding import RESPONDING
 from mutants.socket_floor import SOCKET
 from mutants.source_floor import SOURCE
 from mutants.stopping import STOPPING
+from mutants.verbs import VERBS
 
 __all__ = ["MUTATIONS", "SIMULATION", "Mutation"]
 
@@ -34,6 +35,7 @@ MUTATIONS = [
     *FLEET,
     *INSTALLING,
     *STOPPING,
+    *VERBS,
     *REQUESTS,
     *BROKER,
     *BEHIND_BROKERS,

@@ -89,11 +89,14 @@ def test_a_peer_that_is_there_is_not_waited_for(context):
     assert (finished.returncode, finished.stderr) == (0, b"")
 
 
-def test_a_host_that_is_named_is_found_to_have_a_peer(context):
-    with closing(Source.open(zmq.PULL, bind="tcp://127.0.0.1:*", context=context)) as (source,):
-        address = endpoint_of(source).replace("127.0.0.1", "localhost")
-        finished = run("send", "--connect", address, "x")
-    assert (finished.returncode, finished.stderr) == (0, b"")
+def test_a_host_that_is_named_is_found_to_have_a_peer(address, context):
+    named = address.replace("127.0.0.1", "localhost")
+    with process_of(*COMMAND, "send", "--connect", named, "x", stderr=subprocess.PIPE) as process:
+        # From its second attempt on, libzmq reports the address.
+        until_told(process, f"waiting for a peer at {named}")
+        with closing(Source.open(zmq.PULL, bind=address, context=context)) as (source,):
+            assert source.recv(timeout=10) == [b"x"]
+            assert process.wait(timeout=10) == 0
 
 
 def test_of_several_endpoints_that_without_a_peer_is_named(sending, context):
@@ -136,6 +139,7 @@ def test_a_peer_that_leaves_is_said_again_and_what_it_left_is_counted(sending, a
 
 def test_a_server_that_leaves_and_comes_again_gets_the_rest(sending, address, context):
     process = sending("--connect", address)
+    until_told(process, f"waiting for a peer at {address}")
     with closing(Source.open(zmq.PULL, bind=address, context=context)) as (source,):
         write(process, "one")
         assert source.recv(timeout=10) == [b"one"]
