@@ -62,13 +62,6 @@ VERBS = [
     Mutation(
         "the live line is shown in the background",
         "cli/_live.py",
-        "        if has_foreground(self.console):\n            super().refresh()\n",
-        "        super().refresh()\n",
-        "cli/test_live_line.py",
-    ),
-    Mutation(
-        "what is logged in the background erases a line",
-        "cli/_live.py",
         "        if has_foreground(self.console):\n            return super().process",
         "        if True:\n            return super().process",
         "cli/test_live_line.py",

@@ -55,13 +55,8 @@ class ForegroundLive(Live):
             display = Text(display, no_wrap=True, overflow="ellipsis")
         self.update(display, refresh=True)
 
-    def refresh(self) -> None:
-        """Write it again."""
-        if has_foreground(self.console):
-            super().refresh()
-
     def process_renderables(self, renderables: Any) -> Any:
-        """Put other output above it."""
+        """Put the display below other output, if there is any."""
         if has_foreground(self.console):
             return super().process_renderables(renderables)
         return renderables
