@@ -25,10 +25,10 @@ VERBS = [
         "cli/test_pipes.py",
     ),
     Mutation(
-        "the peer of a host's name is missed",
+        "the peer at a wildcard is missed",
         "cli/_peers.py",
-        "        return exact or [",
-        "        return exact and [",
+        "        return self.is_bound and ports[0] == ports[1]\n",
+        "        return False\n",
         "cli/test_send_waiting.py",
     ),
     Mutation(

@@ -34,6 +34,17 @@ class _Endpoint:
     def __str__(self) -> str:
         return self.url if self.reason is None else f"{self.url} ({self.reason})"
 
+    def is_of(self, event: SocketEvent) -> bool:
+        """Return whether an event is about this endpoint.
+
+        libzmq spells one that is connected as it was passed, also the name of a host. A connection
+        to a wildcard has the address that the peer has used.
+        """
+        if self.url == event.endpoint:
+            return True
+        ports = [url.rpartition(":")[2] for url in (self.url, event.endpoint)]
+        return self.is_bound and ports[0] == ports[1]
+
     def note(self, event: SocketEvent) -> None:
         """Note what has happened to a connection."""
         if event.name == ("accepted" if self.is_bound else "handshake_succeeded"):
@@ -90,16 +101,14 @@ class Peers:
             except SourceClosed:
                 return
             else:
-                for each in self._meant(event.endpoint):
-                    each.note(event)
-                    if each.peers:
-                        self.came.set()
+                self._note(event)
 
-    def _meant(self, endpoint: str) -> list[_Endpoint]:
-        """Return those of an event: libzmq may name the address that a host's name stands for."""
-        exact = [each for each in self._endpoints if each.url == endpoint]
-        port = endpoint.rpartition(":")[2]
-        return exact or [each for each in self._endpoints if each.url.rpartition(":")[2] == port]
+    def _note(self, event: SocketEvent) -> None:
+        for each in self._endpoints:
+            if each.is_of(event):
+                each.note(event)
+                if each.peers:
+                    self.came.set()
 
     def _unreported(self) -> list[_Endpoint]:
         return [each for each in self._endpoints if not (each.peers or each.is_reported)]

@@ -89,12 +89,27 @@ def test_a_peer_that_is_there_is_not_waited_for(context):
     assert (finished.returncode, finished.stderr) == (0, b"")
 
 
-def test_a_host_that_is_named_is_found_to_have_a_peer(address, context):
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_a_host_that_is_named_is_found_to_have_a_peer(attempts, address, context):
     named = address.replace("127.0.0.1", "localhost")
+    source = None
+    if attempts == 1:
+        source = Source.open(zmq.PULL, bind=address, context=context)
     with process_of(*COMMAND, "send", "--connect", named, "x", stderr=subprocess.PIPE) as process:
-        # From its second attempt on, libzmq reports the address.
-        until_told(process, f"waiting for a peer at {named}")
-        with closing(Source.open(zmq.PULL, bind=address, context=context)) as (source,):
+        if source is None:
+            until_told(process, f"waiting for a peer at {named}")
+            source = Source.open(zmq.PULL, bind=address, context=context)
+        with closing(source):
+            assert source.recv(timeout=10) == [b"x"]
+            assert process.wait(timeout=10) == 0
+
+
+def test_a_peer_at_a_wildcard_is_found(address, context):
+    port = address.rpartition(":")[2]
+    words = ("send", "--bind", f"tcp://*:{port}", "x")
+    with process_of(*COMMAND, *words, stderr=subprocess.PIPE) as process:
+        until_told(process, f"waiting for a peer at tcp://0.0.0.0:{port}")
+        with closing(Source.open(zmq.PULL, connect=address, context=context)) as (source,):
             assert source.recv(timeout=10) == [b"x"]
             assert process.wait(timeout=10) == 0
 
