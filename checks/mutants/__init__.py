@@ -18,6 +18,7 @@ from mutants.socket_floor import SOCKET
 from mutants.source_floor import SOURCE
 from mutants.stopping import STOPPING
 from mutants.texts import TEXTS
+from mutants.verbs import VERBS
 
 __all__ = ["MUTATIONS", "SIMULATION", "Mutation"]
 
@@ -35,6 +36,7 @@ MUTATIONS = [
     *FLEET,
     *INSTALLING,
     *STOPPING,
+    *VERBS,
     *REQUESTS,
     *BROKER,
     *BEHIND_BROKERS,

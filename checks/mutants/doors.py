@@ -257,7 +257,7 @@ DOORS = [
     Mutation(
         "a terminal gets what it obeys",
         "cli/_text.py",
-        '    return "".join(each if each.isprintable() else _escape(ord(each)) for each in text)\n',
+        '    return "".join(map(shown.__getitem__, text))\n',
         "    return text\n",
         "cli/test_text.py",
     ),
@@ -298,9 +298,9 @@ DOORS = [
     ),
     Mutation(
         "raw bytes go to a terminal",
-        "cli/_pipes.py",
-        '    return FORMATS["text" if name == "raw" and os.isatty(1) else name]\n',
-        "    return FORMATS[name]\n",
+        "cli/_output.py",
+        'FORMATS["text" if form == "raw" and os.isatty(1) else form]',
+        "FORMATS[form]",
         "cli/test_text.py",
     ),
     Mutation(
@@ -319,16 +319,16 @@ DOORS = [
     ),
     Mutation(
         "a port that is a digit and no number ends in a traceback",
-        "cli/_sockets.py",
-        "port.isdecimal()",
-        "port.isdigit()",
-        "cli/test_endpoints.py",
+        "cli/_numbers.py",
+        "(text.isascii() and text.isdecimal() and",
+        "(text.isdigit() and",
+        "cli/test_refused_numbers.py",
     ),
     Mutation(
         "a port of thousands of digits ends in a traceback",
-        "cli/_sockets.py",
-        "(len(port) > 5 or int(port) > 65535)",
-        "int(port) > 65535",
-        "cli/test_endpoints.py",
+        "cli/_numbers.py",
+        ' and len(text.lstrip("0")) <= 5)',
+        ")",
+        "cli/test_refused_numbers.py",
     ),
 ]

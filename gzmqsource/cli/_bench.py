@@ -22,12 +22,12 @@ import zmq
 import zmq.green
 from gevent.event import Event
 from rich.console import Console
-from rich.progress import Progress
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from gzmqsource import transfer
 from gzmqsource._source.source import Source
+from gzmqsource.cli._live import ForegroundLive, LiveConsole
 
 _ENDPOINT = "tcp://127.0.0.1:*"
 
@@ -56,13 +56,17 @@ with zmq.Context() as context:
 #: The most seconds that a peer may take.
 _PATIENCE = 120.0
 
+#: The messages of a run, at least and at most. A hundred take 0.1 ms, and a switch of the operating
+#: system as long; five million of three frames are a gigabyte in libzmq, which holds them all.
+_COUNTS = (1000, 5_000_000)
+
 _Rates = list[float]
 
 
 @click.command()
 @click.option(
     "--count",
-    type=click.IntRange(100),
+    type=click.IntRange(*_COUNTS),
     default=50_000,
     show_default=True,
     help="The number of messages in each run.",
@@ -92,17 +96,18 @@ def bench(count: int, runs: int, plot: Path | None) -> None:
     """
     draw = None if plot is None else _drawing(plot)
     results: dict[str, tuple[_Rates, _Rates]] = {}
-    with Progress(console=Console(stderr=True), auto_refresh=False, transient=True) as progress:
-        task = progress.add_task("", total=len(_QUESTIONS) * 2 * runs)
+    total, done = len(_QUESTIONS) * 2 * runs, 0
+    with ForegroundLive(LiveConsole(stderr=True), transient=True) as live:
         for question, (source, green) in _QUESTIONS.items():
             for frames in (1, 3):
                 name = f"{question}, {frames} frame{'s' if frames > 1 else ''}"
-                progress.update(task, description=name, refresh=True)
+                live.show(_progress(name, done, total))
                 rates: tuple[_Rates, _Rates] = ([], [])
                 for _ in range(runs):
                     for measure, measured in zip((source, green), rates, strict=True):
                         measured.append(measure(count, frames))
-                    progress.update(task, advance=1, refresh=True)
+                    done += 1
+                    live.show(_progress(name, done, total))
                 results[name] = rates
     console = Console()
     console.print(
@@ -114,6 +119,12 @@ def bench(count: int, runs: int, plot: Path | None) -> None:
     if draw is not None:
         draw(results)
         console.print(f"drawn into {plot}")
+
+
+def _progress(name: str, done: int, total: int) -> Table:
+    line = Table.grid(padding=(0, 1))
+    line.add_row(name, ProgressBar(total=total, completed=done, width=30), f"{done} of {total}")
+    return line
 
 
 def _receive_with_source(count: int, frames: int) -> float:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
-import signal
 from typing import Any
 
 import click
-from gevent.event import Event
 
 from gzmqsource.broker import Broker
 from gzmqsource.cli._numbers import Seconds
 from gzmqsource.cli._operations import Operations, operating_options
 from gzmqsource.cli._security import security_options
-from gzmqsource.cli._signals import on_signals
-from gzmqsource.cli._sockets import telling_errors
+from gzmqsource.cli._signals import Interrupted, Told, finish, unfinished
+from gzmqsource.cli._sockets import Endpoint, telling_errors
 
 _log = logging.getLogger("gzmqsource.broker")
 
 
 @click.command()
-@click.argument("front")
-@click.argument("back")
+@click.argument("front", type=Endpoint(binds=True))
+@click.argument("back", type=Endpoint(binds=True))
 @click.option(
     "--redeliver/--no-redeliver",
     default=False,
@@ -74,18 +73,29 @@ def broker(
       gzmqsource broker \\
         tcp://0.0.0.0:5557 ipc:///run/pool/workers
     """
-    told = Event()
+    told = Told()
     # Before a socket is bound: a signal would lose what peers have sent to it by then.
-    on_signals(told.set, signal.SIGTERM, signal.SIGINT)
+    told.listen()
     with operations:
-        with telling_errors({"bind": [front, back], "connect": []}):
+        with telling_errors():
             serving = Broker.open(front, back, **options, **security)
         serving.start()
         _log.info("%s for %s: pid %d", serving.back, serving.front, os.getpid())
         operations.serving(str(serving.front))
-        told.wait()
+        told.acquire()
         operations.stopping()
-        given_up = serving.stop(stop_timeout)
+        try:
+            given_up = finish(
+                told, serving.stop, stop_timeout, functools.partial(_pending, serving)
+            )
+        except Interrupted:
+            serving.close()
+            raise
     _log.info("stopped")
     if given_up:
         raise click.ClickException(f"{given_up} not finished within {stop_timeout:g} s")
+
+
+def _pending(serving: Broker) -> str | None:
+    stats = serving.stats()
+    return unfinished(stats.running, stats.waiting)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # for PyInstaller, which reads this, and sees no import by a 
         _doctor,
         _keygen,
         _pipes,
+        _send,
         _serve,
         _top,
         _watch,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:  # for PyInstaller, which reads this, and sees no import by a 
 #: The verbs and their modules.
 _VERBS = {
     "serve": "serve",
-    "send": "pipes",
+    "send": "send",
     "recv": "pipes",
     "request": "pipes",
     "proxy": "watch",

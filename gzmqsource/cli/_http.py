@@ -10,6 +10,7 @@ import gevent
 from gevent.pool import Pool
 from gevent.pywsgi import WSGIServer
 
+from gzmqsource.cli._numbers import port_of
 from gzmqsource.cli._text import printable
 
 _TEXT = "text/plain; charset=utf-8"
@@ -26,18 +27,19 @@ class Address(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         """Return the host and the port."""
         if isinstance(value, tuple):
             return value
-        host, colon, port = value.rpartition(":")
-        if not (port.isdecimal() and 0 < int(port) <= 65535):
-            self.fail(f"{value!r}: a port is 1 to 65535.", param, ctx)
+        host, colon, text = value.rpartition(":")
+        port = port_of(text)
+        if port is None:
+            self.fail(f"{value!r}: a port is a number from 1 to 65535.", param, ctx)
         if not colon:
-            return "127.0.0.1", int(port)
+            return "127.0.0.1", port
         if host.startswith("[") and host.endswith("]"):
             host = host[1:-1]
         elif ":" in host:
             self.fail(f"{value!r}: an address of IPv6 is in brackets, [::1]:9100.", param, ctx)
         if not host:
             self.fail(f"{value!r}: every interface is 0.0.0.0, or [::].", param, ctx)
-        return host, int(port)
+        return host, port
 
 
 class Pages:

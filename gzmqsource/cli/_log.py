@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Any
 
 from gevent.hub import Hub
-from rich.console import Console
 from rich.text import Text
 
+from gzmqsource.cli._live import LiveConsole
 from gzmqsource.cli._stderr import unblock_stderr
 from gzmqsource.cli._text import printable
 
@@ -40,9 +40,9 @@ _UNWRITABLE = "a record of %s, made at %s:%d, cannot be written"
 
 
 @functools.cache
-def console() -> Console:
+def console() -> LiveConsole:
     """Return the console on the standard error."""
-    return Console(stderr=True)
+    return LiveConsole(stderr=True)
 
 
 def is_live() -> bool:

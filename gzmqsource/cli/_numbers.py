@@ -1,4 +1,4 @@
-"""Numbers on the command line: what click takes for one, but ``nan``."""
+"""Numbers on the command line: what click takes for one, but ``nan``; and ports."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ from typing import Any
 import click
 
 from gzmqsource._base.deadline import LONGEST
+
+
+def port_of(text: str) -> int | None:
+    """Return the port that a text is; None if it is none."""
+    # int() raises for thousands of digits, and takes those of all scripts, which libzmq does not.
+    if not (text.isascii() and text.isdecimal() and len(text.lstrip("0")) <= 5):
+        return None
+    port = int(text)
+    return port if 0 < port <= 65535 else None
 
 
 class Number(click.FloatRange):

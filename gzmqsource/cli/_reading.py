@@ -13,6 +13,8 @@ from urllib.request import urlopen
 
 import click
 
+from gzmqsource.cli._numbers import port_of
+
 #: The most seconds that a server may take to reply.
 _PATIENCE = 5.0
 
@@ -96,6 +98,29 @@ class Reading:
             if "reason" in labels:
                 drops = process.drops[source]
                 drops[labels["reason"]] = drops.get(labels["reason"], 0.0) + value
+
+
+class ServerAddress(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """Where a server has its pages: a port of this machine, or an URL."""
+
+    name = "PORT|URL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return it as it is."""
+        url = str(value)
+        try:
+            parts = urlsplit(url)
+            is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # of a port, or of an address of IPv6
+            is_url = False
+        if not is_url and port_of(url) is None:
+            self.fail(
+                f"{url!r} is neither a port, which is a number from 1 to 65535, nor an URL, as "
+                "http://host:9100.",
+                param,
+                ctx,
+            )
+        return url
 
 
 def address_of(url: str, path: str) -> str:

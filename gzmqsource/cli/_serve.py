@@ -13,17 +13,18 @@ import click
 import gevent
 import gevent.monkey
 import zmq
-from rich.live import Live
 
 from gzmqsource._source.handlers import check_handler
 from gzmqsource._source.source import Source
+from gzmqsource.cli._consumer import Consumer
 from gzmqsource.cli._fleet.options import FleetOptions, fleet_options
 from gzmqsource.cli._handler import Handler
+from gzmqsource.cli._live import ForegroundLive
 from gzmqsource.cli._loading import parts_of
 from gzmqsource.cli._log import console, is_live
 from gzmqsource.cli._numbers import Seconds
 from gzmqsource.cli._operations import Operations, operating_options
-from gzmqsource.cli._signals import StopOrders
+from gzmqsource.cli._signals import Interrupted, StopOrders, unfinished
 from gzmqsource.cli._sockets import RECEIVING, socket_options, telling_errors, type_of
 from gzmqsource.monkey import patch_zmq
 from gzmqsource.workers import Responder
@@ -192,12 +193,23 @@ def _run(
     server: Any, source: Source, served: Handler, orders: StopOrders, operations: Operations
 ) -> Any:
     """Serve until told to stop, and return what was given up."""
+    is_consumer = isinstance(server, Consumer)
+    pending = server.pending if is_consumer else functools.partial(_pending, server)
     server.start()
     shown = _shown(operations, source, functools.partial(_lines, source))
     with shown if orders.is_alone else contextlib.nullcontext():
         orders.ready(server, operations.reloading()(served.reload))
         orders.told.wait()
-    return server.stop(orders.seconds)
+    try:
+        return orders.finish(server.stop, pending)
+    except Interrupted:
+        server.close()
+        raise
+
+
+def _pending(server: Responder) -> str | None:
+    stats = server.stats()
+    return unfinished(stats.running, stats.waiting)
 
 
 def _server(
@@ -209,11 +221,12 @@ def _server(
     asked: dict[str, Any],
 ) -> tuple[Any, Source]:
     """Make the server, and return it with its source; *asked* is for one that answers requests."""
-    with telling_errors(socket):
+    with telling_errors():
         if kind not in ("rep", "router", "dealer"):
             check_handler(handler.function)
-            source = limited.open(type_of(kind), handler, spawn=spawn, **socket)
-            return source, source
+            opening = functools.partial(limited.open, type_of(kind), spawn=spawn, **socket)
+            consumer = Consumer(handler, opening)
+            return consumer, consumer.source
         if kind == "dealer":
             source = limited.open(zmq.DEALER, **socket)
         else:
@@ -222,7 +235,7 @@ def _server(
 
 
 def _open_front(limited: type[Source], socket: dict[str, Any]) -> Source:
-    with telling_errors(socket):
+    with telling_errors():
         return open_source(limited, **socket)
 
 
@@ -257,9 +270,9 @@ def _shown(
 def _show(operations: Operations, lines: Callable[[float], Iterator[str]]) -> None:
     """Show the lines of a status: live on a terminal, in the log and to systemd otherwise."""
     if is_live():
-        with Live(console=console(), auto_refresh=False, transient=True) as live:
+        with ForegroundLive(console(), transient=True) as live:
             for line in lines(_LIVE):
-                live.update(line, refresh=True)
+                live.show(line)
     else:
         for line in lines(_LOGGED):
             _log.info("%s", line)

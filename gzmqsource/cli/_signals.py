@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import math
 import signal
+import time
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn, cast
 
 import click
 import gevent
 from gevent.event import Event
+from gevent.lock import Semaphore
 
 from gzmqsource.cli import _early
+from gzmqsource.cli._log import log
 
 _log = logging.getLogger("gzmqsource.serve")
+
+#: The seconds within which a stop is not worth a line.
+SOON = 0.25
 
 
 def on_signals(function: Callable[[], object], *numbers: int) -> None:
@@ -35,6 +43,104 @@ def on_hangup(function: Callable[[], object]) -> None:
     gevent.spawn(_call_when, asked, function)
 
 
+class Told(Semaphore):
+    """How often a signal to stop has come; it can be waited for with `gevent.wait`.
+
+    Parameters
+    ----------
+    repeated : sequence of int
+        The signals that count again after the first. By default a Ctrl-C alone: a person gives up,
+        while a service manager that repeats its SIGTERM, as a second `docker stop` does, does not
+        ask for less than the first one.
+    """
+
+    #: Seconds within which two are one: `timeout` sends it to a process, and then to its group.
+    once = 0.1
+
+    def __init__(self, *repeated: int) -> None:
+        super().__init__(0)
+        #: The last signal that counted; None before the first.
+        self.number: int | None = None
+        self._repeated = repeated or (signal.SIGINT,)
+        self._last = -math.inf
+
+    def listen(self, told: Callable[[], object] = lambda: None) -> None:
+        """Count signals from now on, and call *told* after each."""
+
+        def tell(number: int) -> None:
+            self.tell(number)
+            told()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            on_signals(functools.partial(tell, int(number)), number)
+
+    def tell(self, number: int) -> None:
+        """Count a signal."""
+        now = time.monotonic()
+        counts = self.number is None or number in self._repeated
+        if counts and now - self._last > self.once:
+            self.number = number
+            self.release()
+        self._last = now
+
+
+class Interrupted(click.ClickException):
+    """A signal has ended what was going on; after a Ctrl-C the status is a shell's for that."""
+
+    def __init__(self, number: int | None, text: str) -> None:
+        super().__init__(text)
+        self.exit_code = 130 if number == signal.SIGINT else 1  # type: ignore[misc]
+
+
+def unfinished(running: int, waiting: int, name: str = "request") -> str | None:
+    """Return in words what a server has yet to finish; None if there is nothing."""
+    total = running + waiting
+    if not total:
+        return None
+    return f"{total} {name}{'s' * (total > 1)} ({running} running, {waiting} waiting)"
+
+
+def finish(
+    told: Told, stop: Callable[[float], Any], seconds: float, pending: Callable[[], str | None]
+) -> Any:
+    """Stop a server, report what that waits for, and return what *stop* returns.
+
+    Parameters
+    ----------
+    told : Told
+        Counts the signals.
+    stop : callable
+        Called with *seconds*.
+    seconds : float
+        How many it takes at most.
+    pending : callable
+        Returns what the server has yet to finish, as `unfinished` does.
+
+    Raises
+    ------
+    Interrupted
+        Another signal came before *stop* returned; it was killed.
+    """
+    stopping = gevent.spawn(stop, seconds)
+    told.acquire(blocking=False)  # that which was waited for, if it was a signal
+    stopping.join(SOON)
+    while not stopping.ready():
+        has_told = told.number is not None
+        waits_for = pending()
+        if has_told and waits_for:
+            how = "; Ctrl-C again gives them up" if told.number == signal.SIGINT else ""
+            log.info("stopping: %s, for %g s at most%s", waits_for, seconds, how)
+        gevent.wait(cast(Any, [told, stopping]), count=1)
+        if stopping.ready():
+            break
+        told.acquire()
+        if has_told:
+            given_up = pending() or "nothing"
+            stopping.kill()
+            raise Interrupted(told.number, f"quit before the end: {given_up} not finished")
+    return stopping.get()
+
+
 class StopOrders:
     """When to stop, and in which time: what signals say to a process that has no master.
 
@@ -51,10 +157,11 @@ class StopOrders:
         #: Set when the process is to finish what it has, in so many seconds, and to end.
         self.told = Event()
         self.seconds = seconds
+        self._signals = Told()
 
     def listen(self) -> None:
         """Take signals to stop from now on."""
-        on_signals(self.ask_to_stop, signal.SIGTERM, signal.SIGINT)
+        self._signals.listen(self.ask_to_stop)
 
     def ask_to_stop(self) -> None:
         """Have this process stop, as soon as it may."""
@@ -67,6 +174,10 @@ class StopOrders:
     def ready(self, _server: object, reload: Callable[[], object]) -> None:
         """Say that a server was started; call *reload* after each SIGHUP."""
         on_hangup(reload)
+
+    def finish(self, stop: Callable[[float], Any], pending: Callable[[], str | None]) -> Any:
+        """Call *stop* with the seconds that it has, and return what it returns: see `finish`."""
+        return finish(self._signals, stop, self.seconds, pending)
 
     def stopped(self, given_up: object) -> None:
         """Say that nothing but the end of the process is to come, and what was given up."""

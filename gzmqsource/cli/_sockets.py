@@ -5,28 +5,44 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import zmq
 
 from gzmqsource._socket.addresses import WrongEndpoint
 from gzmqsource._source.source import Source
+from gzmqsource.cli._numbers import port_of
 from gzmqsource.cli._security import security_options
+from gzmqsource.monitor import Monitor
 
 #: The types of sockets that send and receive in any order, and all that do one of the two.
 _BOTH = ("dealer", "router", "pair", "xsub", "xpub")
 SENDING, RECEIVING = ("push", "pub", *_BOTH), ("pull", "sub", *_BOTH)
 
 
-def check_endpoints(_context: object, _option: object, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Check what libzmq does not: it mistakes the port 80000 for 14464."""
-    for value in values:
-        port = value.rpartition(":")[2].lstrip("0")
-        is_large = port.isdecimal() and (len(port) > 5 or int(port) > 65535)
-        if value.startswith("tcp://") and is_large:
-            raise click.BadParameter(f"{value}: a port is at most 65535")
-    return values
+class Endpoint(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """An endpoint, of which libzmq does not check the port: it mistakes 80000 for 14464.
+
+    Parameters
+    ----------
+    binds : bool
+        Whether it is bound, and libzmq may choose the port.
+    """
+
+    name = "URL"
+
+    def __init__(self, binds: bool) -> None:
+        self._binds = binds
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the endpoint."""
+        url = str(value)
+        port = url.rpartition(":")[2]
+        is_free = self._binds and port in ("*", "0")
+        if url.startswith("tcp://") and port_of(port) is None and not is_free:
+            self.fail(f"{url!r}: a port is a number from 1 to 65535", param, ctx)
+        return url
 
 
 #: Where a socket's peers are, and how much it holds.
@@ -35,14 +51,14 @@ _SOCKET = [
         "--bind",
         multiple=True,
         metavar="URL",
-        callback=check_endpoints,
+        type=Endpoint(binds=True),
         help="An endpoint to bind, such as tcp://0.0.0.0:5555. Repeatable.",
     ),
     click.option(
         "--connect",
         multiple=True,
         metavar="URL",
-        callback=check_endpoints,
+        type=Endpoint(binds=False),
         help="An endpoint to connect to, such as tcp://127.0.0.1:5555. Repeatable.",
     ),
     click.option(
@@ -111,19 +127,42 @@ def type_of(kind: str) -> int:
 
 def open_source(kind: str, socket: dict[str, Any], handle: Any = None, **options: Any) -> Source:
     """Make a source from the options; an error of libzmq becomes one of the command."""
-    with telling_errors(socket):
+    with telling_errors():
         return Source.open(type_of(kind), handle, **socket, **options)
 
 
+class Watched(NamedTuple):
+    """A source, and what its monitor reports from the beginning."""
+
+    source: Source
+    events: Monitor
+    #: Where it is bound; a wildcard was bound to an address.
+    bound: list[str]
+
+
 @contextlib.contextmanager
-def telling_errors(socket: dict[str, Any]) -> Iterator[None]:
-    """Turn an error of libzmq into a line that names the endpoint, and what is refused into one."""
+def watched_source(kind: str, socket: dict[str, Any], **options: Any) -> Iterator[Watched]:
+    """Make a source and its monitor, and close both at the end of the block."""
+    endpoints = {name: socket[name] for name in ("bind", "connect")}
+    # The monitor comes first, or it would miss the first events.
+    source = open_source(kind, socket | {"bind": (), "connect": ()}, **options)
+    with contextlib.closing(source), Monitor(source) as events:
+        bound = []
+        with telling_errors():
+            for endpoint in endpoints["bind"]:
+                source.socket.bind(endpoint)
+                bound.append(source.socket.get_string(zmq.LAST_ENDPOINT))
+            for endpoint in endpoints["connect"]:
+                source.socket.connect(endpoint)
+        yield Watched(source, events, bound)
+
+
+@contextlib.contextmanager
+def telling_errors() -> Iterator[None]:
+    """Turn the errors of a source that cannot be opened into those of the command."""
     try:
         yield
-    except (TypeError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
     except WrongEndpoint as error:
         raise click.UsageError(str(error)) from error
-    except zmq.ZMQError as error:
-        where = ", ".join([*socket["bind"], *socket["connect"]])
-        raise click.ClickException(f"{where}: {zmq.strerror(error.errno or 0)}") from error
+    except (TypeError, ValueError, zmq.ZMQError) as error:
+        raise click.ClickException(str(error)) from error

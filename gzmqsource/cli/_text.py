@@ -4,34 +4,79 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 Frames = Sequence[bytes]
 
+_Whole = TypeVar("_Whole", bytes, str)
 
-def as_text(message: Frames) -> bytes:
-    r"""Return a line with tabs between frames; what cannot be printed is escaped as ``\xNN``."""
-    return b"\t".join(map(_escaped, message)) + b"\n"
-
-
-def as_hex(message: Frames) -> bytes:
-    """Return a line of frames in hexadecimal, with spaces between them."""
-    return b" ".join(bytes(frame).hex().encode() or b"-" for frame in message) + b"\n"
+#: Bytes or characters that are formatted at a time. The hub waits for 10 ms at most while one is.
+_PIECE = 1 << 16
 
 
-def as_json(message: Frames) -> bytes:
-    """Return a line with a JSON list; a frame is a string, or ``{"hex": ...}`` if not UTF-8."""
-    return json.dumps([_jsonable(bytes(frame)) for frame in message]).encode() + b"\n"
+def as_text(message: Frames) -> Iterator[bytes]:
+    r"""Yield a line with tabs between frames; what cannot be printed is escaped as ``\xNN``."""
+    for number, frame in enumerate(message):
+        if number:
+            yield b"\t"
+        try:
+            text = frame.decode()
+        except UnicodeDecodeError:
+            yield from (b"".join(map(_OF_BYTES.__getitem__, piece)) for piece in _pieces(frame))
+        else:
+            yield from (printable(piece).encode() for piece in _pieces(text))
+    yield b"\n"
 
 
-def as_raw(message: Frames) -> bytes:
-    """Return the bytes as they are."""
-    return b"".join(message)
+def as_hex(message: Frames) -> Iterator[bytes]:
+    """Yield a line of frames in hexadecimal, with spaces between them."""
+    for number, frame in enumerate(message):
+        if number:
+            yield b" "
+        yield from _in_hex(frame) if frame else (b"-",)
+    yield b"\n"
 
 
-#: How messages are written.
-FORMATS: dict[str, Callable[[Frames], bytes]] = {
+def as_json(message: Frames) -> Iterator[bytes]:
+    """Yield a line with a JSON list; a frame is a string, or ``{"hex": ...}`` if not UTF-8."""
+    for number, frame in enumerate(message):
+        yield b", " if number else b"["
+        try:
+            text = frame.decode()
+        except UnicodeDecodeError:
+            yield b'{"hex": "'
+            yield from _in_hex(frame)
+            yield b'"}'
+        else:
+            yield b'"'
+            yield from (json.dumps(piece)[1:-1].encode() for piece in _pieces(text))
+            yield b'"'
+    yield b"]\n"
+
+
+def as_raw(message: Frames) -> Iterator[bytes]:
+    """Yield the bytes as they are."""
+    for frame in message:
+        yield from _pieces(frame)
+
+
+def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Join small pieces, so that a short line is one; each has some `_PIECE` bytes."""
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= _PIECE:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
+
+
+#: How messages are written, in pieces.
+FORMATS: dict[str, Callable[[Frames], Iterator[bytes]]] = {
     "text": as_text,
     "hex": as_hex,
     "json": as_json,
@@ -65,7 +110,8 @@ def printable(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(each if each.isprintable() else _escape(ord(each)) for each in text)
+    shown = {each: each if each.isprintable() else _escape(ord(each)) for each in set(text)}
+    return "".join(map(shown.__getitem__, text))
 
 
 def _escape(code: int) -> str:
@@ -74,19 +120,17 @@ def _escape(code: int) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _escaped(frame: Any) -> bytes:
-    try:
-        text = printable(bytes(frame).decode())
-    except UnicodeDecodeError:
-        text = "".join(chr(each) if 32 <= each < 127 else _escape(each) for each in bytes(frame))
-    return text.encode()
+#: What is written for each byte of a frame that is not UTF-8.
+_OF_BYTES = [bytes([each]) if 32 <= each < 127 else _escape(each).encode() for each in range(256)]
 
 
-def _jsonable(frame: bytes) -> object:
-    try:
-        return frame.decode()
-    except UnicodeDecodeError:
-        return {"hex": frame.hex()}
+def _pieces(whole: _Whole) -> Iterator[_Whole]:
+    for start in range(0, len(whole), _PIECE):
+        yield whole[start : start + _PIECE]
+
+
+def _in_hex(frame: bytes) -> Iterator[bytes]:
+    return (piece.hex().encode() for piece in _pieces(frame))
 
 
 def _frame(value: object) -> bytes:

@@ -11,15 +11,16 @@ import click
 import gevent
 import gevent.monkey
 from rich.console import Console, RenderableType
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from gzmqsource.cli._layout import fitted, width_of
+from gzmqsource.cli._live import ForegroundLive, LiveConsole
 from gzmqsource.cli._numbers import Seconds
 from gzmqsource.cli._reading import (
     Process,
     Reading,
+    ServerAddress,
     address_of,
     increase,
     milliseconds,
@@ -45,7 +46,7 @@ _ALWAYS = ("waiting", "running", "workers", "slots")
 
 
 @click.command()
-@click.argument("url", metavar="PORT|URL")
+@click.argument("url", metavar="PORT|URL", type=ServerAddress())
 @click.option(
     "--interval",
     type=Seconds(0.05),
@@ -75,11 +76,11 @@ def top(url: str, interval: float, count: int | None) -> None:
 
 def _look(url: str, interval: float, count: int | None) -> None:
     """Show a table again and again: in its place on a terminal, one after another in a pipe."""
-    console = Console()
+    console = LiveConsole()
     changes = console.is_terminal and not console.is_dumb_terminal
     size = console.size
     before = read(url)
-    with Live(console=console, auto_refresh=False) if changes else nullcontext() as live:
+    with ForegroundLive(console) if changes else nullcontext() as live:
         for _ in itertools.count() if count is None else range(count):
             gevent.sleep(interval)
             table: Table | Text
@@ -98,7 +99,7 @@ def _look(url: str, interval: float, count: int | None) -> None:
                 # The terminal has moved the lines of the last table.
                 size = console.size
                 console.clear()
-            live.update(_fitted(console, table), refresh=True)
+            live.show(_fitted(console, table))
 
 
 def _fitted(console: Console, table: Table | Text) -> RenderableType:

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import signal
+from collections.abc import Callable
 from typing import Any
 
 import click
 import gevent
 import zmq
-from gevent.event import Event
 
 from gzmqsource._socket.addresses import check_endpoint, explained
 from gzmqsource._source.opening import guarded
+from gzmqsource.cli._events import as_json, as_line
 from gzmqsource.cli._security import security_options
-from gzmqsource.cli._signals import on_signals
+from gzmqsource.cli._signals import Told, finish
 from gzmqsource.cli._sockets import (
     RECEIVING,
     SENDING,
-    open_source,
+    Endpoint,
     socket_options,
     telling_errors,
+    watched_source,
 )
-from gzmqsource.cli._text import printable
 from gzmqsource.cli._work import Work
-from gzmqsource.monitor import Monitor
+from gzmqsource.monitor import Monitor, SocketEvent
 from gzmqsource.proxy import Proxy
 
 #: The most seconds that a proxy takes to send what it has received, after a signal to stop.
@@ -40,8 +39,8 @@ _PATTERNS = {
 
 
 @click.command()
-@click.argument("front")
-@click.argument("back")
+@click.argument("front", type=Endpoint(binds=True))
+@click.argument("back", type=Endpoint(binds=True))
 @click.option(
     "--pattern",
     type=click.Choice(list(_PATTERNS)),
@@ -62,9 +61,9 @@ def proxy(front: str, back: str, pattern: str, security: dict[str, Any]) -> None
       gzmqsource proxy \\
         tcp://0.0.0.0:5557 tcp://0.0.0.0:5558
     """
-    told = Event()
+    told = Told()
     # Before a socket is bound: a signal would lose what peers have sent to it by then.
-    on_signals(told.set, signal.SIGTERM, signal.SIGINT)
+    told.listen()
     context: zmq.Context[Any] = zmq.Context.instance()
     sockets = [context.socket(kind) for kind in _PATTERNS[pattern]]
     for socket in sockets:
@@ -73,7 +72,7 @@ def proxy(front: str, back: str, pattern: str, security: dict[str, Any]) -> None
             setattr(socket, name, value)
     try:
         for socket, endpoint in zip(sockets, (front, back), strict=True):
-            with telling_errors({"bind": [endpoint], "connect": []}):
+            with telling_errors():
                 check_endpoint(endpoint, "bind")
                 try:
                     socket.bind(endpoint)
@@ -86,38 +85,44 @@ def proxy(front: str, back: str, pattern: str, security: dict[str, Any]) -> None
     with Proxy(*sockets):
         for socket in sockets:
             click.echo(f"{socket.get(zmq.LAST_ENDPOINT).decode()} is served", err=True)
-        told.wait()
-    # This returns once nothing is left to send.
-    gevent.get_hub().threadpool.apply(context.term)
+        told.acquire()
+    finish(told, _end, _LAST_SECONDS, lambda: "messages that were received")
+
+
+def _end(_seconds: float) -> None:
+    """Return once nothing is left to send, or the sockets have lingered long enough."""
+    gevent.get_hub().threadpool.apply(zmq.Context.instance().term)
 
 
 @click.command()
 @socket_options("dealer", sorted({*SENDING, *RECEIVING, "req", "rep"}))
 @click.option("--count", type=click.IntRange(1), help="Stop after this many events.")
-def monitor(socket: dict[str, Any], kind: str, count: int | None) -> None:
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="The output format: columns, or one JSON object per line.",
+)
+def monitor(socket: dict[str, Any], kind: str, count: int | None, form: str) -> None:
     """Report what happens to a socket's connections.
 
     The events are those of zmq_socket_monitor(3): connections are made, shake hands, fail, and are
-    lost.
+    lost. A line has the time, the event, the endpoint, and the reason, if libzmq reports one.
 
     \b
     Example:
       gzmqsource monitor \\
         --connect tcp://127.0.0.1:5557
     """
-    # The monitor comes first, or it would miss the first events.
-    endpoints = {name: socket.pop(name) for name in ("bind", "connect")}
-    source = open_source(kind, {"bind": (), "connect": (), **socket}, linger=0)
-    with contextlib.closing(source), Monitor(source) as events:
-        with telling_errors(endpoints):
-            for endpoint in endpoints["bind"]:
-                source.socket.bind(endpoint)
-            for endpoint in endpoints["connect"]:
-                source.socket.connect(endpoint)
-        work = Work().run(_tell_all, events, count)
+    show = as_json if form == "json" else as_line()
+    work = Work()
+    with watched_source(kind, socket, linger=0) as watched:
+        work.run(_tell_all, watched.events, count, show)
     work.tell()
 
 
-def _tell_all(events: Monitor, count: int | None) -> None:
+def _tell_all(events: Monitor, count: int | None, show: Callable[[SocketEvent], str]) -> None:
     for event in itertools.islice(events, count):
-        click.echo(printable(str(event)))
+        click.echo(show(event))

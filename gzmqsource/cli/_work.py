@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import click
 import gevent
 import zmq
-from gevent.event import Event
 
-from gzmqsource.cli._signals import on_signals
+from gzmqsource.cli._signals import Told
 
 
 class Work:
@@ -26,8 +24,11 @@ class Work:
         self.result: Any = None
         #: What the function raised.
         self.error: Exception | None = None
-        self._told = Event()
-        on_signals(self._told.set, signal.SIGINT, signal.SIGTERM)
+        #: The signal that ended the function; None if it came to its end.
+        self.signal: int | None = None
+        #: The signals that have come and are not dealt with.
+        self.told = Told()
+        self.told.listen()
 
     def run(
         self,
@@ -47,14 +48,12 @@ class Work:
             Called after a signal, before the greenlet is killed.
         """
         greenlet = gevent.spawn(self._run, function, arguments)
-
-        def end() -> None:
-            self._told.wait()
+        gevent.wait(cast(Any, [self.told, greenlet]), count=1)
+        if not greenlet.ready():
+            self.told.acquire()
+            self.signal = self.told.number
             stop()
             greenlet.kill()
-
-        gevent.spawn(end)
-        greenlet.join()
         return self
 
     def tell(self) -> None:

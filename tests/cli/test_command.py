@@ -27,7 +27,7 @@ def test_every_verb_has_help_with_an_example(verb):
     [
         (["send", "x"], "where to?"),
         (["recv", "--connect", "nonsense"], "it has no transport"),
-        (["recv", "--connect", "tcp://127.0.0.1:80000"], "a port is at most 65535"),
+        (["recv", "--connect", "tcp://127.0.0.1:80000"], "a port is a number from 1 to 65535"),
         (["recv", "--type", "push", "--bind", "tcp://127.0.0.1:*"], "'push' is not one of"),
         (["send", "--type", "router", "--bind", "tcp://127.0.0.1:*", "x"], "the peer's routing id"),
         (["send", "--type", "router", "--bind", "tcp://*:*", "--frame", "x", "y"], "Host unreach"),
@@ -42,7 +42,7 @@ def test_every_verb_has_help_with_an_example(verb):
         (["send", "--curve-server-key", __file__, "--connect", "tcp://[::1]:1"], "--curve-key"),
         (["send", "--plain-user", "me", "--connect", "tcp://[::1]:1"], "--plain-password"),
         (["send", "--curve-clients", "/", "--connect", "tcp://[::1]:1"], "is for a server"),
-        (["top", "nonsense"], "nonsense: unknown url type"),
+        (["top", "nonsense"], "is neither a port"),
         pytest.param(["bench", "--plot", "/no/x.svg"], "/no: cannot write there", marks=DRAWS),
         pytest.param(["bench", "--plot", "rates.txt"], "a picture is one of", marks=DRAWS),
     ],

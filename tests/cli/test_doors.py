@@ -19,7 +19,7 @@ from helpers import endpoint_of, free_ports, process_of
 
 from gzmqsource import Source
 from gzmqsource.auth import Authenticator
-from gzmqsource.cli import _pipes, _serve, _watch
+from gzmqsource.cli import _pipes, _send, _serve, _watch
 from gzmqsource.monitor import Monitor
 
 pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
@@ -199,7 +199,7 @@ def test_a_verb_that_connects_accepts_whom_the_table_names(
 VERBS = {
     "serve": (_serve.serve, ["--no-patch", "json:dumps"], "--bind", "--connect"),
     "recv": (_pipes.recv, [], "--bind", "--connect"),
-    "send": (_pipes.send, ["x"], "--bind", "--connect"),
+    "send": (_send.send, ["x"], "--bind", "--connect"),
     "request": (_pipes.request, ["x"], "--bind", "--connect"),
     "monitor": (_watch.monitor, [], "--bind", "--connect"),
     "proxy": (_watch.proxy, ["tcp://127.0.0.1:*"], None, ""),
@@ -209,6 +209,7 @@ VERBS = {
 def refusal(verb, endpoint, arguments, side=0, env=None):
     """Return the error of a verb that is refused at start, and has opened nothing."""
     command, more, *how = VERBS[verb]
+    endpoint = endpoint.replace("*", "5555") if how[side] == "--connect" else endpoint
     where = [how[side], endpoint] if how[side] else [endpoint]
     with gevent.Timeout(20):  # one that is not refused serves
         finished = CliRunner().invoke(command, [*more, *where, *arguments], env=env)

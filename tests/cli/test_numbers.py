@@ -4,13 +4,13 @@ import click
 import pytest
 
 from gzmqsource._base.deadline import LONGEST
-from gzmqsource.cli import _pipes, _serve, _top
+from gzmqsource.cli import _pipes, _send, _serve, _top
 from gzmqsource.cli._numbers import Number, Seconds
 
 #: Every option that takes a number that need not be whole.
 OPTIONS = [
     (command, option)
-    for module in (_pipes, _serve, _top)
+    for module in (_pipes, _send, _serve, _top)
     for command in vars(module).values()
     if isinstance(command, click.Command)
     for option in command.params

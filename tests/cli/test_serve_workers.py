@@ -294,7 +294,7 @@ def test_a_second_signal_quits_at_once_and_says_what_was_left(master, tmp_path, 
         # Signals within 0.1 s are one, and it says every 0.25 s that it is alive.
         asker.until_heard(Kind.PONG, asker.count(Kind.PONG) + 2)
     started.process.send_signal(signal.SIGTERM)
-    until_told(started.process, "quit before the end: 3 not finished")
+    until_told(started.process, "quit before the end: 3 requests (2 running, 1 waiting) not")
     assert started.process.wait(timeout=20) == 1
     assert not any(map(is_running, map(int, (tmp_path / "importers").read_text().split())))
     for greenlet in asked:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import signal
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import click
 import gevent
-from gevent.lock import Semaphore
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._source.source import Source
@@ -24,7 +21,7 @@ from gzmqsource.cli._fleet.fleet import Fleet
 from gzmqsource.cli._fleet.options import FleetOptions, worker_command
 from gzmqsource.cli._fleet.worker import Worker, log
 from gzmqsource.cli._operations import Operations
-from gzmqsource.cli._signals import on_hangup, on_signals
+from gzmqsource.cli._signals import Interrupted, Told, finish, on_hangup, on_signals, unfinished
 from gzmqsource.cli._sockets import telling_errors
 from gzmqsource.workers.responder import open_router
 
@@ -64,12 +61,15 @@ class Master:
         self.fleet.stop(deadline)
         return given_up
 
-    def quit(self) -> int:
-        """End at once; return how many requests were accepted and not answered."""
+    def pending(self) -> str | None:
+        """Return which requests were accepted and not answered."""
         stats = self.broker.stats()
+        return unfinished(stats.running, stats.waiting)
+
+    def quit(self) -> None:
+        """End at once."""
         self.fleet.kill()
         self.broker.close()
-        return stats.waiting + stats.running
 
     def lines(self, interval: float) -> Iterator[str]:
         """Yield the status, each *interval*."""
@@ -83,24 +83,6 @@ class Master:
                 f"replies {stats.replies}, {rate:.0f}/s, running {stats.running}, "
                 f"waiting {stats.waiting}, lost {stats.lost}"
             )
-
-
-class Told(Semaphore):
-    """How often a signal to stop has come."""
-
-    #: Seconds within which two are one: `timeout` sends it to a process, and then to its group.
-    once = 0.1
-
-    def __init__(self) -> None:
-        super().__init__(0)
-        self._last = -math.inf
-
-    def tell(self) -> None:
-        """Count a signal."""
-        now = time.monotonic()
-        if now - self._last > self.once:
-            self.release()
-        self._last = now
 
 
 def serve_with_workers(
@@ -128,9 +110,9 @@ def serve_with_workers(
     shown : callable
         Returns a context manager that shows what is served, and the lines of a status.
     """
-    told = Told()
+    told = Told(signal.SIGTERM, signal.SIGINT)
     # Before the socket is bound: a signal would lose what peers have sent to it by then.
-    on_signals(told.tell, signal.SIGTERM, signal.SIGINT)
+    told.listen()
     with contextlib.ExitStack() as ends:
         folder = ends.enter_context(_folder())
         url = f"ipc://{folder}/workers"
@@ -149,14 +131,13 @@ def serve_with_workers(
         if fleet.gave_up:
             master.quit()
             raise click.ClickException("no worker was ready, and all have ended: see above")
-        told.acquire()
-        stopping = gevent.spawn(master.stop, stop_timeout)
-        gevent.wait(cast(Any, [told, stopping]), count=1)
-        if not stopping.ready():
-            stopping.kill()
-            raise click.ClickException(f"quit before the end: {master.quit()} not finished")
+        try:
+            given_up = finish(told, master.stop, stop_timeout, master.pending)
+        except Interrupted:
+            master.quit()
+            raise
     log.info("stopped")
-    if given_up := stopping.get():
+    if given_up:
         raise click.ClickException(f"not finished within {stop_timeout:g} s: {given_up}")
 
 

@@ -18,7 +18,7 @@ from gzmqsource.cli._fleet.words import RUNS_SAID
 from gzmqsource.cli._handler import Handler
 from gzmqsource.cli._numbers import Seconds
 from gzmqsource.cli._signals import StopOrders
-from gzmqsource.cli._sockets import check_endpoints
+from gzmqsource.cli._sockets import Endpoint
 from gzmqsource.workers import Responder
 
 #: What a worker has from its master. What clients may do is bounded where they are.
@@ -125,7 +125,7 @@ _OPTIONS = (
         "--join",
         multiple=True,
         metavar="URL",
-        callback=check_endpoints,
+        type=Endpoint(binds=False),
         help="The back endpoint of a broker to work for, instead of --bind. Repeatable.",
     ),
     click.option(

@@ -96,6 +96,10 @@ class Tether(StopOrders):
         self._say(READY)
         gevent.spawn(self._run)
 
+    def finish(self, stop: Callable[[float], Any], _pending: object) -> Any:
+        """Call *stop* with the seconds that it has: the master says what that waits for."""
+        return stop(self.seconds)
+
     def stopped(self, given_up: object) -> None:
         """Say so; the hub, of which the master has heard until now, runs no more."""
         with contextlib.suppress(OSError):
