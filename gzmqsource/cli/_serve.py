@@ -162,9 +162,7 @@ def serve(
         serve_with_workers(open_front, fleet, asked, stop_timeout, operations, shown)
         return
     if patch:
-        gevent.monkey.patch_all()
-        if "GZMQSOURCE_PATCH" not in os.environ:  # which patch_all has followed
-            patch_zmq()
+        _patch()
     orders = fleet.orders(stop_timeout)
     served = fleet.load(handler, timeout, orders)
     # Before the socket is bound: a signal would lose what peers have sent to it by then.
@@ -178,6 +176,13 @@ def serve(
             server, source = _server(served, socket | options, kind, spawn, limited, asked)
         given_up = _run(server, source, served, orders, operations)
     orders.stopped(given_up)
+
+
+def _patch() -> None:
+    """Make blocking calls cooperative, those of zmq too unless the environment says otherwise."""
+    gevent.monkey.patch_all()
+    if "GZMQSOURCE_PATCH" not in os.environ:
+        patch_zmq()
 
 
 def _limited(outbox_total: int, max_message: int | None, max_frames: int) -> type[Source]:
@@ -247,7 +252,7 @@ def _join(
     dead_after: float,
 ) -> tuple[Any, Source]:
     options = {name: value for name, value in socket.items() if name not in ("bind", "connect")}
-    with telling_errors({"bind": (), "connect": brokers}):
+    with telling_errors():
         worker = Responder.join(brokers, handler, spawn, dead_after=dead_after, **options)
     return worker, worker.source
 

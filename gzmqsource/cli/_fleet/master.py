@@ -45,7 +45,7 @@ class Master:
     """
 
     def __init__(self, front: Source, url: str, fleet: Fleet, asked: dict[str, Any]) -> None:
-        with telling_errors({"bind": [url], "connect": ()}):
+        with telling_errors():
             self.broker = Broker(front, open_router(Source, bind=url), **asked)
         self.fleet = fleet
 
