@@ -138,7 +138,8 @@ def terminated():
 def second_monitor(scene):
     first = Monitor(scene.pull)
     with Monitor(scene.pull):
-        first.recv(timeout=5)
+        while True:  # a peer may just have connected
+            first.recv(timeout=5)
 
 
 def closed_monitor(scene):

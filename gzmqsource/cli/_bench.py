@@ -73,7 +73,7 @@ _Rates = list[float]
 )
 @click.option(
     "--runs",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1000),
     default=5,
     show_default=True,
     help="The number of runs of each measurement.",

@@ -77,8 +77,8 @@ class Delivery:
         self.is_least = False
         #: Whether a signal came before the end of the time.
         self.is_interrupted = False
-        #: The messages that libzmq has refused, as errors.
-        self.refused: list[BaseException] = []
+        #: Why libzmq has refused messages, a text for each.
+        self.refused: list[str] = []
         self._held: list[bytes] | None = None
 
     def begin(self, source: Source, peers: Peers) -> None:
@@ -87,7 +87,7 @@ class Delivery:
 
     def refuse(self, error: BaseException, _message: object = None) -> None:
         """Note that libzmq has refused a message."""
-        self.refused.append(error)
+        self.refused.append(str(error))
 
     def send_all(self, given: Input, rate: float | None) -> None:
         """Send messages; one that waits for room, or for its time, is held if this is killed."""

@@ -36,7 +36,30 @@ _log = logging.getLogger("gzmqsource.serve")
 _LIVE, _LOGGED = 0.5, 60.0
 
 
+def _patching(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make the blocking calls of handlers cooperative, before anything makes a context.
+
+    Those of zmq are, too, unless the environment says otherwise. A master has no handlers.
+    """
+
+    @functools.wraps(function)
+    def call(patch: bool, **rest: Any) -> Any:
+        if patch and rest["workers"] is None:
+            gevent.monkey.patch_all()
+            if "GZMQSOURCE_PATCH" not in os.environ:
+                patch_zmq()
+        return function(**rest)
+
+    return click.option(
+        "--patch/--no-patch",
+        default=True,
+        show_default=True,
+        help="Whether to patch blocking calls with gevent before the module is imported.",
+    )(call)
+
+
 @click.command()
+@_patching
 @click.argument("handler", metavar="MODULE:FUNCTION")
 @socket_options("rep", ("rep", *RECEIVING))
 @click.option(
@@ -110,12 +133,6 @@ _LIVE, _LOGGED = 0.5, 60.0
     help="The maximum number of frames of a message. A message with more is dropped.",
 )
 @operating_options
-@click.option(
-    "--patch/--no-patch",
-    default=True,
-    show_default=True,
-    help="Whether to patch blocking calls with gevent before the module is imported.",
-)
 @fleet_options
 def serve(
     handler: str,
@@ -130,7 +147,6 @@ def serve(
     outbox_total: int,
     max_message: int | None,
     max_frames: int,
-    patch: bool,
     fleet: FleetOptions,
     **options: Any,
 ) -> None:
@@ -161,8 +177,6 @@ def serve(
         shown = functools.partial(_shown, operations)
         serve_with_workers(open_front, fleet, asked, stop_timeout, operations, shown)
         return
-    if patch:
-        _patch()
     orders = fleet.orders(stop_timeout)
     served = fleet.load(handler, timeout, orders)
     # Before the socket is bound: a signal would lose what peers have sent to it by then.
@@ -176,13 +190,6 @@ def serve(
             server, source = _server(served, socket | options, kind, spawn, limited, asked)
         given_up = _run(server, source, served, orders, operations)
     orders.stopped(given_up)
-
-
-def _patch() -> None:
-    """Make blocking calls cooperative, those of zmq too unless the environment says otherwise."""
-    gevent.monkey.patch_all()
-    if "GZMQSOURCE_PATCH" not in os.environ:
-        patch_zmq()
 
 
 def _limited(outbox_total: int, max_message: int | None, max_frames: int) -> type[Source]:
