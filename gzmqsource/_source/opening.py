@@ -21,8 +21,8 @@ Endpoints: TypeAlias = "str | Iterable[str]"
 #: One topic, or several.
 Topics: TypeAlias = "str | bytes | Iterable[str | bytes]"
 
-#: The domain of a socket that asks an authenticator and was given none. In pyzmq's authenticators,
-#: too, the rules of this name are those for every socket.
+#: The domain of a socket that asks an authenticator and was given no domain. In pyzmq's
+#: authenticators, too, the rules of this name apply to every socket.
 COMMON_DOMAIN = b"*"
 
 #: The options with which a socket asks an authenticator.
@@ -30,10 +30,10 @@ _ASKING = ("plain_server", "curve_server", "zap_domain")
 
 
 def guarded(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Let nobody into a socket that asks an authenticator while none is there to be asked.
+    """Let no peer into a socket that asks an authenticator while no authenticator is there.
 
-    Without ``zap_enforce_domain`` libzmq lets in every peer then. With it and without a domain it
-    never asks for CURVE, and aborts the process for PLAIN.
+    Without ``zap_enforce_domain``, libzmq would let every peer in. With it, but without a domain,
+    libzmq never asks for CURVE, and aborts the process for PLAIN.
     """
     lowered = {name.lower(): value for name, value in options.items()}
     if not any(lowered.get(name) for name in _ASKING):
@@ -86,7 +86,7 @@ def each_of(endpoints: Endpoints, name: str) -> list[str]:
     Raises
     ------
     TypeError
-        It is neither; *name* is that of the argument.
+        The value is neither; *name* is the name of the argument.
     """
     if isinstance(endpoints, (str, bytes)):
         return [endpoints]
