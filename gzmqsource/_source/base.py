@@ -272,7 +272,7 @@ class BaseSource(Limits):
         self._core.report(error, message)
 
     def stats(self) -> Stats:
-        """Return a snapshot of what the source has done; any thread may call this."""
+        """Return a snapshot of the source's counters; any thread may call this."""
         return self._core.snapshot()
 
     def _own(

@@ -425,7 +425,7 @@ class Core:
 
     def _release(self, cause: zmq.ZMQError | None, close: Callable[[], None]) -> list[list[Any]]:
         """Release the socket and all greenlets that wait; return the messages not sent."""
-        _ = self.endpoint  # the last chance to learn it
+        _ = self.endpoint  # the last chance to read it
         registry.closing(self)
         self.cause = cause
         self.enter_state(State.CLOSED)

@@ -71,7 +71,7 @@ class Lane(MessageQueue):
     @property
     def depth(self) -> int:
         """How many messages it holds."""
-        aside = self.aside  # another thread may ask meanwhile
+        aside = self.aside  # read once, because another thread may read the depth
         return len(self.queue) + (0 if aside is None else len(aside))
 
     @property

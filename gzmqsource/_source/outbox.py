@@ -327,8 +327,8 @@ class Outbox(Lanes):
 
         try:
             putter.wait(timeout, progress)
-            # The hub woke the greenlet in this step, and there is no switch until `send` returns. So
-            # no exception can be thrown in between.
+            # The hub woke the greenlet in this step, and there is no switch until `send` returns,
+            # so no exception can be thrown in between.
             lane = self.lanes[key]
             lane.append(message, putter.size)
             self._note(key, lane)

@@ -121,8 +121,8 @@ class Stopping:
             waits = waits or core.socket.is_readable()
         if waits:
             raise BlockingSwitchOutError(
-                f"{core!r}: its stop has to wait, which a callback of the hub, such as a signal "
-                "handler, cannot: gevent.spawn(source.stop)"
+                f"{core!r}: its stop has to wait, but a callback of the hub, such as a signal "
+                "handler, cannot wait: gevent.spawn(source.stop)"
             )
 
     def _receive_no_more(self, receiver: Receiver | None) -> None:
