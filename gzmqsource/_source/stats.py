@@ -19,10 +19,10 @@ class Stats:
     """Messages that libzmq has taken."""
 
     dropped: Mapping[str, int]
-    """Messages given up, by reason: ``"newest"`` or ``"oldest"`` (overflow policy),
-    ``"oversized"`` (received with more frames or bytes than `Source` allows),
+    """Messages given up, by reason. The reasons are ``"newest"`` and ``"oldest"`` (overflow
+    policy), ``"oversized"`` (received with more frames or bytes than `Source` allows),
     ``"refused"`` (libzmq reported an error for a queued message), ``"killed"`` (their handler was
-    killed by `Source.stop`), ``"unsent"``, ``"unhandled"`` (prefetched when the source closed), or
+    killed by `Source.stop`), ``"unsent"``, ``"unhandled"`` (prefetched when the source closed), and
     ``"unread"`` (still in libzmq when `Source.stop` closed it, and read only to be counted).
     """
 

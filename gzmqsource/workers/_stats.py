@@ -20,7 +20,7 @@ class RequesterStats(NamedTuple):
     """Requests that wait for their replies now."""
 
     waiting: int
-    """Outstanding requests that no server has: there is none, there is no room, or all refuse."""
+    """Outstanding requests that no server has, because there is none, or no room, or all refuse."""
 
     replies: int
     """Requests that were answered, including by an error."""
