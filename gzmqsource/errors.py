@@ -1,4 +1,4 @@
-"""The errors of a source, and the three classes of what libzmq reports.
+"""The errors of a source, and the three classes of libzmq's errors.
 
 *Retry*: the call would block or was interrupted; it is made again after the next edge.
 *Message*: libzmq refuses one message; the error is reported with it, and the next one is sent.
@@ -31,7 +31,7 @@ __all__ = [
 
 
 class Severity(enum.Enum):
-    """What an error of libzmq means for the source."""
+    """The effect of a libzmq error on the source."""
 
     RETRY = "retry"  #: try again after the next edge
     MESSAGE = "message"  #: this message is refused, the socket still works
@@ -43,12 +43,12 @@ _FATAL = frozenset({zmq.ETERM, zmq.ENOTSOCK})
 
 
 def severity(error: zmq.ZMQError) -> Severity:
-    """Return which of the three classes an error belongs to.
+    """Return the class of an error, of the three that there are.
 
     Parameters
     ----------
     error : zmq.ZMQError
-        What a call of libzmq raised.
+        The error of a libzmq call.
 
     Notes
     -----
@@ -105,10 +105,10 @@ class PeerLost(ConnectionError):
 
 
 class RequestCancelled(GreenletExit):
-    """Nobody waits for the reply any more; raised in the handler of the request, where it waits.
+    """The caller no longer waits for the reply; raised in the request's handler, where it waits.
 
-    It is a `gevent.GreenletExit`, so that ``except Exception`` does not catch it, and one that
-    leaves the handler is no error.
+    It is a `gevent.GreenletExit`, so that ``except Exception`` does not catch it. It is not counted
+    as an error when it leaves the handler.
     """
 
 

@@ -68,7 +68,7 @@ _COUNTERS = {
             (
                 "undelivered",
                 "undelivered",
-                "Requests without a reply, and replies that were queued in vain.",
+                "Requests without a reply, and replies that were queued and lost.",
             ),
             ("full", "refused_full", "Requests refused because too many were waiting."),
             (

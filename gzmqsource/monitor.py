@@ -238,7 +238,7 @@ class Monitor:
             As for `recv`.
         """
         if name not in NAMES.values():
-            raise ValueError(f"{name!r} is no event: use one of {', '.join(NAMES.values())}")
+            raise ValueError(f"{name!r} is not an event: use one of {', '.join(NAMES.values())}")
         deadline = Deadline(timeout)
         try:
             while (event := self.recv(timeout=deadline.left())).name != name:

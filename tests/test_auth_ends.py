@@ -123,9 +123,9 @@ def test_its_stop_warns_of_the_servers_that_rely_on_it(context, caplog):
         assert gets_in(context, opened, **curve(keys))
         assert not gets_in(context, by_name, **plain(b"user", b"secret"))
         expected = {
-            f"{endpoint_of(closed)} lets nobody in",
-            f"{endpoint_of(opened)} lets everybody in",
-            f"{endpoint_of(by_name)} lets nobody in",
+            f"{endpoint_of(closed)} lets no peer in",
+            f"{endpoint_of(opened)} lets every peer in",
+            f"{endpoint_of(by_name)} lets no peer in",
         }
     other.term()
     assert {record.levelno for record in caplog.records} == {logging.WARNING}

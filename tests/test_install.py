@@ -138,7 +138,9 @@ def not_built(tmp_path_factory):
 
 def test_without_the_extension_pure_serves_and_says_in_one_line_how_to_get_it(not_built):
     finished = not_built(SHOW)
-    assert finished.stdout.startswith("pure | the native transfer cannot be had: it was not built")
+    assert finished.stdout.startswith(
+        "pure | the native transfer is not available: it was not built"
+    )
     assert HOW in finished.stdout
     assert finished.stdout.count("\n") == 1
 
@@ -164,7 +166,7 @@ def test_an_extension_that_is_there_and_cannot_be_loaded_is_not_said_to_be_unbui
         archive = shutil.make_archive(str(tmp_path / "app"), "zip", tmp_path, "gzmqsource")
         load = f"import sys; sys.path.insert(0, {archive!r}); "
         finished = python(load + SHOW, tmp_path.parent, GZMQSOURCE_TRANSFER="")
-    assert f"pure | the native transfer cannot be had: {reason}" in finished.stdout
+    assert f"pure | the native transfer is not available: {reason}" in finished.stdout
 
 
 #: Opens two sources, and prints what is logged.
@@ -196,7 +198,7 @@ def test_one_that_was_asked_for_is_not_logged(not_built):
 
 def test_forcing_the_missing_extension_is_an_error(not_built):
     finished = not_built(SHOW, "native")
-    assert "ImportError: GZMQSOURCE_TRANSFER=native cannot be had: it was not" in finished.stderr
+    assert "ImportError: GZMQSOURCE_TRANSFER=native is not available: it was not" in finished.stderr
 
 
 @pytest.fixture
@@ -214,12 +216,12 @@ STALE = f"it is of version {__version__}, and this is 999.0: pip install --no-ca
 
 def test_an_extension_of_another_version_is_not_used(of_the_release_before):
     shown = of_the_release_before(SHOW).stdout
-    assert shown.startswith(f"pure | the native transfer cannot be had: {STALE}")
+    assert shown.startswith(f"pure | the native transfer is not available: {STALE}")
 
 
 def test_forcing_an_extension_of_another_version_is_an_error(of_the_release_before):
     finished = of_the_release_before(SHOW, "native")
-    assert f"ImportError: GZMQSOURCE_TRANSFER=native cannot be had: {STALE}" in finished.stderr
+    assert f"ImportError: GZMQSOURCE_TRANSFER=native is not available: {STALE}" in finished.stderr
 
 
 def test_what_the_import_of_the_extension_says_is_put_into_one_line():
@@ -233,7 +235,7 @@ sys.meta_path.insert(0, Finder)
 """
     finished = python(raising + SHOW, GZMQSOURCE_TRANSFER="")
     assert finished.stdout == (
-        "pure | the native transfer cannot be had: a symbol is missing in line 2\n"
+        "pure | the native transfer is not available: a symbol is missing in line 2\n"
     )
 
 

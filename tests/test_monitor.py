@@ -133,7 +133,7 @@ def test_unknown_numbers_are_shown_as_they_are():
 
 def test_a_name_that_is_none_is_refused(context):
     pull = Source.open(zmq.PULL, bind="inproc://x", context=context)
-    with Monitor(pull) as monitor, pytest.raises(ValueError, match="'conected' is no event"):
+    with Monitor(pull) as monitor, pytest.raises(ValueError, match="'conected' is not an event"):
         monitor.wait_for("conected")
     pull.close()
 

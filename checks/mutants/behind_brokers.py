@@ -13,7 +13,7 @@ BEHIND_BROKERS = [
     Mutation(
         "what a worker has said is not read once its connection has ended",
         "broker/_back.py",
-        "            return  # there may be replies to read; it will say so again\n",
+        "            return  # there may be replies to read; the JOIN will be repeated\n",
         "            worker = None\n",
         BROKER_SIMULATION,
     ),

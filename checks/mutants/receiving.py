@@ -90,9 +90,9 @@ RECEIVING = [
     Mutation(
         "a close leaves a stop that waits to its deadline",
         "_source/crew.py",
-        '        """End the workers that wait to lead, if there is nothing left to do."""\n'
+        '        """End the workers that wait to lead, if no work is left."""\n'
         "        self._changed.set()\n",
-        '        """End the workers that wait to lead, if there is nothing left to do."""\n',
+        '        """End the workers that wait to lead, if no work is left."""\n',
         "test_crew.py",
     ),
     Mutation(

@@ -48,7 +48,7 @@ REQUESTS = [
     Mutation(
         "a link that was closed meanwhile makes a new socket",
         "workers/_link.py",
-        "            if not self.closed:  # which may have waited\n",
+        "            if not self.closed:  # the drop may have waited\n",
         "            if True:\n",
         REQUESTS_SIMULATION,
     ),

@@ -1,1 +1,1 @@
-"""What `gzmqsource.Source` is made of."""
+"""The parts of `gzmqsource.Source`."""

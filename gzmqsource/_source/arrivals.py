@@ -1,4 +1,4 @@
-"""What other threads have left for a lane, until the owner's hub takes it over."""
+"""Messages and putters that other threads leave for a lane, until its owner's hub takes over."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gzmqsource._source.bounds import Bounds
 from gzmqsource._source.putter import ForeignPutter, Putter
 from gzmqsource.transfer.message import Message
 
-#: A message that has a place in its lane, or a putter: to wait for one, or to be looked at again.
+#: A message that has a place in its lane, or a putter: one that waits, or one that has answered.
 Arrival = Any
 
 
@@ -20,7 +20,7 @@ class Arrivals:
     Parameters
     ----------
     bounds : Bounds
-        What the lanes may hold; what has arrived counts there.
+        The limits of the lanes; arrivals count against them.
     """
 
     __slots__ = ("_bounds", "_entries", "bytes", "places", "putters")
@@ -28,9 +28,9 @@ class Arrivals:
     def __init__(self, bounds: Bounds) -> None:
         self._entries: deque[tuple[Arrival, int]] = deque()
         self._bounds = bounds
-        #: How many messages have a place, and how many bytes they count.
+        #: The number of messages that have a place, and the bytes that they count.
         self.places = self.bytes = 0
-        #: How many putters there are; while there is one, no newcomer has a place.
+        #: The number of putters; while there is one, no new message gets a place.
         self.putters = 0
 
     def __len__(self) -> int:
@@ -40,7 +40,7 @@ class Arrivals:
         return (arrival for arrival, _ in self._entries)
 
     def append(self, message: Message, size: int) -> None:
-        """Append a message that has a place, with what it counts."""
+        """Append a message that has a place, with the bytes that it counts."""
         self._entries.append((message, size))
         self.places += 1
         self.bytes += size
@@ -52,7 +52,7 @@ class Arrivals:
         self.putters += 1
 
     def popleft(self) -> tuple[Arrival, int]:
-        """Remove and return the first arrival, and what it counts; 0 for a putter."""
+        """Remove and return the first arrival and the bytes that it counts; 0 for a putter."""
         entry = self._entries.popleft()
         size = entry[1]
         if size:

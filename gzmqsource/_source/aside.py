@@ -1,4 +1,4 @@
-"""Messages of a long lane that have been set aside, so that one can leave without a search."""
+"""Messages of a long lane that are set aside, so that one can be withdrawn without a search."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from gzmqsource.transfer.message import Message
 
 
 class Aside:
-    """Messages in their order, each of which is found by its content.
+    """Messages in order, each of which can be found by its content.
 
     Parameters
     ----------
     bounds : Bounds
-        What the lanes may hold; these messages count there.
+        The limits of the lanes; these messages count against them.
     """
 
     __slots__ = ("_all", "_messages", "_number", "_numbers", "bytes")
@@ -25,9 +25,9 @@ class Aside:
         self._all = bounds.all
         self._number = 0
         self._messages: OrderedDict[int, tuple[Message, int]] = OrderedDict()
-        # The number of a message, or those of equal ones, oldest first.
+        # The number of a message, or the numbers of equal messages, oldest first.
         self._numbers: dict[Any, int | deque[int]] = {}
-        #: How many bytes they count.
+        #: The bytes that they count.
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -37,7 +37,7 @@ class Aside:
         return (message for message, _ in self._messages.values())
 
     def append(self, message: Message, size: int) -> None:
-        """Append a message, with what it counts."""
+        """Append a message, with the bytes that it counts."""
         self._number += 1
         self._messages[self._number] = message, size
         content = _content(message)
@@ -51,7 +51,7 @@ class Aside:
         self._add(size)
 
     def first(self) -> tuple[Message, int]:
-        """Return the oldest message, and what it counts."""
+        """Return the oldest message, and the bytes that it counts."""
         return next(iter(self._messages.values()))
 
     def remove(self, message: Message) -> bool:

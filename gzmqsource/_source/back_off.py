@@ -1,4 +1,4 @@
-"""Pauses between errors that would otherwise follow each other without an end."""
+"""Pauses between errors that would otherwise follow each other endlessly."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from gzmqsource._source.limits import Limits
 
 
 class BackOff:
-    """How long to pause after each of several errors in a row.
+    """The pauses after each of several errors in a row.
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ class BackOff:
         self._errors = 0
 
     def fail(self) -> float:
-        """Count an error; return the seconds to pause, which are 0 after the first in a row."""
+        """Count an error; return the seconds to pause: 0 after the first in a row."""
         self._errors += 1
         if self._errors == 1:
             return 0.0

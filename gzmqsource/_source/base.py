@@ -1,4 +1,4 @@
-"""The life of a source: from its start to its end, as gevent's servers have it."""
+"""The life cycle of a source, from its start to its end, as in gevent's servers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class BaseSource(Limits, Generic[FrameT]):
-    """The life of a `gzmqsource.Source`, which adds receiving and sending."""
+    """The life cycle of a `gzmqsource.Source`, which adds receiving and sending."""
 
     # The second form is the method that a subclass may define, as pyright compares it: unbound.
     #: The handler; None for a source that is pulled.
@@ -74,7 +74,7 @@ class BaseSource(Limits, Generic[FrameT]):
 
     @property
     def started(self) -> bool:
-        """Whether the source receives messages; one without a handler does from the beginning."""
+        """Whether the source receives messages; without a handler it does from the beginning."""
         return self._core.started
 
     @property
@@ -83,9 +83,9 @@ class BaseSource(Limits, Generic[FrameT]):
         return self._core.closed
 
     def start(self) -> None:
-        """Start calling the handler; messages that are there already come first.
+        """Start calling the handler; messages that have already arrived come first.
 
-        A source without a handler, or one that was started before, is left as it is.
+        This does nothing to a source without a handler, or one that was already started.
 
         Raises
         ------
@@ -100,9 +100,9 @@ class BaseSource(Limits, Generic[FrameT]):
             self._receiver = Receiver(self._core, self.handle, self._spawn, self)
 
     def pause(self) -> None:
-        """Stop receiving; messages stay in libzmq, whose high-water mark holds back the peers.
+        """Stop receiving; messages stay in libzmq, whose high-water mark holds the peers back.
 
-        What was prefetched, one batch at most, is still handled.
+        Messages that were prefetched, at most one batch, are still handled.
 
         Raises
         ------
@@ -113,7 +113,7 @@ class BaseSource(Limits, Generic[FrameT]):
         self._core.pause()
 
     def resume(self) -> None:
-        """Receive messages again, beginning with those that came meanwhile.
+        """Receive messages again, beginning with those that arrived in the meantime.
 
         Raises
         ------
@@ -124,27 +124,27 @@ class BaseSource(Limits, Generic[FrameT]):
         self._core.resume()
 
     def stop(self, timeout: float | None = None, drain: bool = True) -> list[list[Any]]:
-        """Stop: receive what is on its way, let handlers finish, send what is queued, and close.
+        """Stop: receive messages in transit, let handlers finish, send queued messages, and close.
 
-        The phases have one deadline. A source that is started, and not paused, goes on to receive
-        until no message has come for `quiet` seconds, or half of the time is over; its endpoints
-        stay bound meanwhile, and greenlets that pull it get messages. Then it receives nothing
-        more: `recv` raises, and handlers finish. The outbox is flushed, and libzmq sends what it
-        holds for as long as the socket's ``LINGER`` allows. What still runs at the deadline is
-        killed. The source is closed, and its endpoints are free.
+        The phases share one deadline. A source that is started, and not paused, continues to
+        receive until no message has come for `quiet` seconds, or half of the time is over; in the
+        meantime its endpoints stay bound, and greenlets that pull it get messages. Then it receives
+        no more messages: `recv` raises, and handlers finish. The outbox is flushed, and libzmq
+        sends its messages for as long as the socket's ``LINGER`` allows. Handlers that still run at
+        the deadline are killed. The source is closed, and its endpoints are free.
 
-        What libzmq still holds unread is counted in ``stats().dropped["unread"]``. Each stop that
-        has lost a message logs a warning with all such counts.
+        Messages that libzmq still holds unread are counted in ``stats().dropped["unread"]``. Each
+        stop that has lost a message logs a warning with all such counts.
 
-        If the calling greenlet is killed, the source is left draining or stopping, with nothing
-        lost; stop it again, or close it. Stopping a closed source does nothing.
+        If the calling greenlet is killed, the source is left draining or stopping, and no message
+        is lost; stop it again, or close it. Stopping a closed source does nothing.
 
         Parameters
         ----------
         timeout : float or None
             Seconds for all phases together; None for `stop_timeout`.
         drain : bool
-            Whether to receive what is on its way; if not, messages that are not read yet are lost.
+            Whether to receive messages in transit; if not, messages that are not read yet are lost.
 
         Returns
         -------
@@ -158,7 +158,7 @@ class BaseSource(Limits, Generic[FrameT]):
         InvalidThreadUseError
             The source belongs to the hub of another thread.
         gevent.exceptions.BlockingSwitchOutError
-            It has to wait, and was called in a callback of the hub, as by a signal
+            The call would have to wait in a callback of the hub, such as a signal
             handler of `signal.signal` while no greenlet runs. Nothing has changed.
         """
         deadline = Deadline(self.stop_timeout if timeout is None else timeout)
@@ -168,13 +168,13 @@ class BaseSource(Limits, Generic[FrameT]):
         return self._stopping.run(self._receiver, deadline, drain)
 
     def close(self) -> None:
-        """Close at once: what is queued or prefetched is dropped, and counted.
+        """Close at once: queued and prefetched messages are dropped, and counted.
 
-        Calls that wait raise `SourceClosed`. What libzmq holds goes out as the socket's ``LINGER``
-        allows. Closing a closed source does nothing.
+        Calls that wait raise `SourceClosed`. libzmq sends its messages for as long as the socket's
+        ``LINGER`` allows. Closing a closed source does nothing.
 
-        It waits until the endpoints are free, which takes libzmq 1 to 3 ms, but not for longer than
-        0.1 s, nor in a callback of the hub. If the greenlet is killed, the source is closed.
+        It waits until the endpoints are free, which takes libzmq 1 to 3 ms, but not longer than
+        0.1 s, and not in a callback of the hub. If the greenlet is killed, the source is closed.
 
         Raises
         ------
@@ -188,7 +188,7 @@ class BaseSource(Limits, Generic[FrameT]):
             self._core.close()
 
     def serve_forever(self, stop_timeout: float | None = None) -> None:
-        """Start, wait until the source closes, and stop it if the wait ends otherwise.
+        """Start, wait until the source closes, and stop it if the wait ends for another reason.
 
         If the greenlet is killed, the source is stopped first, as at the end of a ``with`` block.
 
@@ -200,7 +200,7 @@ class BaseSource(Limits, Generic[FrameT]):
         Raises
         ------
         SourceBroken
-            libzmq took the socket away.
+            The socket is gone: libzmq reported a fatal error.
         InvalidThreadUseError, SourceClosed
             As for `start`.
         """
@@ -247,7 +247,7 @@ class BaseSource(Limits, Generic[FrameT]):
             self._core.done.unlink(link)
 
     def check(self) -> None:
-        """Raise the error of a call in another thread, or on a closed source; else do nothing.
+        """Raise the error of a call in another thread, or on a closed source; otherwise do nothing.
 
         Raises
         ------
@@ -257,9 +257,9 @@ class BaseSource(Limits, Generic[FrameT]):
         self._core.enter()
 
     def report(self, error: BaseException, message: list[Any] | None = None) -> None:
-        """Report an error as one that the handler raised.
+        """Report an error like one that the handler raised.
 
-        It goes to ``on_error``, or is logged without one, at a bounded rate; and it is counted.
+        It is passed to ``on_error``, or logged at a bounded rate if there is none, and counted.
 
         Parameters
         ----------
@@ -271,7 +271,7 @@ class BaseSource(Limits, Generic[FrameT]):
         self._core.report(error, message)
 
     def stats(self) -> Stats:
-        """Return a snapshot of what the source has done; any thread may call this."""
+        """Return a snapshot of the source's counters; any thread may call this."""
         return self._core.snapshot()
 
     def _let_handle(self, handle: Handler[Any] | None, spawn: Spawn) -> None:
@@ -288,12 +288,12 @@ class BaseSource(Limits, Generic[FrameT]):
         counts: Callable[[], Any],
         lost: Callable[[Sequence[Message]], object] | None = None,
     ) -> None:
-        """Note what owns the source, for the metrics; *lost* is that of `Outbox.on_lost`."""
+        """Note the owner of the source, for the metrics; *lost* becomes `Outbox.on_lost`."""
         registry.own(self._core, kind, owner, counts)
         self._core.outbox.on_lost = lost
 
     def _stop_alone(self, timeout: float | None) -> None:
-        """Stop where the caller does not get what was not sent: it is counted as lost."""
+        """Stop for a caller that does not get the unsent messages: they are counted as lost."""
         self._stopping.report_unsent(self.stop(timeout))
 
     def __repr__(self) -> str:

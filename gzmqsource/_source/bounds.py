@@ -1,4 +1,4 @@
-"""What the lanes of an outbox may hold, each of them and all together."""
+"""The limits of the lanes of an outbox, for each lane and for all together."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from gzmqsource.transfer import Sizes
 
 
 class Bounds:
-    """What lanes may hold: each of them, and all of them together.
+    """The limits of the lanes, for each lane and for all of them together.
 
-    A lane may hold as many bytes as are still free for all. So a lane that is not read has half of
-    all bytes at most, the next one half of what is left, and so on: however many peers do not read,
+    A lane may hold as many bytes as are still free for all. So a lane that is not read has at most
+    half of all bytes, the next one half of the rest, and so on: however many peers do not read,
     they leave room for one that does, and the lane that holds most is the first to be full. An
-    empty lane takes any message, so that none waits for what other peers read.
+    empty lane takes any message, so that no message waits until other peers read.
 
     Parameters
     ----------
@@ -32,25 +32,25 @@ class Bounds:
     def __init__(self, messages: int, lane_bytes: int, all_bytes: int) -> None:
         self.messages = messages
         self.lane_bytes = lane_bytes
-        #: What all lanes hold; only the owner's hub changes this.
+        #: The bytes in all lanes; only the owner's hub changes this.
         self.all = Sizes(all_bytes)
-        #: How many bytes have arrived for them; changed under the lock of the arrivals only.
+        #: The bytes that have arrived for them; changed only under the lock of the arrivals.
         self.arrived = 0
-        # How many bytes a lane wants to hold, and those numbers in a heap, which also has some that
-        # no longer hold.
+        # The bytes that each lane wants to hold, and those numbers in a heap, which also has some
+        # that are out of date.
         self._wanted: dict[Any, int] = {}
         self._heap: list[tuple[int, int, Any]] = []
         self._numbers = count()
 
     @property
     def free(self) -> int:
-        """How many bytes are free for all lanes."""
+        """The bytes that are free for all lanes."""
         return self.all.most - self.all.total - self.arrived
 
     def admit(self, messages: int, held: int, size: int) -> bool:
         """Return whether a message of *size* bytes may join *messages* of *held* bytes.
 
-        One that is alone may be of any size.
+        A message that is alone may have any size.
         """
         if not messages:
             return True
@@ -58,7 +58,7 @@ class Bounds:
         return messages < self.messages and held <= self.lane_bytes and held <= self.free
 
     def want(self, key: Any, held: int | None) -> None:
-        """Note how many bytes a lane wants to hold, when so many are free; None for no wish."""
+        """Note how many bytes a lane wants to hold, once that many are free; None for no wish."""
         if held is None:
             self._wanted.pop(key, None)
         elif self._wanted.get(key) != held:
@@ -73,13 +73,13 @@ class Bounds:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether a lane may want what becomes free."""
+        """Whether a lane may want bytes that become free."""
         return bool(self._heap)
 
     def next_wanting(self) -> Any:
-        """Return the key of the lane that wants least, if it may have it now, and forget that.
+        """Return the key of the lane that wants least, if that is free now, and forget its wish.
 
-        It is None if there is no such lane; an only lane wants nothing.
+        It is None if there is no such lane; a source's only lane has no wish.
         """
         while self._heap and self._heap[0][0] <= self.free:
             held, _, key = heapq.heappop(self._heap)

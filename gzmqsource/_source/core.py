@@ -1,4 +1,4 @@
-"""What a source, its receiver and its senders share: the socket and everything that uses it."""
+"""The state that a source, its receiver and its senders share: the socket and all its users."""
 
 from __future__ import annotations
 
@@ -42,23 +42,23 @@ if TYPE_CHECKING:
 
 
 class State(enum.Enum):
-    """Where a source is in its life."""
+    """The stages in the life of a source."""
 
     OPEN = "not started"  #: has a handler that is not called yet: it sends, and reads nothing
     STARTED = "started"  #: reads: its handler is called with messages, or it is pulled
-    DRAINING = "draining"  #: is about to stop, and goes on to read until its peers are quiet
-    STOPPING = "stopping"  #: reads nothing more, and sends what is queued
+    DRAINING = "draining"  #: is about to stop, and continues to read until its peers are quiet
+    STOPPING = "stopping"  #: does not read any more, and sends queued messages
     CLOSED = "closed"  #: its socket is gone
     FORKED = "forked"  #: its socket belongs to the parent process
 
 
 class Core:
-    """A socket with its outbox and its state, from takeover to closing.
+    """A socket with its outbox and its state, from the time it is taken over until it is closed.
 
     Parameters
     ----------
     name : str
-        How the texts of errors refer to it.
+        The name that error texts use for it.
     socket, outbox, outbox_bytes, overflow, copy, on_error, ref
         As for `gzmqsource.Source`.
     serves : bool
@@ -67,17 +67,17 @@ class Core:
         The tunables.
     """
 
-    #: Seconds without a poll after which its hub is late: nothing is received meanwhile.
+    #: Seconds without a poll after which its hub is late: nothing is received in that time.
     late = 3.0
-    #: What holds up the intake in place of a pool, if its owner does that.
+    #: The object that holds up the intake instead of a pool, if its owner has one.
     gate: Any = None
-    #: Whether a message that nobody has read is lost, if its owner knows that.
+    #: Returns whether a message that was not read is lost, if its owner knows that.
     is_loss: Callable[[list[Any]], bool] | None = None
-    #: What owns the source, and counts more about it.
+    #: The owner of the source, which counts more about it.
     owner: registry.Owner | None = None
-    #: The greenlet that sends what is queued, once there was one.
+    #: The greenlet that sends queued messages, once there was one.
     flusher: Flusher | None = None
-    #: Whether libzmq has given up messages that it had taken, for the time to linger was over.
+    #: Whether libzmq has given up messages that it had taken, because the linger time was over.
     gave_up = False
     #: libzmq's error that ended it.
     cause: zmq.ZMQError | None = None
@@ -119,9 +119,9 @@ class Core:
         self.resumed.set()
         #: Set when the socket is gone.
         self.done = Event()
-        #: How long nothing has come.
+        #: The time without a message.
         self.lull = Lull()
-        #: Messages that were read and not yet dispatched, the next one last: one batch at most.
+        #: Messages that were read and not dispatched yet, the next one last: at most one batch.
         self.prefetched: list[list[Any]] = []
         #: Whether a handler takes the messages; if not the source is pulled.
         self.serves = serves
@@ -141,7 +141,7 @@ class Core:
         self._watch_if_debugging()
 
     def enter_state(self, state: State | None = None) -> None:
-        """Change the state, if one is passed, and what follows from the state and from a pause."""
+        """Change the state, if one is passed, and the flags that depend on it and on a pause."""
         if state is not None:
             self.state = state
         #: Whether messages are received.
@@ -155,11 +155,11 @@ class Core:
 
     @property
     def is_draining(self) -> bool:
-        """Whether a stop waits while messages are received; not if they are not, for a pause."""
+        """Whether a stop waits while messages are received, which they are not in a pause."""
         return self.state is State.DRAINING and self.resumed.is_set()
 
     def enter(self) -> None:
-        """Raise the error of a call in another thread, or of one that comes too late."""
+        """Raise the error of a call in another thread, or of a call that comes too late."""
         if get_hub_if_exists() is not self.hub:
             raise refusals.wrong_hub(self)
         if self.closed:
@@ -182,8 +182,8 @@ class Core:
         Raises
         ------
         zmq.ZMQError, MemoryError
-            libzmq refuses, and nothing came before; the socket still works. If it is gone,
-            nothing is raised: the core is closed then.
+            libzmq refuses, and no message came before; the socket still works. If the socket is
+            gone, nothing is raised: the core is closed then.
         """
         before = len(into)
         try:
@@ -200,7 +200,7 @@ class Core:
                 raise
 
     def spend(self, may_yield: Callable[[], bool] | None = None) -> None:
-        """Count one message of a greenlet that need not wait; yield to I/O when it is time."""
+        """Count one message of a greenlet that can go on; yield to I/O when it is time."""
         if self.socket.budget.take(may_yield):
             self.enter()
 
@@ -216,7 +216,7 @@ class Core:
                     self.fail(error)
                     raise self.closed_error() from error
                 raise refusals.not_sent(self, error, checked) from None
-        self.flush_soon()  # this may wait below, and a flusher may have died for lack of memory
+        self.flush_soon()  # this may wait below, and a flusher may have died when memory ran out
         try:
             self.outbox.put(checked, block, timeout, last_look(self.socket, self.flush_soon))
         except SourceClosed:
@@ -228,7 +228,7 @@ class Core:
             self.flush_soon()
 
     def accept(self) -> None:
-        """Take over what other threads have posted; call this in the owner's hub."""
+        """Take over the messages that other threads have posted; call this in the owner's hub."""
         if not self.closed:
             are_left = self.outbox.accept_arrivals()
             self.flush_soon()
@@ -236,7 +236,7 @@ class Core:
                 self._accepter = gevent.spawn(self._accept_more)
 
     def flush_soon(self) -> None:
-        """Ensure that what is queued is sent, even while the flusher waits for other lanes."""
+        """Ensure that queued messages are sent, even while the flusher waits for other lanes."""
         outbox, flusher = self.outbox, self.flusher
         if not outbox.has_queued:
             return
@@ -248,12 +248,12 @@ class Core:
             self.socket.readiness.wake_writers()
 
     def wait_until_flushed(self, timeout: float | None) -> bool:
-        """Wait until libzmq has taken what is queued; return False if *timeout* ran out."""
+        """Wait until libzmq has taken all queued messages; return False if *timeout* ran out."""
         self.accept()
         return self.outbox.wait_until_empty(timeout, last_look(self.socket, self.flush_soon))
 
     def serve(self) -> None:
-        """Let a handler take the messages, once it is started; the source is no longer pulled."""
+        """Let a handler take the messages, once started; the source is no longer pulled."""
         self._check_receives()
         if self.socket.readiness.readers:
             raise ValueError(f"{self!r} cannot have a handler while a greenlet waits in recv")
@@ -261,7 +261,7 @@ class Core:
         self.enter_state(State.OPEN)
 
     def pause(self) -> None:
-        """Receive no more messages."""
+        """Stop receiving until `resume`."""
         self.resumed.clear()
         self.enter_state()
         self.socket.readiness.wake_all()
@@ -273,13 +273,13 @@ class Core:
         self.enter_state()
 
     def stop_receiving(self) -> None:
-        """Receive no more messages, for good; greenlets that wait for one look at the state."""
+        """Stop receiving for good; greenlets that wait for a message look at the state."""
         self.enter_state(State.STOPPING)
         self.socket.readiness.wake_all()
         self.lull.end()
 
     def report(self, error: BaseException, message: list[Any] | None) -> None:
-        """Pass an error to ``on_error``, or else to the log or the hub."""
+        """Pass an error to ``on_error``, or otherwise to the log or the hub."""
         self.errors += 1
         if self._on_error is not None and isinstance(error, (Exception, gevent.Timeout)):
             try:
@@ -295,16 +295,16 @@ class Core:
             self._close(error, lambda: self.raw.close())
 
     def socket_closed(self) -> None:
-        """Note that the socket is being closed by something other than its source."""
+        """Note that code other than the source is closing the socket."""
         if not self.closed:
             self._close(zmq.ZMQError(zmq.ENOTSOCK, "something else closed it"), lambda: None)
 
     def close(self) -> None:
-        """Close everything now, and wait shortly until the endpoints are free."""
+        """Close everything now, and wait a short time until the endpoints are free."""
         self._close(None, lambda: close_and_free(self.raw))
 
     def close_elsewhere(self, close: Callable[[], object]) -> None:
-        """Close in another thread, which leaves to the hub what belongs to it, or after its end."""
+        """Close in another thread, which leaves the hub's part to the hub, or after its end."""
         registry.closing(self)
         self.enter_state(State.CLOSED)
         del self.raw.close
@@ -313,7 +313,7 @@ class Core:
             self._refuse_putters()
 
     def close_lingering(self, timeout: float | None) -> list[list[Any]]:
-        """Close, and wait while libzmq sends what it holds; return what it has not taken."""
+        """Close, and wait while libzmq sends its messages; return those that it has not taken."""
 
         def close() -> None:
             try:
@@ -324,10 +324,10 @@ class Core:
         return self._release(None, close)
 
     def finalize(self, reason: str = "") -> None:
-        """Close what the user dropped, and warn; this may run in any thread."""
+        """Close a source that the user dropped, and warn; this may run in any thread."""
         if self.state is State.FORKED:
             self.socket.budget.close()
-            self.raw._closed = True  # or pyzmq would warn of what only the parent can close
+            self.raw._closed = True  # or pyzmq would warn, and only the parent can close it
         elif not self.closed:
             try:
                 if self.state is State.OPEN:
@@ -340,23 +340,23 @@ class Core:
                     self.close_elsewhere(lambda: self.raw.close())
 
     def thread_ended(self) -> None:
-        """Close what was left open in a thread that ends, and warn."""
+        """Close a source that was left open in a thread that ends, and warn."""
         self.finalize(", whose thread has ended")
 
     def abandon(self) -> None:
-        """Leave the socket, and what was prefetched, to the parent process."""
+        """Leave the socket and the prefetched messages to the parent process."""
         if not self.closed:
             self.prefetched.clear()
             self.enter_state(State.FORKED)
 
     def count_dropped(self, reason: str, count: int) -> None:
-        """Count messages that are given up."""
+        """Count messages that were given up."""
         if count:
             self.outbox.dropped[reason] += count
 
     def snapshot(self) -> Stats:
         """Return the counters."""
-        # Not before it is needed: `dataclasses` is a third of this package's import time.
+        # Imported when needed: `dataclasses` takes a third of this package's import time.
         from gzmqsource._source.stats import Stats
 
         dropped = dict(self.outbox.dropped)
@@ -378,8 +378,8 @@ class Core:
 
     @property
     def endpoint(self) -> str:
-        """The endpoint bound or connected last; in another thread, the last one known."""
-        # Not once it is closed: in a forked child, libzmq would never return.
+        """The endpoint bound or connected last; in another thread, the last known one."""
+        # Not after it was closed: in a forked child, libzmq would never return.
         if not self.closed and get_hub_if_exists() is self.hub:
             with contextlib.suppress(zmq.ZMQError):  # the context may have ended
                 self._endpoint = self.raw.get(zmq.LAST_ENDPOINT)
@@ -399,7 +399,7 @@ class Core:
             watch(self.socket.readiness, self.raw)
 
     def _accept_more(self) -> None:
-        """Take over what is left, in turns: 160,000 arrivals take longer than others can wait."""
+        """Take over the rest, in turns: 160,000 arrivals would hold up other greenlets too long."""
         while not self.closed and self.outbox.arrivals:
             yield_to_io(self.hub)
             if not self.closed:
@@ -413,7 +413,7 @@ class Core:
             )
 
     def _close(self, cause: zmq.ZMQError | None, close: Callable[[], None]) -> None:
-        """Release everything; report the cause unless the source is pulled, which raises it."""
+        """Release everything; report the cause, unless the source is pulled: its calls raise it."""
         was_serving = self.serves and self.started
         self.count_dropped("unsent", len(self._release(cause, close)))
         if was_serving and cause is not None:
@@ -424,8 +424,8 @@ class Core:
         self.done.set()
 
     def _release(self, cause: zmq.ZMQError | None, close: Callable[[], None]) -> list[list[Any]]:
-        """Release the socket, and all that wait; return what was not sent."""
-        _ = self.endpoint  # the last chance to learn it
+        """Release the socket and all greenlets that wait; return the messages not sent."""
+        _ = self.endpoint  # the last chance to read it
         registry.closing(self)
         self.cause = cause
         self.enter_state(State.CLOSED)

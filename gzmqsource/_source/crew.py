@@ -1,4 +1,4 @@
-"""Greenlets that read and handle messages: one leads, and those that wait in a handler follow."""
+"""Greenlets that read and handle messages: one leads, and another when it waits in a handler."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from gzmqsource._source.spawned import Spawned
 
 
 class Crew:
-    """Up to *size* worker greenlets, of which one at a time takes the messages.
+    """Up to *size* worker greenlets, one of which takes the messages at a time.
 
     The leader reads, and calls the handler itself: a handler that does not wait costs neither a
-    greenlet nor a switch. If it waits, which a callback of the hub finds out, another worker leads:
+    greenlet nor a switch. If it waits, which a callback of the hub detects, another worker leads:
     the one that parked last, or a new one. A worker whose handler has returned leads if no other
     does, and parks otherwise. So handlers begin in the order of the messages.
 
-    No more is prefetched than there are workers for it, the leader included; with all of them in
-    handlers there is no leader, and nothing is read.
+    No more messages are prefetched than there are workers for them, including the leader. With all
+    workers in handlers there is no leader, and nothing is read.
 
     Parameters
     ----------
@@ -36,14 +36,14 @@ class Crew:
     handle : callable
         Called with each message.
     size : int or None
-        The most workers; None for a single one that prefetches whole batches, which are its own to
-        handle in order.
+        The most workers; None for a single one that prefetches whole batches and handles them in
+        order.
     base : contextvars.Context
         The context variables that each handler begins with.
     spawned : Spawned or None
-        What handles the messages in place of *handle*, in greenlets that it spawns.
+        It handles the messages instead of *handle*, in greenlets that it spawns.
     returned : callable
-        Called with what *handle* has returned, unless that is None.
+        Called with the return value of *handle*, unless that is None.
     """
 
     def __init__(
@@ -69,15 +69,15 @@ class Crew:
         self._leader: Any = None
         #: The workers that are in handlers.
         self._busy: set[Any] = set()
-        #: Those that wait to lead, and how they are woken; the one that parked last is the last.
+        #: Workers that wait to lead, with the waiter that wakes them; the last one parked last.
         self._parked: dict[Any, Waiter[object]] = {}
         self._look_scheduled = False
-        #: Set when something changes that `finish` waits for.
+        #: Set when something changes for which `finish` waits.
         self._changed = Event()
         self._appoint()
 
     def finish(self, deadline: Deadline) -> bool:
-        """Wait until all that was read is handled, except by handlers that are in a stop.
+        """Wait until all messages read are handled, except by handlers that are in a stop.
 
         Returns
         -------
@@ -92,20 +92,20 @@ class Crew:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether all workers are in a stop, so that what is in hand comes after it."""
+        """Whether all workers are in a stop, so that the prefetched messages come after it."""
         return len(self._busy & self._stoppers) == self._size
 
     @property
     def is_busy(self) -> bool:
-        """Whether a worker is in a handler, or something is prefetched."""
+        """Whether a worker is in a handler, or a message is prefetched."""
         return bool(self._busy or self._core.prefetched)
 
     def note_stopper(self) -> None:
-        """Have a stop look again: another handler may be in one."""
+        """Have a stop check again: another handler may be in one."""
         self._changed.set()
 
     def kill(self) -> int:
-        """Kill all workers but those in a stop; return how many were in a handler."""
+        """Kill all workers except those in a stop; return how many were in a handler."""
         victims = self._workers - self._stoppers
         lost = len(victims & self._busy)
         for worker in victims:
@@ -113,7 +113,7 @@ class Crew:
         return lost
 
     def dismiss(self) -> None:
-        """End the workers that wait to lead, if there is nothing left to do."""
+        """End the workers that wait to lead, if no work is left."""
         self._changed.set()
         if self._is_over:
             for waiter in self._parked.values():
@@ -124,7 +124,7 @@ class Crew:
         return self._intake.ending and not self._core.prefetched
 
     def _work(self) -> None:
-        """Be a worker, whatever strikes it: a handler may have left a `gevent.Timeout` running."""
+        """Be a worker, whatever is raised: a handler may have left a `gevent.Timeout` running."""
         worker = getcurrent()
         while not self._is_over:
             try:
@@ -143,7 +143,7 @@ class Crew:
         self.dismiss()
 
     def _lead(self, worker: Any) -> None:
-        """Read and handle messages until another worker leads, or all is over."""
+        """Read and handle messages until another worker leads, or the work is over."""
         core, intake, budget = self._core, self._intake, self._core.socket.budget
         while self._leader is worker:
             if core.prefetched or intake.take(self._room(budget.left)):
@@ -160,7 +160,7 @@ class Crew:
                 core.socket.wait_readable()
 
     def _room(self, left: int) -> int:
-        """Return how many messages may be read: as many as there are workers and a budget for."""
+        """Return how many messages may be read: no more than there are workers and budget for."""
         if self._spawned is not None:
             return self._spawned.room()
         if left < 1:
@@ -168,7 +168,7 @@ class Crew:
         return left if self._prefetches else min(left, self._size - len(self._busy))
 
     def _dispatch(self, worker: Any) -> None:
-        """Handle what is prefetched, up to the end of the budget, or as long as this one leads."""
+        """Handle prefetched messages, until the budget is exhausted or another worker leads."""
         core = self._core
         if self._size > 1 and not self._look_scheduled:
             core.hub.loop.run_callback(self._look)
@@ -185,15 +185,15 @@ class Crew:
             self._busy.discard(worker)
 
     def _failed(self, error: BaseException, message: list[Any]) -> None:
-        """Report what a handler raised; a kill ends its worker, whose death may be waited for."""
+        """Report a handler's exception; a kill ends its worker, whose death may be waited for."""
         if isinstance(error, GreenletExit):
             raise error
         self._core.report(error, message)
 
     def _look(self) -> None:
-        """Let another worker lead if the leader is in a handler: this runs in the hub, so it waits.
+        """Let another worker lead if the leader is in a handler: as this runs in the hub, it waits.
 
-        What is prefetched goes to a new list, so that the former leader finds nothing in its own.
+        Prefetched messages move to a new list, so that the former leader finds none in its own.
         """
         self._look_scheduled = False
         if self._leader in self._busy:
@@ -204,7 +204,7 @@ class Crew:
             self._appoint()
 
     def _appoint(self) -> None:
-        """Have a worker lead, if there is anything left to do, and one that is not in a handler."""
+        """Have a worker lead, if any work is left, and a worker that is not in a handler."""
         if self._is_over:
             self.dismiss()
         elif self._parked:
@@ -225,7 +225,7 @@ class Crew:
             self._parked.pop(worker, None)
 
     def _ended(self, worker: Any) -> None:
-        """Replace a worker that was killed, if need be; called in the hub after its end."""
+        """Replace a worker that was killed, if necessary; called in the hub after its end."""
         self._workers.discard(worker)
         if self._leader is worker:
             self._leader = None

@@ -1,4 +1,4 @@
-"""Errors of handlers and of messages, which no caller can catch: to the log, or to the hub."""
+"""Errors of handlers and messages that no caller can catch: they go to the log or the hub."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _refused = Reports("gzmqsource.source")
 
 
 class Failing(Protocol):
-    """What this module knows of a source."""
+    """A source, as this module uses it."""
 
     hub: Any
     kind: zmq.SocketType
@@ -27,17 +27,17 @@ class Failing(Protocol):
 def report(source: Failing, error: BaseException, message: list[Any] | None) -> None:
     """Log an error, at a bounded rate, or pass it to the hub.
 
-    The hub gets what it treats in a way of its own, such as `SystemExit`, which it raises in the
-    main greenlet. If its ``handle_error`` was replaced, it gets everything.
+    The hub gets the errors that it treats in its own way, such as `SystemExit`, which it raises in
+    the main greenlet. If its ``handle_error`` was replaced, it gets all errors.
 
     Parameters
     ----------
     source : Failing
-        The source that it concerns.
+        The source that the error concerns.
     error : BaseException
         The error.
     message : list of bytes or zmq.Frame, or None
-        The message that it is about. Only the routing id of its peer is logged.
+        The message that the error is about. Only the routing id of its peer is logged.
     """
     hub = source.hub
     is_plain = isinstance(error, (Exception, gevent.Timeout)) and not isinstance(

@@ -1,4 +1,4 @@
-"""Sending what is queued, once libzmq takes it."""
+"""Sending queued messages, once libzmq takes them."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
     socket : HubSocket
         The socket that sends.
     outbox : Outbox
-        Where messages wait.
+        The lanes in which messages wait.
     report : callable
         ``report(error, message)`` takes each message that libzmq refuses.
     fail : callable
         ``fail(error)`` is called if the socket is gone for good.
     refused : callable
-        ``refused(error, message)`` returns the error that is reported of a message.
+        ``refused(error, message)`` returns the error to report for a message.
     """
 
-    #: Seconds before the next attempt after one that found no memory.
+    #: Seconds before the next attempt after memory ran out.
     pause = 0.1
 
     #: The most messages of one attempt: they take about 50 us.
@@ -52,20 +52,20 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
         refused: Callable[[zmq.ZMQError, Message], SendError],
     ) -> None:
         super().__init__()
-        #: Whether it attempts nothing any more.
+        #: Whether it makes no more attempts.
         self.is_over = False
         self._socket = socket
         self._outbox = outbox
         self._report = report
         self._fail = fail
         self._refused = refused
-        #: Who has a turn among the lanes of a socket that has many destinations.
+        #: Chooses the lanes that have a turn, for a socket that has many destinations.
         self._many = socket.readiness.many
         #: The lanes that may have room, as far as is known.
         self._promising: list[Any] = []
 
     def attempt(self) -> bool:
-        """Try some lanes; return True if more may have room, or if nothing is queued."""
+        """Try some lanes; return True if others may have room, or if nothing is queued."""
         outbox, budget = self._outbox, self._socket.budget
         keys, queues = self._choose()
         if budget.left <= 0:
@@ -78,12 +78,12 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
                 queues, moved, max(1, most // max(1, len(keys))), most, self.max_bytes
             )
         finally:
-            # In this order: what was not tried comes before what goes on.
+            # In this order: lanes that were not tried come before those that continue.
             self._promising = keys[tried:]
             refused = self._settle(keys, moved)
         self._refuse(refused)
         if outbox.lanes and not outbox.has_queued:
-            gevent.sleep(0)  # the putters for which there is room come now, and it goes on
+            gevent.sleep(0)  # the putters for which there is room run now, and it continues
         return bool(self._promising or outbox.filled) or not outbox.has_queued
 
     def _choose(self) -> tuple[list[Any], list[deque[Message]]]:
@@ -115,7 +115,7 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
     def _settle(
         self, keys: list[Any], moved: list[tuple[int, int, zmq.ZMQError | bool]]
     ) -> list[tuple[Any, zmq.ZMQError]]:
-        """Note what has left the lanes; return those whose first message was refused."""
+        """Note the messages that have left the lanes; return lanes whose first one was refused."""
         refused = []
         taken = {keys[index]: left for index, left, _ in moved if left}
         self._socket.budget.spend(sum(taken.values()))
@@ -136,7 +136,7 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
         return refused
 
     def _refuse(self, refused: list[tuple[Any, zmq.ZMQError]]) -> None:
-        """Report the messages that libzmq refuses: all of a lane, if its peer is gone."""
+        """Report the messages that libzmq refuses: all of a lane if its peer is gone."""
         reports: list[SendError] = []
         for _, error in refused:
             if severity(error) is Severity.FATAL:
@@ -184,11 +184,11 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
 
 
 def last_look(socket: HubSocket, flush_soon: Callable[[], object]) -> Callable[[], object]:
-    """Return what has libzmq tried once more, before a greenlet gives up waiting for it.
+    """Return a function that tries libzmq once more before a greenlet gives up waiting for it.
 
-    What that returns changes while messages go out, and while the socket waits for its turn beside
-    other busy ones; but only for the first turn after a message, for a receiver of the same socket
-    may take all the others.
+    Its result changes while messages go out, and while the socket waits for its turn beside other
+    busy ones. Of those turns only the first after a message counts, because a receiver of the same
+    socket may take all others.
     """
     budget, transfer = socket.budget, socket.transfer
     sent = turn = -1

@@ -1,4 +1,4 @@
-"""Handlers that are called in vain, or cannot be called."""
+"""Checks of handlers: whether they can be called, and whether a call does anything."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from gzmqsource._base.reports import Reports
 
-#: By `inspect`'s flags of a code object; that module takes as long to import as gevent's hub.
+#: By the flags of a code object, as in `inspect`, which takes as long to import as gevent's hub.
 _GENERATOR = 0x20
 _KINDS = {
     _GENERATOR: "a generator function",
@@ -24,19 +24,19 @@ _report = Reports("gzmqsource.source")
 
 
 def check_handler(handle: object, may_yield: bool = False) -> None:
-    """Check that a call of a handler runs it.
+    """Check that calling a handler runs it.
 
     Parameters
     ----------
     handle : object
         The handler.
     may_yield : bool
-        Whether it may be a generator function, whose frames are iterated over.
+        Whether it may be a generator function that yields frames.
 
     Raises
     ------
     TypeError
-        It would only make a coroutine or a generator, or it cannot be called with one argument.
+        A call would only make a coroutine or a generator, or fail with one argument.
     """
     if not callable(handle):
         raise TypeError(
@@ -59,13 +59,13 @@ def check_runs(function: object, what: str, may_yield: bool = False) -> None:
 
 
 def check_callable(name: str, value: object) -> None:
-    """Check what may be None, and is called otherwise; a `TypeError` has its *name*."""
+    """Check a value that is None, or else is called; a `TypeError` has its *name*."""
     if value is not None and not callable(value):
         raise TypeError(f"{name}={value!r}: a function, or None")
 
 
 def name_of(handle: object) -> str:
-    """Return how a text refers to a handler."""
+    """Return the name of a handler in a text."""
     name = getattr(_function_of(handle), "__qualname__", None)  # an `AsyncMock` has none
     return name or repr(handle)
 
@@ -103,7 +103,7 @@ def _check_takes_one(handle: object) -> None:
 def _function_of(handle: Any) -> Any:
     """Return the function that a call runs, behind partials, methods and callable objects.
 
-    As a call does, this looks at the types: an object may have every attribute that is asked for,
+    Like a call, this looks at the types: an object may have any attribute that is looked up, such
     as the methods of an `xmlrpc.client.ServerProxy`.
     """
     if isinstance(handle, (functools.partial, functools.partialmethod)):
@@ -114,23 +114,23 @@ def _function_of(handle: Any) -> Any:
     if hasattr(kind, "__code__") or "__code__" in _own_attributes(handle):
         return handle
     call = next(vars(base)["__call__"] for base in kind.__mro__ if "__call__" in vars(base))
-    # What is built in has no code.
+    # A built-in function has no code.
     return handle if isinstance(call, WrapperDescriptorType) else _function_of(call)
 
 
 def _own_attributes(handle: object) -> dict[str, Any]:
-    """Return the attributes of the object itself, among which an `AsyncMock` has its code."""
+    """Return the attributes of the object itself, where an `AsyncMock` has its code."""
     own = getattr(handle, "__dict__", None)
     return own if type(own) is dict else {}
 
 
 class Returning:
-    """Reports, once, that a handler has returned something.
+    """Reports, once, that a handler has returned a value.
 
     Parameters
     ----------
     source : object
-        What its ``repr`` is logged of.
+        The object whose ``repr`` is logged.
     handle : callable
         The handler.
     """
@@ -143,7 +143,7 @@ class Returning:
     def __call__(self, value: object) -> None:
         if not self._is_reported:
             self._is_reported = True
-            fix = "a handler sends what it answers, and a Responder sends what its handler returns"
+            fix = "a handler sends its answers itself; a Responder sends its handler's return value"
             if isinstance(value, Coroutine):
                 fix = "no loop runs it: use a plain function, which may wait as a greenlet does"
             _report(
@@ -155,7 +155,7 @@ class Returning:
 
 
 def a_type(value: object) -> str:
-    """Return the type of a value with an article; None is itself."""
+    """Return the type of a value with an article; ``"None"`` for None."""
     if value is None:
         return "None"
     name = type(value).__name__

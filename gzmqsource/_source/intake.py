@@ -1,4 +1,4 @@
-"""Reading messages in batches, for what handles them."""
+"""Reading messages in batches, for the handlers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gzmqsource._source.limits import Limits
 
 
 class Intake:
-    """Reads into `Core.prefetched` what can be handled.
+    """Reads into `Core.prefetched` as many messages as can be handled.
 
     Parameters
     ----------
@@ -22,7 +22,8 @@ class Intake:
     limits : Limits
         The tunables.
     pool : gevent.pool.Pool or None
-        What bounds the handlers, or is asked in the same way. While it is full, nothing is read.
+        The pool that bounds the handlers, or an object with the same methods. While it is full,
+        nothing is read.
     """
 
     def __init__(self, core: Core, limits: Limits, pool: Any) -> None:
@@ -36,21 +37,21 @@ class Intake:
 
     @property
     def ending(self) -> bool:
-        """Whether nothing more is read."""
+        """Whether no more messages are read."""
         return self._ending.is_set() or self._core.closed
 
     @property
     def is_stuck(self) -> bool:
-        """Whether all places of the pool are those of handlers that are in a stop."""
+        """Whether all places of the pool are taken by handlers that are in a stop."""
         pool = self._pool
         return pool is not None and pool.full() and set(pool) <= self._core.lull.stoppers
 
     def end(self) -> None:
-        """Read nothing more."""
+        """Stop reading for good."""
         self._ending.set()
 
     def take(self, most: int) -> bool:
-        """Read a batch of up to *most* messages, once it is wanted; return False if there is none.
+        """Read a batch of up to *most* messages once there is room; return False if there is none.
 
         Call this while nothing is prefetched.
         """
@@ -61,7 +62,7 @@ class Intake:
                 if pool is not None:
                     pool.wait_available()
                 continue
-            # No more than can be started: what waits for a slot of the pool waits in libzmq.
+            # No more than can be started: messages wait in libzmq for a slot of the pool.
             room = self.batch if self.batch < most else most
             if pool is not None:
                 room = min(room, pool.free_count())
@@ -80,7 +81,7 @@ class Intake:
         return False
 
     def shrink(self) -> None:
-        """Read less at once: what is still prefetched was too much for one budget."""
+        """Read less at once: the messages still prefetched were too many for one budget."""
         self.batch = max(1, self.batch - len(self._core.prefetched))
 
     def _pause(self) -> None:

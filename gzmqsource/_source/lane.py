@@ -1,4 +1,4 @@
-"""`Lane`: a gevent queue of messages, with putters that no newcomer overtakes."""
+"""`Lane`: a gevent queue of messages, with putters that no new message overtakes."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from gzmqsource.transfer.message import Message
 if TYPE_CHECKING:
     MessageQueue = Queue[Message]
 else:
-    MessageQueue = Queue  # it cannot be subscripted before gevent 25.4
+    MessageQueue = Queue  # cannot be subscripted before gevent 25.4
 
 
 class Lane(MessageQueue):
     """The messages for one destination, oldest first, and the putters behind them.
 
-    The deque (``queue``), ``maxsize``, ``qsize`` and ``get_nowait`` are gevent's. Its putters are
-    not: with one waiting on a full queue, ``get_nowait()`` and then ``put_nowait()`` admit the
-    newcomer first, and a native thread cannot be a putter. So a message that finds no room waits
-    here, in `waiting`, and `admit` lets it follow.
+    The deque (``queue``), ``maxsize``, ``qsize`` and ``get_nowait`` are gevent's. The putters are
+    not: with gevent's putter waiting on a full queue, ``get_nowait()`` and then ``put_nowait()``
+    admit the new message first, and a native thread cannot be a putter. So a message that finds no
+    room waits here, in `waiting`, and `admit` lets it follow.
 
     Parameters
     ----------
     bounds : Bounds
-        What this lane and those beside it may hold.
+        The limits of this lane and of the others.
     """
 
     __slots__ = ("_bounds", "_left", "_marks", "_searched", "aside", "sizes", "waiting", "wanted")
 
-    #: Seconds between two notes of the time, so that not every message costs one.
+    #: Seconds between two time stamps, so that not every message needs one.
     resolution = 0.001
 
     #: The most greenlets of other hubs that are invited at a time.
     invitations = 64
 
-    #: How many messages stay in the deque when the others are set aside, because so many were
-    #: searched for those that were withdrawn.
+    #: How many messages stay in the deque when the others are set aside, because withdrawals have
+    #: searched too many.
     near = 64
 
-    #: How often the whole deque is searched before that: it costs about as much.
+    #: How often the whole deque is searched before that: setting aside costs about as much.
     searches = 32
 
     def __init__(self, bounds: Bounds) -> None:
@@ -55,28 +55,28 @@ class Lane(MessageQueue):
         self._bounds = bounds
         #: The sizes of the messages in the deque.
         self.sizes = Sizes(bounds.lane_bytes, bounds.all)
-        #: What follows the deque, once a message was withdrawn from a long one.
+        #: The messages after the deque, once a message was withdrawn from a long one.
         self.aside: Aside | None = None
         #: The putters, in FIFO order; each can leave without a search.
         self.waiting: OrderedDict[Putter | ForeignPutter, None] = OrderedDict()
-        #: How many bytes it would hold with the message of its first putter, if that waits because
-        #: too few are free for all lanes; else None.
+        #: The bytes that it would hold with the message of its first putter, if that waits because
+        #: too few bytes are free for all lanes; otherwise None.
         self.wanted: int | None = None
-        #: When a message was queued, after how many others.
+        #: Pairs: how many messages were queued before one, and when that one was queued.
         self._marks: deque[tuple[int, float]] = deque()
         self._left = 0
-        # How many messages were passed in searches.
+        # How many messages the searches have passed.
         self._searched = 0
 
     @property
     def depth(self) -> int:
         """How many messages it holds."""
-        aside = self.aside  # another thread may ask meanwhile
+        aside = self.aside  # read once, because another thread may read the depth
         return len(self.queue) + (0 if aside is None else len(aside))
 
     @property
     def bytes(self) -> int:
-        """How many bytes it holds."""
+        """The bytes that it holds."""
         aside = self.aside
         return self.sizes.total + (0 if aside is None else aside.bytes)
 
@@ -90,13 +90,13 @@ class Lane(MessageQueue):
         return [*self.queue, *(self.aside or ())]
 
     def fits(self, size: int) -> bool:
-        """Return whether a message of that size has room."""
+        """Return whether there is room for a message of that size."""
         if self.aside is None:
             return self._bounds.admit(len(self.queue), self.sizes.total, size)
         return self._bounds.admit(self.depth, self.bytes, size)
 
     def append(self, message: Message, size: int) -> None:
-        """Queue a message behind all others, with what it counts."""
+        """Queue a message behind all others, with the bytes that it counts."""
         self.note_time()
         if self.aside is None:
             self.queue.append(message)
@@ -110,8 +110,8 @@ class Lane(MessageQueue):
         Returns
         -------
         Putter, ForeignPutter or None
-            The one whose turn it is, and who has to act: to be woken, or to accept. None if there
-            is no room, or no putter.
+            The putter that comes next and has to act: it has to be woken, or to accept. None if
+            there is no room, or no putter.
         """
         self.wanted = None
         while self.waiting:
@@ -128,7 +128,7 @@ class Lane(MessageQueue):
             elif not first.withdrawn:
                 self._invite()
                 return first
-            # Not before the message is in, or another thread would find room for one more.
+            # Only when the message is in, or another thread would find room for one more.
             del self.waiting[first]
         return None
 
@@ -169,10 +169,10 @@ class Lane(MessageQueue):
         return messages
 
     def note_time(self) -> None:
-        """Note that a message is about to be queued; not needed again within `resolution`."""
+        """Note that a message is about to be queued; once per `resolution` is enough."""
         now = time.monotonic()
         if not self._marks or now - self._marks[-1][1] >= self.resolution:
-            # One that was withdrawn from the middle has not left, so a place may come again.
+            # A message withdrawn from the middle has not left, so a number may come again.
             last = self._marks[-1][0] if self._marks else 0
             self._marks.append((max(self._left + self.depth, last), now))
             self._forget_marks()
@@ -194,7 +194,7 @@ class Lane(MessageQueue):
             self._marks.popleft()
 
     def _set_aside(self) -> None:
-        """Set aside the messages behind the first ones, where each can leave without a search."""
+        """Set aside all but the first messages, so that each can leave without a search."""
         self.sizes.most = -1
         self._searched = 0
         self.aside = Aside(self._bounds)
@@ -205,12 +205,12 @@ class Lane(MessageQueue):
             self.sizes.remove(len(self.queue))
 
     def _refill(self, aside: Aside) -> None:
-        """Move messages that were set aside to the deque; the last one ends it."""
+        """Move messages that were set aside to the deque; the last one ends *aside*."""
         while aside and len(self.queue) < self.near:
             message, size = aside.first()
             self.queue.append(message)
             self.sizes.append(size)
-            # Not before, or another thread would find room for one more.
+            # Only now, or another thread would find room for one more.
             aside.remove(message)
         if not aside:
             self.aside = None

@@ -1,4 +1,4 @@
-"""The lanes of an outbox that live, and the putters that follow when something leaves them."""
+"""The live lanes of an outbox, and the putters that follow when messages leave them."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from gzmqsource.transfer.message import Message
 
 
 class Lanes:
-    """All that a `gzmqsource._source.outbox.Outbox` does in the hub that owns it.
+    """The part of a `gzmqsource._source.outbox.Outbox` that runs in the hub that owns it.
 
     Parameters
     ----------
     bounds : Bounds
-        What the lanes may hold.
+        The limits of the lanes.
     per_peer : bool
         Whether a message's first frame names its lane.
     """
 
-    #: Seconds that the putters behind a greenlet of another hub wait until it has accepted. Then
-    #: it waits behind them: no hub can hold up the others.
+    #: Seconds for which the putters behind a greenlet of another hub wait until that accepts.
+    #: Then it waits behind them: no hub can hold up the others.
     patience = 0.1
 
-    #: The longest time in seconds that arrivals are taken over, or putters are woken, before other
-    #: I/O has its turn.
+    #: The longest time in seconds for which arrivals are taken over, or putters are woken, before
+    #: other I/O has its turn.
     max_seconds = 0.00025
 
     def __init__(self, bounds: Bounds, per_peer: bool) -> None:
-        #: The lanes that live.
+        #: The live lanes.
         self.lanes: dict[Any, Lane] = {}
-        #: Those whose deque was filled after it was empty; the flusher takes them out.
+        #: The lanes whose deque was empty and was filled; the flusher takes them out.
         self.filled: dict[Any, Lane] = {}
-        #: The only lane, once it was needed; None where each peer has its own.
+        #: The only lane, once it was needed; None if each peer has its own.
         self.lane: Lane | None = None
         #: The most messages that a lane holds.
         self.maxsize = bounds.messages
@@ -59,7 +59,7 @@ class Lanes:
 
     @property
     def has_queued(self) -> bool:
-        """Whether libzmq may be tried: a lane that lives may have putters only."""
+        """Whether there are messages to send: a live lane may have only putters."""
         return bool(self._queued)
 
     def withdraw(self, message: Message) -> bool:
@@ -74,7 +74,7 @@ class Lanes:
     def settle(self, left: dict[Any, int]) -> None:
         """Note how many messages have left the deque of each lane, and let putters follow.
 
-        They follow once all lanes are settled: they may belong to another one, and end it.
+        They follow once all lanes are settled: a putter may belong to another lane, and end it.
         """
         lanes = {key: self.lanes[key] for key in left}
         for key, lane in lanes.items():
@@ -84,7 +84,7 @@ class Lanes:
             self._left(key, lane)
 
     def empty(self, key: Any) -> list[Message]:
-        """Remove all messages of a lane, whose peer is gone; they count as refused."""
+        """Remove all messages of a lane whose peer is gone; they count as refused."""
         lane = self.lanes[key]
         self._peak = max(self._peak, lane.depth)
         messages = lane.take_all()
@@ -93,28 +93,28 @@ class Lanes:
         return messages
 
     def drop(self, reason: str, messages: Sequence[Message]) -> None:
-        """Count messages that were queued, and will not be sent."""
+        """Count messages that were queued and will not be sent."""
         self.dropped[reason] += len(messages)
         if self.on_lost is not None:
             self.on_lost(messages)
 
     @property
     def depth(self) -> int:
-        """How many messages are queued now; any thread may ask."""
+        """How many messages are queued now; any thread may read this."""
         return sum(lane.depth for lane in list(self.lanes.values()))
 
     @property
     def bytes(self) -> int:
-        """How many bytes they count."""
+        """The bytes that they count."""
         return sum(lane.bytes for lane in list(self.lanes.values()))
 
     @property
     def peak(self) -> int:
-        """The most messages that ever were in one lane."""
+        """The most messages that were ever in one lane."""
         return max(self._peak, *(lane.depth for lane in list(self.lanes.values())), 0)
 
     def oldest_age(self) -> float:
-        """Return the age in seconds of the message that is queued longest, or 0.0."""
+        """Return the age in seconds of the message that was queued first, or 0.0."""
         return max((lane.age() for lane in list(self.lanes.values())), default=0.0)
 
     def _key(self, message: Message) -> Any:
@@ -138,19 +138,19 @@ class Lanes:
             self.filled[key] = lane
 
     def _left(self, key: Any, lane: Lane) -> None:
-        """Let putters follow, after something has left a lane: its own, and those of others."""
+        """Let the putters of a lane and of others follow, after a message has left the lane."""
         if lane.waiting or not lane.queue:
             self._follow(key, lane)
         if self._bounds.is_wanted:
             self._follow_elsewhere()
 
     def _follow(self, key: Any, lane: Lane) -> bool:
-        """Let the putters of a lane follow, and end the lane if there is nothing left in it.
+        """Let the putters of a lane follow, and end the lane if it is empty.
 
         Returns
         -------
         bool
-            Whether one of them has yet to act.
+            Whether one of them still has to act.
         """
         if self.lanes.get(key) is not lane:
             return False
@@ -169,10 +169,10 @@ class Lanes:
         return first is not None
 
     def _follow_elsewhere(self) -> None:
-        """Let putters follow that wait because too few bytes were free for all lanes.
+        """Let the putters follow that wait because too few bytes were free for all lanes.
 
-        One that has yet to act comes here when it has acted: were all lanes woken that want what is
-        free, each message beside 1000 of them would wake 1000 greenlets in vain.
+        A putter that still has to act comes here afterwards. If all lanes that want the free bytes
+        were woken, each message beside 1000 of them would wake 1000 greenlets without success.
         """
         while (key := self._bounds.next_wanting()) is not None:
             lane = self.lanes.get(key)
@@ -194,7 +194,7 @@ class Lanes:
         self._left(key, lane)
 
     def _lapse(self, key: Any, lane: Lane, putter: ForeignPutter) -> None:
-        """Let the others pass a greenlet whose hub has not answered in time."""
+        """Let other putters pass a greenlet whose hub has not answered in time."""
         putter.stop_timer()
         if putter.uninvite():
             del lane.waiting[putter]

@@ -10,8 +10,8 @@ class Limits:
     #: turn of I/O costs about 30 us, which would be noticeable with fewer than 1000 messages.
     max_messages = 5000
 
-    #: Seconds after which the budget is exhausted, if that comes first, for a source that has a
-    #: whole slice of its hub to itself. More than the slice's 1 ms would make other I/O late.
+    #: Seconds after which the budget is exhausted, if that comes first, for a source that has the
+    #: whole slice of its hub to itself. More than the slice's 1 ms would delay other I/O.
     max_seconds = 0.001
 
     #: The most messages that are prefetched for the handler. The batch begins with one message,
@@ -21,20 +21,21 @@ class Limits:
     #: The most bytes read in one call, so that a batch of large messages stays small in memory.
     max_bytes = 1 << 17
 
-    #: The most bytes queued for all peers of a ROUTER or STREAM together, beside one message for
-    #: each. A peer may have as many as are still free, so those that do not read leave room.
+    #: The most bytes queued for all peers of a ROUTER or STREAM together, in addition to one
+    #: message for each. A peer may use as many as are still free, so peers that do not read leave
+    #: room for others.
     max_outbox_bytes = 1 << 26
 
-    #: The most frames of a message that is received; one with more is discarded. 4 million empty
-    #: frames are 8 MB on the wire, pass ``maxmsgsize``, and would be 32 MB of Python's.
+    #: The most frames of a received message; one with more is discarded. 4 million empty frames
+    #: take 8 MB on the wire, pass ``maxmsgsize``, and would take 32 MB in Python.
     max_frames = 1 << 16
 
-    #: The most bytes of a message that is received, all frames together; None for no bound.
-    #: libzmq's ``maxmsgsize`` bounds each frame.
+    #: The most bytes of a received message, all frames together; None for no bound. libzmq's
+    #: ``maxmsgsize`` bounds each frame.
     max_message_bytes: int | None = None
 
     #: Seconds to pause after the second error in a row of receiving, or of a spawn function; each
-    #: further one doubles the pause. Errors of the handler pause nothing.
+    #: further error doubles the pause. Errors of the handler cause no pause.
     min_delay = 0.01
 
     #: The longest such pause, in seconds.
@@ -43,6 +44,6 @@ class Limits:
     #: The most seconds that `stop` takes if no timeout is passed, as in gevent's servers.
     stop_timeout: float | None = 1.0
 
-    #: Seconds without a message after which a stop assumes that no more is on its way. Within a
-    #: stream, gaps of 39 ms were seen over tcp, and of 148 over ipc.
+    #: Seconds without a message after which a stop assumes that no more are in transit. Within a
+    #: stream, gaps of 39 ms were seen over tcp, and of 148 ms over ipc.
     quiet = 0.25

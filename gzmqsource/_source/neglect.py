@@ -1,8 +1,8 @@
-"""Sources that were forgotten: whose messages nothing takes, and those that get none.
+"""Forgotten sources: those whose messages are not read, and those that get none.
 
-A few seconds after it was made, a source is looked at whose handler was not started, that nothing
-has pulled, or that may lack a topic; and then again, after longer and longer times. One timer of a
-hub does that for all its sources, for as long as one is looked at, and keeps no loop running.
+A source whose handler was not started, that was not pulled, or that may lack a topic is checked a
+few seconds after it was made, and then again after longer and longer times. One timer of a hub
+serves all its sources, runs only while one is checked, and does not keep the loop running.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gzmqsource._source.core import Core, State
 from gzmqsource._source.puller import Puller
 from gzmqsource._source.refusals import HOW_TO_SUBSCRIBE, has_topics
 
-#: Seconds until the first look; each further one comes after so many times more, up to the last.
+#: Seconds until the first check, the factor by which each further wait grows, and the longest wait.
 FIRST, FACTOR, LAST = 2.0, 5.0, 300.0
 
 _log = logging.getLogger("gzmqsource.source")
@@ -40,7 +40,7 @@ _patrols: weakref.WeakKeyDictionary[Any, _Patrol] = weakref.WeakKeyDictionary()
 
 
 def watch(core: Core, puller: Puller) -> None:
-    """Look at a new source of this hub until it is in use, and report it if it was forgotten."""
+    """Check a new source of this hub until it is in use, and report it if it was forgotten."""
     if core.kind not in RECEIVES_NOTHING:
         hub = get_hub()
         patrol = _patrols.get(hub)
@@ -50,9 +50,9 @@ def watch(core: Core, puller: Puller) -> None:
 
 
 def complaint(core: Core, puller: Puller) -> LimitedWarning | None:
-    """Return what to report of a source.
+    """Return the warning that applies to a source, or None.
 
-    An XPUB has messages that tell of its subscribers, and may leave them unread.
+    An XPUB gets messages about its subscribers, and may leave them unread.
     """
     if core.started and has_topics(core) is False:
         return _HEARS_NOTHING
@@ -64,7 +64,7 @@ def complaint(core: Core, puller: Puller) -> LimitedWarning | None:
 
 
 def is_in_use(core: Core, puller: Puller) -> bool:
-    """Return whether a source is not looked at any more."""
+    """Return whether a source does not have to be checked any more."""
     if core.closed or core.socket.transfer.received:
         return True
     if has_topics(core) is False:
@@ -73,7 +73,7 @@ def is_in_use(core: Core, puller: Puller) -> bool:
 
 
 class _Patrol:
-    """The sources of one hub that are looked at."""
+    """The sources of one hub that are checked."""
 
     def __init__(self) -> None:
         self._sources: weakref.WeakKeyDictionary[Core, weakref.ref[Puller]] = (

@@ -28,8 +28,8 @@ SocketOption: TypeAlias = "int | str | bytes"
 #: What an option of a socket, or of the source that owns it, may be set to.
 SourceOption: TypeAlias = "SocketOption | Report | None"
 
-#: The domain of a socket that asks an authenticator and was given none. In pyzmq's authenticators,
-#: too, the rules of this name are those for every socket.
+#: The domain of a socket that asks an authenticator and was given no domain. In pyzmq's
+#: authenticators, too, the rules of this name apply to every socket.
 COMMON_DOMAIN = b"*"
 
 #: The options with which a socket asks an authenticator.
@@ -37,10 +37,10 @@ _ASKING = ("plain_server", "curve_server", "zap_domain")
 
 
 def guarded(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Let nobody into a socket that asks an authenticator while none is there to be asked.
+    """Let no peer into a socket that asks an authenticator while no authenticator is there.
 
-    Without ``zap_enforce_domain`` libzmq lets in every peer then. With it and without a domain it
-    never asks for CURVE, and aborts the process for PLAIN.
+    Without ``zap_enforce_domain``, libzmq would let every peer in. With it, but without a domain,
+    libzmq never asks for CURVE, and aborts the process for PLAIN.
     """
     lowered = {name.lower(): value for name, value in options.items()}
     if not any(lowered.get(name) for name in _ASKING):
@@ -93,7 +93,7 @@ def each_of(endpoints: Endpoints, name: str) -> list[str]:
     Raises
     ------
     TypeError
-        It is neither; *name* is that of the argument.
+        The value is neither; *name* is the name of the argument.
     """
     if isinstance(endpoints, (str, bytes)):
         return [endpoints]

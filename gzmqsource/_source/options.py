@@ -1,6 +1,6 @@
 """Setting the options of a socket, with errors that name the option.
 
-The values of some options are secrets, so none of them is in a text.
+The values of some options are secrets, so error texts contain no values.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import zmq
 
 from gzmqsource._socket.endpoints import kind_of
 
-#: What an option is, by the name of pyzmq's type of it.
+#: The value that an option takes, by the name of its type in pyzmq.
 _KINDS = {"int": "an int", "int64": "an int", "bytes": "bytes"}
 
 
@@ -32,7 +32,7 @@ def set_option(socket: zmq.Socket[Any], name: str, value: object) -> None:
     AttributeError
         There is no such option.
     TypeError
-        *value* is not what the option takes.
+        *value* does not have the type of the option.
     zmq.ZMQError
         libzmq refuses it.
     """
@@ -62,7 +62,7 @@ def _kind(name: str) -> str:
 
 
 def _similar(name: str) -> str:
-    import difflib  # which takes 3 ms, and only a mistake needs it
+    import difflib  # takes 3 ms, and only a mistake needs it
 
     names = [each.lower() for each in zmq.SocketOption.__members__]
     found = difflib.get_close_matches(name, names, 1, 0.75)

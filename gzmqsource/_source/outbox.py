@@ -2,18 +2,18 @@
 
 A message is queued when libzmq does not take it at once. Each `Lane` is one gevent queue with its
 bounds: a ROUTER or STREAM has a lane for each peer, so that a full one does not hold up the others;
-every other type has one lane. A message leaves its lane after libzmq has taken it, and not before.
+every other type has one lane. A message leaves its lane only after libzmq has taken it.
 
-There is one way into a lane, for greenlets and threads, and one decision on it, `_has_place`. A
-message that finds its lane full is treated by the overflow policy. Under ``"block"`` its sender
-waits as a *putter*, and no other message overtakes it. A putter may be a greenlet of this hub, a
-greenlet of another thread's hub, or a native thread.
+There is one way into a lane, for greenlets and threads, and one function that decides on it,
+`_has_place`. The overflow policy applies to a message that finds its lane full. Under ``"block"``
+its sender waits as a *putter*, and no other message overtakes it. A putter may be a greenlet of
+this hub, a greenlet of another thread's hub, or a native thread.
 
-Other threads never touch a lane: they leave their messages, their putters, and later the answers of
-these in ``arrivals``, from where the owner's hub takes them over, in turns. A message there has its
-place in the lane already.
+Other threads never touch a lane: they leave their messages, their putters, and later the putters'
+answers in ``arrivals``, from where the owner's hub takes them over, in turns. A message there
+already has its place in the lane.
 
-A lane lives while something is queued in it, or a putter waits.
+A lane lives while a message is queued in it, or a putter waits.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from gzmqsource.transfer.message import UNLIMITED, AnyMessage, Message, as_frame
 
 allocate_rlock = get_original("_thread", "RLock")
 
-#: What happens to a message that finds its lane full.
+#: The policy for a message that finds its lane full.
 Overflow = Literal["block", "raise", "drop_newest", "drop_oldest"]
 
 
 class Outbox(Lanes):
-    """The way into the lanes, with one overflow policy.
+    """The entrance to the lanes, with one overflow policy.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class Outbox(Lanes):
         The most bytes that the lanes of all peers hold, at least 1.
     """
 
-    #: The most arrivals that are taken over between two looks at the clock, and while other threads
+    #: The most arrivals that are taken over between two looks at the clock, while other threads
     #: wait for the lock: they take about 50 us.
     stride = 32
 
@@ -83,28 +83,28 @@ class Outbox(Lanes):
         super().__init__(
             Bounds(maxsize, lane_bytes, all_bytes if per_peer else UNLIMITED), per_peer
         )
-        #: Always empty: a source is passed whole messages.
+        #: Always empty: a source gets only whole messages.
         self.partial: dict[Any, Any] = {}
         #: How many frames a message needs.
         self.least_frames = 2 if per_peer else 1
-        #: The lanes for which other threads have left something, in the order in which they are
-        #: looked at. While there is one, shortcuts queue nothing.
+        #: The keys of the lanes for which other threads have left something, in the order in which
+        #: they are taken over. While there is one, shortcuts queue nothing.
         self.arrivals: deque[Any] = deque()
-        # What they have left there.
+        # The arrivals of each of these lanes.
         self._arrived: dict[Any, Arrivals] = {}
-        # The greenlets that wait until no lane lives, and nothing has arrived.
+        # The greenlets that wait until no lane lives, and no arrivals are left.
         self._flushing = Waiters()
         self._overflow = overflow
         #: Whether it drops messages to make room.
         self.drops = overflow.startswith("drop")
-        # Reentrant, for the garbage collector may close a source in the midst of this.
+        # Reentrant, because the garbage collector may close a source in the middle of this.
         self._arrivals_lock = allocate_rlock()
         self._closed = False
 
     def checked(self, message: AnyMessage) -> Message:
-        """Check a message; where each peer has a lane, it must have a frame beside the peer's name.
+        """Check a message; if each peer has a lane, it needs a frame besides the peer's name.
 
-        On a ROUTER, libzmq silently drops a message that is only a routing id.
+        On a ROUTER, libzmq silently drops a message that consists only of a routing id.
 
         Raises
         ------
@@ -120,7 +120,7 @@ class Outbox(Lanes):
         return checked
 
     def is_free(self, message: Message) -> bool:
-        """Return whether *message* would overtake nothing."""
+        """Return whether *message* would overtake no other message."""
         if not self.lanes and not self._arrived:
             return True
         key = self._key(message)
@@ -154,7 +154,7 @@ class Outbox(Lanes):
                 self._accept(key, arrivals)
             has_place = self._has_place(key, size, block)
             if has_place and arrivals:
-                # More has arrived than was taken over now: it keeps its place before this.
+                # The arrivals that were not taken over keep their places before this message.
                 arrivals.append(message, size)
             elif has_place:
                 self._queue(key, message, size)
@@ -167,13 +167,13 @@ class Outbox(Lanes):
                 lane = self.lanes[key]
                 lane.waiting[putter] = None
                 if len(lane.waiting) == 1:
-                    self._follow(key, lane)  # it may want what becomes free elsewhere
+                    self._follow(key, lane)  # it may want bytes that become free elsewhere
         self._wait_for_room(key, message, putter, timeout, look)
 
     def post(
         self, message: Message, block: bool, timeout: float | None, notify: Callable[[], object]
     ) -> None:
-        """Queue a message, from any other thread; the errors are those of `put`.
+        """Queue a message from any other thread; the errors are those of `put`.
 
         Parameters
         ----------
@@ -185,7 +185,7 @@ class Outbox(Lanes):
         with self._arrivals_lock:
             if self._closed:
                 raise SourceClosed("the source is closed")
-            # From here on shortcuts do not take the room that is found.
+            # From here on, shortcuts do not take the room that is found.
             arrivals = self._arrivals_for(key, notify)
             has_place = self._has_place(key, size, block)
             if has_place:
@@ -202,12 +202,12 @@ class Outbox(Lanes):
                         self._arrivals_for(key, notify).append_putter(putter)
 
     def accept_arrivals(self) -> bool:
-        """Take over what other threads have posted, for a while; call this in the owner's hub.
+        """Take over messages from other threads, for a while; call this in the owner's hub.
 
         Returns
         -------
         bool
-            Whether something is left, for when I/O was polled.
+            Whether any are left, to be taken over after I/O was polled.
         """
         ends = time.perf_counter() + self.max_seconds
         while self.arrivals:
@@ -261,22 +261,22 @@ class Outbox(Lanes):
         return [as_frames(message) for message in unsent]
 
     def _has_place(self, key: Any, size: int, block: bool) -> bool | None:
-        """Decide on a message that comes, in whichever thread; call this under the lock.
+        """Decide on a new message, in any thread; call this under the lock.
 
         Returns
         -------
         bool or None
-            Whether it has a place in its lane now. If not its sender waits; with None it is
+            Whether it has a place in its lane now. If not, its sender waits; None means that it is
             dropped.
 
         Raises
         ------
         gevent.queue.Full
-            It has none, and must not wait.
+            It has no place, and its sender must not wait.
         """
         lane, arrivals = self.lanes.get(key), self._arrived.get(key)
         if self._overflow == "drop_oldest":
-            # It always has one: what it drops from the lane, it drops when it gets there.
+            # It always has a place: it drops messages of the lane when it gets there.
             while arrivals and not self._fits(None, arrivals, size):
                 self.drop("oldest", [arrivals.popleft()[0]])
             return True
@@ -291,7 +291,7 @@ class Outbox(Lanes):
         return False
 
     def _fits(self, lane: Lane | None, arrivals: Arrivals | None, size: int) -> bool:
-        """Return whether a message has room behind what is in a lane, and what arrives."""
+        """Return whether a message has room behind those in a lane and those that have arrived."""
         if not arrivals:
             return lane is None or lane.fits(size)
         messages, held = arrivals.places, arrivals.bytes
@@ -318,17 +318,17 @@ class Outbox(Lanes):
         timeout: float | None,
         look: Callable[[], object],
     ) -> None:
-        """Wait behind the other putters, and queue the message in the step that ends it."""
+        """Wait behind the other putters, and queue the message in the step that ends the wait."""
 
         def progress() -> object:
-            # It goes on waiting while messages enter and leave the lane: its turn will come.
+            # It continues to wait while messages enter and leave the lane: its turn will come.
             turn, lane = look(), self.lanes.get(key)
             return turn, lane and (lane.left, lane.depth), len(self._arrived.get(key, ()))
 
         try:
             putter.wait(timeout, progress)
-            # This is the step of the hub that has woken the greenlet, and there is no switch until
-            # `send` returns: nothing can be thrown between the two.
+            # The hub woke the greenlet in this step, and there is no switch until `send` returns,
+            # so no exception can be thrown in between.
             lane = self.lanes[key]
             lane.append(message, putter.size)
             self._note(key, lane)
@@ -338,11 +338,11 @@ class Outbox(Lanes):
                 del lane_then.waiting[putter]
                 self._follow(key, lane_then)
             raise
-        # Not before the message is in, or another thread would find room for one more.
+        # Only when the message is in, or another thread would find room for one more.
         del lane.waiting[putter]
 
     def _arrivals_for(self, key: Any, notify: Callable[[], object]) -> Arrivals:
-        """Return the arrivals for a lane, and have them looked at; call this under the lock."""
+        """Return the arrivals for a lane, to be taken over soon; call this under the lock."""
         arrivals = self._arrived.get(key)
         if arrivals is None:
             arrivals = self._arrived[key] = Arrivals(self._bounds)
@@ -361,7 +361,7 @@ class Outbox(Lanes):
                 self._take_over(key, arrival)
 
     def _take_over(self, key: Any, putter: Putter | ForeignPutter) -> None:
-        """Let a putter wait in its lane, or look at what it has answered there."""
+        """Let a putter wait in its lane, or apply the answer that it has given."""
         if isinstance(putter, ForeignPutter) and not putter.is_new:
             putter.stop_timer()
             lane = self.lanes.get(key)

@@ -1,4 +1,4 @@
-"""Pulling messages from a source without a handler, for any number of greenlets in FIFO order."""
+"""Pulling messages from a source without a handler, by any number of greenlets in FIFO order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gzmqsource._source.core import Core, State
 class Puller:
     """Receives for the greenlets that pull a source.
 
-    Nothing is read ahead: what no greenlet pulls stays in libzmq, so a kill loses nothing.
+    No message is read ahead: messages that are not pulled stay in libzmq, so a kill loses none.
 
     Parameters
     ----------
@@ -26,8 +26,8 @@ class Puller:
         self._core = core
         self._is_readable = core.socket.is_readable
         self._receive_one = core.socket.shortcuts.receive
-        # The last greenlet that did not take a shortcut, by its identity, and whether there was
-        # another one before.
+        # The id of the last greenlet that did not take a shortcut, and whether there was another
+        # one before.
         self._last: int | None = None
         self._are_many = False
         # The greenlets that have taken a message while the source stops.
@@ -35,7 +35,7 @@ class Puller:
 
     def wait(self) -> list[Any]:
         """Wait for one message, after a shortcut has found none."""
-        self._core.enter()  # the shortcut knows the thread, which may have another hub by now
+        self._core.enter()  # the shortcut checks the thread, which may have another hub by now
         if self._last != id(getcurrent()):
             self._note_reader()
         self._core.lull.begin()
@@ -60,22 +60,22 @@ class Puller:
         deadline = Deadline(timeout if block else 0)
         has_waited = False
         if block:
-            core.spend(self._is_readable)  # one that has to wait needs no turn
+            core.spend(self._is_readable)  # a greenlet that has to wait needs no turn
             has_waited = bool(core.socket.readiness.readers)
             core.socket.wait_behind_readers(deadline.left())
         return self._receive(limit, timeout, deadline, has_waited)
 
     @property
     def was_used(self) -> bool:
-        """Whether a greenlet has pulled, other than by a shortcut that has found a message."""
+        """Whether a greenlet has pulled, apart from shortcuts that found a message."""
         return self._last is not None
 
     def may_have_readers(self) -> bool:
-        """Return whether another greenlet than this one may be about to pull."""
+        """Return whether a greenlet other than this one may be about to pull."""
         return self._are_many or self._last not in (None, id(getcurrent()))
 
     def has_takers(self) -> bool:
-        """Return whether a greenlet is alive that has taken a message since the stop began."""
+        """Return whether a greenlet that took a message since the stop began is still alive."""
         self._takers = {taker for taker in self._takers if not taker.dead}
         return bool(self._takers - self._core.lull.stoppers)
 
@@ -99,7 +99,7 @@ class Puller:
             if messages:
                 if core.state is State.DRAINING:
                     self._takers.add(getcurrent())
-                # Also the first after a wait: greenlets that wait for each other are busy, too.
+                # The first after a wait counts, too: greenlets that wait for each other are busy.
                 core.socket.budget.spend(len(messages) - 1 + has_waited)
                 return messages
             if deadline.left() == 0:

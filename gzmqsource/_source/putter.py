@@ -1,10 +1,10 @@
 """Senders that wait for room in a lane: greenlets of its hub, of other hubs, and native threads.
 
-A message that raised out of its ``send`` must not be sent. But a notice ("it was queued for you")
-reaches a greenlet later than it is given, and a `gevent.Timeout` or a kill may come between. So a
-greenlet queues its message itself, when it is switched into: a `Putter` in the lane, a
-`ForeignPutter` of another hub by accepting an invitation. A native thread meets nothing on its
-way but its own timeout, and the lock of a `OneShot` decides between that and the hub.
+A message whose ``send`` raised must not be sent. But a notice ("it was queued for you") reaches a
+greenlet later than it is given, and a `gevent.Timeout` or a kill may come in between. So a
+greenlet queues its message itself when it is switched into: a `Putter` in the lane, a
+`ForeignPutter` of another hub by accepting an invitation. For a native thread only its own timeout
+can come in between, and the lock of a `OneShot` decides between that and the hub.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Putter:
     hub : gevent.hub.Hub
         The hub of the lane.
     size : int
-        What its message counts.
+        The bytes that its message counts.
     """
 
     __slots__ = ("_hub", "_refused", "_waiting", "size")
@@ -96,7 +96,7 @@ class ForeignPutter(OneShot):
         super().__init__()
         self.message = message
         self.size = weight_of(message)
-        #: Ends the patience with a greenlet that does not answer.
+        #: Limits the wait for a greenlet that does not answer.
         self.timer: Any = None
         self._hub: Any = get_hub_if_exists()
 
@@ -125,18 +125,18 @@ class ForeignPutter(OneShot):
             raise
 
     def take(self) -> bool:
-        """Take the message, or ask its sender to hand it over; return whether it is taken."""
+        """Take the message if no greenlet has to accept first; return whether it is taken."""
         if self._hub is None:
             return self.set(_TAKEN)
         return bool(self.value == _ACCEPTED)
 
     def invite(self) -> None:
-        """Make the greenlet of another hub accept, soon; a native thread is not asked."""
+        """Have the greenlet of another hub accept, soon; a native thread is not invited."""
         if self._hub is not None:
             self.replace(None, _INVITED)
 
     def uninvite(self) -> bool:
-        """Take the invitation back, for good if its hub has ended; return False if it is late."""
+        """Take the invitation back, for good if its hub has ended; return False if too late."""
         return self.replace(_INVITED, None if can_run(self._hub) else _WITHDRAWN)
 
     def refuse(self) -> bool:
@@ -146,14 +146,14 @@ class ForeignPutter(OneShot):
         return self.value in (_WITHDRAWN, _REFUSED)
 
     def stop_timer(self) -> None:
-        """Stop the patience, if it runs."""
+        """Stop the timer, if it runs."""
         if self.timer is not None:
             self.timer.close()
             self.timer = None
 
     @property
     def is_new(self) -> bool:
-        """Whether it is yet to be invited, taken or withdrawn."""
+        """Whether it was not invited, taken or withdrawn yet."""
         return self.value is None
 
     @property

@@ -1,4 +1,4 @@
-"""Receiving within what a message may have."""
+"""Receiving messages within their limits."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _log = logging.getLogger("gzmqsource.source")
 
 
 class Reader:
-    """Receives from a socket, and reports the messages that had more than they may have.
+    """Receives from a socket, and reports messages that exceed the limits.
 
     Parameters
     ----------
     socket : HubSocket
         The socket.
     limits : Limits
-        What a message, and a call, may have.
+        The limits of a message, and of a call.
     owner : object
         The socket's owner, whose repr is logged.
     """
@@ -45,8 +45,8 @@ class Reader:
     def receive(self, into: list[list[Any]], limit: int) -> None:
         """Receive without waiting.
 
-        If all that was there was too large, nothing is appended, and there may be more: the socket
-        is looked at again once other I/O had its turn.
+        If all messages that were there were too large, none is appended, and there may be more: the
+        socket is looked at again once other I/O has had its turn.
         """
         before = len(into)
         try:
@@ -56,14 +56,14 @@ class Reader:
                 self._note_oversized(len(into) > before)
 
     def _note_oversized(self, has_received: bool) -> None:
-        # Shortcuts have discarded some, too.
+        # Shortcuts may have discarded messages, too.
         while self._oversized.count < self._transfer.oversized:
             self._oversized(self._owner())
         if not has_received:
             gevent.spawn(self._recheck_later)
 
     def _recheck_later(self) -> None:
-        # To discard a million frames takes longer than others can wait.
+        # To discard a million frames takes longer than other greenlets can wait.
         yield_to_io(self._socket.hub)
         self._socket.readiness.recheck()
 

@@ -1,4 +1,4 @@
-"""Receiving messages and passing them to a handler, where `spawn` says."""
+"""Receiving messages and passing them to a handler, in the greenlets that `spawn` selects."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ Spawn: TypeAlias = "int | GreenletPool | Callable[[Callable[[Any], Any], Any], o
 def spawner(spawn: Spawn) -> tuple[Callable[..., Any] | None, Pool | None]:
     """Turn the ``spawn`` argument of a source into a spawn function and the pool that bounds it.
 
-    Both are None for None and for a number, which need none.
+    Both are None if *spawn* is None or a number.
 
     Raises
     ------
     TypeError, ValueError
-        It is neither None, a positive int, a pool, nor a function such as `gevent.spawn`.
+        It is not None, a positive int, a pool, or a function such as `gevent.spawn`.
     """
     if spawn is None:
         return None, None
@@ -63,7 +63,7 @@ def spawner(spawn: Spawn) -> tuple[Callable[..., Any] | None, Pool | None]:
 
 
 class Receiver:
-    """What reads a source, and the handlers of the messages.
+    """Reads a source, and runs the handlers of the messages.
 
     Parameters
     ----------
@@ -82,8 +82,7 @@ class Receiver:
     ) -> None:
         returned = Returning(core, handle)
         handle = registry.instrumented(core, handle)
-        handle = registry.instrumented(core, handle)
-        # gevent's greenlets begin with none: so a handler has the same ones wherever it runs.
+        # gevent's greenlets begin with an empty context: so a handler has the same one everywhere.
         base = copy_context()
         function, pool = spawner(spawn)
         self._core = core
@@ -95,12 +94,12 @@ class Receiver:
         self._crew = Crew(core, self._intake, handle, size, base, self._spawned, returned)
 
     def end(self) -> None:
-        """Read nothing more; what is prefetched is still handled."""
+        """Stop reading for good; prefetched messages are still handled."""
         self._intake.end()
         self._crew.dismiss()
 
     def finish(self, deadline: Deadline) -> bool:
-        """Wait until all that was read is handled, except by handlers that are in a stop.
+        """Wait until all messages read are handled, except by handlers that are in a stop.
 
         Returns
         -------
@@ -113,33 +112,33 @@ class Receiver:
 
     @property
     def is_busy(self) -> bool:
-        """Whether something that was read is not handled yet."""
+        """Whether a message that was read is not handled yet."""
         spawned = self._spawned
         return self._crew.is_busy or (spawned is not None and spawned.is_busy)
 
     def is_stuck(self) -> bool:
-        """Return whether nothing is read because all that could handle it are in a stop."""
+        """Return whether nothing is read because all possible handlers are in a stop."""
         if self._spawned is None:
             return self._crew.is_stuck
         return self._intake.is_stuck
 
     def note_stopper(self) -> None:
-        """Have a stop look again: another handler may be in one."""
+        """Have a stop check again: another handler may be in one."""
         self._crew.note_stopper()
         if self._spawned is not None:
             self._spawned.note_stopper()
 
     def kill(self) -> int:
-        """Kill what still runs, but for what is in a stop; return how many handlers that ends.
+        """Kill the handlers that still run, except those in a stop; return how many that ends.
 
-        What is prefetched is dropped, and counted.
+        Prefetched messages are dropped, and counted.
         """
         self._core.count_dropped("unhandled", self.give_up())
         killed = self._crew.kill()
         return killed if self._spawned is None else self._spawned.kill()
 
     def give_up(self) -> int:
-        """Drop what is prefetched; return how many messages that is."""
+        """Drop the prefetched messages; return how many there were."""
         given_up = len(self._core.prefetched)
         self._core.prefetched.clear()
         self.end()

@@ -1,4 +1,4 @@
-"""The errors of calls that a source refuses: which source it is, the rule, and what to do."""
+"""The errors of calls that a source refuses: they name the source, the rule, and the fix."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from gzmqsource.errors import (
 )
 from gzmqsource.transfer.message import PER_PEER, Message, as_frames
 
-#: What sends to a type that receives nothing, and what receives from one that sends nothing.
+#: The type at the other end of a type that only sends, or only receives.
 _OTHER_ENDS = {zmq.PUSH: "PULL", zmq.PUB: "SUB", zmq.PULL: "PUSH", zmq.SUB: "PUB"}
 
-#: What has to come before a message of a type that sends and receives in turn.
+#: The rule for types that send and receive in turn.
 _TURNS = {
     zmq.REQ: "a REQ sends its next request after it has received a reply: use a DEALER for several",
     zmq.REP: "a REP replies once to each request that it has received: use a ROUTER for others",
 }
 
 
-#: Not every pyzmq has its name.
+#: ``ZMQ_TOPICS_COUNT``; not every pyzmq has its name.
 _TOPICS_COUNT = 116
 
 
 class Refusing(Protocol):
-    """What this module knows of a source."""
+    """A source, as this module uses it."""
 
     hub: Any
     kind: zmq.SocketType
@@ -48,7 +48,7 @@ class Refusing(Protocol):
 
 
 def wrong_hub(source: Refusing) -> InvalidThreadUseError:
-    """Return the error of a call in another hub than the source's."""
+    """Return the error of a call in a hub other than the source's."""
     if source.hub.loop is None:
         return InvalidThreadUseError(f"{source!r}: its hub was destroyed: make a new source")
     return InvalidThreadUseError(
@@ -58,7 +58,7 @@ def wrong_hub(source: Refusing) -> InvalidThreadUseError:
 
 
 def too_late(source: Refusing, is_forked: bool, state: str) -> SourceClosed:
-    """Return the error of a call on a source in whose *state* it can do nothing."""
+    """Return the error of a call on a source whose *state* allows no calls any more."""
     error: SourceClosed
     if is_forked:
         error = SourceForked(
@@ -75,7 +75,7 @@ def too_late(source: Refusing, is_forked: bool, state: str) -> SourceClosed:
 def check_block(block: object, timeout: float | None) -> float | None:
     """Check the arguments of a call that may wait; return the timeout.
 
-    A call with a number in the place of *block*, or with a flag of pyzmq's, would wait for ever.
+    A call with a number in the place of *block*, or with a pyzmq flag, would wait forever.
 
     Raises
     ------
@@ -91,12 +91,12 @@ def check_block(block: object, timeout: float | None) -> float | None:
 
 
 def nothing_came(source: Refusing, timeout: float | None) -> Empty:
-    """Return the error of a receive that found nothing; None for one that did not wait."""
+    """Return the error of a receive that found nothing; *timeout* is None if it did not wait."""
     return Empty(LateText(_why_empty, source, timeout))
 
 
 def no_room(source: Refusing, timeout: float | None) -> LateText:
-    """Return the text of `gevent.queue.Full`; None for a send that did not wait."""
+    """Return the text of `gevent.queue.Full`; *timeout* is None if the send did not wait."""
     return LateText(_why_full, source, timeout)
 
 
@@ -127,9 +127,9 @@ def _why_empty(source: Refusing, timeout: float | None) -> str:
 
 
 def has_topics(source: Refusing) -> bool | None:
-    """Return whether a source subscribes to anything; None if it has no topics, or libzmq no count.
+    """Return whether a source subscribes to a topic; None if that is unknown, or it has no topics.
 
-    A libzmq before 4.3.5 does not count them.
+    libzmq before 4.3.5 does not count topics.
     """
     if source.kind not in (zmq.SUB, zmq.XSUB) or get_hub_if_exists() is not source.hub:
         return None
@@ -139,7 +139,7 @@ def has_topics(source: Refusing) -> bool | None:
         return None
 
 
-#: What to do where a source has no topics.
+#: The fix for a source that has no topics.
 HOW_TO_SUBSCRIBE = "pass subscribe='' for everything, or call source.socket.subscribe(topic)"
 
 

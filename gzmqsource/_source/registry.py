@@ -1,4 +1,4 @@
-"""All living sources, and their observer."""
+"""All live sources, and their observer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Owner(NamedTuple):
-    """What owns a source, and counts more about it."""
+    """The owner of a source, which counts more about it."""
 
     #: ``"requester"``, ``"responder"``, ``"proxy"`` or ``"authenticator"``.
     kind: str
@@ -22,7 +22,7 @@ class Owner(NamedTuple):
 
 
 class Registered(Protocol):
-    """What this module knows of a source."""
+    """A source, as this module uses it."""
 
     #: The name of its class, and the type of its socket.
     name: str
@@ -38,43 +38,43 @@ class Registered(Protocol):
         """Whether its socket is gone, or belongs to the parent process."""
 
     def snapshot(self) -> Stats:
-        """Return what it has done."""
+        """Return its counters."""
 
 
 class Observer(Protocol):
-    """What observes the sources of this process."""
+    """An observer of the sources of this process."""
 
     def instrument(
         self, source: Registered, handle: Callable[[Any], object]
     ) -> Callable[[Any], object]:
-        """Return what is called in place of a handler, for each of its messages."""
+        """Return the function to call instead of a handler, for each of its messages."""
 
     def closing(self, source: Registered) -> None:
-        """Note that a source is about to close; from now on its state says so."""
+        """Note that a source is about to close; afterwards its state shows that."""
 
 
-#: By their ids: the list of its references is made in one step, also for another thread.
+#: Sources by their ids: the list of references is made in one step, even for another thread.
 live: weakref.WeakValueDictionary[int, Registered] = weakref.WeakValueDictionary()
 
 #: The observer, if there is one.
 observer: Observer | None = None
 
 
-#: The last source that an object has owned, which knows that object by what it counts.
+#: The last source of each owner; the source refers to its owner through the counts.
 _owned: weakref.WeakKeyDictionary[object, weakref.ref[Registered]] = weakref.WeakKeyDictionary()
 
 
 def own(source: Registered, kind: str, owner: object, counts: Callable[[], Any]) -> None:
-    """Note what owns a source: it may own several, one after another, and go on counting.
+    """Note the owner of a source; it may own several, one after another, and continue to count.
 
     Parameters
     ----------
     source : Registered
         The source.
     kind : str
-        What `Owner` says.
+        See `Owner`.
     owner : object
-        What owns it.
+        Its owner.
     counts : callable
         Returns a mapping of the numbers, or a named tuple.
     """
@@ -96,11 +96,11 @@ def own(source: Registered, kind: str, owner: object, counts: Callable[[], Any])
 
 
 def instrumented(source: Registered, handle: Callable[[Any], object]) -> Callable[[Any], object]:
-    """Return what is to be called for each message: the handler itself without an observer."""
+    """Return the function to call for each message: the handler itself without an observer."""
     return handle if observer is None else observer.instrument(source, handle)
 
 
 def closing(source: Registered) -> None:
-    """Note, for the observer, that a source is about to close."""
+    """Notify the observer that a source is about to close."""
     if observer is not None:
         observer.closing(source)

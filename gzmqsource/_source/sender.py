@@ -1,4 +1,4 @@
-"""The way into a source from anywhere: its own greenlets, other threads' hubs, native threads."""
+"""Sending through a source from anywhere: its own greenlets, other threads' hubs and threads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Sender:
     """A handle that sends through a source, from any thread.
 
     Handles are cheap and independent: give each thread its own `clone`. `gzmqsource.Source.sender`
-    makes the first. Messages of one thread keep their order. As a context manager, a handle is
+    makes the first. Messages of one thread keep their order. Used as a context manager, a handle is
     closed at the end of the block.
     """
 
@@ -35,10 +35,10 @@ class Sender:
     def send(self, message: AnyMessage, block: bool = True, timeout: float | None = None) -> None:
         """Queue one message for sending.
 
-        A native thread releases the GIL while it waits, and a greenlet lets its hub run. An
-        exception means that the message is not sent, now or later; also a kill or a
-        `gevent.Timeout` while the greenlet waits for room. What a signal handler raises in a main
-        thread without a hub is the exception: the message may have been queued.
+        A native thread releases the GIL while it waits, and a greenlet lets its hub run. If this
+        raises, the message is not sent, now or later; that includes a kill or a `gevent.Timeout`
+        while the greenlet waits for room. One case differs: when a signal handler raises in a main
+        thread without a hub, the message may have been queued.
 
         Parameters
         ----------
@@ -47,7 +47,7 @@ class Sender:
         block : bool
             Whether to wait for room under ``overflow="block"``.
         timeout : float or None
-            Seconds to wait at most; None waits forever.
+            The most seconds to wait; None waits forever.
 
         Raises
         ------
@@ -86,7 +86,7 @@ class Sender:
         Parameters
         ----------
         message
-            As for `send`, and so are the errors.
+            As for `send`, which also lists the errors.
         """
         self.send(message, block=False)
 
@@ -103,7 +103,7 @@ class Sender:
         return type(self)(self._core)
 
     def close(self) -> None:
-        """Close this handle; other handles stay open, and what was queued is still sent."""
+        """Close this handle; other handles stay open, and queued messages are still sent."""
         self._closed = True
 
     @property

@@ -28,43 +28,46 @@ class Source(SendingSource[FrameT]):
     """A ZeroMQ socket as an event source of the current hub.
 
     With a handler it is a server: once started, it calls ``handle(message)`` for each message.
-    Without one it is pulled, with `recv`, `recv_many`, or iteration. Either way it sends.
+    Without a handler it is pulled, with `recv`, `recv_many`, or iteration. It can send in both
+    cases.
 
     A message is received as a list of its frames. A source belongs to the hub that made it; other
-    threads send through a `sender`. As a context manager, it is stopped at the end of the block.
+    threads send through a `sender`. Used as a context manager, it is stopped at the end of the
+    block.
 
     Parameters
     ----------
     socket : zmq.Socket
         Any configured socket, plain or green. The source owns it from now on: use
-        `Source.socket` in its place.
+        `Source.socket` instead of it.
     handle : callable, optional
         ``handle(message)``. A subclass may define a method of that name instead.
     spawn : None, int, gevent.pool.Pool or callable
         Where the handler runs. None: in one worker greenlet, one message after another, in order.
         An int: in at most that many workers, which take the next message themselves, in order; a
-        handler that does not wait costs no switch. A pool: each message in a greenlet of its own.
-        While all workers are in the handler, or the pool is full, nothing is read. `gevent.spawn`
-        or `gevent.spawn_raw`: in a new greenlet, without a bound. If a spawn function raises, that
-        is reported, and the message is next again. Each call of the handler begins with the
-        context variables with which the source was started. A worker handles many messages, so
-        what belongs to its greenlet remains: a `gevent.local.local`, or a `gevent.Timeout` that was
-        not closed.
+        handler that does not wait costs no switch. A pool: each message in its own greenlet. While
+        all workers are in the handler, or the pool is full, nothing is read. `gevent.spawn` or
+        `gevent.spawn_raw`: in a new greenlet, without a bound. If a spawn function raises, the
+        error is reported, and the message is the next one again. Each call of the handler begins
+        with the context variables with which the source was started. A worker handles many
+        messages, so objects that belong to its greenlet remain: a `gevent.local.local`, or a
+        `gevent.Timeout` that was not closed.
     outbox : int
-        The most messages that wait for libzmq; on a ROUTER or STREAM, for each peer.
+        The most messages that wait for libzmq; on a ROUTER or STREAM, the most for each peer.
     outbox_bytes : int
-        The most bytes of them, likewise; each frame counts 64 more. A message that is alone may be
-        larger. The attribute `max_outbox_bytes` bounds those for all peers of a ROUTER or STREAM.
+        The most bytes of them, likewise; each frame counts 64 more. A single message may be larger.
+        The attribute `max_outbox_bytes` bounds the bytes for all peers of a ROUTER or STREAM.
     overflow : {"block", "raise", "drop_newest", "drop_oldest"}
-        What happens to a message that finds the outbox full: `send` waits, raises
-        `gevent.queue.Full`, drops that message, or drops the one queued longest.
+        The policy for a message that finds the outbox full: `send` waits, raises
+        `gevent.queue.Full`, drops that message, or drops the oldest one.
     copy : bool
-        Whether received frames are bytes; if not they are `zmq.Frame` objects.
+        Whether received frames are bytes; otherwise they are `zmq.Frame` objects.
     on_error : callable, optional
-        ``on_error(error, message)`` takes what a handler raised, and each queued message that
-        libzmq refused (a `SendError`). Without it they are logged, at a bounded rate.
+        ``on_error(error, message)`` is called with each exception of a handler, and with a
+        `SendError` for each queued message that libzmq refused. Without it, errors are logged at a
+        bounded rate.
     ref : bool
-        Whether a greenlet that waits on this source keeps the hub's loop running. Over libuv it
+        Whether a greenlet that waits on this source keeps the hub's loop running. With libuv it
         always does: gevent's I/O watchers have no ``ref`` there.
 
     Raises
@@ -73,8 +76,8 @@ class Source(SendingSource[FrameT]):
         *socket* is not a `zmq.Socket`, *spawn* is none of the above, or *handle* is a coroutine
         function or a generator function.
     ValueError
-        Another source or a proxy owns the socket, its type receives nothing but there is a
-        handler, or *spawn*, *outbox*, *outbox_bytes*, *overflow* or a limit is out of range.
+        Another source or a proxy owns the socket, there is a handler but its type receives
+        nothing, or *spawn*, *outbox*, *outbox_bytes*, *overflow* or a limit is out of range.
     """
 
     __module__ = "gzmqsource"
@@ -247,8 +250,8 @@ class Source(SendingSource[FrameT]):
         context : zmq.Context, optional
             The context of the socket; ``zmq.Context.instance()`` if not passed.
         **socket_options
-            Socket options by pyzmq's names in lower case, such as ``sndhwm=10``; set before the
-            socket is bound and connected.
+            Socket options by their pyzmq names in lower case, such as ``sndhwm=10``. They are set
+            before the socket is bound and connected.
 
         Raises
         ------
@@ -278,9 +281,9 @@ class Source(SendingSource[FrameT]):
     def socket(self) -> SourceSocket:
         """The socket, for everything but messages (bind, connect, subscribe, options).
 
-        It has pyzmq's whole interface, and its calls never cost a waiting greenlet its edge. For a
-        function that takes sockets, such as ``zmq.zmq_poll``, read this property each time: the
-        edge is repaired for what is done before the next switch.
+        It has pyzmq's whole interface, and its calls never make a waiting greenlet miss its edge.
+        For a function that takes sockets, such as ``zmq.zmq_poll``, read this property each time:
+        that restores an edge which calls before the next switch consume.
 
         Raises
         ------
@@ -293,7 +296,7 @@ class Source(SendingSource[FrameT]):
         return self._core.view()
 
     def set_handle(self, handle: Handler[FrameT], spawn: Spawn = None) -> None:
-        """Set the handler of a source without one, as `gevent.baseserver.BaseServer.set_handle`.
+        """Set the handler of a source without one, like `gevent.baseserver.BaseServer.set_handle`.
 
         The source is no longer pulled; `start` starts calling the handler.
 
@@ -364,7 +367,7 @@ class Source(SendingSource[FrameT]):
     def recv_many(
         self, limit: int, block: bool = True, timeout: float | None = None
     ) -> list[list[FrameT]]:
-        """Receive what is there, from 1 to *limit* messages; wait for the first as `recv` does.
+        """Receive the messages that are there, 1 to *limit*; wait for the first as `recv` does.
 
         It also returns once `max_bytes` have been read. If the greenlet is killed while it waits,
         no message is lost.

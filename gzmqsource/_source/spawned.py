@@ -1,4 +1,4 @@
-"""Handlers in greenlets of their own, of a pool or not."""
+"""Handlers in their own greenlets, of a pool or not."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Spawned:
     limits : Limits
         The tunables.
     returned : callable
-        Called with what *handle* has returned, unless that is None.
+        Called with the return value of *handle*, unless that is None.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class Spawned:
         self._base = base
         self._returned = returned
         self._back_off = BackOff(limits)
-        #: The CPU seconds that a handler took of late until it ended, or waited.
+        #: The CPU seconds that a handler took recently until it ended, or waited.
         self._pace = 1e-6
         self._handlers: set[Any] = set()
         self._handler_ended = Event()
         self._is_spawning = self._was_killed = False
 
     def room(self) -> int:
-        """Return how many handlers would fill what is left of the part, or the next one."""
+        """Return how many handlers would fill the rest of the socket's part, or the next part."""
         budget = self._core.socket.budget
         if budget.left <= 0:
             return max(1, int(budget.shared.length / 2 / self._pace))
@@ -77,13 +77,13 @@ class Spawned:
             self._pace = max(seconds / count, 1e-6)
 
     def _spawn_each(self, messages: list[list[Any]]) -> None:
-        """Spawn up to the first that fails, which is the next one again."""
+        """Spawn handlers until one fails, whose message is the next one again."""
         message: list[Any] = []
         self._is_spawning = True
         try:
             while messages:
                 message = messages.pop()
-                # A pool that is shared may be full again, and this wait.
+                # A shared pool may be full again, and make this wait.
                 handler = self._spawn(self._run, message)
                 if isinstance(handler, greenlet) and not handler.dead:
                     self._handlers.add(handler)
@@ -98,7 +98,7 @@ class Spawned:
             self._is_spawning = False
 
     def finish(self, deadline: Deadline) -> bool:
-        """Wait for the handlers, except for those that are in a stop.
+        """Wait for the handlers, except those that are in a stop.
 
         Returns
         -------
@@ -118,16 +118,16 @@ class Spawned:
         return any(not handler.dead for handler in self._handlers)
 
     def note_stopper(self) -> None:
-        """Have a stop look again: another handler may be in one."""
+        """Have a stop check again: another handler may be in one."""
         self._handler_ended.set()
 
     def kill(self) -> int:
-        """Kill the handlers that still run, but for those that are in a stop.
+        """Kill the handlers that still run, except those that are in a stop.
 
         Returns
         -------
         int
-            How many these are, and one that is being spawned.
+            How many these are, including one that is being spawned.
         """
         self._was_killed = True
         victims = {handler for handler in self._handlers if not handler.dead}

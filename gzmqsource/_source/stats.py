@@ -1,4 +1,4 @@
-"""A snapshot of what a source has done."""
+"""A snapshot of the counters of a source."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Stats:
-    """What a source has done since it was made. Counts are of whole messages."""
+    """The counters of a source since it was made. They count whole messages."""
 
     __module__ = "gzmqsource"
 
@@ -19,10 +19,10 @@ class Stats:
     """Messages that libzmq has taken."""
 
     dropped: Mapping[str, int]
-    """Messages given up, by the reason. It is ``"newest"`` or ``"oldest"`` (overflow policy),
-    ``"oversized"`` (received with more frames or bytes than `Source` allows),
+    """Messages given up, by reason. The reasons are ``"newest"`` and ``"oldest"`` (overflow
+    policy), ``"oversized"`` (received with more frames or bytes than `Source` allows),
     ``"refused"`` (libzmq reported an error for a queued message), ``"killed"`` (their handler was
-    killed by `Source.stop`), ``"unsent"``, ``"unhandled"`` (prefetched when the source closed), or
+    killed by `Source.stop`), ``"unsent"``, ``"unhandled"`` (prefetched when the source closed), and
     ``"unread"`` (still in libzmq when `Source.stop` closed it, and read only to be counted).
     """
 
@@ -33,10 +33,10 @@ class Stats:
     """Edges of the ``ZMQ_FD`` that woke the hub for this source."""
 
     budget_stops: int
-    """Budgets that were exhausted, by ``max_messages`` or ``max_seconds``, with more to do."""
+    """Budgets that were exhausted, by ``max_messages`` or ``max_seconds``, with work left."""
 
     in_hand: int
-    """Messages taken from libzmq with which no handler was called yet."""
+    """Messages taken from libzmq for which no handler was called yet."""
 
     outbox_depth: int
     """Messages queued for sending now."""

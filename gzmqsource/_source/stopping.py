@@ -22,24 +22,24 @@ from gzmqsource._source.receiver import Receiver
 
 _log = logging.getLogger("gzmqsource.source")
 
-#: The part of the time that is left for which a stop goes on to receive.
+#: The part of the remaining time for which a stop continues to receive.
 _SHARE = 0.5
 
-#: The part of it, and the most seconds, that handlers and the outbox leave to libzmq: it may abort
-#: when a socket is closed for good in the middle of a message.
+#: The part of that time, and the most seconds, that handlers and the outbox leave to libzmq, which
+#: may abort when a socket is closed for good in the middle of a message.
 _LINGER_SHARE, _LINGER = 0.1, 0.25
 
 #: The least seconds for which messages are read only to be counted: some 100,000.
 COUNTING = 0.1
 
-#: The most seconds to wait for the moment after a message, for right before one it would be lost;
-#: and how long no connection must have ended.
+#: The most seconds to wait for the moment after a message, because right before one it would be
+#: lost; and the seconds for which no connection must have ended.
 _GAP = 0.01
 
-#: What a publisher sends goes on without an end, and no other subscriber would get it.
+#: A publisher sends endlessly, and no other subscriber would get the messages.
 NEVER_QUIET = frozenset({zmq.SUB, zmq.XSUB, zmq.XPUB})
 
-#: What a stop has not saved and not returned.
+#: The reasons for which a stop loses messages.
 _LOSSES = ("unread", "unhandled", "killed", "unsent")
 
 
@@ -51,9 +51,9 @@ class Stopping:
     core : Core
         The source's socket.
     puller : Puller
-        Receives for greenlets.
+        It receives for greenlets.
     quiet : float
-        Seconds without a message after which no more is on its way.
+        Seconds without a message after which no more are in transit.
     """
 
     def __init__(self, core: Core, puller: Puller, quiet: float) -> None:
@@ -63,7 +63,7 @@ class Stopping:
         self._lock = RLock()
 
     def run(self, receiver: Receiver | None, deadline: Deadline, drains: bool) -> list[list[Any]]:
-        """Go through the phases; return what libzmq has not taken."""
+        """Go through the phases; return the messages that libzmq has not taken."""
         core, current = self._core, getcurrent()
         if current is core.hub:
             self._check_need_not_wait(receiver, drains)
@@ -121,8 +121,8 @@ class Stopping:
             waits = waits or core.socket.is_readable()
         if waits:
             raise BlockingSwitchOutError(
-                f"{core!r}: its stop has to wait, and a callback of the hub, or what a signal "
-                "calls there, cannot: gevent.spawn(source.stop)"
+                f"{core!r}: its stop has to wait, but a callback of the hub, such as a signal "
+                "handler, cannot wait: gevent.spawn(source.stop)"
             )
 
     def _receive_no_more(self, receiver: Receiver | None) -> None:
@@ -132,11 +132,11 @@ class Stopping:
                 receiver.end()
 
     def _drain(self, receiver: Receiver | None, deadline: Deadline) -> None:
-        """Receive until the peers are quiet, or the time for it is over.
+        """Receive until the peers are quiet, or the time for that is over.
 
-        The socket stays bound meanwhile: libzmq would end the connections together with the
-        endpoint, and drop what the kernel holds. What only receives is unbound then, so that the
-        peers keep what is still to come, and what it holds is received.
+        In that time the socket stays bound: libzmq would end the connections together with the
+        endpoint, and drop the data in the kernel. Then a type that only receives is unbound, so
+        that the peers keep further messages, and the messages that it holds are received.
         """
         core = self._core
         endpoints = Endpoints.of(core.raw)
@@ -148,13 +148,13 @@ class Stopping:
                 core.lull.wait_for_news(_GAP)
             core.socket.readiness.recheck()
             endpoints.unbind(core.raw)
-            # The connections end once the socket has read what libzmq tells it of each.
+            # The connections end once the socket has read libzmq's notice of each.
             quiet = _GAP if endpoints.is_remote else 0.0
             core.lull.begin()
             self._receive(receiver, quiet, _part(deadline, _SHARE))
 
     def _receive(self, receiver: Receiver | None, quiet: float, until: Deadline) -> None:
-        """Wait while messages are received, until there was none for *quiet* seconds."""
+        """Wait while messages are received, until none has come for *quiet* seconds."""
         core, began = self._core, time.monotonic()
         while core.is_draining:
             rest = self._rest(receiver, quiet, began)
@@ -168,7 +168,7 @@ class Stopping:
             core.lull.wait_for_news(rest if rest is None else max(rest, Deadline.resolution))
 
     def _rest(self, receiver: Receiver | None, quiet: float, began: float) -> float | None:
-        """Return the seconds until it has been quiet; None while a message is there, or handled."""
+        """Return the seconds until it is quiet; None while a message is there, or is handled."""
         core = self._core
         if core.socket.readiness.readers:
             return None if core.socket.is_readable() else core.lull.left(quiet)
@@ -179,11 +179,11 @@ class Stopping:
         if self._puller.has_takers():
             return None
         if quiet == 0 and core.socket.is_readable():
-            quiet = self._quiet  # for a reader that is busy with what it took before the stop
+            quiet = self._quiet  # for a reader that is busy with a message from before the stop
         return max(0.0, began + quiet - time.monotonic())
 
     def _before_linger(self, deadline: Deadline) -> Deadline:
-        """Return the deadline of what comes before the last phase."""
+        """Return the deadline of the phases before the last one."""
         core, left = self._core, deadline.left()
         if core.closed or left is None:
             return deadline
@@ -194,7 +194,7 @@ class Stopping:
         return Deadline(left - min(left * _LINGER_SHARE, _LINGER))
 
     def _count_unread(self, deadline: Deadline) -> None:
-        """Read what libzmq still holds, in turns, and count it; it is lost."""
+        """Read and count the messages that libzmq still holds, in turns; they are lost."""
         core = self._core
         if core.kind in RECEIVES_NOTHING:
             return
@@ -206,7 +206,7 @@ class Stopping:
             try:
                 is_all = core.socket.transfer.receive(messages, 1000, 1 << 20)
             except (zmq.ZMQError, MemoryError):
-                is_all = True  # such as the second one of a REP, which owes an answer
+                is_all = True  # such as for the second message of a REP, which has to answer first
             finally:
                 core.count_dropped("unread", sum(map(self._is_loss, messages)))
             if is_all or until.left() == 0:
@@ -223,7 +223,7 @@ class Stopping:
         if gave_up:
             losses.append("those that libzmq could not send in time, which it does not count")
         if losses:
-            # What a subscriber has not read was sent to it alone, and it has left.
+            # Messages that a subscriber has not read were sent only to it, and it has left.
             level = logging.INFO if self._core.kind in NEVER_QUIET else logging.WARNING
             _log.log(level, "%r: its stop has lost messages: %s", self._core, ", ".join(losses))
 
@@ -234,7 +234,7 @@ def _part(deadline: Deadline, share: float) -> Deadline:
 
 
 def is_notice(kind: int, message: list[Any]) -> bool:
-    """Return whether libzmq or a subscriber tells of itself, which ends with the socket."""
+    """Return whether a message is a notice of libzmq or a subscriber, which is not a loss."""
     if kind == zmq.XPUB:
         return message[0][:1] in (b"\0", b"\1")
     return kind == zmq.STREAM and message[-1] == b""

@@ -1,4 +1,4 @@
-"""A socket that something other than its source closes, such as `zmq.Context.destroy`."""
+"""A socket that is closed by code other than its source, such as `zmq.Context.destroy`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gzmqsource._base.hubs import call_in_hub
 
 
 class SocketOwner(Protocol):
-    """What this module knows of a source."""
+    """A source, as this module uses it."""
 
     hub: Any
 
@@ -31,7 +31,7 @@ def close_underneath(
 
     In another thread it leaves everything to the owner's hub: pyzmq releases the GIL during a
     call, and closing a socket that the hub is using crashes libzmq. `zmq.Context.destroy` then
-    waits. A hub that runs no more uses none.
+    waits. A hub that does not run any more does not use the socket.
     """
 
     def close(linger: int | None = None) -> None:

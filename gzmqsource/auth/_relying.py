@@ -24,7 +24,7 @@ def relying_on(context: zmq.Context[Any]) -> Iterator[tuple[str, str]]:
         if source is None or source.closed or source.hub is not get_hub_if_exists():
             continue
         if source.raw.context.underlying == context.underlying and _asks(source.raw):
-            what = "lets nobody in" if _is_closed(source.raw) else "lets everybody in"
+            what = "lets no peer in" if _is_closed(source.raw) else "lets every peer in"
             yield source.endpoint, what
 
 

@@ -1,8 +1,8 @@
-"""Sharing requests out to workers in other processes, by who is free.
+"""Distributing requests to workers in other processes that are free.
 
 A `Broker` replies to requests as a `gzmqsource.workers.Responder` does. Its workers have joined it,
-see `gzmqsource.workers.Responder.join`, and say how many requests they take at a time. What they
-cannot take waits in the broker, not at one of them.
+see `gzmqsource.workers.Responder.join`, and report how many requests they take at a time. Further
+requests wait in the broker, not at a worker.
 """
 
 from gzmqsource.broker._stats import BrokerStats, WorkerStats

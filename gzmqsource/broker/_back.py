@@ -1,4 +1,4 @@
-"""The back of a broker: what workers are given, and what they say."""
+"""The back of a broker: the requests that workers are given, and the messages that they send."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from gzmqsource.workers._turns import hear_out
 
 _log = logging.getLogger("gzmqsource.broker")
 
-# A member of an enum takes longer to look up than all else that is asked of it here.
+# To look up a member of an enum takes longer than anything else done with it here.
 _ASK, _REPLY, _ERROR, _JOIN = int(Kind.ASK), int(Kind.REPLY), int(Kind.ERROR), int(Kind.JOIN)
 
 _NO_CREDIT = bytes(4)
@@ -48,7 +48,7 @@ _NO_TIME = bytes(8)
 
 
 class Back:
-    """The workers, as `gzmqsource.workers._places.Places` where requests are handled.
+    """The workers, as the `gzmqsource.workers._places.Places` where requests are handled.
 
     Parameters
     ----------
@@ -59,24 +59,24 @@ class Back:
     parts : Parts
         The parts of the broker's front.
     redeliver : bool
-        Whether a request that a worker has lost is given to another.
+        Whether a request that a worker has lost is given to another worker.
     """
 
-    #: The most workers; what more say is dropped.
+    #: The most workers; messages of further ones are dropped.
     max_workers = 10_000
 
-    #: The most requests that a worker has at a time, whatever it says: nothing else bounds what is
-    #: kept for it here. A `Responder` takes 1000 at most.
+    #: The most requests that a worker has at a time, whatever it reports: nothing else bounds the
+    #: requests that are kept for it here. A `Responder` takes at most 1000.
     max_credit = 10_000
 
-    #: For how many turns of the source what has come is read, before a worker that is gone is
-    #: forgotten: others may speak all the time.
+    #: The turns for which messages are read before a worker that is gone is forgotten: messages of
+    #: others may keep coming.
     most_turns = 100
 
-    #: How often a request may be given to another worker: it may be what they die of.
+    #: How often a request may be given to another worker: it may be the cause of their deaths.
     max_redeliveries = 3
 
-    #: See `Places.size`: what waits may still be given to a worker that has not joined yet.
+    #: See `Places.size`: requests that wait may go to a worker that has not joined yet.
     size = UNLIMITED
 
     def __init__(
@@ -86,14 +86,14 @@ class Back:
         parts: Parts,
         redeliver: bool,
     ) -> None:
-        #: Called in the front's greenlet with each message, one after the other.
+        #: Called in the front's greenlet with each message, one after another.
         self.spawn: int | None = None
         self.roster = Roster()
         self.source = source
         self.late = self.redelivered = 0
         #: Returns the next job of the line; None if there is none, or if it has expired.
         self.next: Callable[[], Job | None]
-        #: Called when a worker is there.
+        #: Called when a worker has joined.
         self.watch: Callable[[], object]
         self.malformed = LimitedWarning(_log, "a message of a worker was dropped: %s")
         self._warn_lost = LimitedWarning(_log, "a worker was lost: %s")
@@ -110,12 +110,12 @@ class Back:
         self._cancel_all = Header(Kind.CANCEL, NO_KEY).encode()
         self._no_more = Header(Kind.NOMORE, NO_KEY).encode()
         forwarding.cancel_at_worker = self._cancel
-        # A worker learns so that its connection is a new one, which libzmq makes by itself; and
-        # it has its routing id there at once, also if the old one has not ended here.
+        # The probe shows a worker that its connection, which libzmq makes by itself, is new. The
+        # handover gives it its routing id at once, even if the old connection has not ended here.
         source.socket.probe_router = 1
         source.socket.router_handover = 1
 
-    # What `Places` are.
+    # The methods of `Places`.
 
     def start(self, base: Context) -> None:
         """See `Places.start`."""
@@ -138,10 +138,10 @@ class Back:
     def close(self) -> None:
         """See `Places.close`."""
 
-    # What workers say.
+    # The messages of workers.
 
     def read(self, message: list[Any]) -> None:
-        """Deal with a message of a worker."""
+        """Process a message of a worker."""
         name = message[0] if type(message[0]) is bytes else bytes(message[0])
         worker = self._workers.get(name)
         if len(message) < 2 or not has_header(message[1]):
@@ -156,7 +156,7 @@ class Back:
                 what = "a client asks here, where workers join: it asks the front"
                 self.malformed(f"{what}, peer {peer_of(name)}")
             else:
-                self.late += 1  # it was lost meanwhile, or has not said yet what it takes
+                self.late += 1  # it was lost in the meantime, or has not joined yet
             return
         worker.silence = 0
         if kind == _REPLY and len(message) > 3:
@@ -167,13 +167,13 @@ class Back:
             self.malformed(f"a header of kind {kind}, peer {peer_of(name)}")
 
     def be_gone(self, worker: Worker) -> None:
-        """Forget a worker whose connection has ended, once all is read that it has said."""
+        """Forget a worker whose connection has ended, once all its messages are read."""
         if worker.state is not State.GONE:
             self.roster.withdraw(worker, State.GONE)
             gevent.spawn(self._hear_out, worker)
 
     def be_silent(self, worker: Worker) -> None:
-        """Give a worker nothing until it is heard again, and give up what it has."""
+        """Give a worker no requests until it speaks again, and give up those that it has."""
         self.roster.withdraw(worker, State.SILENT)
         for key, job in worker.jobs.items():
             if self._running.get(job) is worker:
@@ -181,13 +181,13 @@ class Back:
         self._give_up(worker, "is silent")
 
     def ping(self, worker: Worker) -> None:
-        """Say that this hub is alive; that also shows whether the worker is connected."""
+        """Notify a worker that this hub is alive; that also shows whether it is connected."""
         self._say(worker, Header(Kind.PING, worker.session, left=self._left).encode())
 
     # Inside.
 
     def _hear_out(self, worker: Worker) -> None:
-        """Read what a worker has said before its connection has ended; then forget it."""
+        """Read the messages that a worker sent before its connection ended; then forget it."""
         if worker.jobs:
             hear_out(self.source, self.most_turns)
         if self._workers.get(worker.name) is worker:
@@ -195,7 +195,7 @@ class Back:
         self._give_up(worker, "is gone")
 
     def _give_up(self, worker: Worker, why: str) -> None:
-        """Lose what a worker has."""
+        """Lose the requests of a worker."""
         lost = [job for job in worker.jobs.values() if self._running.get(job) is worker]
         if lost:
             self._warn_lost(f"{peer_of(worker.name)} {why}, and had {len(lost)} requests")
@@ -204,10 +204,10 @@ class Back:
         self._fill()
 
     def _give(self, worker: Worker, job: Job) -> bool:
-        """Send a job to a worker; return False if that does not take it."""
+        """Send a job to a worker; return False if the worker does not take it."""
         key = job.alias or job.key
-        # A plain peer has none, 0 would mean all requests, and what this worker has lost under the
-        # same key is yet to end there.
+        # The job of a plain peer has no key, 0 would mean all requests, and a request that this
+        # worker has lost under the same key has not ended there yet.
         if not any(key) or key in worker.jobs:
             key = job.alias = self._new_key()
         left = _NO_TIME
@@ -229,7 +229,7 @@ class Back:
         return True
 
     def _say(self, worker: Worker, header: bytes) -> None:
-        """Send a control; one for which there is no room is not sent."""
+        """Send a control, unless there is no room for it."""
         try:
             self._send([worker.name, header], block=False)
         except Full:
@@ -253,7 +253,7 @@ class Back:
             self._freed(worker)
 
     def _hear(self, worker: Worker, header: Header) -> bool:
-        """Deal with a control; return False if it is of a kind that no worker sends."""
+        """Process a control; return False if no worker sends its kind."""
         kind = header.kind
         if kind == Kind.JOIN:
             self._join(worker.name, header)
@@ -267,10 +267,10 @@ class Back:
         return True
 
     def _join(self, name: bytes, header: Header) -> None:
-        """Give a worker as much as it takes, once it has shown that its connection is this one."""
+        """Give a worker as many requests as it takes, once it has confirmed its connection."""
         worker = self._workers.get(name)
         if worker is not None and worker.state is State.GONE and worker.jobs:
-            return  # there may be replies to read; it will say so again
+            return  # there may be replies to read; the JOIN will be repeated
         if worker is None or worker.state is State.GONE:
             if len(self._workers) >= self.max_workers:
                 self.malformed(f"there are {self.max_workers} workers, peer {peer_of(name)}")
@@ -286,7 +286,7 @@ class Back:
         self._fill()
 
     def _renew(self, worker: Worker) -> Worker:
-        """Give up what a worker had over another connection; what was under way there is lost."""
+        """Give up the requests of a worker over an old connection; messages in transit are lost."""
         self.roster.withdraw(worker, State.GONE)
         renewed = self._workers[worker.name] = Worker(worker.name, self._new_key())
         if worker.jobs:
@@ -295,7 +295,7 @@ class Back:
         return renewed
 
     def _ended(self, worker: Worker, header: Header) -> None:
-        """Deal with a request that has ended at a worker without a reply."""
+        """Process the end of a request at a worker without a reply."""
         job = worker.jobs.pop(header.key, None)
         if job is None:
             return
@@ -308,14 +308,14 @@ class Back:
                 self._forwarding.refuse(job, Detail.EXPIRED)
             else:
                 self._forwarding.take_back(job)
-        if header.detail == Detail.FULL:  # it has more to do than it was given
+        if header.detail == Detail.FULL:  # it has more requests than it was given
             self.roster.pause(worker)
             self._fill()
         else:
             self._freed(worker)
 
     def _lose(self, job: Job) -> None:
-        """End a job that its worker has lost, or give it to another."""
+        """End a job that its worker has lost, or give it to another worker."""
         redeliveries = job.redeliveries
         if self._redeliver and not job.is_cancelled and redeliveries < self.max_redeliveries:
             job.redeliveries = redeliveries + 1
@@ -330,8 +330,8 @@ class Back:
             self._fill()
 
     def _fill(self) -> None:
-        """Give what waits to workers that are free."""
-        if self._is_filling:  # a worker is gone to which something was just given
+        """Give jobs that wait to workers that are free."""
+        if self._is_filling:  # a worker is gone to which a job was just given
             return
         self._is_filling = True
         try:

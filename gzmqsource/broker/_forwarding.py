@@ -10,12 +10,12 @@ from gzmqsource.workers._jobs import Job
 
 
 class Forwarding(Handling):
-    """Has requests handled by workers."""
+    """Has workers handle the requests."""
 
-    # One asker that does not read may not hold up the replies to all others.
+    # An asker that does not read must not hold up the replies to all others.
     waits = False
 
-    #: Called with a job, to have its worker told that nobody waits for it.
+    #: Called with a job, to notify its worker that the caller no longer waits.
     cancel_at_worker: Callable[[Job], object]
 
     def interrupt(self, job: Job) -> None:
@@ -23,7 +23,7 @@ class Forwarding(Handling):
         self.cancel_at_worker(job)
 
     def kill(self, job: Job) -> None:
-        """See `Handling.kill`; what its worker says of it comes too late."""
+        """See `Handling.kill`; messages of its worker about it come too late."""
         self.cancel_at_worker(job)
         self.forget(job)
 
@@ -33,7 +33,7 @@ class Forwarding(Handling):
         self._line.append(job, first=True)
 
     def refuse(self, job: Job, detail: Detail) -> None:
-        """End a job that its worker has not begun, and nobody else will."""
+        """End a job that its worker has not begun, and that no other worker will get."""
         del self.running[job]
         self.reject(job, detail)
         self.note_change()

@@ -1,4 +1,4 @@
-"""The workers of a broker, and which of them has the next request."""
+"""The workers of a broker, and the choice of the one that gets the next request."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from gzmqsource.workers._pulse import TICKS
 
 
 class State(enum.Enum):
-    """Where a worker is in its life."""
+    """The stages in the life of a worker."""
 
     READY = "ready"
-    SILENT = "silent"  #: its hub has said nothing for as long as it counts as alive
+    SILENT = "silent"  #: its hub has sent nothing for too long to count as alive
     LEAVING = "leaving"  #: it is about to stop
-    GONE = "gone"  #: its connection has ended, and what it has said is yet to be read
+    GONE = "gone"  #: its connection has ended, and its messages are not all read yet
 
 
 class Worker:
@@ -26,7 +26,7 @@ class Worker:
     name : bytes
         Its routing id.
     session : bytes
-        What it repeats in each JOIN over this connection: then it has had all that was sent so far.
+        It is repeated in each JOIN over this connection, after all messages sent so far have come.
     """
 
     __slots__ = ("jobs", "name", "patience", "session", "silence", "slots", "state")
@@ -36,35 +36,35 @@ class Worker:
         self.session = session
         #: How many requests it takes at a time.
         self.slots = 0
-        #: Those that it has, by their keys: also those that were given up, until it says so.
+        #: The requests that it has, by their keys, including those given up that it has not ended.
         self.jobs: dict[bytes, Job] = {}
         self.state = State.READY
-        #: How many ticks have passed since it was heard, and after how many it is silent.
+        #: How many ticks have passed since its last message, and after how many it is silent.
         self.silence = 0
         self.patience = TICKS + 1
 
 
 class Roster:
-    """All workers; each step takes the same time for a thousand of them as for two.
+    """All workers; each step takes as long for a thousand of them as for two.
 
-    Idle ones come first, in turn, then those that have something and take more.
+    Idle workers come first, in turn, then those that have requests and take more.
     """
 
     def __init__(self) -> None:
-        #: All of them, by their routing ids.
+        #: All workers, by their routing ids.
         self.workers: dict[bytes, Worker] = {}
-        #: How many requests those take at a time that are ready.
+        #: How many requests the ready workers take at a time.
         self.slots = 0
         self._idle: OrderedDict[Worker, None] = OrderedDict()
         self._partly: OrderedDict[Worker, None] = OrderedDict()
 
     @property
     def has_free(self) -> bool:
-        """Whether one of them takes a request."""
+        """Whether a worker takes a request."""
         return bool(self._idle or self._partly)
 
     def take(self) -> Worker | None:
-        """Return the worker that has the next request, which is put into its *jobs* then."""
+        """Return the worker that gets the next request; the caller puts it into *jobs*."""
         if self._idle:
             worker, _ = self._idle.popitem(last=False)
             if worker.slots > 1:
@@ -90,7 +90,7 @@ class Roster:
                 self._idle[worker] = None
 
     def be_ready(self, worker: Worker, slots: int) -> None:
-        """Note that a worker takes so many requests at a time; it keeps its turn."""
+        """Note that a worker takes *slots* requests at a time; it keeps its turn."""
         if worker.state is State.READY:
             self.slots -= worker.slots
         worker.state = State.READY
@@ -102,13 +102,13 @@ class Roster:
             self.pause(worker)
 
     def withdraw(self, worker: Worker, state: State) -> None:
-        """Give a worker nothing more."""
+        """Give a worker no more requests."""
         if worker.state is State.READY:
             self.slots -= worker.slots
         worker.state = state
         self.pause(worker)
 
     def pause(self, worker: Worker) -> None:
-        """Give a worker nothing until it has one less, or says how many it takes."""
+        """Give a worker no requests until it has one less, or reports how many it takes."""
         self._idle.pop(worker, None)
         self._partly.pop(worker, None)

@@ -1,4 +1,4 @@
-"""Snapshots of what a broker has done, and of its workers."""
+"""Snapshots of the counters of a broker, and of its workers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class BrokerStats(NamedTuple):
-    """What a broker has done since it was made.
+    """The counters of a broker since it was made.
 
     At any moment *requests* is the sum of *waiting*, *running*, *replies*, *errors*, *undelivered*,
     *full*, *leaving*, *expired*, *cancelled* and *lost*.
@@ -37,10 +37,10 @@ class BrokerStats(NamedTuple):
     """Requests that were refused because the broker was about to stop."""
 
     expired: int
-    """Requests that were refused because what was left of their time was not enough."""
+    """Requests that were refused because the rest of their time was not enough."""
 
     cancelled: int
-    """Requests for whose reply nobody waited any more."""
+    """Requests whose caller no longer waited."""
 
     lost: int
     """Requests whose worker was lost, or has lost them."""
@@ -49,30 +49,30 @@ class BrokerStats(NamedTuple):
     """How often a request was given to another worker after it was lost."""
 
     late: int
-    """What workers have said about requests that they had lost, or before they had joined."""
+    """Messages of workers about requests that they had lost, or before they had joined."""
 
     workers: int
     """Workers that take requests."""
 
     slots: int
-    """How many requests these take at a time."""
+    """How many requests the workers take at a time."""
 
 
 class WorkerStats(NamedTuple):
     """One worker of a broker."""
 
     name: str
-    """What it was named, or its routing id."""
+    """Its name, or its routing id."""
 
     state: str
-    """``"ready"``; ``"silent"``: its hub has said nothing for its *dead_after*; ``"leaving"``: it
+    """``"ready"``; ``"silent"``: its hub has sent nothing for its *dead_after*; ``"leaving"``: it
     is about to stop; or ``"gone"``: its connection has ended, and it is about to be forgotten."""
 
     slots: int
     """How many requests it takes at a time."""
 
     outstanding: int
-    """How many it has."""
+    """How many requests it has."""
 
 
 BrokerStats.__module__ = WorkerStats.__module__ = "gzmqsource.broker"

@@ -1,4 +1,4 @@
-"""Whether the workers of a broker are alive and connected."""
+"""Watching whether the workers of a broker are alive and connected."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from gzmqsource.workers._voice import TURN
 class Watch:
     """Two greenlets that look at the workers: at each tick, and when a connection has ended.
 
-    libzmq does not say whose connection that was, but refuses to send to who has none.
+    libzmq does not report whose connection ended, but refuses to send to a worker that has none.
 
     Parameters
     ----------
     back : Back
-        What the workers are given.
+        The back, which has the workers.
     tick : float
-        Seconds from one look to the next; silence is counted in these, so a hub that was held up
-        accuses nobody.
+        Seconds from one look to the next; silence is counted in ticks, so a hub that was held up
+        does not give up its workers.
     """
 
-    #: For how many ticks after the end of a connection each worker is asked for, in case libzmq
-    #: does not know yet.
+    #: The ticks after the end of a connection at which each worker is pinged again, in case libzmq
+    #: has not noticed the end yet.
     asks = 2
 
-    #: Seconds between two such looks: each takes 3 ms for a thousand workers, and connections may
-    #: end all the time.
+    #: Seconds between two looks after the end of connections: each takes 3 ms for a thousand
+    #: workers, and connections may end all the time.
     rest = 0.03
 
     #: After how many times its patience a silent worker is forgotten.
@@ -53,13 +53,13 @@ class Watch:
         back.watch = self._begin
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop looking."""
         gevent.killall(self._greenlets, block=False)
         if self._monitor is not None:
             self._monitor.close()
 
     def _begin(self) -> None:
-        """Begin to look, unless it does; called when a worker has joined."""
+        """Start looking, unless it already does; called when a worker has joined."""
         if self._monitor is None:
             self._monitor = Monitor(self._back.source, zmq.EVENT_DISCONNECTED)
             self._greenlets = [gevent.spawn(self._run), gevent.spawn(self._hear_ends)]
@@ -86,7 +86,7 @@ class Watch:
         assert monitor is not None
         for _ in monitor:
             with contextlib.suppress(Empty, SourceClosed):
-                while True:  # one look shows all that have ended by now
+                while True:  # one look shows all connections that have ended by now
                     monitor.recv(timeout=0)
             self._asks = self.asks
             for worker in in_turns(list(self._workers.values()), TURN):

@@ -23,47 +23,47 @@ if TYPE_CHECKING:
 
 
 class Broker(Server):
-    """Shares requests out to workers that are free, and replies to clients as a responder does.
+    """Distributes requests to workers that are free, and replies to clients as a responder does.
 
-    A worker is a `gzmqsource.workers.Responder` that has joined the broker's back; it says how many
-    requests it takes at a time, and four times in its *dead_after* that its hub runs. A request
-    goes to one that is idle, if there is one, otherwise to one that takes more, in turn. What
-    nobody takes waits here, in order, those with a higher priority first.
+    A worker is a `gzmqsource.workers.Responder` that has joined the broker's back. It reports how
+    many requests it takes at a time, and four times in its *dead_after* that its hub runs. A
+    request goes to an idle worker, if there is one, otherwise to one that takes more, in turn.
+    Other requests wait here, in order, those with a higher priority first.
 
-    To those who ask, the broker is one server: they are told what becomes of their requests, that
-    this hub is alive, and that it is about to stop. Cancellations, and what is left of a request's
-    time, go on to the worker that has it. A worker that dies, or whose hub is stuck, costs what it
-    has at that moment: that is lost, and whoever waits for it is told, or with *redeliver* it is
-    given to another worker.
+    For clients the broker is one server: it notifies them of the outcome of their requests, that
+    its hub is alive, and that it is about to stop. Cancellations, and the remaining time of a
+    request, are passed on to the worker that has it. If a worker dies, or its hub is stuck, the
+    requests that it has at that moment are lost, and the clients that wait for them are notified;
+    with *redeliver* the requests are given to another worker.
 
-    It keeps nothing on disk, and knows nothing of other brokers: a `gzmqsource.workers.Requester`
+    It keeps nothing on disk, and does not know other brokers: a `gzmqsource.workers.Requester`
     may use several, and a worker may join several.
 
     Parameters
     ----------
     front : Source
-        A ROUTER for those who ask, without a handler. The broker owns it from now on.
+        A ROUTER for clients, without a handler. The broker owns it from now on.
     back : Source
-        Another one for the workers, whose *overflow* drops nothing. Whoever can connect to it is
-        given requests: bind it where only workers can, or use CURVE. ``ROUTER_HANDOVER`` and
-        ``PROBE_ROUTER`` are set on it.
+        Another one for the workers, whose *overflow* drops nothing. Any peer that can connect to it
+        is given requests: bind it where only workers can connect, or use CURVE.
+        ``ROUTER_HANDOVER`` and ``PROBE_ROUTER`` are set on it.
     dead_after : float
         As for `gzmqsource.workers.Responder`.
     redeliver : bool
-        Whether a request that a worker has begun, and lost, is given to another one. It may then
-        have been executed twice, in part. It is given to four at most, for it may be what they die
-        of.
+        Whether a request that a worker has begun and lost is given to another one. Parts of it may
+        then be executed twice. It is given to at most four workers, because it may be the cause of
+        their deaths.
     max_waiting : int
-        How many requests may wait, beside those that workers have. Further ones are refused. For
-        peers that cannot be told so, nothing more is read until there is room. The attribute
-        `max_waiting_bytes` bounds their bytes.
+        How many requests may wait, in addition to those that workers have. Further ones are
+        refused. A plain peer cannot be refused: its request stops the reading until there is room.
+        The attribute `max_waiting_bytes` bounds the bytes of requests that wait.
     dedup : float
         As for `gzmqsource.workers.Responder`.
 
     Raises
     ------
     ValueError
-        One of the sources is no ROUTER, or has a handler, or a number is out of range.
+        One of the sources is not a ROUTER, or has a handler, or a number is out of range.
     InvalidThreadUseError, SourceClosed
         One of them belongs to the hub of another thread, or is closed.
     """
@@ -102,7 +102,7 @@ class Broker(Server):
         self._back.next = self._reception.next
         self._watch = Watch(self._back, self._parts.tick)
         back.set_handle(self._back.read)
-        # Nothing can be done then for what comes at the front.
+        # Without workers, the requests at the front cannot be handled.
         back.rawlink(lambda _back: front.close())
 
     @classmethod
@@ -120,19 +120,19 @@ class Broker(Server):
     ) -> Self:
         """Make the sockets, and a broker that owns them.
 
-        Both are ROUTERs with ``ROUTER_MANDATORY`` that drop and count what a peer does not read, as
-        `gzmqsource.workers.Responder.open` says.
+        Both are ROUTERs with ``ROUTER_MANDATORY`` that drop and count messages that a peer does not
+        read, see `gzmqsource.workers.Responder.open`.
 
         Parameters
         ----------
         front, back : str or iterable of str
-            The endpoints to bind, for those who ask and for workers.
+            The endpoints to bind, for clients and for workers.
         context : zmq.Context, optional
             The context of the sockets; ``zmq.Context.instance()`` if not passed.
         dead_after, redeliver, max_waiting, dedup
             As for the constructor.
         **socket_options
-            Those of both, as for `gzmqsource.Source.open`.
+            The options of both, as for `gzmqsource.Source.open`.
 
         Raises
         ------
@@ -161,7 +161,7 @@ class Broker(Server):
 
     @property
     def front(self) -> Source[Any]:
-        """The source for those who ask; `source` is the same."""
+        """The source for clients; `source` is the same."""
         return self._source
 
     @property
@@ -181,7 +181,7 @@ class Broker(Server):
         self._back_source.close()
 
     def stats(self) -> BrokerStats:
-        """Return a snapshot of what the broker has done."""
+        """Return a snapshot of the broker's counters."""
         counts = self._counts()
         counts["replies"] -= self._handling.dropped
         return BrokerStats(**{name: counts[name] for name in BrokerStats._fields})
@@ -219,8 +219,8 @@ class Broker(Server):
 
     def _ended(self, source: Source) -> None:
         super()._ended(source)
-        self._farewell.give_up()  # no handler of this process ends what workers have
+        self._farewell.give_up()  # no handler of this process ends the requests of workers
         self._watch.close()
-        # A stop does that, which waits until the endpoint is free.
+        # A stop closes the back itself, and waits until the endpoint is free.
         if not self._is_stopping:
             self._back_source.close()

@@ -55,8 +55,8 @@ def _choose() -> tuple[Any, str, str]:
         missing = isinstance(error, ModuleNotFoundError) and error.name == f"{__name__}.native"
         why = _why_missing() if missing else " ".join(str(error).split())
         if wanted == "native":
-            raise ImportError(f"GZMQSOURCE_TRANSFER=native cannot be had: {why}") from error
-        return None, "pure", f"the native transfer cannot be had: {why}"
+            raise ImportError(f"GZMQSOURCE_TRANSFER=native is not available: {why}") from error
+        return None, "pure", f"the native transfer is not available: {why}"
     return native, "native", "GZMQSOURCE_TRANSFER=native" if wanted else "it was built"
 
 

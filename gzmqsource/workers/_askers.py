@@ -1,4 +1,4 @@
-"""Who asks a responder, and speaks the protocol; plain peers leave no trace."""
+"""The peers that ask a responder and speak the protocol; plain peers are not remembered."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gzmqsource.workers._header import Flag
 
 
 class Asker:
-    """One peer, or rather one route.
+    """One peer, or more precisely one route.
 
     Parameters
     ----------
@@ -35,39 +35,39 @@ class Asker:
     def __init__(self, route: list[Any], is_routed: bool) -> None:
         self.route = route
         self.is_routed = is_routed
-        #: The flags of what it is told.
+        #: The flags of the headers that are sent to it.
         self.flags = int(Flag.ROUTED) if is_routed else 0
         #: Its requests that wait or run, by their keys.
         self.jobs: dict[bytes, Any] = {}
-        #: How many ticks have passed since it was heard.
+        #: How many ticks have passed since its last message.
         self.silence = 0
         #: After how many ticks of silence it is dead, once it has sent a PING.
         self.patience: int | None = None
-        #: Whether it was told in this tick that the hub is alive.
+        #: Whether it was notified in this tick that the hub is alive.
         self.was_told = False
         #: Whether it has sent NOMORE, or cannot be reached.
         self.has_left = False
-        #: Whether it was heard since it was last passed over.
+        #: Whether it has sent a message since it was last passed over.
         self.is_recent = True
 
 
 class Askers:
-    """Those that were heard of late, by their routes.
+    """The peers that have sent a message recently, by their routes.
 
     Parameters
     ----------
     most : int
-        How many are remembered, beside those that have requests here.
+        How many are remembered, not counting those that have requests here.
     """
 
-    #: How many are passed over for each new one. Those that were heard since the last time, or have
-    #: requests here, are passed over; so two are enough to get round.
+    #: How many may be passed over for each new one: those that have sent a message since the last
+    #: time, or have requests here. Two would be enough to get round.
     passes = 4
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._askers: OrderedDict[Any, Asker] = OrderedDict()
-        #: Returns the one at a route, or None.
+        #: Returns the asker at a route, or None.
         self.get = self._askers.get
 
     def __len__(self) -> int:
@@ -93,13 +93,13 @@ class Askers:
 
 
 def patience_of(left: int, tick: float) -> int:
-    """Return after how many ticks one is silent that has said so many milliseconds."""
-    # One more, for the first may have begun just before it was heard.
+    """Return the ticks after which a peer whose header has *left* milliseconds counts as silent."""
+    # One more, because the first may have begun just before its message came.
     return 1 + max(2, math.ceil(left / 1000 / tick))
 
 
 def name_of(route: list[Any]) -> Any:
-    """Return what is equal for equal routes."""
+    """Return a key that is equal for equal routes."""
     if len(route) == 1:
         frame = route[0]
         return frame if type(frame) is bytes else bytes(frame)

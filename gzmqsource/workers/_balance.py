@@ -1,4 +1,4 @@
-"""Which connection the next request goes to: the one with the fewest outstanding."""
+"""The choice of the connection for the next request: the one with the fewest outstanding."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _Connection = TypeVar("_Connection", bound=Loaded)
 
 
 class Balance(Generic[_Connection]):
-    """The connections that are live, by how many calls are outstanding over each.
+    """The live connections, by the number of calls that are outstanding over each.
 
-    To take the least loaded one, and to note that one has a call more or less, takes the same time
-    for a thousand as for two. For one, which most requesters have, there is nothing to note.
+    To take the least loaded connection, or to note that one has a call more or less, takes as long
+    for a thousand as for two. With a single one, which most requesters have, nothing is noted.
     """
 
     def __init__(self) -> None:
-        #: The one connection that is live, if it is the only one; then `note` need not be called.
+        #: The live connection, if it is the only one; then `note` does not have to be called.
         self.only: _Connection | None = None
         self._levels: dict[int, OrderedDict[_Connection, None]] = {}
         self._level_of: dict[_Connection, int] = {}
@@ -59,18 +59,18 @@ class Balance(Generic[_Connection]):
                 self._take(self.only)
 
     def note(self, connection: _Connection) -> None:
-        """Note that a connection has more calls, or fewer, than it had."""
+        """Note that a connection has more or fewer calls than before."""
         if connection in self._level_of:
             self._take(connection)
             self._put(connection)
 
     def least(self, but_for: Collection[object] = ()) -> _Connection | None:
-        """Return a connection with the fewest calls, that had its turn longest ago; or None.
+        """Return the connection with the fewest calls whose last turn is longest ago; or None.
 
         Parameters
         ----------
         but_for : collection
-            Connections that do not count.
+            Connections that are left out.
         """
         if not but_for:
             return self.only if not self._level_of else next(self._in_order())

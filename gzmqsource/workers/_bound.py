@@ -16,7 +16,7 @@ _EVENTS |= zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 
 
 class BoundLink:
-    """A socket that is connected while it has a peer. Which one has which request is unknown.
+    """A socket that is connected while it has a peer. Which peer has which request is unknown.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class BoundLink:
     opening : Opening
         Makes the socket.
     owner : Linked
-        Takes what comes.
+        Takes the messages.
 
     Raises
     ------
@@ -36,7 +36,7 @@ class BoundLink:
     is_bound = True
     may_queue = True
 
-    #: The most turns for replies that are there already when the last peer is lost.
+    #: The most turns for replies that are already there when the last peer is lost.
     max_turns = 100
 
     def __init__(self, address: str, opening: Opening, owner: Linked) -> None:
@@ -85,7 +85,7 @@ class BoundLink:
                     self._owner.disconnected()
 
     def _count(self, event: SocketEvent) -> None:
-        """Count the peers: that of a handshake that has failed is disconnected, too."""
+        """Count the peers; after a failed handshake, the peer is reported as disconnected, too."""
         if event.name == "handshake_succeeded":
             self._peers += 1
         elif event.name != "disconnected":

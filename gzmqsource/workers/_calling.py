@@ -1,4 +1,4 @@
-"""Handling one request: its handler is called, and the reply is sent, as one thing that counts."""
+"""Handling one request: its handler is called, its reply is sent, and the outcome is counted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Answer: TypeAlias = "Callable[[list[FrameT]], AnyMessage]"
 
 _set_current = current.set
 
-# A member of an enum takes longer to look up than all else that is asked of it here.
+# To look up a member of an enum takes longer than anything else done with it here.
 _REPLY, _ERROR = int(Kind.REPLY), int(Kind.ERROR)
 
 
@@ -56,13 +56,13 @@ class Calling(Handling):
     ) -> None:
         super().__init__(source, parts)
         self.answer: Callable[[list[Any]], Any] = answer
-        # The collector of metrics may put something else in its place.
+        # The collector of metrics may replace `answer`.
         self._handler = answer
         self._hooks = hooks
         self._tracebacks = tracebacks
 
     def handle(self, job: Job) -> None:
-        """Call the handler with a job, and end it; only what ends a greenlet is raised."""
+        """Call the handler with a job, and end it; raise only exceptions that end a greenlet."""
         if job.is_over:
             return
         payload: list[Any]
@@ -82,7 +82,7 @@ class Calling(Handling):
                     job.greenlet = None
                 if began:
                     self.usual.note(time.monotonic() - began)
-                # One that switches finds the job known, so that its key is not handled again.
+                # If a hook switches, the job is still known, so that its key is not handled again.
                 if self._hooks and job.is_wanted:
                     call(self._hooks, "after", job, payload)
                 kind = _REPLY
@@ -107,7 +107,7 @@ class Calling(Handling):
     def _payload_of(self, reply: Any) -> list[Any]:
         """Return the payload of a reply that is not just bytes; the error names the handler."""
         if isinstance(reply, Iterator):
-            reply = list(reply)  # what it raises is the handler's own error
+            reply = list(reply)  # an exception in it is the handler's own error
         try:
             return payload_of(reply)
         except (TypeError, ValueError) as error:
@@ -122,14 +122,14 @@ class Calling(Handling):
             raise type(error)(text) from None
 
     def _failed(self, job: Job, error: BaseException) -> list[bytes]:
-        """Report what a handler has raised, and return the payload that tells its asker."""
+        """Report a handler's exception, and return the payload that reports it to the asker."""
         self._source.report(error, job.message)
         if self._hooks:
             call(self._hooks, "error", job, error)
         return error_payload(error, self._tracebacks)
 
     def _end_without(self, job: Job, error: BaseException) -> None:
-        """End a job whose handler was ended by a kill, or because nobody waits for it."""
+        """End a job whose handler was ended by a kill, or because its asker no longer waits."""
         try:
             if self._hooks:
                 call(self._hooks, "error", job, error)
@@ -138,6 +138,6 @@ class Calling(Handling):
 
 
 def _kill(job: Job) -> None:
-    """Kill the handler of a job, unless it has returned meanwhile; called in the hub."""
+    """Kill the handler of a job, unless it has already returned; called in the hub."""
     if job.greenlet is not None:
         job.greenlet.throw(GreenletExit)

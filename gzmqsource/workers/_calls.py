@@ -1,7 +1,7 @@
-"""A request until its reply: with a greenlet that waits, with a result, or of another thread.
+"""A request until its reply: of a greenlet that waits, with a result, or of another thread.
 
 A call is in one place at a time, a dictionary of calls by their keys: it waits for room, or for a
-connection that is live, or is outstanding over one. Whoever takes it out of its place ends it.
+live connection, or is outstanding over one. The code that takes it out of its place ends it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from gzmqsource.transfer.message import FrameT
 from gzmqsource.workers import _header
 from gzmqsource.workers._header import DETAIL, KEY_SIZE, MAGIC, Flag, Kind
 
-#: The beginning of a header of a first attempt, which may be sent once or again.
+#: The beginning of a header of a first attempt, for a call that is sent once, or maybe again.
 _ONCE = MAGIC + bytes([Kind.ASK, 0, 0, 0])
 _AGAIN = MAGIC + bytes([Kind.ASK, Flag.KEEP, 0, 0])
 
-#: The ends of headers, by the timeout. A program has few, and to encode one takes 0.4 us.
+#: The ends of headers, by the timeout. A program uses few, and to encode one takes 0.4 us.
 _ENDS: dict[float | None, bytes] = {None: bytes(8)}
 
 #: The fields of a call of any kind.
@@ -33,13 +33,13 @@ _FIELDS = ("deadline", "frames", "key", "past", "place", "retries", "size", "tim
 
 
 class Place(OrderedDict[bytes, Any]):
-    """Calls by their keys, in order, that no peer has."""
+    """The calls that no peer has, by their keys, in order."""
 
     connection = None
 
 
 class Outstanding(dict[bytes, Any]):
-    """Calls by their keys that the peer of a connection has, or had when it was lost."""
+    """The calls that the peer of a connection has, or had when it was lost, by their keys."""
 
     __slots__ = ("connection",)
 
@@ -49,16 +49,16 @@ class Outstanding(dict[bytes, Any]):
 
 
 class Past:
-    """What a call has behind it that was sent more than once."""
+    """The past attempts of a call that was sent more than once."""
 
     __slots__ = ("attempt", "refusals", "refused_by")
 
     def __init__(self) -> None:
         #: How often it was sent before.
         self.attempt = 0
-        #: How often it was refused in a row because others wait already.
+        #: How often in a row it was refused because too many others wait.
         self.refusals = 0
-        #: The connections over which it was, since it was last held back.
+        #: The connections over which it was refused since it was last held back.
         self.refused_by: set[Any] = set()
 
 
@@ -73,12 +73,12 @@ class AnyCall:
     frames: list[Any]
     #: The bytes of its payload.
     size: int
-    #: Seconds for the whole request, and when they are over by `time.monotonic`, set by the clock.
+    #: Seconds for the whole request, and their end by `time.monotonic`, which the clock sets.
     timeout: float | None
     deadline: float | None
     #: How often it may be sent again.
     retries: int
-    #: Where it is, or was when it ended; None before it has begun.
+    #: The place where it is, or was when it ended; None before it has begun.
     place: Place | Outstanding | None
     past: Past | None
 
@@ -92,7 +92,7 @@ class Call(Waiter, AnyCall):  # type: ignore[type-arg]
 
     __slots__ = _FIELDS
 
-    # An AsyncResult takes 1 us more, a fifth of a request, and to call `_fill` here 0.1 us.
+    # An AsyncResult would take 1 us more, a fifth of a request; to call `_fill` here, 0.1 us.
     def __init__(
         self, hub: Any, key: bytes, payload: list[Any], timeout: float | None, retries: int
     ) -> None:
@@ -118,9 +118,9 @@ class SubmittedCall(AsyncResult, AnyCall):  # type: ignore[type-arg]
     def __init__(self, key: bytes, payload: list[Any], timeout: float | None, retries: int) -> None:
         super().__init__()
         _fill(self, key, payload, timeout, retries)
-        #: Set when it has room, or has ended without; made by what waits for it.
+        #: Set when it has room, or has ended without; made by the greenlet that waits for it.
         self.admitted: Event | None = None
-        #: Called with the outcome, before the result is there.
+        #: Called with the outcome before the result is set.
         self.on_end: Any = None
 
     def settle(self, outcome: list[Any] | Exception) -> None:
@@ -173,7 +173,7 @@ def _fill(call: Any, key: bytes, payload: list[Any], timeout: float | None, retr
 
 
 def check_numbers(retries: int, priority: int) -> None:
-    """Raise ValueError unless a call may have these."""
+    """Raise a `ValueError` unless a call may have these numbers."""
     if not isinstance(retries, int) or retries < 0:
         raise ValueError(f"retries={retries!r}: how often to send again, an int from 0 up")
     if not isinstance(priority, int) or not 0 <= priority <= 255:
@@ -188,7 +188,7 @@ def set_priority(call: AnyCall, priority: int) -> None:
 
 
 def send_again(call: AnyCall) -> Past:
-    """Note that a call is about to be sent once more, and return what it has behind it."""
+    """Note that a call is about to be sent once more, and return its past attempts."""
     if call.past is None:
         call.past = Past()
     call.past.attempt += 1
@@ -196,7 +196,7 @@ def send_again(call: AnyCall) -> Past:
 
 
 def refresh(call: AnyCall) -> None:
-    """Give a call that has waited, or was sent before, the header for now."""
+    """Give a call that has waited, or was sent before, an up-to-date header."""
     attempt = 0 if call.past is None else min(call.past.attempt, 255)
     left = 0
     if call.deadline is not None:
@@ -207,7 +207,7 @@ def refresh(call: AnyCall) -> None:
 
 
 def _end(timeout: float | None) -> bytes:
-    """Return the end of a header with a deadline, in milliseconds: 0 would be none."""
+    """Return the end of a header with a deadline, in milliseconds: 0 would mean none."""
     left = 0 if timeout is None else _header.milliseconds(timeout)
     if len(_ENDS) > 1000:
         _ENDS.clear()

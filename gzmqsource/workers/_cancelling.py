@@ -1,4 +1,4 @@
-"""Raising in a handler that nobody waits for its reply any more."""
+"""Cancellation: raising in a handler for whose reply no caller waits any more."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from gzmqsource.workers._jobs import Job
 def strike(job: Job) -> None:
     """Raise in the handler of a job, unless it is over or shielded; called in the hub.
 
-    A worker goes on to the next job, so its greenlet alone is no sign that it has this one.
+    A worker continues with the next job, so its greenlet alone does not show that it has this one.
     """
     if job.is_due and job.greenlet is not None and not job.shields:
         job.greenlet.throw(_cancelled(job))
 
 
 def check(job: Job) -> None:
-    """Raise if a job has ended, or nobody waits for it any more, before its handler is called."""
+    """Raise if a job has ended or was cancelled before its handler is called."""
     if job.is_over:
         raise GreenletExit
     if job.is_due:
@@ -34,13 +34,14 @@ def check(job: Job) -> None:
 def shield() -> Iterator[None]:
     """Hold back a cancellation of the current request in a ``with`` block.
 
-    `RequestCancelled` that would be raised in the block is raised at its end, also if that is a
-    ``return``: what comes after the block is not done for nobody. If the block raises something
-    else, that goes on, and the handler is interrupted where it waits next. A block in a block ends
-    nothing. The end of the responder, which kills handlers that take too long, is not held back.
+    A `RequestCancelled` that would be raised in the block is raised at its end, even if the block
+    ends with a ``return``, so that the code after the block does not run without a caller. If the
+    block raises another exception, that propagates, and the handler is interrupted where it waits
+    next. The end of a nested block raises nothing. The end of the responder, which kills handlers
+    that take too long, is not held back.
 
-    Outside of a handler the block does nothing; so it does in a greenlet that a handler has
-    spawned, which is not interrupted either.
+    Outside of a handler the block does nothing. It also does nothing in a greenlet that a handler
+    has spawned, which is not interrupted either.
     """
     job = current.get()
     if not isinstance(job, Job):
@@ -60,6 +61,6 @@ def shield() -> Iterator[None]:
 
 
 def _cancelled(job: Job) -> RequestCancelled:
-    """Return what a handler is told with, once."""
+    """Return the exception for a handler, which is raised once."""
     job.is_due = False
-    return RequestCancelled(f"nobody waits for {job!r} any more")
+    return RequestCancelled(f"the caller of {job!r} no longer waits")

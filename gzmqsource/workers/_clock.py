@@ -24,19 +24,19 @@ class Timed(Protocol):
 class Clock:
     """Calls a function at each deadline, or up to `resolution` later.
 
-    A timer of the loop for each call would take as much memory, and all that end at once would hold
-    up the hub. The calls of one tick are together, so that each can leave without a search, and the
-    heap has ticks: as many as time has, however many calls there are. Those whose calls were all
-    cancelled stay in it until their time, or until they are the greater part of it.
+    A loop timer for each call would take as much memory, and timers that end together would hold up
+    the hub. The calls of one tick are together, so that each can leave without a search, and the
+    heap contains ticks: their number depends on the time, not on the number of calls. Ticks whose
+    calls were all cancelled stay in it until their time, or until they are the greater part of it.
 
     Parameters
     ----------
     expire : callable
         ``expire(call)`` is called at the deadline; it must not raise.
     look : callable
-        ``look(calls)`` is called before that with those that are due, once for each turn; it may
-        wait. The deadlines that it cancels do not count: after a hub that was held up, what is
-        there comes before the clock.
+        ``look(calls)`` is called before that with the calls that are due, once for each turn; it
+        may wait. Deadlines that it cancels do not count: after the hub was held up, replies that
+        are already there come before the clock.
     """
 
     #: Seconds of a tick: libuv's timers count in milliseconds.
@@ -97,7 +97,7 @@ class Clock:
         return int(deadline / self.resolution) + 1
 
     def _run(self) -> None:
-        """Wait for deadlines, until there are none left."""
+        """Wait for deadlines until none is left."""
         while self._ticks:
             if self._ticks[0] not in self._calls:
                 heapq.heappop(self._ticks)

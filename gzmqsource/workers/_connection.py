@@ -22,12 +22,12 @@ _ENDING = frozenset({_PLAIN, _REPLY, _ERROR})
 
 
 class State(enum.Enum):
-    """Where a connection is in its life."""
+    """The stages in the life of a connection."""
 
     CONNECTING = "connecting"  #: there is none, or its handshake is not over
-    PROBING = "probing"  #: its peer has spoken before, and does not yet, or no more
+    PROBING = "probing"  #: its peer has spoken before, but not yet again, or not any more
     LIVE = "live"  #: requests go to it
-    LEAVING = "leaving"  #: its peer is about to stop, and finishes what it has
+    LEAVING = "leaving"  #: its peer is about to stop, and finishes its requests
     CLOSED = "closed"  #: it is not used any more
 
 
@@ -53,19 +53,19 @@ class AnyLink(Protocol):
 
 
 class Asker(Protocol):
-    """What a connection knows of the requester."""
+    """A requester, as a connection uses it."""
 
     #: The header of a ping.
     ping: bytes
 
     def watch(self, connection: Any) -> None:
-        """Look again and again whether the peer is alive."""
+        """Check repeatedly whether the peer is alive."""
 
     def live(self, connection: Any) -> None:
-        """Note that requests may go to it."""
+        """Note that requests may go over a connection."""
 
     def not_live(self, connection: Any) -> None:
-        """Note that none may any more."""
+        """Note that no more requests may go over it."""
 
     def missed(self, connection: Any, why: str = "") -> None:
         """Note that the connection was lost, or cannot be made."""
@@ -77,42 +77,42 @@ class Asker(Protocol):
         """End a call that was outstanding."""
 
     def refused(self, connection: Any, call: AnyCall, detail: int) -> None:
-        """Ask elsewhere, or later; the call was outstanding."""
+        """Ask another peer, or later; the call was outstanding."""
 
     def lost(self, connection: Any, calls: Outstanding, why: str, comes_back: bool) -> None:
-        """End an attempt of each call; *comes_back* means that the next goes the same way."""
+        """End an attempt of each call; *comes_back* means that the next goes over *connection*."""
 
     def give_away(self, calls: Place) -> None:
-        """Ask elsewhere what has waited for this connection."""
+        """Send to other peers the calls that have waited for a connection."""
 
     def late(self) -> None:
         """Count a reply to a call that is over."""
 
     def strange(self, detail: str) -> None:
-        """Count a message that is none of a responder's."""
+        """Count a message that no responder sends."""
 
 
 class Connection:
-    """A connection, what is outstanding over it, and what is known of its peer.
+    """A connection, the calls outstanding over it, and the state of its peer.
 
     Parameters
     ----------
     endpoint, address : str
-        What the user has named, and what it stands for.
+        The endpoint that the user has passed, and the address for which it stands.
     asker : Asker
-        What sends requests.
+        The sender of the requests.
     link : callable
         ``link(connection)`` returns its `AnyLink`.
     """
 
     #: How many keys are remembered of calls that were given up before it is known whether the peer
-    #: can be told.
+    #: speaks the protocol and can be notified.
     max_untold = 1000
 
-    #: Seconds for which nothing goes to a peer that is about to stop, if there may be others behind
-    #: the ROUTER in between. With none, 116 of 32,339 requests were lost. With 0.15, none were on a
-    #: quiet machine, and some in each fourth run of 20 restarts where a dozen processes share two
-    #: cores.
+    #: Seconds for which nothing is sent to a peer that is about to stop, if there may be others
+    #: behind the ROUTER in between. Without a pause, 116 of 32,339 requests were lost. With 0.15 s,
+    #: none were lost on a quiet machine, and some in every fourth run of 20 restarts where a dozen
+    #: processes share two cores.
     hold = 0.3
 
     def __init__(
@@ -127,14 +127,14 @@ class Connection:
         self.state = State.CONNECTING
         #: The calls that the peer has.
         self.outstanding = Outstanding(self)
-        #: Those that it had when the connection was cut, until there is a new one.
+        #: The calls that it had when the connection was cut, until there is a new one.
         self.returning = Place()
         #: Whether the peer has sent a header of its own, its session, and whether it is behind a
         #: ROUTER.
         self.speaks = False
         self.session = 0
         self.routed = False
-        #: Whether something has come since the last look, and for how many looks nothing has.
+        #: Whether a message has come since the last look, and for how many looks none has.
         self.heard = False
         self.quiet = 0
         self.is_watched = False
@@ -147,7 +147,7 @@ class Connection:
         self.link = link(self)
         self._may_queue = self.link.may_queue and not self.link.is_bound
         if self.link.is_bound:
-            self.is_watched = True  # as if: who of its peers would be the silent one?
+            self.is_watched = True  # nominally: it is unknown which of its peers would be silent
         if self.link.is_inproc:
             self.connected()  # libzmq reports nothing there
 
@@ -157,7 +157,7 @@ class Connection:
         Raises
         ------
         SendError, SourceClosed
-            libzmq refuses it, or has taken the socket away; it is in no place then.
+            libzmq refuses it, or the socket is gone; the call is then in no place.
         """
         source = self.link.source
         if source is None:
@@ -174,7 +174,7 @@ class Connection:
             self._look_after_send(source)
 
     def cancel(self, call: AnyCall) -> None:
-        """Let the peer know that nobody waits for a call that it has."""
+        """Notify the peer that the caller no longer waits for a call that the peer has."""
         source = self.link.source
         if source is None or source.closed:
             return
@@ -197,7 +197,7 @@ class Connection:
         self._lose_all(f"nothing came from {self.address}", False)
 
     def unanswered(self) -> None:
-        """Note that pings were in vain for long: the peer may no longer be one that speaks."""
+        """Note that pings had no answer for long: the peer may not speak the protocol any more."""
         if self._spoke_here and not self.link.is_bound:
             self.link.lose()
         else:
@@ -211,7 +211,7 @@ class Connection:
             self._asker.give_away(returning)
 
     def retire(self) -> None:
-        """Ask no more over it, and close once nothing is outstanding."""
+        """Send no more requests over it, and close once nothing is outstanding."""
         self.is_retired = True
         if self.state is not State.CLOSED:
             self.give_away()
@@ -221,7 +221,7 @@ class Connection:
                 self._become(State.LEAVING)
 
     def close(self, linger: int | None) -> None:
-        """Close it, and cancel all that is outstanding."""
+        """Close it, and cancel all outstanding calls."""
         source = self.link.source
         if self.outstanding and self.speaks and source is not None and not source.closed:
             self._tell(Kind.CANCEL)
@@ -231,7 +231,7 @@ class Connection:
         self.link.close(linger if was_used else 0)
 
     def snapshot(self) -> EndpointStats:
-        """Return what it is like now."""
+        """Return its current state."""
         return EndpointStats(
             endpoint=self.endpoint,
             address=self.address,
@@ -241,10 +241,10 @@ class Connection:
             session=self.session,
         )
 
-    # What the link reports.
+    # The reports of the link.
 
     def connected(self) -> None:
-        """Note that messages reach the peer; one that has spoken before must do so again."""
+        """Note that messages reach the peer; a peer that has spoken before must do so again."""
         self.quiet = 0
         self.heard = self._spoke_here = False
         if self.speaks and not self.link.is_bound:
@@ -254,7 +254,7 @@ class Connection:
             self._become(State.LIVE)
 
     def failed(self) -> None:
-        """Note that an attempt to connect was in vain: what waits for it goes elsewhere."""
+        """Note that an attempt to connect has failed: calls that wait for it go to other peers."""
         self._asker.missed(self)
         self.give_away()
 
@@ -267,12 +267,12 @@ class Connection:
             self.close(0)
 
     def received(self, message: list[Any]) -> None:
-        """Take a message of the peer."""
+        """Take a message from the peer."""
         self.heard = True
         head = message[0]
         if type(head) is not bytes:
             head = bytes(head)
-        # Nobody can guess a key, so what has it at its place is a header.
+        # A key cannot be guessed, so a frame that contains it in the right place is a header.
         call = self.outstanding.get(head[KEY])
         if call is None or len(message) < 3 or message[1]:
             self._received_other(message, head)
@@ -292,7 +292,7 @@ class Connection:
         self._asker.answered(self, call, outcome)
 
     def _received_other(self, message: list[Any], head: bytes) -> None:
-        """Take what is not the reply to a call."""
+        """Take a message that is not the reply to a call."""
         is_header = has_header(head)
         if is_header and len(message) == 1 and 16 <= head[4] < 32:
             self._control(decode(head))
@@ -302,7 +302,7 @@ class Connection:
             self._asker.strange(f"{len(message)} frames, {head[:40]!r}")
 
     def _control(self, head: Header) -> None:
-        """Take what is about the peer itself, or the end of an attempt."""
+        """Take a control about the peer itself, or about the end of an attempt."""
         self._spoke(head)
         if head.kind == Kind.LEAVING:
             if not self.link.is_bound:
@@ -327,7 +327,7 @@ class Connection:
                 )
 
     def _spoke(self, head: Header) -> None:
-        """Note a header of the peer's own."""
+        """Note a header that the peer itself has made."""
         self.routed = bool(head.flags & Flag.ROUTED)
         is_new = self._spoke_here and head.session != self.session
         self.session = head.session
@@ -337,14 +337,14 @@ class Connection:
             while self._untold:
                 self._tell(Kind.CANCEL, self._untold.popleft())
         if is_new and not self.routed and not self.link.is_bound:
-            self._lose_all(f"{self.address} was started anew", False)
+            self._lose_all(f"{self.address} was started again", False)
         if self.state is State.PROBING:
             self._become(State.LIVE)
         if self.outstanding and not self.is_watched:
             self._asker.watch(self)
 
     def _leave(self) -> None:
-        """Ask no more over a connection whose peer is about to stop."""
+        """Send no more requests over a connection whose peer is about to stop."""
         if self.link.is_bound or self.state not in (State.LIVE, State.LEAVING):
             return
         self._become(State.LEAVING)
@@ -354,7 +354,7 @@ class Connection:
             self._timer.start(self._go_on, update=True)
 
     def _go_on(self) -> None:
-        """Ask again over a connection behind which there may be others."""
+        """Send requests again over a connection behind which there may be other peers."""
         self._stop_timer()
         if self.state is State.LEAVING and not self.is_retired:
             self._become(State.LIVE)
@@ -381,7 +381,7 @@ class Connection:
             self._asker.watch(self)
 
     def _lose_all(self, why: str, comes_back: bool) -> None:
-        """End an attempt of all that is outstanding."""
+        """End an attempt of all outstanding calls."""
         self._asker.missed(self, why)
         if not self.outstanding:
             return
@@ -395,7 +395,7 @@ class Connection:
         self._asker.lost(self, lost, why, comes_back and not self.is_retired)
 
     def _look_after_send(self, source: Source) -> None:
-        """Watch the peer, and note if libzmq has no connection, which nothing reports of inproc."""
+        """Watch the peer, and note if libzmq has no connection: nothing reports that for inproc."""
         if self.speaks and not self.is_watched:
             self._asker.watch(self)
         if self._may_queue and source._core.outbox.has_queued:

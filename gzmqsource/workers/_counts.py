@@ -1,4 +1,4 @@
-"""What a requester counts."""
+"""The counters of a requester."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Request`: what both ends know of one request; and the one that a handler works on."""
+"""`Request`, which both ends have for one request; and the request on which a handler works."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Request:
     Attributes
     ----------
     key : bytes
-        16 random bytes, the same for all attempts and at both ends; of a plain peer, empty.
+        16 random bytes, the same for all attempts and at both ends; empty if the peer is plain.
     attempt : int
         How often it was sent before.
     payload : list of bytes or zmq.Frame
         Its frames.
     deadline : float or None
-        When nobody waits for the reply any more, by `time.monotonic`; None for never.
+        The time by `time.monotonic` after which no caller waits for the reply; None for never.
     """
 
     __module__ = "gzmqsource.workers"
@@ -39,8 +39,8 @@ class Request:
 
     @property
     def peer(self) -> str:
-        """Who sent it, as the log says it, or the endpoint that it goes to."""
-        # A routing id becomes text only if it is asked for.
+        """The sender, named as in the log, or the endpoint to which the request goes."""
+        # A routing id becomes text only when it is read.
         return self._peer if isinstance(self._peer, str) else peer_of(self._peer)
 
     @peer.setter
@@ -49,7 +49,7 @@ class Request:
 
     @property
     def left(self) -> float | None:
-        """The seconds that are left of its time, 0 if they are over; None if it has no deadline."""
+        """The seconds that are left of its time, at least 0; None if it has no deadline."""
         if self.deadline is None:
             return None
         return max(0.0, self.deadline - time.monotonic())
@@ -59,12 +59,12 @@ class Request:
         return f"<Request {self.key.hex() or 'plain'} of {self.peer}{left}>"
 
 
-#: The request that the handler of this context works on.
+#: The request on which the handler of this context works.
 current: contextvars.ContextVar[Request | None] = contextvars.ContextVar(
     "gzmqsource.workers.current_request", default=None
 )
 
 
 def current_request() -> Request | None:
-    """Return the request that the caller's handler works on, or None outside of any handler."""
+    """Return the request on which the current handler works, or None outside of any handler."""
     return current.get()

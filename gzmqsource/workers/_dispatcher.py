@@ -1,7 +1,7 @@
-"""Where the requests of a requester are: they wait for room or a peer, or a peer has them.
+"""The places of a requester's requests: they wait for room or a peer, or a peer has them.
 
-The order is that in which they were made. Those that were asked and come back are before all that
-were not asked yet.
+They are sent in the order in which they were made. Requests that come back after they were sent
+go before all that were not sent yet.
 """
 
 from __future__ import annotations
@@ -38,28 +38,28 @@ _warn_lost = LimitedWarning(logging.getLogger("gzmqsource.workers"), "a server w
 
 
 class Dispatcher:
-    """Sends each request to the least loaded connection that is live, and again when need be.
+    """Sends each request to the least loaded live connection, and again if necessary.
 
     Parameters
     ----------
     hub : gevent.hub.Hub
         The hub of the requester.
     counts : Counts
-        What has happened.
+        The counters.
     ping : bytes
         The header of a ping.
     dead_after : float
         See `Liveness`.
     most, most_bytes : int
-        How many calls, and bytes of them, may be asked or wait for a peer.
+        How many calls, and how many bytes of them, may be with a peer or wait for one.
     retry_budget : float
         See `RetryBudget`.
     expire : callable
         ``expire(call)`` is called when the time of a call is over.
     """
 
-    #: Seconds to hold back a request that every peer that was asked has refused: the first time,
-    #: and at most. While it is refused again, each time is twice as long.
+    #: Seconds for which a request is held back that every peer asked has refused: the first time,
+    #: and at most. Each further time in a row is twice as long.
     first_hold = 0.15
     max_hold = 2.0
 
@@ -83,8 +83,8 @@ class Dispatcher:
         self.ping = ping
         self.counts = counts
         self.balance: Balance[Connection] = Balance()
-        #: The connection to which the next call goes at once, if it is the only one that is live,
-        #: and no other call comes before.
+        #: The connection to which the next call goes at once, if it is the only live one, and no
+        #: other call comes first.
         self.express: Connection | None = None
         self.connections: dict[Connection, None] = {}
         self.liveness = Liveness(dead_after)
@@ -96,21 +96,21 @@ class Dispatcher:
         #: Set when the last of the calls has ended, if *ending*.
         self.idle = Event()
         self.ending = False
-        #: How many calls are asked or wait for a peer, and how many bytes they have.
+        #: How many calls are with a peer or wait for one, and how many bytes they have.
         self.admitted = 0
         self.bytes = 0
-        #: The calls that wait for room, and for a peer: once more, or for the first time.
+        #: The calls that wait for room, for a peer once more, and for a peer for the first time.
         self.wanting = Place()
         self.again = Place()
         self.fresh = Place()
-        #: Those that are held back after a refusal.
+        #: The calls that are held back after a refusal.
         self.held = Holds(self._let_go)
         self.clock = Clock(expire, self._hear_out)
         self._hub = hub
         self._most = most
         self._most_bytes = most_bytes
         self._budget = RetryBudget(retry_budget)
-        self._losing: dict[int, Outstanding] = {}  # those that are just being ended
+        self._losing: dict[int, Outstanding] = {}  # calls that are just being ended
         self._is_dispatching = False
         self._sending_back: set[Connection] = set()
 
@@ -121,7 +121,7 @@ class Dispatcher:
 
     @property
     def waiting(self) -> int:
-        """How many of them no peer has."""
+        """How many outstanding calls are not with a peer."""
         returning = sum(len(each.returning) for each in list(self.connections))
         places = (self.wanting, self.again, self.fresh, self.held)
         return returning + sum(map(len, places))
@@ -168,7 +168,7 @@ class Dispatcher:
         self._choose_express()
 
     def take(self, call: AnyCall) -> bool:
-        """Take a call out of its place, to end it; return False if it has ended."""
+        """Take a call out of its place, to end it; return False if it has already ended."""
         place = call.place
         if place is None or place.pop(call.key, None) is None:
             return False
@@ -180,7 +180,7 @@ class Dispatcher:
         return True
 
     def leave(self, call: AnyCall) -> bool:
-        """Take a call out of its place, and let the peer know that nobody waits for it."""
+        """Take a call out of its place, and notify the peer that its caller no longer waits."""
         connection = self.asked_over(call)
         if not self.take(call):
             return False
@@ -190,7 +190,7 @@ class Dispatcher:
         return True
 
     def fail(self, call: AnyCall, error: Exception) -> bool:
-        """End a call with an error; return False if it has ended."""
+        """End a call with an error; return False if it has already ended."""
         if not self.take(call):
             return False
         call.settle(error)
@@ -212,30 +212,30 @@ class Dispatcher:
         return connection
 
     def close(self) -> None:
-        """Send nothing more."""
+        """Stop sending."""
         self.ending = True
         self.liveness.close()
         self.clock.close()
         self.held.close()
 
-    # What connections report.
+    # The reports of connections.
 
     def live(self, connection: Connection) -> None:
-        """Send what waits for it, and what waits for any, soon."""
+        """Send the calls that wait for it, and those that wait for any connection, soon."""
         self.balance.add(connection)
         self._choose_express()
         self._send_back_soon(connection)
         self._dispatch()
 
     def not_live(self, connection: Connection) -> None:
-        """Send no more calls there."""
+        """Send no more calls over it."""
         self.balance.remove(connection)
         self._choose_express()
         if not self.balance:
             self.on_none()
 
     def missed(self, connection: Connection, why: str = "") -> None:
-        """Note that a connection was lost or cannot be made, and log what was outstanding."""
+        """Note that a connection was lost or cannot be made, and log how many were outstanding."""
         if connection.outstanding:
             outstanding = len(connection.outstanding)
             _warn_lost(f"{why}, while {outstanding} requests were outstanding")
@@ -290,7 +290,7 @@ class Dispatcher:
             gevent.spawn(self._lose, calls, why, back_to)
 
     def give_away(self, calls: Place) -> None:
-        """Ask any peer what one does not come back for."""
+        """Send to any peer the calls of one that does not come back."""
         for call in calls.values():
             self._put(self.again, call)
         self._dispatch()
@@ -300,13 +300,13 @@ class Dispatcher:
         self.counts.late += 1
 
     def strange(self, detail: str) -> None:
-        """Count a message that is none of a responder's."""
+        """Count a message that no responder sends."""
         self.counts.unknown(detail)
 
     # Inside.
 
     def _has_fewer(self, connection: Connection) -> None:
-        """Note that less is outstanding over a connection: if it was given up, it may be done."""
+        """Note that a connection has fewer calls; if it was given up, it may be done."""
         self.balance.note(connection)
         if connection.is_retired and not connection.outstanding:
             connection.close(None)
@@ -348,7 +348,7 @@ class Dispatcher:
             self.idle.set()
 
     def _choose_express(self) -> None:
-        """Let calls go to the only connection that is live, unless others wait."""
+        """Let calls go to the only live connection, unless others wait."""
         waits = self.wanting or self.again or self.fresh
         self.express = None if waits else self.balance.only
 
@@ -369,7 +369,7 @@ class Dispatcher:
         place[call.key] = call
 
     def _dispatch(self) -> None:
-        """Send what waits for a peer, soon and in turns, while one is live."""
+        """Send the calls that wait for a peer, soon and in turns, while one is live."""
         if not self._is_dispatching and self.balance and (self.again or self.fresh):
             self._is_dispatching = True
             turns.in_turns(self._hub, self._send_waiting())
@@ -383,7 +383,7 @@ class Dispatcher:
         self._choose_express()
 
     def _send_back_soon(self, connection: Connection) -> None:
-        """Send to a connection what waits for it, soon and in turns, while it is live."""
+        """Send to a connection the calls that wait for it, soon and in turns, while it is live."""
         is_live = connection.state is State.LIVE
         if connection.returning and is_live and connection not in self._sending_back:
             self._sending_back.add(connection)
@@ -417,7 +417,7 @@ class Dispatcher:
             self.counts.retries += 1
             send_again(call)
             del calls[call.key]
-            if back_to is None or back_to.state is State.CLOSED:  # given up meanwhile
+            if back_to is None or back_to.state is State.CLOSED:  # given up in the meantime
                 self._put(self.again, call)
                 self._dispatch()
             else:
@@ -425,7 +425,7 @@ class Dispatcher:
                 self._send_back_soon(back_to)
 
     def _let_go(self, call: AnyCall) -> None:
-        """Ask again what was held back."""
+        """Send a call again that was held back."""
         self._put(self.again, call)
         self._dispatch()
 

@@ -1,4 +1,4 @@
-"""A request from a thread that does not own the requester: the owner's hub does all of it."""
+"""A request from a thread that does not own the requester: the owner's hub makes it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gzmqsource._base.warning import LimitedWarning
 from gzmqsource.errors import RequestTimeout, SourceClosed
 from gzmqsource.workers._calls import ForeignCall
 
-#: Seconds after which a hub is late that has not looked at a request, and for which a reply that it
+#: Seconds after which a hub that has not looked at a request is late, and for which a reply that it
 #: may be about to read is waited for once the time is over.
 PATIENCE = 1.0
 
@@ -33,9 +33,9 @@ def ask(
     Parameters
     ----------
     hub : gevent.hub.Hub
-        The owner's.
+        The owner's hub.
     begin, give_up : callable
-        Called with the call, in that hub: to begin with it, and if nobody waits any more.
+        Called with the call, in that hub: to begin with it, and when its caller no longer waits.
     who : object
         The owner, whose repr is in errors.
     call : ForeignCall
@@ -45,7 +45,7 @@ def ask(
     def adopt() -> None:
         call.adopted = True
         if call.value is not None:
-            return  # nobody waits any more
+            return  # the caller no longer waits
         try:
             begin(call)
         except Exception as error:

@@ -1,10 +1,10 @@
-"""What a request and a reply look like on the wire.
+"""The format of a request and a reply on the wire.
 
 The *envelope* is all frames before the first empty one, the *delimiter*: the routing ids that
-ROUTER sockets on the way prepend, and the header of a peer that speaks the protocol, or what
-another one correlates its replies by. The *payload* follows the delimiter. A reply may report an
-exception: the name of its class, its text and, optionally, its traceback, in UTF-8. To a plain
-peer, the frame `ERROR` comes before these.
+ROUTER sockets on the way prepend, and the header of a peer that speaks the protocol, or the frames
+by which another peer correlates its replies. The *payload* follows the delimiter. A reply may
+report an exception: the name of its class, its text and, optionally, its traceback, in UTF-8. For a
+plain peer, the frame `ERROR` comes before these.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gzmqsource.workers._header import KIND, MAGIC, SIZE, Kind
 #: The first frame of a payload that is an error. It begins with NAK.
 ERROR = b"\x15gzmqsource.error"
 
-#: The most ROUTER sockets that a message may have come through, and the most bytes of a routing id.
+#: The most ROUTER sockets that a message may have passed, and the most bytes of a routing id.
 MOST_HOPS, MOST_ID = 16, 255
 
 #: The most bytes of an exception's text, and of a traceback, that go over the wire.
@@ -30,7 +30,7 @@ MAX_TEXT = 1 << 16
 
 
 def delimiter_of(message: list[Any]) -> int:
-    """Return where the delimiter of a message is, or would be: at its end, if it has none."""
+    """Return the index of the delimiter of a message, or its length if it has none."""
     if type(message[0]) is bytes:
         try:
             return message.index(b"")
@@ -42,8 +42,8 @@ def delimiter_of(message: list[Any]) -> int:
 def header_of(message: list[Any], delimiter: int, at_router: bool) -> bytes | None:
     """Return the header before the delimiter, or None if it comes from a plain peer.
 
-    At a ROUTER the first frame is a routing id, whatever it looks like. What precedes the header is
-    remembered for long, so it has to be what ROUTER sockets have put there.
+    At a ROUTER the first frame is a routing id, whatever its content. The frames before the header
+    are remembered for long, so they have to be frames that ROUTER sockets can have put there.
     """
     if delimiter > at_router:
         frame = message[delimiter - 1]
@@ -80,14 +80,14 @@ def has_payload(message: list[Any]) -> bool:
 
 
 def counted(header: bytes) -> zmq.Frame:
-    """Return the header of a reply that is sent again, in a form that `is_reply` knows."""
+    """Return the header of a reply that is sent again, in a form that `is_reply` recognizes."""
     return zmq.Frame(header)
 
 
 def is_reply(message: list[Any], at_router: bool) -> bool:
-    """Return whether what a responder has sent counts as a reply.
+    """Return whether a message that a responder has sent counts as a reply.
 
-    One that reports an exception does not, nor does one that was sent before.
+    A reply that reports an exception does not count, nor does one that was sent before.
     """
     delimiter = delimiter_of(message)
     if delimiter == len(message):

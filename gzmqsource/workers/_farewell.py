@@ -1,4 +1,4 @@
-"""How a responder leaves: what it waits for before it closes."""
+"""How a responder leaves: the conditions that it waits for before it closes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from gzmqsource.workers._voice import TURN
 
 
 class Calm:
-    """For how long nothing has come, in looks: one after a hub was held up counts as any other.
+    """The time without a message, in looks: one after the hub was held up counts like any other.
 
     Parameters
     ----------
     seconds : float
-        How long it has to last.
+        The time that it has to last.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -32,12 +32,12 @@ class Calm:
         self._last = float("-inf")
 
     def begin(self, last: float, lasts: float = 0.0) -> None:
-        """Begin to look, when it has lasted for so long; *last* is when something came."""
+        """Begin to look, when it has lasted for *lasts*; *last* is the time of the last message."""
         self._last = last
         self._lasts = lasts
 
     def note(self, last: float, seconds: float, has_read_all: bool) -> None:
-        """Note a look, so many seconds after that before."""
+        """Note a look, *seconds* after the previous one."""
         if last != self._last or not has_read_all:
             self._last = last
             self._lasts = 0.0
@@ -46,7 +46,7 @@ class Calm:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has lasted for long enough."""
+        """Whether it has lasted long enough."""
         return self._lasts >= self._seconds
 
 
@@ -56,7 +56,7 @@ class Farewell:
     Parameters
     ----------
     reception : Reception
-        What hears the askers.
+        Reads the messages of the askers.
     handling : Handling
         Handles the jobs.
     pulse : Pulse
@@ -64,22 +64,22 @@ class Farewell:
     parts : Parts
         The parts of the responder.
     stoppers : set of greenlets
-        Those that are in a stop, whose jobs are not waited for.
+        The greenlets that are in a stop, whose jobs are not waited for.
     """
 
-    #: Seconds without a request after which none is on its way, of peers that are routed and have
-    #: been told, and of plain ones. The former hold back what they have for 300 ms; of the latter,
-    #: gaps within one stream reached 39 ms over tcp, 148 over ipc.
+    #: Seconds without a request after which none is in transit, from peers that are routed and
+    #: were notified, and from plain ones. The former hold back their requests for 300 ms; from the
+    #: latter, gaps within one stream reached 39 ms over tcp, and 148 ms over ipc.
     routed_quiet = 0.1
     plain_quiet = 0.25
 
-    #: The part of the time, and the most seconds, for which plain peers are waited for. What goes
-    #: on for longer has no end.
+    #: The part of the time, and the most seconds, for which plain peers are waited for. A stream
+    #: of requests that goes on for longer has no end.
     plain_part = 0.5
     plain_seconds = 2.0
 
-    #: Seconds after which those that are waited for are told again. Who is routed has gone on
-    #: meanwhile, for others may be there; and libzmq says of others that they have gone.
+    #: Seconds after which askers that are waited for are notified again. Routed ones have continued
+    #: by then, because other responders may be there; libzmq reports when others are gone.
     again = 0.5
 
     #: Seconds between two looks.
@@ -109,7 +109,7 @@ class Farewell:
         self._has_ended = False
 
     def begin(self) -> None:
-        """Take no more requests of askers, and tell them."""
+        """Accept no more requests of askers, and notify them."""
         if self._reception.is_leaving:
             return
         self._reception.is_leaving = True
@@ -120,14 +120,14 @@ class Farewell:
         self._pulse.watch()
 
     def wait(self, deadline: Deadline) -> bool:
-        """Wait until everything is answered, and nothing more comes; return whether it is."""
+        """Wait until all is answered, and no more requests come; return False if time ran out."""
         left = deadline.left()
         part = math.inf if left is None else self.plain_part * left
         self._plain_ends = Deadline(min(part, self.plain_seconds))
         changed = self._handling.changed
         assert changed is not None
         looked = time.monotonic()
-        # At least one look shows what has come by now, and was not read yet.
+        # At least one look shows messages that have come by now and were not read yet.
         last = self._reception.last_plain
         self._plain.begin(last, min(looked - last, self.plain_quiet) - self.look / 2)
         while not self._is_over():
@@ -144,12 +144,12 @@ class Farewell:
         return True
 
     def end(self) -> None:
-        """Wait for nothing more: the source is closed."""
+        """Stop waiting: the source is closed."""
         self._has_ended = True
         self._handling.note_change()
 
     def give_up(self) -> int:
-        """End all that has not ended, and kill handlers but those that stop it; return how many."""
+        """End all jobs, and kill handlers except those that stop it; return how many it ended."""
         waiting = self._line.all()
         for job in waiting:
             self._line.remove(job)
@@ -160,7 +160,7 @@ class Farewell:
         return len(waiting) + len(running)
 
     def _is_over(self) -> bool:
-        """Return whether there is nothing more to wait for."""
+        """Return whether there is nothing left to wait for."""
         if self._has_ended:
             return True
         is_busy = self._is_busy()
@@ -171,7 +171,7 @@ class Farewell:
             return False
         is_routed, is_awaited, is_paused = False, False, self._pulse.heard.is_paused
         for asker in self._askers.all():
-            # What one says that is routed may go to others, and what counts is that it is quiet.
+            # The controls of a routed asker may go to others; it only has to be quiet.
             if asker.is_routed:
                 is_routed = True
             elif not (asker.has_left or self._pulse.is_silent(asker) or is_paused):
@@ -190,7 +190,7 @@ class Farewell:
         return self._routed.is_over or not is_routed
 
     def _is_busy(self) -> bool:
-        """Return whether there is a job that ends before the handlers do that stop it."""
+        """Return whether a job can end before the handlers that stop the responder."""
         running = self._handling.running
         if any(each not in self._stoppers for each in running.values()):
             return True

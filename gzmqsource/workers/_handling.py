@@ -22,7 +22,7 @@ from gzmqsource.workers._header import Detail, Flag, Kind
 from gzmqsource.workers._jobs import Job, Usual
 from gzmqsource.workers._parts import Parts
 
-# A member of an enum takes longer to look up than all else that is asked of it here.
+# To look up a member of an enum takes longer than anything else done with it here.
 _ERROR = int(Kind.ERROR)
 
 _KEEP = int(Flag.KEEP)
@@ -36,22 +36,22 @@ class Handling(ABC):
     Parameters
     ----------
     source : Source
-        What sends the replies.
+        It sends the replies.
     parts : Parts
         The parts of the server.
     """
 
-    #: Whether a reply waits for room, where its lane does.
+    #: Whether a reply waits for room, if its lane blocks.
     waits = True
 
     def __init__(self, source: Source, parts: Parts) -> None:
         self.usual = Usual()
-        #: Those that wait or run, by their keys.
+        #: The jobs that wait or run, by their keys.
         self.jobs: dict[bytes, Job] = {}
-        #: Those that have begun, or whose reply waits for room in the outbox; and who does all of
-        #: that: the greenlet, hooks and ``on_error`` included, or the worker.
+        #: The jobs that have begun, or whose reply waits for room in the outbox, each with its
+        #: greenlet, which also runs the hooks and ``on_error``, or with its worker.
         self.running: dict[Job, Any] = {}
-        #: Set when something changes that the end of the responder waits for, once that has begun.
+        #: Set when something changes for which the end of the responder waits, once that has begun.
         self.changed: Event | None = None
         self.replies = self.errors = self.cancelled = self.lost = self.expired = 0
         self.leaving = self.full = 0
@@ -65,18 +65,18 @@ class Handling(ABC):
         self._undeliverable = LimitedWarning(_log, "a reply could not be delivered: %s")
 
     def forget(self, job: Job) -> None:
-        """Note that a job neither waits nor runs: the next one with its key is another one."""
+        """Note that a job does not wait or run any more: the next one with its key is a new one."""
         if job.asker is not None:
             del self.jobs[job.key]
             del job.asker.jobs[job.key]
 
     @property
     def is_stopping(self) -> bool:
-        """Whether the source reads nothing more."""
+        """Whether the source does not read any more."""
         return self._source._core.state in (State.STOPPING, State.CLOSED)
 
     def reject(self, job: Job, detail: Detail) -> None:
-        """End a job that has waited, and not begun."""
+        """End a job that has waited and not begun."""
         job.is_over = True
         self.forget(job)
         if detail is Detail.EXPIRED:
@@ -88,9 +88,9 @@ class Handling(ABC):
         self._voice.end(job.end_of_wait, job, detail)
 
     def cancel(self, job: Job, may_be_wanted: bool = False) -> None:
-        """End a job for whose reply nobody waits; if it runs, its handler is told.
+        """End a job for whose reply no caller waits; if it runs, interrupt its handler.
 
-        With *may_be_wanted*, that is a guess: the asker hears how the job ends.
+        With *may_be_wanted* that is a guess, and the asker is notified how the job ends.
         """
         if job.is_cancelled or job.is_over:
             return
@@ -118,11 +118,11 @@ class Handling(ABC):
 
     @abstractmethod
     def interrupt(self, job: Job) -> None:
-        """Have who handles a job told that nobody waits for it any more, soon."""
+        """Notify the handler of a job, soon, that its caller no longer waits."""
 
     @abstractmethod
     def kill(self, job: Job) -> None:
-        """Have an end put to the handling of a job, soon."""
+        """End the handling of a job, soon."""
 
     def note_change(self) -> None:
         """Note that a job has ended, or an asker has left."""
@@ -130,11 +130,11 @@ class Handling(ABC):
             self.changed.set()
 
     def reply_lost(self, messages: Sequence[Message]) -> None:
-        """Count replies that were queued, and will not be sent, unless they report an error."""
+        """Count replies that were queued and will not be sent, unless they report an error."""
         self.dropped += sum(is_reply(as_frames(message), self._at_router) for message in messages)
 
     def end(self, job: Job, kind: int, payload: list[Any]) -> None:
-        """Send what a handler has returned, and count what became of the job."""
+        """Send a reply, and count the outcome of the job."""
         asker = job.asker
         if asker is not None:
             del self.jobs[job.key]
@@ -164,7 +164,7 @@ class Handling(ABC):
                 self.changed.set()
 
     def end_without(self, job: Job) -> None:
-        """End a job that has begun, and has no reply."""
+        """End a job that has begun and has no reply."""
         self.forget(job)
         if not job.is_over:
             del self.running[job]
@@ -177,7 +177,7 @@ class Handling(ABC):
         self.note_change()
 
     def _reply_to(self, asker: Asker, job: Job, kind: int, payload: list[Any]) -> list[Any]:
-        """Return a reply to an asker, and keep it if it may be asked for again."""
+        """Return a reply to an asker, and keep it if the request may come again."""
         if kind == _ERROR:
             payload = payload[1:]
         if job.flags & _KEEP:
@@ -185,7 +185,7 @@ class Handling(ABC):
         return [*asker.route, self._voice.header(kind, job, asker), b"", *payload]
 
     def send(self, reply: list[Any], block: bool = True) -> bool:
-        """Send a reply; return whether libzmq or the outbox has it."""
+        """Send a reply; return whether libzmq or the outbox has taken it."""
         try:
             self._source.send(reply, block)
         except SendError as error:

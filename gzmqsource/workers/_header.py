@@ -1,4 +1,4 @@
-"""The header that rides in a request's correlation frame, as docs/protocol.rst specifies it."""
+"""The header in a request's correlation frame, as docs/protocol.rst specifies it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-#: What a header begins with; the last byte is the version.
+#: The beginning of a header; the last byte is the version.
 MAGIC = b"\xa7gq\x01"
 
 #: The bytes of a header.
@@ -20,36 +20,36 @@ SIZE = 32
 KEY_SIZE = 16
 KEY = slice(8, 8 + KEY_SIZE)
 
-#: In place of a key where a control is about no request.
+#: The key of a control that is not about a request.
 NO_KEY = bytes(KEY_SIZE)
 
 #: Where the kind and the detail are.
 KIND = 4
 DETAIL = 7
 
-#: The most milliseconds that a header can say are left.
+#: The most milliseconds that a header can contain as the remaining time.
 MOST_LEFT = 0xFFFF_FFFF
 
 _LAYOUT = struct.Struct(f">4sBBBB{KEY_SIZE}sII")
 
-#: Returns the fields of 32 bytes: the magic, then as they are laid out.
+#: Returns the fields of 32 bytes: the magic, then the others in their order.
 unpack = _LAYOUT.unpack
 
-#: Returns a header in one step, of the magic, kind, flags, attempt, detail, key, and the last eight
+#: Makes a header in one step, from the magic, kind, flags, attempt, detail, key, and the last eight
 #: bytes.
 pack = struct.Struct(f">4sBBBB{KEY_SIZE}s8s").pack
 
-#: How many keys are made of what one call of the kernel returns.
+#: How many keys are made from the result of one system call.
 _KEYS = 256
 
 
 def milliseconds(seconds: float) -> int:
-    """Return what a header says of a time that is left; 0 would be none."""
+    """Return the milliseconds of a remaining time in a header; 0 would mean no deadline."""
     return min(max(1, int(seconds * 1000)), MOST_LEFT)
 
 
 class Kind(enum.IntEnum):
-    """What a frame with a header is. Below 16 an asker sends it, up to 31 a responder."""
+    """The kind of a frame with a header. Below 16 an asker sends it, up to 31 a responder."""
 
     ASK = 1
     CANCEL = 2
@@ -73,7 +73,7 @@ class Flag(enum.IntFlag):
 
     #: The request came through a ROUTER in between, behind which there may be several responders.
     ROUTED = 1
-    #: The same key may be asked again: the reply is kept.
+    #: The same request may be sent again: the reply is kept.
     KEEP = 2
 
 
@@ -83,9 +83,9 @@ class Detail(enum.IntEnum):
     NONE = 0
     #: The responder is about to stop.
     LEAVING = 1
-    #: As many requests wait as may.
+    #: The most requests that may wait already do.
     FULL = 2
-    #: It could not be finished in what is left of its time.
+    #: It could not be finished in the rest of its time.
     EXPIRED = 3
     #: The handler was ended before it had a reply.
     KILLED = 4
@@ -100,7 +100,7 @@ class Header(NamedTuple):
     attempt: int = 0
     #: A `Detail`; of an `ASK`, its priority.
     detail: int = 0
-    #: Milliseconds; what of depends on the kind. 0 is none.
+    #: Milliseconds, whose meaning depends on the kind. 0 means none.
     left: int = 0
     #: The session of a responder, or the credit of a worker.
     session: int = 0
@@ -131,7 +131,7 @@ def decode(frame: bytes) -> Header:
 
 
 class Keys:
-    """Makes keys that cannot be guessed, each once in all processes."""
+    """Makes keys that cannot be guessed and are unique among all processes."""
 
     def __init__(self) -> None:
         # All in C: a method in Python takes 0.1 us more for each.

@@ -9,7 +9,7 @@ from gzmqsource.workers._clock import Clock
 
 
 class _Hold:
-    """A call that is held back until its ``deadline``, which is not that of the call."""
+    """A call that is held back until ``deadline``, which is not the deadline of the call."""
 
     __slots__ = ("call", "deadline")
 
@@ -45,7 +45,7 @@ class Holds(Place):
         self._clock.stop(self._holds.pop(call))
 
     def close(self) -> None:
-        """Let go of no call any more."""
+        """Stop letting calls go."""
         self._clock.close()
 
     def _ended(self, hold: _Hold) -> None:

@@ -1,4 +1,4 @@
-"""Hooks: what a program has called for each request, at either end."""
+"""Hooks: methods of a program that are called for each request, at either end."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _failed = LimitedWarning(logging.getLogger("gzmqsource.workers"), "a hook raised
 
 
 class Hook:
-    """Called for each request of a `Requester` or `Responder`; override what is wanted.
+    """Called for each request of a `Requester` or `Responder`; override the methods you want.
 
     A hook runs in the greenlet of the caller or of the handler, and must not wait. An exception
-    that it raises is logged, and changes nothing for the request. It can keep what it has to
-    remember as attributes of the request.
+    that it raises is logged, and changes nothing for the request. It can store its own data as
+    attributes of the request.
     """
 
     __module__ = "gzmqsource.workers"
@@ -29,12 +29,12 @@ class Hook:
         """Look at a request that is about to be sent for the first time, or handled."""
 
     def after(self, request: Request, reply: list[Any]) -> None:
-        """Look at a request that has its reply: at the responder, before that is sent."""
+        """Look at a request that has its reply; at the responder, before the reply is sent."""
 
     def error(self, request: Request, error: BaseException) -> None:
-        """Look at a request that ends without a reply: what the caller or the handler has raised.
+        """Look at a request that ends without a reply, with the exception of the caller or handler.
 
-        That includes a `gevent.GreenletExit`.
+        The exception may be a `gevent.GreenletExit`.
         """
 
 
@@ -59,7 +59,7 @@ def checked(hooks: Iterable[Hook]) -> tuple[Hook, ...]:
 
 
 def call(hooks: Sequence[Hook], name: str, *arguments: Any) -> None:
-    """Call a method of each hook, and log what it raises."""
+    """Call a method of each hook, and log exceptions that it raises."""
     for hook in hooks:
         try:
             getattr(hook, name)(*arguments)
@@ -90,7 +90,7 @@ def after(
 def around(
     hooks: Sequence[Hook], asked: AnyCall, peer: str, ask: Callable[[Any], list[Any]]
 ) -> list[Any]:
-    """Return what ``ask(asked)`` does, with the hooks called before and after it, if any."""
+    """Return the result of ``ask(asked)``, with the hooks, if any, called before and after it."""
     if not hooks:
         return ask(asked)
     request = before(hooks, asked, peer)

@@ -1,4 +1,4 @@
-"""Requests at a responder: one of them, those that wait, and what they take."""
+"""Requests at a responder: a job, the line of those that wait, and the time that they take."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from gzmqsource.workers._header import Kind
 class Job(Request):
     """A request that waits at a responder, or is handled.
 
-    What most of them never need is an attribute of the class until it changes.
+    Fields that most jobs never need are attributes of the class until they change.
 
     Parameters
     ----------
     envelope : list of bytes or zmq.Frame
-        What precedes the payload, delimiter included.
+        The frames before the payload, including the delimiter.
     payload : list of bytes or zmq.Frame
         The payload.
     asker : Asker or None
-        Who waits for the reply; None for a plain peer.
+        The peer that waits for the reply; None for a plain peer.
     key, attempt, flags
-        Those of the header.
+        The fields of the header.
     """
 
     __slots__ = ("asker", "envelope", "flags", "greenlet")
 
-    #: Whether nobody waits for it any more.
+    #: Whether its caller no longer waits.
     is_cancelled = False
-    #: Whether that is because its asker is silent, which may come back, and wait for it.
+    #: Whether that is because its asker is silent, and may come back and wait for it.
     may_be_wanted = False
-    #: Whether its handler is yet to be told that.
+    #: Whether its handler still has to be interrupted for that.
     is_due = False
-    #: Whether it was counted already, and has no reply whatever its handler does.
+    #: Whether it was already counted, and has no reply whatever its handler does.
     is_over = False
-    #: How many blocks of `shield` its handler is in.
+    #: How many `shield` blocks its handler is in.
     shields = 0
-    #: Those with more go first.
+    #: Jobs with a higher priority go first.
     priority = 0
     #: When it was given to a worker, if it has a deadline.
     began = 0.0
-    #: What its key is at a worker, if that cannot be its own.
+    #: Its key at a worker, if that cannot be its own key.
     alias = b""
-    #: How often it was given to another worker, for one has lost it.
+    #: How often it was given to another worker because one had lost it.
     redeliveries = 0
 
     def __init__(
@@ -71,27 +71,27 @@ class Job(Request):
 
     @property
     def end_of_wait(self) -> Kind:
-        """What its asker is told if it ends while it waits: it may have begun before."""
+        """The kind of header for its asker if it ends while it waits: it may have begun before."""
         return Kind.LOST if self.redeliveries else Kind.REFUSED
 
     @property
     def is_wanted(self) -> bool:
-        """Whether its asker has to hear how it ends."""
+        """Whether its asker has to be notified how it ends."""
         return not self.is_over and (self.may_be_wanted or not self.is_cancelled)
 
     @property
     def _peer(self) -> Any:
-        # The first frame is the routing id, or what the peer has put before the delimiter.
+        # The first frame is the routing id, or a frame that the peer has put before the delimiter.
         return self.envelope[0]
 
     @property
     def message(self) -> list[Any]:
-        """All of it."""
+        """The whole message."""
         return self.envelope + self.payload
 
 
 class Line:
-    """The jobs that wait, those with the highest priority first, then the oldest.
+    """The jobs that wait: those with the highest priority come first, then the oldest.
 
     Each can leave without a search.
 
@@ -100,7 +100,7 @@ class Line:
     most : int
         The most jobs, for peers that can be refused.
     most_bytes : int
-        The most bytes of them, likewise; one that is alone may be larger.
+        The most bytes of them, likewise; a single job may be larger.
     """
 
     def __init__(self, most: int, most_bytes: int) -> None:
@@ -109,22 +109,22 @@ class Line:
         #: The jobs, and the bytes that each counts.
         self.jobs: OrderedDict[Job, int] = OrderedDict()
         self._bytes = 0
-        # Those with a priority, by that; there are 255 at most.
+        # The jobs that have a priority, by that; there are at most 255 ranks.
         self._ranks: dict[int, OrderedDict[Job, None]] = {}
-        #: Those that have left it, and their greenlets, which are yet to begin.
+        #: Jobs that have left the line, with their greenlets, which have not begun yet.
         self.beginning: dict[Job, Any] = {}
 
     def all(self) -> list[Job]:
-        """Return all that have not begun."""
+        """Return all jobs that have not begun."""
         return [*self.beginning, *self.jobs]
 
     @property
     def is_empty(self) -> bool:
-        """Whether all have begun."""
+        """Whether all jobs have begun."""
         return not (self.jobs or self.beginning)
 
     def is_full(self, more: int = 0) -> bool:
-        """Return whether it has as many as may wait, *more* than its bound."""
+        """Return whether it has as many jobs as may wait: its bound, plus *more*."""
         return len(self.jobs) >= self._most + more or self._bytes >= self._most_bytes
 
     def append(self, job: Job, first: bool = False) -> None:
@@ -141,7 +141,7 @@ class Line:
                 rank.move_to_end(job, last=False)
 
     def pop(self) -> Job:
-        """Remove the first."""
+        """Remove and return the first job."""
         if self._ranks:
             job = next(iter(self._ranks[max(self._ranks)]))
             self.remove(job)
@@ -151,7 +151,7 @@ class Line:
         return job
 
     def remove(self, job: Job) -> None:
-        """Remove one of them, or one that is about to begin."""
+        """Remove a job that waits, or one that is about to begin."""
         if job in self.beginning:
             del self.beginning[job]
         else:
@@ -164,7 +164,7 @@ class Line:
 
 
 class Gate:
-    """Holds up the intake of a source, in the manner of a pool that is full."""
+    """Holds up the intake of a source, like a pool that is full."""
 
     def __init__(self) -> None:
         self._is_open = Event()
@@ -176,15 +176,15 @@ class Gate:
         return not self._is_open.is_set()
 
     def wait_available(self) -> None:
-        """Wait until something may be read."""
+        """Wait until messages may be read."""
         self._is_open.wait()
 
     def free_count(self) -> int:
-        """Return how many messages may be read, if any may: each that is read finds a place."""
+        """Return how many messages may be read, if any: there is a place for each."""
         return UNLIMITED
 
     def close(self) -> None:
-        """Let nothing more be read."""
+        """Stop the reading of messages."""
         self._is_open.clear()
 
     def open(self) -> None:
@@ -193,26 +193,26 @@ class Gate:
             self._is_open.set()
 
     def shut(self) -> None:
-        """Let nothing more be read, for good."""
+        """Stop the reading of messages for good."""
         self._is_shut = True
         self.close()
 
     def release(self) -> None:
-        """Let go of what waits: the source is closed."""
+        """Let go of greenlets that wait: the source is closed."""
         self._is_open.set()
 
 
 class Usual:
-    """What a handler usually takes: the median of the last ones, more or less.
+    """The time that a handler usually takes: approximately the median of the last ones.
 
-    A mean would be that of the few slow ones. The median is approached in steps, up after a longer
-    one and down after a shorter one, so a request costs 0.1 us and there is nothing to sort.
+    The few slow ones would dominate a mean. The median is approached in steps, up after a longer
+    time and down after a shorter one, so a request costs 0.1 us and nothing has to be sorted.
     """
 
-    #: By how much it changes after each.
+    #: The factor by which it changes after each request.
     step = 1.1
 
-    #: How much longer than usual it may take, and the seconds of a reply on its way.
+    #: How much longer than usual a handler may take, and the seconds that a reply is in transit.
     reserve = 1.25
     way = 0.005
 
@@ -220,7 +220,7 @@ class Usual:
         self._seconds = 0.0
 
     def note(self, seconds: float) -> None:
-        """Note what a handler has taken."""
+        """Note the time that a handler has taken."""
         if not self._seconds:
             self._seconds = seconds
         elif seconds > self._seconds:

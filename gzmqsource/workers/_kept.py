@@ -15,19 +15,19 @@ class Reply(NamedTuple):
     kind: int
     payload: list[Any]
     size: int
-    #: Until when, by `time.monotonic`.
+    #: The time until which it is kept, by `time.monotonic`.
     until: float
 
 
 class Kept:
-    """Replies by the keys of their requests, the oldest first.
+    """Replies by the keys of their requests, oldest first.
 
     Parameters
     ----------
     seconds : float
-        For how long each is kept.
+        How long each is kept.
     most, most_bytes : int
-        How many, and how many bytes of them; the oldest make room.
+        The most replies, and the most bytes of them; the oldest make room.
     """
 
     def __init__(self, seconds: float, most: int, most_bytes: int) -> None:
@@ -39,11 +39,11 @@ class Kept:
         self._bytes = 0
 
     def add(self, key: bytes, kind: int, payload: list[Any]) -> None:
-        """Keep a reply, unless there is no room for it even alone."""
+        """Keep a reply, unless it alone would be too large."""
         size = sum(map(len, payload)) + FRAME_OVERHEAD * (2 + len(payload))
         if size > self._most_bytes:
             return
-        before = self.replies.pop(key, None)  # whose time is over
+        before = self.replies.pop(key, None)  # its time is over
         if before is not None:
             self._bytes -= before.size
         until = time.monotonic() + self._seconds
@@ -57,7 +57,7 @@ class Kept:
         return reply if reply is not None and time.monotonic() < reply.until else None
 
     def forget(self, now: float) -> None:
-        """Forget what was kept for long enough, or is more than may be kept."""
+        """Forget replies that were kept long enough, or are more than may be kept."""
         replies = self.replies
         while replies:
             first = next(iter(replies.values()))

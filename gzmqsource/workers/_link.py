@@ -1,8 +1,8 @@
-"""The socket of a connection: a DEALER that is made anew each time its connection is lost.
+"""The socket of a connection: a new DEALER each time its connection is lost.
 
-libzmq would reconnect by itself, and then send to the next process what an old pipe still holds.
-So its own attempts are put off for ever (with ``IMMEDIATE`` or a ``RECONNECT_IVL`` of -1 it would
-drop the replies that were not read yet at a disconnect), and a new connection gets a new socket.
+libzmq would reconnect by itself, and then send the messages of the old pipe to the next process.
+So its own attempts are put off forever, and a new connection gets a new socket. With ``IMMEDIATE``
+or a ``RECONNECT_IVL`` of -1, it would drop replies that were not read yet at a disconnect.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _log = logging.getLogger("gzmqsource.workers")
 
 _warn_refused = LimitedWarning(_log, "no connection to a server: %s")
 
-#: The events that tell whether there is a connection. After ``CLOSED`` for a failed attempt there
+#: The events that show whether there is a connection. After ``CLOSED`` for a failed attempt there
 #: is always a ``CONNECT_RETRIED``, over every transport.
 _EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
 _EVENTS |= zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -43,7 +43,7 @@ OPTIONS = {
     "rcvhwm": 0,
 }
 
-#: Those that it sets if its user does not: milliseconds for an attempt, and for the last words.
+#: The options that it sets if its user does not: milliseconds to connect, and for last messages.
 DEFAULTS = {"connect_timeout": 5000, "linger": 1000}
 
 
@@ -54,28 +54,28 @@ class Linked(Protocol):
         """Note that messages reach the peer from now on."""
 
     def failed(self) -> None:
-        """Note that an attempt to connect was in vain."""
+        """Note that an attempt to connect has failed."""
 
     def disconnected(self) -> None:
-        """Note that the peer is gone; all that came from it was received."""
+        """Note that the peer is gone; all its messages were received."""
 
     def received(self, message: list[Any]) -> None:
         """Take a message."""
 
 
 class Opening:
-    """How the sockets of a requester are made.
+    """Makes the sockets of a requester.
 
     Parameters
     ----------
     context : zmq.Context, optional
         Their context.
     options : mapping
-        Those of `gzmqsource.Source.open`.
+        The options of `gzmqsource.Source.open`.
     opened : callable
         ``opened(source)`` is called with each source before it is connected.
     broken : callable
-        ``broken(source)`` is called with one that has lost its socket.
+        ``broken(source)`` is called with a source that has lost its socket.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Opening:
         self.context = context
         self.pace = Pace()
         self._options = {**DEFAULTS, **options, **OPTIONS, "outbox": 1 << 30}
-        self._options["outbox_bytes"] = 1 << 60  # what a requester asks is bounded by itself
+        self._options["outbox_bytes"] = 1 << 60  # the requester itself bounds its requests
         self._opened = opened
         self.broken = broken
 
@@ -107,7 +107,7 @@ class Opening:
 
 
 class Link:
-    """One socket after another with one connection to an address.
+    """One socket after another, each with one connection to an address.
 
     Parameters
     ----------
@@ -116,9 +116,9 @@ class Link:
     opening : Opening
         Makes the sockets.
     owner : Linked
-        Takes what comes.
+        Takes the messages.
     patience : float
-        Seconds of an attempt to connect, after which it is no proof of success any more.
+        Seconds after which an attempt to connect counts as failed, and a connection as lasting.
 
     Raises
     ------
@@ -128,10 +128,10 @@ class Link:
 
     is_bound = False
 
-    #: How often in a row connections may have been short before the pauses after them grow no more.
+    #: After how many short connections in a row the pauses after them stop growing.
     max_short = 4
 
-    #: The most turns for replies that are there already when a connection is lost.
+    #: The most turns for replies that are already there when a connection is lost.
     max_turns = 100
 
     def __init__(self, address: str, opening: Opening, owner: Linked, patience: float) -> None:
@@ -139,14 +139,14 @@ class Link:
         self.closed = False
         #: The socket, or None if none could be made.
         self.source: Source | None = None
-        # Over the other transports libzmq takes all that is sent until the link is renewed.
+        # Over the other transports, libzmq takes all messages until the link is renewed.
         self.is_inproc = self.may_queue = address.startswith("inproc:")
         self._opening = opening
         self._owner = owner
         self._patience = patience
         self._monitor: Monitor | None = None
         self._is_unused = False  # whether the socket has never been connected
-        self._is_lost = Event()  # what a monitor cannot tell
+        self._is_lost = Event()  # for losses that a monitor cannot report
         self._open()
         self._greenlet = gevent.spawn(self._run)
 
@@ -157,12 +157,12 @@ class Link:
             self._monitor.close()
 
     def close(self, linger: int | None = None) -> None:
-        """Close the socket, and connect no more.
+        """Close the socket, and do not connect again.
 
         Parameters
         ----------
         linger : int, optional
-            In place of the socket's, in milliseconds.
+            Milliseconds to use instead of the socket's.
         """
         self.closed = True
         self._drop(linger)
@@ -232,7 +232,7 @@ class Link:
             try:
                 return monitor.recv(timeout=patience)
             except Empty:
-                self._owner.failed()  # what waits for this connection waits no longer
+                self._owner.failed()  # calls that wait for this connection go elsewhere
                 return monitor.recv()
         except SourceClosed:
             return None
@@ -257,7 +257,7 @@ class Link:
                 self.source.socket.connect(self.address)
                 return
             self._drop(0)
-            if not self.closed:  # which may have waited
+            if not self.closed:  # the drop may have waited
                 self._open()
         except (zmq.ZMQError, OSError) as error:  # there are no more descriptors, for example
             _warn_refused(f"{self.address}: {error}")

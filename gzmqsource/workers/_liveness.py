@@ -1,6 +1,6 @@
 """Whether the peers of a requester are alive: their hubs, not their machines.
 
-libzmq's own heartbeats are answered by its I/O thread, also in a process whose hub is stuck.
+libzmq's own heartbeats are answered by its I/O thread, even in a process whose hub is stuck.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ class Watched(Protocol):
         """Ask for a sign of life."""
 
     def silent(self) -> None:
-        """Note that there was none."""
+        """Note that there was no sign of life."""
 
     def give_away(self) -> None:
-        """Ask elsewhere what waits for this connection."""
+        """Send to other peers the calls that wait for this connection."""
 
     def unanswered(self) -> None:
-        """Note that there was none for long."""
+        """Note that there was no sign of life for long."""
 
 
 class Liveness:
-    """Looks at all connections that have something outstanding, eight times in *dead_after*.
+    """Looks at all connections that have outstanding calls, eight times in *dead_after*.
 
-    Silence is counted in looks, and the hub polls between two of them. So a hub that was held up
-    for long has one look more, as if that had been a moment: it accuses none of its peers.
+    Silence is counted in looks, and the hub polls between two of them. So after the hub was held up
+    for long, it counts one more look, as after a moment, and does not give up any of its peers.
 
     Parameters
     ----------
@@ -50,14 +50,14 @@ class Liveness:
         Seconds of silence after which a peer counts as dead.
     """
 
-    #: How many looks there are in *dead_after*. A peer that dies is noticed one or two later, for
-    #: the first does not know how long it was silent, and the last pong may have come after it.
+    #: How many looks there are in *dead_after*. A dead peer is noticed one or two looks later,
+    #: because the first does not know how long it was silent, and the last pong may come after it.
     looks = 8
 
-    #: At which of them a ping is sent.
+    #: The looks from one ping to the next.
     ping_every = 2
 
-    #: After how many times *dead_after* a peer may no longer be one that speaks.
+    #: After how many times *dead_after* a peer may no longer speak the protocol.
     forget_after = 10
 
     def __init__(self, dead_after: float) -> None:
@@ -67,7 +67,7 @@ class Liveness:
         self._greenlet: gevent.Greenlet[..., None] | None = None
 
     def watch(self, connection: Watched) -> None:
-        """Look at a connection for as long as there is something to look for."""
+        """Look at a connection for as long as that is necessary."""
         connection.is_watched = True
         connection.quiet = 0
         connection.heard = False
@@ -76,7 +76,7 @@ class Liveness:
             self._greenlet = gevent.spawn(self._run)
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop looking."""
         self._watched.clear()
         if self._greenlet is not None:
             self._greenlet.kill(block=False)
@@ -91,7 +91,7 @@ class Liveness:
                     self._watched.pop(connection, None)
 
     def _look(self, connection: Watched) -> bool:
-        """Look at a connection; return False if there is nothing to look for any more."""
+        """Look at a connection; return False if that is not necessary any more."""
         probes = connection.state is State.PROBING
         if not probes and not self._is_due(connection):
             return False

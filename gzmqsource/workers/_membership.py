@@ -1,4 +1,4 @@
-"""What a responder says to the brokers that it has joined."""
+"""The messages of a responder to the brokers that it has joined."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from gzmqsource.workers._reception import Reception
 
 
 class Membership:
-    """A greenlet that tells each broker, again and again, how many requests this worker takes.
+    """A greenlet that repeatedly reports to each broker how many requests this worker takes.
 
-    What it takes at a time is shared by the brokers that are alive, so they do not give it more.
+    The brokers that are alive share that number, so together they do not give it more at a time.
 
     Parameters
     ----------
     source : Source
-        That of the responder, a ROUTER.
+        The source of the responder, a ROUTER.
     brokers : dict
-        The endpoints of the brokers, by the routing ids that the connections to them have here.
+        The endpoints of the brokers, by the routing ids of the connections to them.
     slots : int
         How many requests the responder takes at a time.
     parts, reception
-        Those of the responder.
+        The parts and the reception of the responder.
     """
 
-    #: After how many ticks it says so again.
+    #: The ticks from one report to the next.
     says = 2
 
-    #: After how many of these it says so again to a broker that has said nothing for long.
+    #: The reports from one to the next to a broker that has been silent for long.
     seldom = 64
 
-    #: After how many of these a broker that has said nothing has no share.
+    #: The reports after which a silent broker has no share.
     patience = 5
 
     #: The most requests that it takes, if there is no bound.
@@ -64,18 +64,18 @@ class Membership:
         self._share()
 
     def start(self) -> None:
-        """Begin to speak."""
+        """Start reporting."""
         self._greenlet = gevent.spawn(self._run)
 
     def close(self) -> None:
-        """Speak no more."""
+        """Stop reporting."""
         if self._greenlet is not None:
             self._greenlet.kill(block=False)
 
     def part(self) -> None:
-        """End the connections to brokers that have not answered to the farewell.
+        """End the connections to brokers that have not answered the farewell.
 
-        What libzmq holds for them would be waited for.
+        Otherwise the close would wait for the messages that libzmq holds for them.
         """
         if self._source.closed:
             return
@@ -89,7 +89,7 @@ class Membership:
 
     @property
     def is_member(self) -> bool:
-        """Whether a broker has answered of late."""
+        """Whether a broker has answered recently."""
         return any(
             silence < self.patience or self._heard(name) is not None
             for name, silence in self._silence.items()
@@ -100,7 +100,7 @@ class Membership:
             self._listen()
             self._share()
             for name, silence in self._silence.items():
-                # What is said while there is no broker waits in libzmq, and comes to it at once.
+                # Reports made while there is no broker wait in libzmq, and reach it together.
                 if not silence & (silence - 1) or not silence % self.seldom:
                     self._join(name)
             gevent.sleep(self._interval)
@@ -109,7 +109,7 @@ class Membership:
         self._voice.join(self._brokers[name], self._sessions[name], self._credits[name])
 
     def _be_met(self, name: bytes, session: bytes | None) -> None:
-        """Repeat what a broker calls the connection, so it knows that this is no older one."""
+        """Repeat a broker's name for the connection, so it knows that the connection is current."""
         if session != self._sessions.get(name, session):
             self._sessions[name] = session or NO_KEY
             if not self._reception.is_leaving:
@@ -124,14 +124,14 @@ class Membership:
             self._silence[name] = 0 if heard is not None else self._silence[name] + 1
 
     def _heard(self, name: bytes) -> Asker | None:
-        """Return a broker, if it was heard since the last time."""
+        """Return a broker if it has spoken since the last time."""
         asker = self._askers.get(name)
         return asker if asker is not None and asker.is_recent else None
 
     def _share(self) -> None:
-        """Share what it takes between the brokers; the first ones have what does not divide."""
+        """Share its requests among the brokers; the first ones get the remainder."""
         alive = [name for name, silence in self._silence.items() if silence < self.patience]
-        # One that may be there is offered a place at least: it answers if it is.
+        # A broker that may be there is offered at least one place: it answers if it is there.
         self._credits = dict.fromkeys(self._brokers, 1)
         names = alive or list(self._brokers)
         share, more = divmod(self._slots, len(names))

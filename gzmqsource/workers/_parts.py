@@ -1,4 +1,4 @@
-"""What the parts of one responder share."""
+"""Objects that the parts of one responder share."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from gzmqsource.workers._voice import Voice
 
 
 class Parts(NamedTuple):
-    """What the parts of one responder share."""
+    """The objects that the parts of one responder share."""
 
-    #: Says what is no reply.
+    #: Sends messages that are not replies.
     voice: Voice
-    #: Who asks.
+    #: The peers that ask.
     askers: Askers
     #: The jobs that wait.
     line: Line

@@ -1,4 +1,4 @@
-"""Where handlers run: in the greenlet that has read the request, or in one of their own."""
+"""The greenlets in which handlers run: those that read the requests, or new ones."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from gzmqsource.workers._jobs import Job, Line
 
 
 class Places(Protocol):
-    """What takes the jobs."""
+    """The places where jobs are handled."""
 
-    #: In what the source calls the responder with each message, as for `gzmqsource.Source`.
+    #: Where the source calls the responder with each message, as for `gzmqsource.Source`.
     spawn: int | None
 
     @property
@@ -30,7 +30,7 @@ class Places(Protocol):
         """The most requests that are handled at a time."""
 
     def start(self, base: Context) -> None:
-        """Begin: handlers have these context variables."""
+        """Start: handlers have these context variables."""
 
     def begin(self, job: Job) -> bool:
         """Handle a job now; return False if it has to wait in the line."""
@@ -42,16 +42,16 @@ class Places(Protocol):
         """Note that a job was put in the line."""
 
     def close(self) -> None:
-        """Take no more of them."""
+        """Take no more jobs."""
 
 
 class Workers:
-    """So many greenlets of the source, each of which handles what it has read.
+    """A number of the source's greenlets, each of which handles the messages that it has read.
 
-    The source has more of them: when so many are in handlers, another one reads on, and what it
-    reads waits in the line. A worker that has handled a job goes on with the line. So a handler
-    that does not wait costs neither a greenlet nor a switch, and what waits is begun in order:
-    while there is a job in the line, each of the others has one.
+    The source has more greenlets than that: when *size* are in handlers, another one continues to
+    read, and its messages wait in the line. A worker that has handled a job continues with the
+    line. So a handler that does not wait costs neither a greenlet nor a switch, and waiting jobs
+    are begun in order: while there is a job in the line, each of the other workers has one.
 
     Parameters
     ----------
@@ -60,11 +60,11 @@ class Workers:
     line : Line
         The jobs that wait.
     pop : callable
-        Returns the next job of the line; None if there is none, or if it has ended thereby.
+        Returns the next job of the line; None if there is none, or if it was rejected.
     handle : callable
         Called with each.
     budget : Budget
-        What the jobs of the line are counted by, as those that were read are.
+        It counts the jobs of the line, like those that were read.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Workers:
         handle: Callable[[Job], object],
         budget: Budget,
     ) -> None:
-        # What is read finds a place in the line, so whole batches are.
+        # There is a place in the line for each message, so whole batches are read.
         self.spawn: int | None = size + Source.max_batch
         self.size = size
         self._idle = size
@@ -121,8 +121,8 @@ class Workers:
                 self._base.copy().run(self._handle, job)
 
     def _give_back(self) -> None:
-        """Note that this worker is in no handler any more."""
-        if self._waiting:  # it was killed, and the others may be in theirs for long
+        """Note that this worker is not in a handler any more."""
+        if self._waiting:  # it was killed, and the others may be in handlers for long
             gevent.spawn(self._replace)
         else:
             self._idle += 1
@@ -135,20 +135,20 @@ class Workers:
 
 
 class Spawning:
-    """Greenlets of their own, of a pool or not; another one spawns them.
+    """New greenlets, of a pool or not, which another greenlet spawns.
 
     Parameters
     ----------
     spawn : callable
         ``spawn(function, job)`` returns a greenlet.
     pool : gevent.pool.Pool or None
-        What bounds them.
+        The pool that bounds them.
     line : Line
         The jobs that wait.
     pop, handle
         As for `Workers`.
     source : Source
-        Its budget has their turns, and it reports what a spawn function raises.
+        Its budget counts their turns, and it reports exceptions of a spawn function.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class Spawning:
         self._base = Context()
         self._wanted = Event()
         self._feeder: Greenlet[..., None] | None = None
-        #: The CPU seconds that a handler took of late until it ended, or waited.
+        #: The CPU seconds that a handler took recently until it ended, or waited.
         self._pace = 1e-6
         self._has_failed = False
 
@@ -201,7 +201,7 @@ class Spawning:
             self._feeder.kill(block=False)
 
     def _feed(self) -> None:
-        """Spawn a greenlet for each job of the line, when there is one to be had."""
+        """Spawn a greenlet for each job of the line, when the pool and the budget allow it."""
         while True:
             if not self._line.jobs:
                 self._wanted.clear()
@@ -214,7 +214,7 @@ class Spawning:
                 self._spawn_some(min(self._room(), len(self._line.jobs), self.free()))
 
     def _room(self) -> int:
-        """Return how many handlers would fill what is left of the part."""
+        """Return how many handlers would fill the rest of the socket's part."""
         return max(1, min(self._budget.left, int(self._budget.seconds_left() / self._pace)))
 
     def _spawn_some(self, most: int) -> None:
@@ -229,14 +229,14 @@ class Spawning:
             self._pace = max(seconds / most, 1e-6)
 
     def _spawn_each(self, most: int) -> None:
-        """Spawn up to the first that fails, which is the next one again."""
+        """Spawn greenlets until one fails, whose job is the next one again."""
         for _ in range(most):
             job = self._pop()
             if job is None:
                 continue  # it has expired
             self._line.beginning[job] = None
             try:
-                # A pool that is shared may be full, and this wait.
+                # A shared pool may be full, and make this wait.
                 greenlet = self._spawn(self._run, job)
                 if job in self._line.beginning:
                     self._line.beginning[job] = greenlet
@@ -258,7 +258,7 @@ class Spawning:
             if not isinstance(error, GreenletExit):
                 self._source.report(error)
             return
-        if self._source.closed:  # what waits is about to end with it
+        if self._source.closed:  # jobs that wait are about to end with it
             self._put_back(job)
             return
         self._line.beginning.pop(job, None)

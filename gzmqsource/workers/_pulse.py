@@ -1,4 +1,4 @@
-"""What a responder does at each tick: its askers learn that it is alive, and it that they are."""
+"""The ticks of a responder: it shows its askers that it is alive, and checks that they are."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TICKS = 8
 
 
 class Heard:
-    """Whether a source has read what was said: if not, a peer that seems silent is not to blame.
+    """Whether a source has read its messages: if not, a peer may only seem silent.
 
     Parameters
     ----------
@@ -30,37 +30,38 @@ class Heard:
 
     @property
     def is_paused(self) -> bool:
-        """Whether the source was told to read nothing."""
+        """Whether the source is paused."""
         return not self._core.resumed.is_set()
 
     def has_read_all(self) -> bool:
-        """Return whether all that has come so far was read, but for what a pause leaves there."""
+        """Return whether all messages so far were read, except those that a pause leaves there."""
         core = self._core
         return bool(core.socket.readiness.readers and not core.prefetched) or self.is_paused
 
     def may_accuse(self) -> bool:
-        """Return whether all was read that was there when this was called last."""
+        """Return whether all messages were read that were there when this was last called."""
         edges, self._edges = self._edges, self._core.socket.readiness.edges
         return not self.is_paused and (edges != self._edges or self.has_read_all())
 
 
 class Pulse:
-    """A greenlet that ticks while there is something to watch, and ends otherwise.
+    """A greenlet that ticks while there are jobs or askers to watch, and ends otherwise.
 
-    Silence is counted in its ticks, so a hub that was held up accuses nobody. A tick counts only if
-    all that was there had been read since the last one: a PING may lie in libzmq behind others.
+    Silence is counted in its ticks, so a hub that was held up does not give up its askers. A tick
+    counts only if all messages that were there at the last one have been read: a PING may be queued
+    in libzmq behind other messages.
 
     Parameters
     ----------
     core : Core
         The source's socket.
     reception : Reception
-        What hears the askers.
+        Reads the messages of the askers.
     parts : Parts
         The parts of the responder.
     """
 
-    #: After how many ticks an asker is told again that this hub is alive.
+    #: The ticks after which an asker is notified again that this hub is alive.
     told = 2
 
     def __init__(self, core: Core, reception: Reception, parts: Parts) -> None:
@@ -71,24 +72,24 @@ class Pulse:
         self._gate = parts.gate
         self._tick = parts.tick
         self._number = 0
-        #: Whether what askers say is read.
+        #: Whether the messages of askers are read.
         self.heard = Heard(core)
         self._greenlet: gevent.Greenlet[..., None] | None = None
         reception.watch = parts.voice.watch = self.watch
 
     def watch(self) -> None:
-        """Begin to tick, unless it does."""
+        """Start ticking, unless it already does."""
         if not self._reception.is_watched:
             self._reception.is_watched = True
             self._greenlet = gevent.spawn(self._run)
 
     def close(self) -> None:
-        """Tick no more."""
+        """Stop ticking."""
         if self._greenlet is not None:
             self._greenlet.kill(block=False)
 
     def is_silent(self, asker: Asker) -> bool:
-        """Return whether an asker has said nothing for as long as it counts as alive."""
+        """Return whether an asker has been silent for too long to count as alive."""
         return asker.silence >= (asker.patience or TICKS + 1)
 
     def _run(self) -> None:
@@ -101,7 +102,7 @@ class Pulse:
             self._reception.is_watched = False
 
     def _beat(self) -> bool:
-        """Look at each asker; return whether there is something to watch."""
+        """Look at each asker; return whether the ticks are still needed."""
         self._voice.pay()
         if self._core.closed:
             return False
@@ -115,7 +116,7 @@ class Pulse:
                 return False
             if asker.jobs or is_held or leaving:
                 asker.silence += may_accuse
-                # Behind a proxy, what an asker says may go to another responder.
+                # Behind a proxy, messages of an asker may go to another responder.
                 if asker.patience and not asker.is_routed and self.is_silent(asker):
                     self._reception.abandon(asker, may_come_back=True)
                 elif tells and not asker.was_told:
@@ -125,7 +126,7 @@ class Pulse:
         return not self._core.closed and self._is_wanted()
 
     def _is_wanted(self) -> bool:
-        """Return whether there is something to watch now: it may have come during a tick."""
+        """Return whether the ticks are needed now: a request may have come during a tick."""
         reception = self._reception
         is_held = self._gate.full() or self.heard.is_paused
         return is_held or reception.is_leaving or reception.has_jobs or self._voice.owes

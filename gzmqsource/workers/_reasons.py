@@ -1,4 +1,4 @@
-"""Why a request has no reply, in words: which request, to which server, and what to do."""
+"""Texts for requests without a reply: which request, to which server, and how to fix it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 class Dispatching(Protocol):
-    """What this module knows of where calls are."""
+    """A dispatcher, as this module uses it."""
 
-    #: Those that wait for room, and those that are held back after a refusal.
+    #: The calls that wait for room, and those that are held back after a refusal.
     wanting: Any
     held: Any
 
@@ -25,14 +25,14 @@ _SLOW = "its handler takes longer, or was not started"
 
 
 def name_of(call: AnyCall) -> str:
-    """Return how a text refers to a request; the log of a responder has the whole key."""
+    """Return the name of a request in a text; the log of a responder has the whole key."""
     return f"request {call.key.hex()[:8]}"
 
 
 def timed_out(who: object, dispatcher: Dispatching, call: AnyCall, servers: str) -> RequestTimeout:
-    """Return the error of a call whose time is over; *servers* are the endpoints that were named.
+    """Return the error of a call whose time is over; *servers* are the endpoints of the user.
 
-    It is made before the call leaves its place.
+    Call this before the call leaves its place.
     """
     connection = dispatcher.asked_over(call)
     if connection is not None:
@@ -59,13 +59,13 @@ def lost(call: AnyCall, why: str, is_spent: bool) -> PeerLost:
     call : AnyCall
         The call.
     why : str
-        What has happened to the server.
+        The text on the loss of the server.
     is_spent : bool
-        Whether it might be sent again, but too many were of late.
+        Whether it could be sent again, but too many were recently.
     """
     text = f"{name_of(call)}: {why}, before the reply"
     if is_spent:
-        fix = "too many were sent again of late; retry_budget says how many may be"
+        fix = "too many were sent again recently; retry_budget bounds how many may be"
     elif call.past is not None and call.past.attempt:
         fix = f"it was sent {call.past.attempt + 1} times, and may have been handled"
     else:
@@ -74,7 +74,7 @@ def lost(call: AnyCall, why: str, is_spent: bool) -> PeerLost:
 
 
 def remote(error: RemoteError, call: AnyCall, peer: str) -> RemoteError:
-    """Say in an error that a reply reports where it comes from; its text is the handler's own."""
+    """Add the origin to an error that a reply reports; its text stays the handler's own."""
     error.peer = peer
     if hasattr(error, "add_note"):  # since Python 3.11
         error.add_note(f"raised by the handler at {peer}, in {name_of(call)}")

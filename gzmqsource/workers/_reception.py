@@ -1,4 +1,4 @@
-"""What a responder does with each message that it reads."""
+"""The reception of a responder, which gets each message that it reads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ASK = int(Kind.ASK)
 
 
 class Reception:
-    """Lets requests begin, wait, or be refused; and hears what else askers say.
+    """Lets requests begin, wait, or be refused, and reads the controls of askers.
 
     Parameters
     ----------
@@ -36,17 +36,17 @@ class Reception:
     def __init__(self, handling: Handling, parts: Parts) -> None:
         self.requests = self.duplicates = 0
         self.is_leaving = False
-        #: Whether those who ask are brokers, which have to know when something has ended that
-        #: they have cancelled: they count what it has.
+        #: Whether the askers are brokers, which have to be notified of the end of requests that
+        #: they have cancelled: they count the requests of this worker.
         self.is_worker = False
-        #: Called with the routing id of a broker when the connection to it is a new one, and with
-        #: what a PING of it calls the connection.
+        #: Called with the routing id of a broker when the connection to it is new, and with the
+        #: name that the broker's PING has for the connection.
         self.be_met: Callable[[bytes, bytes | None], object]
         #: When the last request came from a plain peer, and from an asker that is routed.
         self.last_plain = self.last_routed = float("-inf")
         self.places: Places
         self._begin: Callable[[Job], bool]
-        #: Whether it is watched at each tick; `watch` begins to.
+        #: Whether the ticks run; `watch` starts them.
         self.is_watched = False
         self.watch: Callable[[], object]
         self.malformed = LimitedWarning(_log, "a malformed request was dropped: %s")
@@ -61,7 +61,7 @@ class Reception:
         self._tick = parts.tick
 
     def let_begin(self, places: Places) -> None:
-        """Note where handlers run; called once."""
+        """Set the places where handlers run; called once."""
         self.places = places
         self._begin = places.begin
 
@@ -71,13 +71,13 @@ class Reception:
         return bool(self._handling.jobs)
 
     def read(self, message: list[Any]) -> None:
-        """Deal with a message."""
+        """Process a message."""
         delimiter = delimiter_of(message)
         header = header_of(message, delimiter, self._at_router)
         has_content = len(message) - delimiter > 1
         if header is not None:
             _, kind, flags, attempt, detail, key, left, _ = unpack(header)
-            # Most come from an asker that is known, and is not routed.
+            # Most come from an asker that is known and not routed.
             name = message[0] if delimiter == 2 else None
             asker = self._asker(name) if type(name) is bytes else None
             if asker is None:
@@ -110,7 +110,7 @@ class Reception:
     def is_loss(self, message: list[Any]) -> bool:
         """Refuse a request that is read when the source is about to close; return if it is lost.
 
-        A busy machine may take longer from the last look to the end than those wait who are routed.
+        On a busy machine, the last look may be longer ago than routed askers wait.
         """
         if not has_payload(message):
             return False
@@ -128,31 +128,31 @@ class Reception:
         job = line.pop()
         if self._gate.full() and not (line.jobs and line.is_full()):
             self._gate.open()
-        if self._handling.is_stopping:  # its source was stopped, and has killed what ran
+        if self._handling.is_stopping:  # its source was stopped, and has killed the handlers
             self._handling.reject(job, Detail.LEAVING)
             return None
         if job.deadline is not None:
             left = job.deadline - time.monotonic()
-            # If it is the only one, the place is not wanted by another that can still be finished.
+            # If it is the only one, no other job needs its place.
             if left <= 0 or (line.jobs and left < self._handling.usual.needed):
                 self._handling.reject(job, Detail.EXPIRED)
                 return None
         return job
 
     def _asker_at(self, route: list[Any], kind: int) -> Asker:
-        """Return who has sent a header; a new one is told that the hub is alive."""
+        """Return the sender of a header; notify a new one that the hub is alive."""
         name = name_of(route)
         asker = self._asker(name)
         if asker is None:
             asker = self._askers.meet(name, route, len(route) > self._at_router)
-            if kind != Kind.PING:  # which is answered anyway
+            if kind != Kind.PING:  # a PING is answered anyway
                 self._voice.pong(asker)
             if self.is_leaving:
                 self._voice.leaving(asker)
         return asker
 
     def _ask(self, job: Job, asker: Asker, left: int) -> None:
-        """Deal with a request of an asker."""
+        """Process a request of an asker."""
         handling, key = self._handling, job.key
         known = handling.jobs.get(key)
         if known is not None:
@@ -178,7 +178,7 @@ class Reception:
         self._admit(job)
 
     def _ask_again(self, job: Job, asker: Asker, attempt: int) -> None:
-        """Have the reply to a request that waits or runs sent where it was asked for last."""
+        """Have the reply to a request that waits or runs sent to the asker that sent it last."""
         self.duplicates += 1
         if attempt < job.attempt:
             return  # a later one came first, over a newer connection
@@ -191,7 +191,7 @@ class Reception:
             asker.jobs[job.key] = job
 
     def _admit(self, job: Job) -> None:
-        """Begin a job, or let it wait, or refuse it; a plain peer cannot be refused."""
+        """Begin a job, let it wait, or refuse it; a plain peer cannot be refused."""
         if not self.is_watched:
             self.watch()
         if self._begin(job):
@@ -208,7 +208,7 @@ class Reception:
         self.places.notify()
 
     def _hear(self, asker: Asker, kind: int, key: bytes, left: int) -> bool:
-        """Deal with a control; return False if it is of a kind that no asker sends."""
+        """Process a control; return False if no asker sends its kind."""
         if kind == Kind.PING:
             asker.patience = patience_of(left, self._tick)
             if self.is_worker:
@@ -236,5 +236,5 @@ class Reception:
 
 
 def _from(message: list[Any]) -> str:
-    """Return what a line of the log says of the peer: behind a proxy, of one of the proxy's."""
+    """Return the peer, for a line of the log: behind a proxy, the proxy's connection."""
     return f", peer {peer_of(message[0])}"

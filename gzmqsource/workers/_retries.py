@@ -1,4 +1,4 @@
-"""How often, and how soon, requests are sent and connections attempted again."""
+"""How often and how soon requests are sent again, and connections are attempted again."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from gzmqsource._base.event import Event
 
 
 class RetryBudget:
-    """Bounds how many requests are sent again, so that an outage is not multiplied.
+    """Bounds how many requests are sent again, so that retries do not multiply an outage.
 
     Parameters
     ----------
     ratio : float
-        How many of the requests of a window may be sent again, as a part of them.
+        The fraction of the requests of a window that may be sent again.
     """
 
     #: Seconds of a window.
     window = 10.0
 
-    #: How many more may be sent again in each window: with few requests, a part of them is none.
+    #: How many more may be sent again in each window: with few requests, the fraction is too small.
     floor = 100
 
     def __init__(self, ratio: float) -> None:
@@ -57,13 +57,13 @@ class RetryBudget:
 def back_off(times: int, first: float, most: float) -> float:
     """Return seconds to wait after a number of failures in a row: twice as long each time.
 
-    Up to a half is left to chance, so that what has failed together does not come back together.
+    Up to half of it is random, so that requests that failed together do not come back together.
     """
     return min(first * 2.0 ** min(times, 60), most) * random.uniform(0.5, 1.0)
 
 
 class Pace:
-    """How soon connections that have failed are attempted again; all of a requester share it.
+    """How soon failed connections are attempted again; all connections of a requester share it.
 
     Attributes
     ----------
@@ -74,22 +74,22 @@ class Pace:
     #: Seconds of the first pause after a failed attempt.
     first = 0.05
 
-    #: Seconds of the longest pause while another connection is live, and while none is.
+    #: Seconds of the longest pause while another connection is live, and while none is live.
     most_calm, most_urgent = 5.0, 0.5
 
-    #: How many attempts a second there may be before the pauses grow, beside a connection that is
-    #: live and without one: each takes 0.6 ms of a core. And the longest pause in seconds then.
+    #: How many attempts per second there may be before the pauses grow, with and without a live
+    #: connection: each takes 0.6 ms of a core. And the longest pause in seconds in that case.
     rate_calm, rate_urgent = 10, 40
     most_crowded = 30.0
 
     def __init__(self) -> None:
         self.has_live: Callable[[], object] = lambda: False
-        #: How many connections are attempted or paused.
+        #: How many connections are being attempted or paused.
         self.attempted = 0
         self._is_urgent = Event()
 
     def pause(self, failures: int) -> None:
-        """Wait after so many failures in a row, or until no connection is live any more."""
+        """Wait after *failures* in a row, at most until no connection is live any more."""
         most = self.most_urgent, self.rate_urgent
         if self.has_live():
             most = self.most_calm, self.rate_calm

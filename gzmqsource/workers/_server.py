@@ -1,4 +1,4 @@
-"""What replies to requests, whoever handles them."""
+"""The common part of servers, which reply to requests handled here or by workers."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 _ENVELOPED = frozenset({zmq.ROUTER, zmq.DEALER})
 
-#: Of the time of a stop, the part that is left to tell the askers of what was not finished, and the
-#: most seconds of it.
+#: The part of a stop's time that is reserved for notifying the askers of unfinished requests, and
+#: the most seconds of it.
 _LAST_PART, _LAST_SECONDS = 0.1, 0.25
 
 
 class Server(ABC):
-    """Owns a source that requests come from, and answers for each of them.
+    """Owns a source that receives requests, and is responsible for each of them.
 
     Parameters
     ----------
@@ -51,15 +51,15 @@ class Server(ABC):
         The source is neither a ROUTER nor a DEALER, or has a handler, or a number is out of range.
     """
 
-    #: What it is called, also in the metrics.
+    #: Its name, also in the metrics.
     _kind: ClassVar[str]
 
-    #: The most bytes of requests that wait; each frame counts 64 more. One may be beyond that.
+    #: The most bytes of requests that wait; each frame counts 64 more. One request may exceed it.
     max_waiting_bytes = 1 << 24
 
-    #: How many peers that speak the protocol are remembered, beside those that have requests here.
-    #: Each takes 0.5 KB, behind proxies 5 at most. One that was forgotten is not told that the
-    #: responder stops.
+    #: How many peers that speak the protocol are remembered, in addition to those that have
+    #: requests here. Each takes 0.5 KB, behind proxies at most 5 KB. A forgotten peer is not
+    #: notified that the responder stops.
     max_askers = 10_000
 
     #: The most replies that are kept for requests that may be sent again.
@@ -114,11 +114,11 @@ class Server(ABC):
 
     @abstractmethod
     def _make_handling(self, parts: Parts) -> Handling:
-        """Return what has the requests that have not ended."""
+        """Return the handling, which has the requests that have not ended."""
 
     @abstractmethod
     def _make_places(self, parts: Parts) -> Places:
-        """Return where requests are handled."""
+        """Return the places where requests are handled."""
 
     @property
     def source(self) -> Source[Any]:
@@ -146,20 +146,21 @@ class Server(ABC):
     def stop(self, timeout: float | None = None) -> int:
         """Refuse new requests, finish those that were accepted, send their replies, and close.
 
-        Askers that speak the protocol are told to ask others, and refused what they have sent
-        meanwhile: so nothing is lost. They are waited for until each has said that nothing more is
-        on its way, or was silent for *dead_after*. What plain peers send is handled until none has
-        come for 0.25 s. Near the end of the time handlers that still run are killed, and those who
-        wait for them are told; what was not begun is refused.
+        Askers that speak the protocol are notified to use other servers, and requests that they
+        have sent in the meantime are refused, so none is lost. The stop waits until each asker has
+        confirmed that no more requests are in transit, or was silent for *dead_after*. Requests of
+        plain peers are handled until none has come for 0.25 s. Near the end of the time, handlers
+        that still run are killed, and the askers that wait for them are notified; requests that
+        were not begun are refused.
 
-        If the calling greenlet is killed, the responder is left about to stop; stop it again, or
-        close it. If a handler stops it, the request of that handler is not waited for, and has no
-        reply. While one greenlet stops it, another waits, and returns 0.
+        If the calling greenlet is killed, the responder stays in the middle of its stop; stop it
+        again, or close it. If a handler calls this, the request of that handler is not waited for,
+        and has no reply. While one greenlet stops it, a second one waits, and returns 0.
 
         Parameters
         ----------
         timeout : float or None
-            Seconds to take at most; None for the `gzmqsource.Source.stop_timeout` of its source.
+            The most seconds to take; None for the `gzmqsource.Source.stop_timeout` of its source.
 
         Returns
         -------
@@ -207,12 +208,12 @@ class Server(ABC):
         self._source.close()
 
     def serve_forever(self, stop_timeout: float | None = None) -> None:
-        """Start, and wait until the responder is closed; stop it if the wait ends otherwise.
+        """Start, wait until the responder is closed, and stop it if the wait ends otherwise.
 
         Parameters
         ----------
         stop_timeout : float or None
-            As for `gzmqsource.Source.serve_forever`, and so are the errors.
+            As for `gzmqsource.Source.serve_forever`.
 
         Raises
         ------
@@ -229,7 +230,7 @@ class Server(ABC):
             raise self._core.closed_error()
 
     def _counts(self) -> dict[str, int]:
-        """Return the numbers for a collector: none goes down but what is there now."""
+        """Return the numbers for a collector: only those of the present state go down."""
         handling = self._handling
         return {
             "requests": self._reception.requests,
@@ -269,7 +270,7 @@ class Server(ABC):
         return given_up + self._stop_source(deadline)
 
     def _stop_source(self, deadline: Deadline) -> int:
-        """Stop the source once all is said; return how many requests and replies were lost."""
+        """Stop the source at the end; return how many requests and replies were lost."""
         source = self._source
         unsent = source.stop(deadline.left(), drain=False)
         dropped = source.stats().dropped
@@ -277,7 +278,7 @@ class Server(ABC):
         return lost + dropped.get("unhandled", 0) + dropped.get("unread", 0)
 
     def _ended(self, _source: Source) -> None:
-        """End what waits, because the source is closed; called in the hub."""
+        """End jobs that wait, because the source is closed; called in the hub."""
         self._parts.gate.release()
         self._farewell.end()
         self._places.close()
@@ -288,7 +289,7 @@ class Server(ABC):
 
 
 def checked(source: Source, what: str) -> Source:
-    """Return a source that *what* is made with; raise a `TypeError` if it is something else."""
+    """Return the source of a new *what*; raise a `TypeError` if it is not a source."""
     if not isinstance(source, Source):
         raise TypeError(
             f"{source!r}: a {what} is made with a gzmqsource.Source; {what}.open() makes its own"

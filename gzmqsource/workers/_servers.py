@@ -26,11 +26,11 @@ class Servers:
     Parameters
     ----------
     dispatcher : Dispatcher
-        What uses the connections.
+        It uses the connections.
     opening : Opening
         Makes the sockets.
     patience : float
-        Seconds of an attempt to connect, see `Link`.
+        Seconds for an attempt to connect, see `Link`.
     resolve, every, ipv6
         As for `Targets`.
     """
@@ -56,7 +56,7 @@ class Servers:
 
     @property
     def names(self) -> str:
-        """What the user has named, or the beginning of that, in a text."""
+        """The endpoints that the user has passed, or the first ones, as a text."""
         names = list(self._connections)
         return ", ".join([*names[:3], "..."] if len(names) > 3 else names)
 
@@ -83,7 +83,7 @@ class Servers:
             connection.close(linger)
 
     def _found(self, endpoint: str, addresses: Sequence[str]) -> None:
-        """Use the addresses that an endpoint stands for, and no others."""
+        """Use the addresses for which an endpoint stands, and no others."""
         if self._closed:
             return
         known = self._connections[endpoint]

@@ -1,4 +1,4 @@
-"""Snapshots of what a requester and a responder have done."""
+"""Snapshots of the counters of a requester and a responder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class RequesterStats(NamedTuple):
-    """What a requester has done since it was made.
+    """The counters of a requester since it was made.
 
     At any moment *requests* is the sum of *outstanding*, *replies*, *timeouts*, *lost*, *cancelled*
     and *failed*.
@@ -23,7 +23,7 @@ class RequesterStats(NamedTuple):
     """Outstanding requests that no server has, because there is none, or no room, or all refuse."""
 
     replies: int
-    """Requests that were answered, also by an error."""
+    """Requests that were answered, including by an error."""
 
     timeouts: int
     """Requests that were given up because no reply came in time."""
@@ -32,7 +32,7 @@ class RequesterStats(NamedTuple):
     """Requests that were given up because their server was lost."""
 
     cancelled: int
-    """Requests whose caller was killed, or left by another exception."""
+    """Requests whose caller was killed, or interrupted by another exception."""
 
     failed: int
     """Requests that libzmq has refused, or that were outstanding when the requester closed."""
@@ -41,13 +41,13 @@ class RequesterStats(NamedTuple):
     """How often a request was sent again because its server was lost."""
 
     refused: int
-    """How often a server has refused a request, which was asked elsewhere or later."""
+    """How often a server has refused a request, which was then sent elsewhere or later."""
 
     late: int
     """Replies for which no request was outstanding over the same connection any more."""
 
     unknown: int
-    """Messages that are no replies."""
+    """Messages that are not replies."""
 
 
 class EndpointStats(NamedTuple):
@@ -57,7 +57,7 @@ class EndpointStats(NamedTuple):
     """The endpoint that was passed to the requester."""
 
     address: str
-    """The endpoint itself, or one of the addresses that its name stands for."""
+    """The endpoint itself, or one of the addresses for which its name stands."""
 
     state: str
     """``"connecting"``; ``"probing"``: it is not known whether the server is alive; ``"live"``:
@@ -67,10 +67,10 @@ class EndpointStats(NamedTuple):
     """Requests that the server has."""
 
     speaks: bool
-    """Whether it speaks the protocol, so that it can be pinged."""
+    """Whether the server speaks the protocol, so that it can be pinged."""
 
     session: int
-    """The number of its session, which a server has from its start to its end; 0 if unknown."""
+    """The number of the server's session, which lasts from its start to its end; 0 if unknown."""
 
 
 def summary(endpoints: Sequence[EndpointStats], names: str, most: int = 3) -> str:
@@ -82,7 +82,7 @@ def summary(endpoints: Sequence[EndpointStats], names: str, most: int = 3) -> st
 
 
 class ResponderStats(NamedTuple):
-    """What a responder has done since it was made.
+    """The counters of a responder since it was made.
 
     At any moment *requests* is the sum of *waiting*, *running*, *replies*, *errors*, *undelivered*,
     *full*, *leaving*, *expired*, *cancelled* and *lost*.
@@ -98,18 +98,18 @@ class ResponderStats(NamedTuple):
     """Requests whose handler runs now, or whose reply waits for room in the outbox."""
 
     replies: int
-    """Requests whose reply libzmq has taken, or is queued. One that is refused later counts as
+    """Requests whose reply libzmq has taken, or is queued. A reply that is refused later counts as
     undelivered from then on."""
 
     errors: int
-    """Requests whose handler raised; the reply reports that."""
+    """Requests whose handler raised; the reply reports the exception."""
 
     undelivered: int
     """Requests without a reply. It was dropped because the peer is gone or does not read, or at the
-    end of the responder; those of plain peers that had not begun then count, too."""
+    end of the responder; requests of plain peers that had not begun by then count, too."""
 
     full: int
-    """Requests that were refused because as many wait as may."""
+    """Requests that were refused because too many waited."""
 
     leaving: int
     """Requests that were refused because the responder was about to stop."""
@@ -118,7 +118,7 @@ class ResponderStats(NamedTuple):
     """Requests that were refused because they could not be finished in time."""
 
     cancelled: int
-    """Requests for whose reply nobody waited any more."""
+    """Requests whose caller no longer waited."""
 
     lost: int
     """Requests whose handler was killed."""
@@ -133,6 +133,6 @@ class ResponderStats(NamedTuple):
     """Peers that speak the protocol and are remembered."""
 
 
-# A NamedTuple takes no such assignment in its body.
+# A NamedTuple does not allow such an assignment in its body.
 RequesterStats.__module__ = ResponderStats.__module__ = "gzmqsource.workers"
 EndpointStats.__module__ = "gzmqsource.workers"

@@ -1,4 +1,4 @@
-"""Which addresses the endpoints of a requester stand for, looked up again and again."""
+"""The addresses for which the endpoints of a requester stand, looked up repeatedly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gzmqsource._base.warning import LimitedWarning
 from gzmqsource._socket.addresses import check_endpoint
 from gzmqsource._source.handlers import check_callable
 
-#: Called with an endpoint; it returns those that it stands for.
+#: Called with an endpoint; returns the endpoints for which it stands.
 Resolve: TypeAlias = "Callable[[str], Iterable[str]]"
 
 _log = logging.getLogger("gzmqsource.workers")
@@ -45,7 +45,7 @@ def addresses_of(endpoint: str, ipv6: bool) -> list[str]:
     Raises
     ------
     OSError
-        There is none, or no answer.
+        There is no address, or no answer.
     """
     host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
     family = socket.AF_UNSPEC if ipv6 else socket.AF_INET
@@ -55,21 +55,21 @@ def addresses_of(endpoint: str, ipv6: bool) -> list[str]:
 
 
 class Targets:
-    """The addresses of some endpoints, and those who are told when they change.
+    """The addresses of some endpoints, looked up repeatedly.
 
     Parameters
     ----------
     resolve : callable or None
-        Finds what an endpoint stands for; None for the name of a host.
+        Finds the endpoints for which one stands; None to look up the name of its host.
     every : float
-        Seconds from one look to the next.
+        Seconds from one look-up to the next.
     ipv6 : bool
-        Whether the sockets take addresses of IPv6.
+        Whether the sockets take IPv6 addresses.
     changed : callable
-        ``changed(endpoint, addresses)`` is called after each look that has found any.
+        ``changed(endpoint, addresses)`` is called after each look-up that has found addresses.
     """
 
-    #: Seconds after which an endpoint is looked up again that was not found, or was lost.
+    #: Seconds after which an endpoint that was not found, or was lost, is looked up again.
     min_pause = 1.0
 
     #: How many endpoints are looked up at once.
@@ -94,7 +94,7 @@ class Targets:
         self._greenlet: gevent.Greenlet[..., None] | None = None
 
     def add(self, endpoint: str) -> None:
-        """Use an endpoint, as it is or for what it stands for.
+        """Use an endpoint as it is, or the endpoints for which it stands.
 
         Raises
         ------
@@ -116,12 +116,12 @@ class Targets:
             self._greenlet = gevent.spawn(self._run)
 
     def look_soon(self, endpoint: str) -> None:
-        """Look again, because a connection of this endpoint was lost."""
+        """Look up again, because a connection of this endpoint was lost."""
         if endpoint in self._endpoints:
             self._is_wanted.set()
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop looking up."""
         if self._greenlet is not None:
             self._greenlet.kill(block=False)
 
@@ -140,7 +140,7 @@ class Targets:
     def _look_up(self, endpoint: str) -> None:
         try:
             addresses = self._addresses_of(endpoint)
-        except (Exception, gevent.Timeout) as error:  # of a function of the user, or the resolver
+        except (Exception, gevent.Timeout) as error:  # of the user's function, or the resolver
             _warn_unknown(f"{endpoint}: {error}")
             addresses = []
         if addresses:

@@ -1,4 +1,4 @@
-"""What is done for many calls or askers at once, in turns: the hub polls in between."""
+"""Work for many calls or askers, done in turns: the hub polls in between."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TURN = 32
 
 
 def in_turns(items: Iterable[_T], most: int = TURN) -> Iterator[_T]:
-    """Iterate over calls, or what else takes its time, and yield to I/O after each *most*."""
+    """Iterate over calls, or other items that take time, and yield to I/O after each *most*."""
     for number, item in enumerate(items, start=1):
         yield item
         if not number % most:
@@ -28,8 +28,8 @@ def in_turns(items: Iterable[_T], most: int = TURN) -> Iterator[_T]:
 
 
 def hear_out(source: Source, most: int) -> None:
-    """Take the replies that are there, for *most* turns at most: others may come all the time."""
-    with contextlib.suppress(zmq.ZMQError):  # the context has ended, and so will the source
+    """Take the replies that are there, for at most *most* turns: others may keep coming."""
+    with contextlib.suppress(zmq.ZMQError):  # the context has ended, and the source will end
         for _ in range(most):
             if source.closed:
                 return

@@ -1,4 +1,4 @@
-"""What a responder says: controls, and the headers of its replies."""
+"""The messages that a responder makes itself: controls, and the headers of its replies."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ _KEEP = int(Flag.KEEP)
 
 
 class Voice:
-    """Sends what is no reply through the source of a responder, and never waits.
+    """Sends controls through the source of a responder, and never waits.
 
     Parameters
     ----------
     source : Source
         The source.
     dead_after : float
-        What a PONG says, in seconds.
+        The seconds that a PONG contains.
     """
 
-    #: The most that is owed, to all who do not read: as many requests as a requester has
-    #: outstanding by default, for one whose end is not said would wait for ever. 100 bytes each. Of
-    #: more, what is owed to who does not read for the longest time is forgotten.
+    #: The most controls that are owed to peers that do not read, of 100 bytes each. A requester has
+    #: as many outstanding requests by default, and one whose end is not reported would wait
+    #: forever. Beyond that, controls for the peer that has not read for longest are forgotten.
     most_owed = 100_000
 
     def __init__(self, source: Source, dead_after: float) -> None:
         self._source = source
         self._hub = source._core.hub
         self._is_router = source._core.kind == zmq.ROUTER
-        # What is said later, for there was no room, by the peers of the socket, and how much.
+        # Controls that had no room and are sent later, by the peers of the socket; their number.
         self._owed: dict[bytes, deque[tuple[Asker, bytes]]] = {}
         self._owed_count = 0
-        #: Called when something is owed, to have `pay` called.
+        #: Called when a control is owed, to have `pay` called.
         self.watch: Callable[[], object]
-        #: The session of this responder: an asker sees that it was started anew.
+        #: The session of this responder: it shows askers that it was started again.
         self.session = random.SystemRandom().randrange(1, 1 << 32)
         self._tail = _TAIL.pack(0, self.session)
-        #: What a header says of *dead_after*.
+        #: The milliseconds of *dead_after* in a header.
         self.left = left = max(1, round(dead_after * 1000))
         # By the flags of an asker.
         self._pongs = [self._of_no_request(Kind.PONG, flags, left) for flags in (0, Flag.ROUTED)]
@@ -65,30 +65,30 @@ class Voice:
         return pack(MAGIC, kind, flags, job.attempt, detail, job.key, self._tail)
 
     def pong(self, asker: Asker) -> None:
-        """Tell an asker that this hub is alive."""
+        """Notify an asker that this hub is alive."""
         asker.was_told = self._say(asker, self._pongs[asker.is_routed]) is not None
 
     def leaving(self, asker: Asker) -> None:
-        """Tell an asker to ask others."""
+        """Notify an asker to use other servers."""
         if self._say_or_owe(asker, self._leaving[asker.is_routed]) is False:
             asker.has_left = True
 
     def join(self, broker: Asker, session: bytes, credit: int) -> None:
-        """Tell a broker that this hub is alive, and how many requests it takes at a time."""
+        """Notify a broker that this hub is alive, and how many requests it takes at a time."""
         self._say(broker, Header(Kind.JOIN, session, left=self.left, session=credit).encode())
 
     def end(self, kind: Kind, job: Job, detail: Detail) -> None:
-        """Tell an asker that an attempt has ended without a reply; a plain peer is told nothing."""
+        """Notify an asker, unless it is plain, that an attempt has ended without a reply."""
         if job.asker is not None:
             self._say_or_owe(job.asker, self.header(kind, job, job.asker, detail))
 
     @property
     def owes(self) -> bool:
-        """Whether something is said later."""
+        """Whether controls are owed."""
         return bool(self._owed)
 
     def pay(self) -> None:
-        """Say what is owed to those that have room by now, in turns."""
+        """Send owed controls to peers that have room by now, in turns."""
         said = 0
         for peer, owed in list(self._owed.items()):
             while owed:
@@ -103,7 +103,7 @@ class Voice:
                 del self._owed[peer]
 
     def _say_or_owe(self, asker: Asker, header: bytes) -> bool | None:
-        """Send a control, or say it later if there is no room."""
+        """Send a control now, or later if there is no room."""
         peer = bytes(asker.route[0]) if self._is_router else b""
         is_said = None if peer in self._owed else self._say(asker, header)
         if is_said is None:

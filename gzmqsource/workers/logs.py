@@ -1,4 +1,4 @@
-"""Requests in a program's log: a line for each, and the id of the one that a handler works on."""
+"""Requests in a program's log: a line for each, and the id of the one being handled."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["LoggingHook", "RequestIdFilter"]
 
 
 class LoggingHook(Hook):
-    """Logs each request with its id, its peer, what became of it, and the milliseconds it took.
+    """Logs each request with its id, its peer, its outcome, and the milliseconds that it took.
 
     Parameters
     ----------
     logger : logging.Logger or None
-        Where to; None for ``gzmqsource.requests``.
+        The logger to use; None for ``gzmqsource.requests``.
     level : int
-        The level of requests that were replied to; the others have ``WARNING``.
+        The level of requests that got a reply; the others have ``WARNING``.
     """
 
     def __init__(self, logger: logging.Logger | None = None, level: int = logging.INFO) -> None:
@@ -28,15 +28,15 @@ class LoggingHook(Hook):
         self._level = level
 
     def before(self, request: Request) -> None:
-        """Note when it began."""
+        """Note the time at which the request began."""
         vars(request)["logged_from"] = time.monotonic()
 
     def after(self, request: Request, reply: list[Any]) -> None:
-        """Log its reply."""
+        """Log the reply."""
         self._log(self._level, request, f"{len(reply)} frames")
 
     def error(self, request: Request, error: BaseException) -> None:
-        """Log its error."""
+        """Log the error."""
         self._log(logging.WARNING, request, f"{type(error).__name__}: {error}")
 
     def _log(self, level: int, request: Request, outcome: str) -> None:
@@ -48,19 +48,19 @@ class LoggingHook(Hook):
 
 
 class RequestIdFilter(logging.Filter):
-    """Gives each record of the log a ``request_id``: of the request whose handler logs it.
+    """Gives each log record a ``request_id``: the id of the request whose handler logs it.
 
-    Add it to a handler of `logging`, and ``%(request_id)s`` to its format. It is ``"-"`` outside of
-    a handler. The id is the same at both ends, unless the peer is plain.
+    Add it to a handler of `logging`, and ``%(request_id)s`` to its format. The id is ``"-"``
+    outside of a request handler. It is the same at both ends, unless the peer is plain.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Set it, and pass the record."""
+        """Set the id, and let the record pass."""
         request = current_request()
         record.request_id = "-" if request is None else request_id(request)
         return True
 
 
 def request_id(request: Request) -> str:
-    """Return how logs refer to a request."""
+    """Return the id of a request in logs."""
     return request.key.hex() or "plain"

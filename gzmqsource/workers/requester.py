@@ -31,41 +31,41 @@ if TYPE_CHECKING:
 class Requester(BaseRequester[FrameT]):
     """Sends the requests of many greenlets and native threads to one server or many.
 
-    It has a connection of its own to each server, and sends each request to one that is connected
-    and alive, to that with the fewest outstanding first; while there is none, requests wait, in
-    order. Servers are `gzmqsource.workers.Responder` objects, with which it speaks the protocol of
-    :doc:`/protocol`, or REP and ROUTER sockets in any language, which may reply in any order. As a
-    context manager, a requester is stopped at the end of the block.
+    It has its own connection to each server. It sends each request to the connected and live
+    server with the fewest outstanding requests; while there is none, requests wait, in order.
+    Servers are `gzmqsource.workers.Responder` objects, with which it speaks the protocol of
+    :doc:`/protocol`, or REP and ROUTER sockets in any language, which may reply in any order. Used
+    as a context manager, a requester is stopped at the end of the block.
 
     Parameters
     ----------
     connect : str or iterable of str
-        The endpoints of the servers. The name of a host may stand for several addresses: all of
-        them are used.
+        The endpoints of the servers. If a host name stands for several addresses, all of them are
+        used.
     bind : str or iterable of str
-        Endpoints to bind, for servers that connect. Who of them has which request is unknown: it
-        is lost when the last of them is gone, and a server whose hub is stuck is not noticed.
+        Endpoints to bind, for servers that connect. It is unknown which of them has which request:
+        a request is lost only when the last of them is gone, and a stuck hub is not noticed.
     dead_after : float
         Seconds of silence after which a server that speaks the protocol counts as dead, while it
         has requests.
     max_outstanding : int
-        The most requests that are outstanding, or wait for a server. Of more, the callers wait.
+        The most requests that are outstanding, or wait for a server. Callers wait for room.
     max_outstanding_bytes : int
-        The most bytes of their payloads; one that is alone may be larger.
+        The most bytes of their payloads; a single one may be larger.
     retry_budget : float
-        How many requests are sent again, as a part of those of the last 10 seconds, beside a
-        hundred: so an outage is not multiplied. A refusal does not count.
+        How many requests may be sent again, as a fraction of those of the last 10 seconds, in
+        addition to a hundred: so retries do not multiply an outage. A refusal does not count.
     resolve : callable, optional
-        ``resolve(endpoint)`` returns the endpoints that one of *connect* stands for, in place of
-        the look-up of a host's name. It may wait.
+        ``resolve(endpoint)`` returns the endpoints for which one of *connect* stands, instead of
+        the look-up of its host name. It may wait.
     resolve_every : float
-        Seconds after which endpoints are looked up again. They also are when one is lost.
+        Seconds after which endpoints are looked up again, which also happens when one is lost.
     hooks : sequence of Hook
-        What is called for each request.
+        Called for each request.
     context : zmq.Context, optional
         The context of the sockets; ``zmq.Context.instance()`` if not passed.
     **socket_options
-        As for `gzmqsource.Source.open`, for each socket, but for those that the requester sets
+        As for `gzmqsource.Source.open`, for each socket, except those that the requester sets
         itself: ``immediate``, ``reconnect_ivl``, ``reconnect_ivl_max``, ``sndhwm``, ``rcvhwm``,
         *outbox* and *outbox_bytes*. ``linger`` is 1000 and ``connect_timeout`` is 5000 by default.
 
@@ -172,11 +172,11 @@ class Requester(BaseRequester[FrameT]):
         retries: int = 0,
         priority: int = 0,
     ) -> list[FrameT]:
-        """Send a request, and wait for its reply; from any greenlet, hub or native thread.
+        """Send a request and wait for its reply, from any greenlet, hub or native thread.
 
         If the greenlet is killed, the request is withdrawn or cancelled: a
-        `gzmqsource.workers.Responder` stops its handler. In a handler of one, the time of the
-        request that it works on is the most that this may take.
+        `gzmqsource.workers.Responder` stops its handler. In a responder's handler, this takes at
+        most the remaining time of the request on which the handler works.
 
         Parameters
         ----------
@@ -184,14 +184,14 @@ class Requester(BaseRequester[FrameT]):
             The payload: a bytes-like object, a `zmq.Frame`, or an iterable of them.
         timeout : float or None
             Seconds until the caller no longer waits, however often the request is sent; None waits
-            forever. The server learns what is left of it.
+            forever. The server receives the remaining time.
         retries : int
             How often the request is sent again when its server is lost: when the connection is
-            cut, when it is silent, or says that its handler was ended. That server may then have
-            handled it; a `gzmqsource.workers.Responder` does so once, and sends its reply again. A
-            request that is refused has not begun, and costs none of them.
+            cut, or the server is silent, or reports that the handler was ended. The server may have
+            handled the request by then; a `gzmqsource.workers.Responder` handles it once, and sends
+            its reply again. A refused request has not begun, and does not use up a retry.
         priority : int
-            From 0 to 255. Where requests wait at a server, those with more go first.
+            From 0 to 255. Of the requests that wait at a server, those with a higher one go first.
 
         Returns
         -------
@@ -231,8 +231,8 @@ class Requester(BaseRequester[FrameT]):
     ) -> Submitted[FrameT]:
         """Send a request, and return a `gevent.event.AsyncResult` of its reply or its error.
 
-        It waits only while there are *max_outstanding*; if that takes longer than *timeout*, the
-        result has the error.
+        This waits only while *max_outstanding* requests are outstanding; if that takes longer than
+        *timeout*, the result has the error.
 
         The parameters are those of `request`.
 
@@ -272,7 +272,7 @@ class Requester(BaseRequester[FrameT]):
         Parameters
         ----------
         timeout : float or None
-            Seconds to take at most; None for `stop_timeout`.
+            The most seconds to take; None for `stop_timeout`.
 
         Returns
         -------
@@ -359,7 +359,7 @@ class Requester(BaseRequester[FrameT]):
         return _hooks.around(self._hooks, call, self._servers.names, ask)
 
     def _adopt(self, call: ForeignCall) -> None:
-        """Begin with a request of another thread, unless this was closed meanwhile."""
+        """Begin with a request of another thread, unless this was closed in the meantime."""
         if self._closed:
             raise self._closed_error()
         self._dispatcher.begin(call)

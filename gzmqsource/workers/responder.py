@@ -28,29 +28,29 @@ from gzmqsource.workers._stats import ResponderStats
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-#: Of the time of a stop, the part that is left to tell the askers of what was not finished, and the
-#: most seconds of it.
+#: The part of a stop's time that is reserved for notifying the askers of unfinished requests, and
+#: the most seconds of it.
 _LAST_PART, _LAST_SECONDS = 0.1, 0.25
 
 _ENVELOPED = frozenset({zmq.ROUTER, zmq.DEALER})
 
 
 class Responder(Server):
-    """Replies to requests, of a `gzmqsource.workers.Requester` or of any REQ or DEALER.
+    """Replies to requests of a `gzmqsource.workers.Requester`, or of any REQ or DEALER.
 
     The handler is called with a request's payload, and returns the payload of the reply: a
     bytes-like object, a `zmq.Frame`, or an iterable of them. It may also yield the frames. If it
-    raises, the reply reports the name of the exception's class and its text, and the exception goes
-    to the source's ``on_error``, or is logged. As a context manager, a responder is stopped at the
-    end of the block; call `start` in it.
+    raises, the reply reports the name of the exception's class and its text, and the exception is
+    passed to the source's ``on_error``, or logged. Used as a context manager, a responder is
+    stopped at the end of the block; call `start` in it.
 
-    A `Requester`, or whatever else speaks the protocol, learns more, and says more. It is told that
-    its request was not begun, because too many wait, its time would not be enough, or the responder
-    stops; that it is lost, because its handler was killed; and that this hub is alive, while that
-    works on its requests. A request for whose reply nobody waits any more is dropped, or
-    `gzmqsource.errors.RequestCancelled` is raised in its handler; see `shield`. So it is if the
-    asker has said that it is alive, and has fallen silent, unless there is a proxy in between.
-    Within the handler, `current_request` returns the request.
+    A `Requester`, or any other peer that speaks the protocol, is notified if its request was not
+    begun, because too many wait, its time would not be enough, or the responder stops; if its
+    request is lost, because the handler was killed; and, while its requests are handled, that this
+    hub is alive. If a peer cancels a request, the request is dropped, or
+    `gzmqsource.errors.RequestCancelled` is raised in its handler; see `shield`. The same happens if
+    the peer has sent signs of life and falls silent, unless there is a proxy in between. Within the
+    handler, `current_request` returns the request.
 
     Parameters
     ----------
@@ -61,15 +61,15 @@ class Responder(Server):
     spawn : int, gevent.pool.Pool, callable or None
         Where the handler runs, as for `gzmqsource.Source`.
     max_waiting : int
-        How many requests may wait, beside those that are handled. Further ones are refused. For
-        peers that cannot be told so, nothing more is read until there is room. The attribute
-        `max_waiting_bytes` bounds their bytes.
+        How many requests may wait, in addition to those that are handled. Further ones are refused.
+        A plain peer cannot be refused: its request stops the reading until there is room. The
+        attribute `max_waiting_bytes` bounds the bytes of requests that wait.
     dead_after : float
-        Seconds of silence after which askers may take this hub for dead; it speaks four times as
-        often. It is also how long `stop` waits for an asker that says nothing.
+        Seconds of silence after which askers may assume that this hub is dead; it sends signs of
+        life four times as often. `stop` waits as long for an asker that is silent.
     dedup : float
-        Seconds for which a reply is kept whose request may be sent again; then the handler is not
-        called again. The attributes `max_kept` and `max_kept_bytes` bound them.
+        Seconds for which a reply is kept if its request may be sent again; the handler is not
+        called again then. The attributes `max_kept` and `max_kept_bytes` bound the replies kept.
     hooks : iterable of Hook
         Called for each request, in order.
     tracebacks : bool
@@ -92,7 +92,7 @@ class Responder(Server):
     #: The default of *spawn*: enough for handlers that wait.
     default_pool = 100
 
-    #: The default of *max_waiting*: with 100 workers, each has ten requests to go.
+    #: The default of *max_waiting*: ten requests for each of 100 workers.
     default_waiting = 1000
 
     def __init__(
@@ -173,10 +173,10 @@ class Responder(Server):
 
         With *bind* it is a ROUTER with ``ROUTER_MANDATORY``, which reports peers that are gone. It
         drops and counts replies that a peer does not read, so that one peer never delays others.
-        libzmq keeps ``sndhwm`` of them for such a peer, 1000 by default and of any size, beside
-        what *outbox* and *outbox_bytes* allow. Pass a lower one if replies are large: with 100, a
-        client with 1000 small requests outstanding gets 0.4 times as many replies a second.
-        With only *connect* it is a DEALER, for the backend of a proxy.
+        libzmq keeps ``sndhwm`` of them for such a peer, 1000 by default and of any size, in
+        addition to those that *outbox* and *outbox_bytes* allow. Pass a lower one if replies are
+        large: with 100, a client with 1000 small requests outstanding gets 0.4 times as many
+        replies per second. With only *connect* it is a DEALER, for the backend of a proxy.
 
         Parameters
         ----------
@@ -265,22 +265,22 @@ class Responder(Server):
     ) -> Self:
         """Make a socket, and a responder that owns it, as a worker of brokers.
 
-        Each `gzmqsource.broker.Broker` is told how many requests the responder takes at a time,
-        which is what *spawn* says, and gives it no more. Several share that. One that is not there
-        yet, or starts again, is joined when it is.
+        The responder reports to each `gzmqsource.broker.Broker` how many requests it takes at a
+        time, which *spawn* determines, and the broker gives it no more. Several brokers share that
+        number. A broker that is not there yet, or starts again, is joined once it is there.
 
         Parameters
         ----------
         brokers : str or iterable of str
-            The endpoints of their backs.
+            The endpoints of the brokers' backs.
         handler, spawn, dead_after, dedup, hooks, tracebacks
-            As for the constructor. If *spawn* bounds nothing, it takes 1000 requests at a time.
+            As for the constructor. If *spawn* has no bound, it takes 1000 requests at a time.
         context : zmq.Context, optional
             The context of the socket; ``zmq.Context.instance()`` if not passed.
         **socket_options
-            As for `gzmqsource.Source.open`. *routing_id* is how the brokers call this worker; the
-            default is made of the host, the process and some random digits. Of two that have the
-            same, the one before is lost, with what the broker has not read of its replies.
+            As for `gzmqsource.Source.open`. *routing_id* is the name of this worker at the brokers;
+            the default consists of the host, the process and some random digits. If two workers
+            have the same name, the first one is lost, with its replies that were not read yet.
 
         Raises
         ------
@@ -322,28 +322,28 @@ class Responder(Server):
         is_first = not self._source.started
         super().start()
         if is_first:
-            # Timed is what the handler takes, and not the line after it.
+            # The observer measures only the handler, not the line after it.
             self._calling.answer = registry.instrumented(self._core, self._handler)
             if self._membership is not None:
                 self._membership.start()
 
     def leave(self, timeout: float | None = None) -> int:
-        """Leave the brokers that it has joined: the same as `stop`, as a worker calls it.
+        """Leave the brokers that it has joined: another name of `stop`, for workers.
 
         Parameters
         ----------
         timeout : float or None
-            As for `stop`, and so are the result and the errors.
+            As for `stop`, which also describes the result and the errors.
         """
         return self.stop(timeout)
 
     @property
     def is_member(self) -> bool:
-        """Whether a broker that it has joined has answered of late."""
+        """Whether a broker that it has joined has answered recently."""
         return self._membership is not None and self._membership.is_member
 
     def stats(self) -> ResponderStats:
-        """Return a snapshot of what the responder has done."""
+        """Return a snapshot of the responder's counters."""
         handling = self._handling
         return ResponderStats(**self._counts() | {"replies": handling.replies - handling.dropped})
 
@@ -392,7 +392,7 @@ def open_router(kind: type[Source], **options: Any) -> Source[Any]:
 
 
 def connect_as(socket: zmq.Socket[Any], url: str) -> bytes:
-    """Connect a ROUTER, and return the routing id that the connection has in it."""
+    """Connect a ROUTER, and return the connection's routing id in it."""
     name = url.encode()[:MOST_ID]
     socket.connect_routing_id = name
     socket.connect(url)

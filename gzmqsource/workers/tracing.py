@@ -1,4 +1,4 @@
-"""Requests as spans of OpenTelemetry; this needs the extra ``tracing``."""
+"""Requests as OpenTelemetry spans; this needs the extra ``tracing``."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class _Tracing(Hook):
         span.end()
 
     def _leave(self, request: Request) -> Span:
-        """Return the span of a request, which is no longer the current one."""
+        """Return the span of a request, which is not the current one any more."""
         span: Span = vars(request)["span"]
         return span
 
 
 class RequesterTracing(_Tracing):
-    """Makes a client span of each request, linked to that of the responder's handler.
+    """Makes a client span for each request, linked to the span of the responder's handler.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class RequesterTracing(_Tracing):
     """
 
     def before(self, request: Request) -> None:
-        """Start the span, within that of the caller."""
+        """Start the span, within the span of the caller."""
         vars(request)["span"] = self._tracer.start_span(
             "request",
             kind=SpanKind.CLIENT,
@@ -58,10 +58,10 @@ class RequesterTracing(_Tracing):
 
 
 class ResponderTracing(_Tracing):
-    """Makes a server span of each request, in which the handler's own spans are.
+    """Makes a server span for each request, which contains the handler's own spans.
 
     The header has no room for a trace. The trace of a handler has the request's key as its id, and
-    the asker's span links to that, so each can be found from the other.
+    the asker's span links to that trace, so each can be found from the other.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class ResponderTracing(_Tracing):
 
 
 def remote_context(key: bytes) -> SpanContext:
-    """Return the span that stands for a request between its two ends."""
+    """Return the span context that stands for a request between its two ends."""
     return SpanContext(
         int.from_bytes(key, "big"), int.from_bytes(key[8:], "big"), True, trace_flags=_SAMPLED
     )

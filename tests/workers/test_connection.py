@@ -251,7 +251,7 @@ def test_a_server_that_was_started_anew_has_lost_what_it_had(context):
         wait_until(lambda: requester.endpoints()[0].session == 7)
         server.session = 8
         server.tell(Kind.PONG)
-        with pytest.raises(PeerLost, match="was started anew"):
+        with pytest.raises(PeerLost, match="was started again"):
             lost.get(timeout=10)
         wait_until(lambda: len(server.asks) == 3)
         server.reply(server.asks[2])

@@ -236,7 +236,7 @@ OTHERS = {
     "an event that is misspelt": (
         lambda scene: scene.keep(Monitor(scene.pull)).wait_for("conected"),
         ValueError,
-        "'conected' is no event: use one of connected, ",
+        "'conected' is not an event: use one of connected, ",
     ),
     "no event in time": (
         lambda scene: scene.keep(Monitor(scene.pub)).recv(timeout=0.01),
