@@ -59,7 +59,7 @@ def check_positive(name: str, seconds: float) -> None:
     Raises
     ------
     TypeError, ValueError
-        They are no number, or not more than 0.
+        They are not a number, or not more than 0.
     """
     rule = "seconds, more than 0"
     check_number(name, seconds, rule)

@@ -75,13 +75,13 @@ def explained(
     Parameters
     ----------
     error : zmq.ZMQError
-        What a call has raised.
+        The error that the call raised.
     socket : zmq.Socket
         The socket.
     verb : str
         The name of the call.
     endpoint : str or bytes
-        What was passed to it.
+        The endpoint that was passed to the call.
     """
     if error.errno is None or type(error) is not zmq.ZMQError:
         return error  # the context has ended
@@ -99,7 +99,7 @@ def explained(
 
 
 def _parts(endpoint: str) -> tuple[str, str]:
-    """Return the transport of an endpoint, or an empty text, and what follows its last colon."""
+    """Return the transport of an endpoint, or an empty text, and the part after its last colon."""
     transport, separator, rest = endpoint.partition("://")
     return (transport if separator else "", rest.rpartition(":")[2])
 

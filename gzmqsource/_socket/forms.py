@@ -1,4 +1,4 @@
-"""What is wrong with the form of an endpoint, and the fix: libzmq only has *Invalid argument*."""
+"""Errors in the form of an endpoint, and their fixes: libzmq only has *Invalid argument*."""
 
 from __future__ import annotations
 

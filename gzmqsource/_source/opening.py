@@ -22,10 +22,10 @@ Endpoints: TypeAlias = "str | Iterable[str]"
 #: One topic, or several.
 Topics: TypeAlias = "str | bytes | Iterable[str | bytes]"
 
-#: What a socket option may be set to.
+#: The values of a socket option.
 SocketOption: TypeAlias = "int | str | bytes"
 
-#: What an option of a socket, or of the source that owns it, may be set to.
+#: The values of an option of a socket, or of the source that owns it.
 SourceOption: TypeAlias = "SocketOption | Report | None"
 
 #: The domain of a socket that asks an authenticator and was given no domain. In pyzmq's

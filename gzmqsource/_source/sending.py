@@ -10,12 +10,12 @@ from gzmqsource.transfer.message import AnyMessage, FrameT, as_message
 
 
 def _never() -> bool:
-    """Do not yield; what is left of the socket's part is taken nevertheless."""
+    """Do not yield; the rest of the socket's part is taken nevertheless."""
     return False
 
 
 class SendingSource(BaseSource[FrameT]):
-    """What a `gzmqsource.Source` sends with; it adds receiving."""
+    """The sending half of a `gzmqsource.Source`, which adds receiving."""
 
     def send(self, message: AnyMessage, block: bool = True, timeout: float | None = None) -> None:
         """Send one message.

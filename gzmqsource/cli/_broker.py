@@ -74,7 +74,7 @@ def broker(
         tcp://0.0.0.0:5557 ipc:///run/pool/workers
     """
     told = Told()
-    # Before a socket is bound: a signal would lose what peers have sent to it by then.
+    # Before a socket is bound: a signal would lose the messages that it has received by then.
     told.listen()
     with operations:
         with telling_errors():

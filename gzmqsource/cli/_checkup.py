@@ -1,4 +1,4 @@
-"""What is wrong with a running server, from what it answers over HTTP."""
+"""Problems of a running server, found in its pages over HTTP."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _OTHER_DROP = "the log of the server has the reason"
 
 
 class Checkup:
-    """What a server says of itself.
+    """The pages of a server, and the problems that they show.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def _of(name: str) -> str:
 def _time(seconds: float) -> str:
     """Return a time in the two largest units that it has."""
     if not 0 <= seconds < 1e10:
-        return "an unknown time"  # the clock was set meanwhile, or this is no time
+        return "an unknown time"  # the clock was set meanwhile, or this is not a time
     units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
     left, parts = round(seconds), []
     for unit, size in units:

@@ -103,7 +103,7 @@ class _Verbs(click.Group):
             log.error("%s", error.format_message())
             context.exit(error.exit_code)
         except SystemExit as error:
-            # A handler may have raised it; Python writes what is no number to the standard error.
+            # A handler may have raised it; Python writes a code that is not a number to stderr.
             if error.code is not None and not isinstance(error.code, int):
                 error.code = printable(str(error.code))
                 if is_json():
@@ -114,11 +114,11 @@ class _Verbs(click.Group):
 
 @contextlib.contextmanager
 def _ending_with_its_reader() -> Iterator[None]:
-    """End without a word, and with the status of SIGPIPE, once the output has no reader."""
+    """End silently, and with the status of SIGPIPE, once the output has no reader."""
     try:
         yield
     except BrokenPipeError:
-        # What Python has yet to flush goes nowhere.
+        # The output that Python has yet to flush is discarded.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(128 + signal.SIGPIPE) from None
 
@@ -138,7 +138,7 @@ def _read_config(context: click.Context, _option: click.Parameter, path: str | N
         "max_content_width": 100,
     },
 )
-# An image may have the variable GZMQSOURCE_VERSION for what it installs.
+# An image may have the variable GZMQSOURCE_VERSION for the version that it installs.
 @click.version_option(__version__, allow_from_autoenv=False)
 @click.option(
     "--config",

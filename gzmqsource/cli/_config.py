@@ -17,10 +17,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
-#: What the variables of all options begin with.
+#: The prefix of the variables of all options.
 PREFIX = "GZMQSOURCE"
 
-#: What the master of several processes is told, and none of them.
+#: The variables that are for the master, and not for its workers.
 _OF_THE_MASTER = {
     f"{PREFIX}_CONFIG",
     f"{PREFIX}_PLAIN_PASSWORD",
@@ -86,7 +86,7 @@ class Config:
         except OSError as error:
             raise WrongConfig(f"{self.path}: {error.strerror}") from error
         except (ValueError, RecursionError) as error:
-            raise WrongConfig(f"{self.path}: this is no TOML: {error}") from error
+            raise WrongConfig(f"{self.path}: this is not TOML: {error}") from error
         return content
 
     def _checked(

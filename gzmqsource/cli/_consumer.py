@@ -1,4 +1,4 @@
-"""What ``serve`` makes for messages that have no reply."""
+"""The server that ``serve`` makes for messages that have no reply."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from gzmqsource._source.source import Source
 from gzmqsource.cli._signals import unfinished
 
-#: The reasons for which a stop drops what had come in time.
+#: The reasons for which a stop drops messages that had come in time.
 _LOST = ("killed", "unhandled")
 
 

@@ -1,4 +1,4 @@
-"""``doctor``: what runs here, in another process or in a server, and what is wrong with it."""
+"""``doctor``: versions and problems, of this machine, of another process or of a server."""
 
 from __future__ import annotations
 

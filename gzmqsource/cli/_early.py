@@ -1,4 +1,4 @@
-"""What comes before the imports of a verb, which take half a second: a SIGHUP would end it."""
+"""SIGHUP before the imports of a verb are over: they take half a second, and it would end them."""
 
 from __future__ import annotations
 

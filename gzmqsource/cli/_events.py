@@ -12,7 +12,7 @@ from gzmqsource.cli._log import time_of
 from gzmqsource.cli._text import printable
 from gzmqsource.monitor import NAMES, SocketEvent
 
-#: What the status of a ZAP reply means: https://rfc.zeromq.org/spec/27/.
+#: The meaning of the status of a ZAP reply: https://rfc.zeromq.org/spec/27/.
 _ZAP = {
     300: "try again later",
     400: "the authenticator does not accept this peer",
@@ -26,7 +26,7 @@ _WIDTH = max(map(len, NAMES.values()))
 def reason_of(event: SocketEvent) -> str | None:
     """Return why something has failed, or when it is attempted again; None if it is unknown."""
     if event.protocol_error is not None:
-        # The protocol, and what was wrong with it: zmtp_mechanism_mismatch.
+        # The protocol, and its error: zmtp_mechanism_mismatch.
         protocol, _, error = event.protocol_error.partition("_")
         return f"{protocol.upper()} {error.replace('_', ' ')}".strip()
     if event.name == "handshake_failed_auth":

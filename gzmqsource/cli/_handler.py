@@ -43,7 +43,7 @@ class Handler:
         self._left = 0
         with contextlib.suppress(FileNotFoundError):  # it was removed; modules are installed, too
             sys.path.insert(0, os.getcwd())
-        #: What is called.
+        #: The function that is called.
         self.function = load(self._name, self._attribute)
 
     def limit(self, calls: int, enough: Callable[[], object]) -> None:
@@ -51,7 +51,7 @@ class Handler:
         self._left, self._enough = calls, enough
 
     def __call__(self, message: list[Any]) -> Any:
-        """Call the function; what it yields is taken here, in the same time."""
+        """Call the function; a generator runs to its end here, in the same time."""
         if self._left > 0:
             self._left -= 1
             if self._left == 0:

@@ -1,4 +1,4 @@
-"""What a server answers over HTTP: whether it lives, whether it is ready, and its numbers."""
+"""The pages of a server over HTTP: whether it lives, whether it is ready, and its numbers."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Pages:
 
 
 class PageServer(WSGIServer):
-    """Serves `Pages`; what a client does wrong, or slowly, costs others nothing.
+    """Serves `Pages`; a client with errors, or a slow one, does not delay other clients.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ class Input:
     Parameters
     ----------
     frames : sequence of str
-        What comes before the frames of each message.
+        The frames that are put before those of each message.
     is_json : bool
         Whether each is a list of frames in JSON.
     files, messages : sequence of str
@@ -103,7 +103,7 @@ class Input:
         Raises
         ------
         ValueError
-            It is no message in JSON.
+            It is not a message in JSON.
         """
         return self._before + (from_json(message) if self._is_json else [message])
 

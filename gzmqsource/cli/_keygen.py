@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import zmq
 
-#: What a file of keys begins with, for those who find it.
+#: The first line of a file of keys, for people who find the file.
 _PUBLIC = "# A public key of ZeroMQ CURVE, made by `gzmqsource keygen`. It may be shared.\n"
 _SECRET = "# The SECRET key of ZeroMQ CURVE, made by `gzmqsource keygen`. Keep it secret.\n"
 

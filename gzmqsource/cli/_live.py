@@ -26,7 +26,7 @@ def has_foreground(console: Console) -> bool:
     """
     try:
         return os.tcgetpgrp(console.file.fileno()) == os.getpgrp()
-    except (OSError, ValueError):  # it is no terminal, that of another session, or closed
+    except (OSError, ValueError):  # not a terminal, that of another session, or closed
         return False
 
 
@@ -45,7 +45,7 @@ class ForegroundLive(Live):
     """
 
     def __init__(self, console: LiveConsole, **options: Any) -> None:
-        # What a handler prints into a file or a pipe belongs there.
+        # The output of a handler into a file or a pipe belongs there.
         redirects = os.isatty(1)
         super().__init__(console=console, auto_refresh=False, redirect_stdout=redirects, **options)
 

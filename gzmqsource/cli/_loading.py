@@ -19,7 +19,7 @@ import click
 from gzmqsource._source.handlers import check_handler
 from gzmqsource.cli._text import printable
 
-#: What imports a module, and what calls that: none of it is of interest to its author.
+#: The code that imports a module, and its callers: none of it is of interest to the author.
 _MACHINERY = ("<frozen ", importlib.__file__, f"{Path(__file__).parents[1]}{os.sep}")
 
 #: Where modules are that were installed, which their users have not written.
@@ -30,7 +30,7 @@ _INSTALLED = tuple(
 #: The most names that an error lists, and the most characters of an exception's text in its line.
 _MOST_NAMES, _MOST_TEXT = 8, 500
 
-#: What a traceback begins with.
+#: The first line of a traceback.
 _TITLE = "Traceback (most recent call last):"
 
 
@@ -109,7 +109,7 @@ def function_of(module: types.ModuleType, attribute: str) -> Callable[[Any], Any
     Raises
     ------
     WrongHandler
-        There is none, or what there is cannot be a handler.
+        There is none, or it cannot be a handler.
     """
     function: Any = module
     for part in attribute.split("."):

@@ -1,4 +1,4 @@
-"""What a verb reports on the standard error: nothing in it is a command for a terminal."""
+"""The reports of a verb on the standard error: nothing in them is a command for a terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gzmqsource.cli._live import LiveConsole
 from gzmqsource.cli._stderr import unblock_stderr
 from gzmqsource.cli._text import printable
 
-#: What a verb itself reports, also when all else is quiet.
+#: The logger of a verb itself, which also reports when all others are quiet.
 log = logging.getLogger("gzmqsource.cli")
 
 #: How records are written: lines for people, or an object of JSON a line for programs.
@@ -35,7 +35,7 @@ _INDENT = "    "
 #: How the traceback begins that is in the text of a record, below its line.
 _TRACEBACK = f"\n{_INDENT}Traceback (most recent call last):"
 
-#: What is written in place of a record that cannot be.
+#: The line in place of a record that cannot be written.
 _UNWRITABLE = "a record of %s, made at %s:%d, cannot be written"
 
 
@@ -63,7 +63,7 @@ def log_to_stderr(form: str = "text", level: str | None = None) -> None:
     form : str
         One of `FORMATS`.
     level : str or None
-        One of `LEVELS`, for all loggers; None for what the verb takes for useful.
+        One of `LEVELS`, for all loggers; None for the levels that the verb finds useful.
     """
     root = logging.getLogger()
     logging.basicConfig(handlers=[_handler(form)])
@@ -72,10 +72,10 @@ def log_to_stderr(form: str = "text", level: str | None = None) -> None:
     else:
         root.setLevel(level.upper())
     logging.captureWarnings(True)
-    # What greenlets raise, and callbacks of a hub, in every thread.
+    # Exceptions of greenlets, and of callbacks of a hub, in every thread.
     hubs: Any = Hub
     hubs.print_exception = _log_error_of_hub
-    # What ends the main greenlet, or a thread, and what cannot be raised.
+    # Exceptions that end the main greenlet or a thread, and those that cannot be raised.
     sys.excepthook = _log_error
     threading.excepthook = _log_error_of_thread
     sys.unraisablehook = _log_unraisable

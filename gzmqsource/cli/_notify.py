@@ -1,4 +1,4 @@
-"""What systemd is told of a service, by the protocol of sd_notify(3)."""
+"""The state of a service for systemd, by the protocol of sd_notify(3)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _log = logging.getLogger("gzmqsource.cli")
 
 
 class Notifier:
-    """Tells the service manager that started this process of its state, if one has.
+    """Notifies the service manager that started this process, if there is one, of its state.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Notifier:
         self._dog: Any = None
         if self._address is not None:
             self._interval = _interval_of(environ)
-            # For good: at the limit of descriptors, too, the watchdog must be told.
+            # Kept open: the watchdog must be notified at the limit of descriptors, too.
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.settimeout(self.patience)
 
@@ -76,7 +76,7 @@ class Notifier:
         try:
             self._socket.sendto("\n".join(lines).encode(), self._address)
         except OSError as error:
-            _log.warning("systemd was not told %s: %s", lines[0], error)
+            _log.warning("systemd was not notified of %s: %s", lines[0], error)
 
 
 def _address_of(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Numbers on the command line: what click takes for one, but ``nan``; and ports."""
+"""Numbers on the command line: those that click accepts, without ``nan``; and ports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server has for those who run it: pages over HTTP, a file with its number, and systemd."""
+"""Operating a server: its pages over HTTP, a file with its process number, and systemd."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def operating_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Operations:
-    """Says in what state a server is, to all who ask and to systemd.
+    """Reports the state of a server, over HTTP and to systemd.
 
     It is a context manager: within the block the pages are served, and the server is made. Then
     `serving`, `stopping` and the end of the block say what has become of it.
@@ -112,7 +112,7 @@ class Operations:
         Parameters
         ----------
         what : str
-            What it serves, in a line.
+            The source that it serves, in a line.
         """
         if self._file is not None:
             self._file.write()
@@ -136,7 +136,7 @@ class Operations:
                 self._notifier.ready("reloaded")
 
     def stopping(self) -> None:
-        """Say that the server finishes what it has and takes no more."""
+        """Report that the server finishes its requests and accepts no more."""
         self._reason = "it stops"
         self._notifier.stopping()
 

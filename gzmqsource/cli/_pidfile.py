@@ -18,8 +18,8 @@ _MOST = 20
 class PidFile:
     """A file that names this process, from its `write` to its `remove`.
 
-    What is written beside it takes its place when it is complete, so no reader finds half of it,
-    and nothing is written through a link that is there.
+    A complete file that was written beside it takes its place, so no reader finds half of it, and
+    nothing is written through a link that is there.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def _number_in(path: Path) -> int | None:
     Raises
     ------
     ValueError
-        It has something else, or is no file.
+        It has other content, or is not a file.
     OSError
         It cannot be read.
     """
@@ -90,7 +90,7 @@ def _number_in(path: Path) -> int | None:
         raise
     with open(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("this is no file")
+            raise ValueError("this is not a file")
         text = file.read(_MOST + 1).strip()
     if not text:
         return None

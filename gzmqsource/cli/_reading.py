@@ -1,4 +1,4 @@
-"""The numbers that a running server tells over HTTP, as `top` and `doctor` read them."""
+"""The numbers that a running server reports over HTTP, as `top` and `doctor` read them."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Process:
 
     #: The numbers of each source, by its type and endpoint; drops are added up.
     sources: dict[_Labels, _Numbers] = field(default_factory=lambda: defaultdict(dict))
-    #: What each source has dropped, by the reason.
+    #: The drops of each source, by the reason.
     drops: dict[_Labels, _Numbers] = field(default_factory=lambda: defaultdict(dict))
     #: How many ticks of the hub were late by at most a number of seconds, by that number.
     lateness: dict[float, float] = field(default_factory=dict)
     #: The numbers that are of the process as a whole.
     own: _Numbers = field(default_factory=dict)
-    #: What runs: versions, by what they are of.
+    #: The versions of a server, by the name of the package.
     build: dict[str, str] = field(default_factory=dict)
 
     def total(self, name: str) -> float | None:
@@ -72,7 +72,7 @@ class Reading:
                 for sample in family.samples:
                     reading._add(sample)
         except (LookupError, TypeError, AttributeError, OverflowError) as error:
-            raise ValueError(f"these are no metrics of gzmqsource: {error!r:.100}") from error
+            raise ValueError(f"these are not metrics of gzmqsource: {error!r:.100}") from error
         return reading
 
     @property

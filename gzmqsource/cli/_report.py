@@ -1,4 +1,4 @@
-"""What ``doctor`` has found, as lines for people or as JSON for programs."""
+"""The report of ``doctor``, as lines for people or as JSON for programs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Fact:
 class Finding:
     """Something that is wrong, or could be better, and how to fix it."""
 
-    #: What it is, for programs: a word that stays as it is.
+    #: Its kind, for programs: a word that does not change between versions.
     kind: str
     text: str
     fix: str
@@ -45,9 +45,9 @@ class Report:
     Parameters
     ----------
     facts : iterable of Fact
-        What there is to know.
+        The facts, in the order of the report.
     findings : iterable of Finding
-        What is wrong, or could be better.
+        The problems, and possible improvements.
     """
 
     def __init__(self, facts: Iterable[Fact], findings: Iterable[Finding]) -> None:

@@ -1,4 +1,4 @@
-"""The options for who may connect, and how to be accepted: PLAIN and CURVE."""
+"""The options that authenticate peers, and this process to its peers: PLAIN and CURVE."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gzmqsource.auth._rules import is_key
 from gzmqsource.cli._log import log
 from gzmqsource.cli._signals import on_hangup
 
-#: Over these libzmq asks who a peer is. Over others (inproc, pgm) it asks nobody.
+#: Over these transports libzmq authenticates peers; over others (inproc, pgm) it does not.
 _ASKING = ("tcp://", "ipc://")
 
 #: The most bytes of a name and of a password that libzmq takes.
@@ -97,7 +97,7 @@ def _check_pairs(
     if user is None and password is not None:
         raise click.UsageError(
             "--plain-password (or GZMQSOURCE_PLAIN_PASSWORD) needs --plain-user: "
-            "alone it keeps nobody out"
+            "alone it keeps no peer out"
         )
     if user is not None and password is None:
         raise click.UsageError("--plain-user needs --plain-password")
@@ -122,7 +122,7 @@ def _check_transports(given: dict[str, Any]) -> None:
     for endpoint in endpoints:
         if not endpoint.startswith(_ASKING):
             raise click.UsageError(
-                f"{endpoint}: PLAIN and CURVE are for tcp:// and ipc://, elsewhere nobody is asked"
+                f"{endpoint}: PLAIN and CURVE are for tcp:// and ipc://, not for this transport"
             )
 
 
@@ -200,4 +200,4 @@ def _reload(authenticator: Authenticator, clients: str) -> None:
     except Exception as error:
         log.error("reading %s failed, the same keys as before get in: %s", clients, error)
     else:
-        log.info("%s was read anew", clients)
+        log.info("%s was read again", clients)

@@ -1,4 +1,4 @@
-"""``send``: messages from a shell, and what becomes of those that no peer takes."""
+"""``send``: messages from a shell, with a report of those that no peer takes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gzmqsource.cli._sockets import SENDING, socket_options, watched_source
 from gzmqsource.cli._work import Work
 from gzmqsource.errors import SendError
 
-#: The types that send to the peers that are there, whether there are any or not.
+#: The types that send to the peers that are connected, even if there are none.
 _NEVER_WAITS = ("pub", "xpub", "router")
 
 
@@ -82,7 +82,7 @@ class Delivery:
         self._held: list[bytes] | None = None
 
     def begin(self, source: Source, peers: Peers) -> None:
-        """Use a source, to whose peers all is sent."""
+        """Use a source; all messages are sent to its peers."""
         self._source, self.peers = source, peers
 
     def refuse(self, error: BaseException, _message: object = None) -> None:
@@ -90,7 +90,7 @@ class Delivery:
         self.refused.append(str(error))
 
     def send_all(self, given: Input, rate: float | None) -> None:
-        """Send messages; one that waits for room, or for its time, is held if this is killed."""
+        """Send messages; a kill holds the one that waits for room or for its time."""
         began = time.monotonic()
         for number, each in enumerate(given):
             try:
@@ -103,7 +103,7 @@ class Delivery:
             self._send_held(None)
 
     def finish(self, work: Work, timeout: float) -> None:
-        """Go on until peers have all messages, the time is over, or signals end it."""
+        """Send until peers have all messages, the time is over, or a signal ends it."""
         delivering = gevent.spawn(self._deliver, Deadline(timeout))
         number, has_input = work.signal, work.signal is not None
         is_last = False
@@ -116,7 +116,7 @@ class Delivery:
                     break
                 delivering.join(SOON)
                 if not delivering.ready():
-                    log.info("stopping: what was read is sent within %g s", timeout)
+                    log.info("stopping: the messages that were read are sent within %g s", timeout)
                 is_last = True
             gevent.wait(cast(Any, [work.told, delivering]), count=1)
             if not delivering.ready():
@@ -153,17 +153,17 @@ class Delivery:
             raise
 
     def _deliver(self, deadline: Deadline) -> None:
-        """Send what is left; without any peer so far, all is."""
+        """Send the messages that are left, which are all of them if there was no peer so far."""
         self._send_held(deadline.left())
         if self.total == len(self.refused) or self.peers.came.wait(deadline.left()):
             self.undelivered = len(self._source.stop(deadline.left()))
 
     def _count(self) -> None:
-        """Count what was not delivered, also if that was broken off."""
+        """Count the messages that were not delivered, also after an interrupt."""
         if not self.peers.came.is_set():
             self.undelivered = self.total - len(self.refused)
             return
-        # It is queued here, or libzmq holds it, which does not say how much that is.
+        # They are queued here, or libzmq holds them and does not say how many.
         core = self._source._core
         self.is_least = self.is_interrupted or core.gave_up
         if self.is_interrupted:

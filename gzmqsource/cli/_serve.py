@@ -179,7 +179,7 @@ def serve(
         return
     orders = fleet.orders(stop_timeout)
     served = fleet.load(handler, timeout, orders)
-    # Before the socket is bound: a signal would lose what peers have sent to it by then.
+    # Before the socket is bound: a signal would lose the messages that it has received by then.
     orders.listen()
     with operations:
         if fleet.join:
@@ -204,7 +204,7 @@ def _limited(outbox_total: int, max_message: int | None, max_frames: int) -> typ
 def _run(
     server: Any, source: Source, served: Handler, orders: StopOrders, operations: Operations
 ) -> Any:
-    """Serve until told to stop, and return what was given up."""
+    """Serve until a signal or the master asks to stop; return the work that was given up."""
     is_consumer = isinstance(server, Consumer)
     pending = server.pending if is_consumer else functools.partial(_pending, server)
     server.start()
@@ -268,7 +268,7 @@ def _join(
 def _shown(
     operations: Operations, source: Source, lines: Callable[[float], Iterator[str]]
 ) -> Iterator[None]:
-    """Report what is served, and by which process; show the status while the block runs."""
+    """Report the source and the process that serves it; show the status while the block runs."""
     _log.info("%s: pid %d", source, os.getpid())
     operations.serving(str(source))
     showing = gevent.spawn(_show, operations, lines)

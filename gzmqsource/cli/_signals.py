@@ -1,4 +1,4 @@
-"""What signals do, in the hub."""
+"""Signals, handled in the hub."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gzmqsource.cli._log import log
 
 _log = logging.getLogger("gzmqsource.serve")
 
-#: The seconds within which a stop is not worth a line.
+#: A stop that takes at most so many seconds is not worth a line.
 SOON = 0.25
 
 
@@ -33,8 +33,8 @@ def on_signals(function: Callable[[], object], *numbers: int) -> None:
 def on_hangup(function: Callable[[], object]) -> None:
     """Call a function, which must not raise, after each SIGHUP.
 
-    Never twice at a time: for what comes during a call there is one more call after it. For what
-    has come since the process began there is one, too.
+    There is one call at a time: signals that come during a call cause one more call after it, and
+    signals that have come since the process began cause one, too.
     """
     asked = Event()
     on_signals(asked.set, signal.SIGHUP)
@@ -44,17 +44,17 @@ def on_hangup(function: Callable[[], object]) -> None:
 
 
 class Told(Semaphore):
-    """How often a signal to stop has come; it can be waited for with `gevent.wait`.
+    """A count of the signals to stop, which `gevent.wait` can wait for.
 
     Parameters
     ----------
     repeated : sequence of int
-        The signals that count again after the first. By default a Ctrl-C alone: a person gives up,
-        while a service manager that repeats its SIGTERM, as a second `docker stop` does, does not
-        ask for less than the first one.
+        The signals that count again after the first. By default only a Ctrl-C: a person gives up
+        with it, while a service manager that repeats its SIGTERM, as a second `docker stop` does,
+        asks for the same as before.
     """
 
-    #: Seconds within which two are one: `timeout` sends it to a process, and then to its group.
+    #: Seconds within which two signals are one: `timeout` signals a process and then its group.
     once = 0.1
 
     def __init__(self, *repeated: int) -> None:
@@ -65,7 +65,7 @@ class Told(Semaphore):
         self._last = -math.inf
 
     def listen(self, told: Callable[[], object] = lambda: None) -> None:
-        """Count signals from now on, and call *told* after each."""
+        """Count signals from now on, and call a function after each."""
 
         def tell(number: int) -> None:
             self.tell(number)
@@ -85,7 +85,7 @@ class Told(Semaphore):
 
 
 class Interrupted(click.ClickException):
-    """A signal has ended what was going on; after a Ctrl-C the status is a shell's for that."""
+    """A signal has ended the verb; after a Ctrl-C the exit status is the one that shells use."""
 
     def __init__(self, number: int | None, text: str) -> None:
         super().__init__(text)
@@ -93,7 +93,7 @@ class Interrupted(click.ClickException):
 
 
 def unfinished(running: int, waiting: int, name: str = "request") -> str | None:
-    """Return in words what a server has yet to finish; None if there is nothing."""
+    """Return in words the work that a server has yet to finish; None if there is none."""
     total = running + waiting
     if not total:
         return None
@@ -103,18 +103,10 @@ def unfinished(running: int, waiting: int, name: str = "request") -> str | None:
 def finish(
     told: Told, stop: Callable[[float], Any], seconds: float, pending: Callable[[], str | None]
 ) -> Any:
-    """Stop a server, report what that waits for, and return what *stop* returns.
+    """Stop a server, report the work that the stop waits for, and return the result of *stop*.
 
-    Parameters
-    ----------
-    told : Told
-        Counts the signals.
-    stop : callable
-        Called with *seconds*.
-    seconds : float
-        How many it takes at most.
-    pending : callable
-        Returns what the server has yet to finish, as `unfinished` does.
+    It is called with *seconds*, the most that it may take, while ``told`` counts the signals.
+    *pending* returns the work that the server has yet to finish, as `unfinished` does.
 
     Raises
     ------
@@ -122,7 +114,7 @@ def finish(
         Another signal came before *stop* returned; it was killed.
     """
     stopping = gevent.spawn(stop, seconds)
-    told.acquire(blocking=False)  # that which was waited for, if it was a signal
+    told.acquire(blocking=False)  # the signal that was waited for, if it was one
     stopping.join(SOON)
     while not stopping.ready():
         has_told = told.number is not None
@@ -142,29 +134,29 @@ def finish(
 
 
 class StopOrders:
-    """When to stop, and in which time: what signals say to a process that has no master.
+    """When to stop, and in which time: by signals, in a process that has no master.
 
     Parameters
     ----------
     seconds : float
-        How many it may take to finish what it has.
+        How many it may take to finish its messages.
     """
 
-    #: Whether this process says itself how it is.
+    #: Whether this process itself reports its state.
     is_alone = True
 
     def __init__(self, seconds: float) -> None:
-        #: Set when the process is to finish what it has, in so many seconds, and to end.
+        #: Set when the process has to finish its messages, in so many seconds, and to end.
         self.told = Event()
         self.seconds = seconds
         self._signals = Told()
 
     def listen(self) -> None:
-        """Take signals to stop from now on."""
+        """Handle signals to stop from now on."""
         self._signals.listen(self.ask_to_stop)
 
     def ask_to_stop(self) -> None:
-        """Have this process stop, as soon as it may."""
+        """Stop this process as soon as possible."""
         self.told.set()
 
     def not_started(self, error: click.ClickException) -> NoReturn:
@@ -172,15 +164,15 @@ class StopOrders:
         raise error
 
     def ready(self, _server: object, reload: Callable[[], object]) -> None:
-        """Say that a server was started; call *reload* after each SIGHUP."""
+        """Note that a server has started; call *reload* after each SIGHUP."""
         on_hangup(reload)
 
     def finish(self, stop: Callable[[float], Any], pending: Callable[[], str | None]) -> Any:
-        """Call *stop* with the seconds that it has, and return what it returns: see `finish`."""
+        """Call *stop* with the seconds that it has, and return its result: see `finish`."""
         return finish(self._signals, stop, self.seconds, pending)
 
     def stopped(self, given_up: object) -> None:
-        """Say that nothing but the end of the process is to come, and what was given up."""
+        """Report the end of the server, and the work that was given up."""
         if self.is_alone:
             _log.info("stopped")
         if given_up:

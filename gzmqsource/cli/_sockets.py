@@ -132,7 +132,7 @@ def open_source(kind: str, socket: dict[str, Any], handle: Any = None, **options
 
 
 class Watched(NamedTuple):
-    """A source, and what its monitor reports from the beginning."""
+    """A source, and the events that its monitor reports from the beginning."""
 
     source: Source
     events: Monitor

@@ -1,4 +1,4 @@
-"""A standard error that holds nobody up: what nobody reads is not worth a server that hangs."""
+"""A standard error that never blocks: a server must not hang because its log has no reader."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Unblocked(io.RawIOBase):
 def unblock_stderr() -> None:
     """Have nothing that this process writes to `sys.stderr` wait for a reader."""
     stream: Any = sys.__stderr__
-    if sys.stderr is not stream:  # somebody else has put another one there
+    if sys.stderr is not stream:  # other code has put another one there
         return
     try:
         file = io.FileIO(stream.fileno(), "w", closefd=False)

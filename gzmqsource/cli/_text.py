@@ -16,7 +16,7 @@ _PIECE = 1 << 16
 
 
 def as_text(message: Frames) -> Iterator[bytes]:
-    r"""Yield a line with tabs between frames; what cannot be printed is escaped as ``\xNN``."""
+    r"""Yield a line with tabs between frames; unprintable bytes are escaped as ``\xNN``."""
     for number, frame in enumerate(message):
         if number:
             yield b"\t"
@@ -103,10 +103,10 @@ def from_json(line: bytes) -> list[bytes]:
 
 
 def printable(text: str) -> str:
-    r"""Return text as one line for a terminal, with ``\xNN`` or ``\uNNNN`` for what is not printed.
+    r"""Return text as one line for a terminal, with unprintable characters as ``\xNN``, ``\uNNNN``.
 
-    That is what a terminal obeys (controls, and what changes the direction of the text), and all
-    white space but a blank.
+    These are the characters that a terminal obeys (controls, and those that change the direction of
+    the text), and all white space except a blank.
     """
     if text.isprintable():
         return text
@@ -120,7 +120,7 @@ def _escape(code: int) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-#: What is written for each byte of a frame that is not UTF-8.
+#: The text for each byte of a frame that is not UTF-8.
 _OF_BYTES = [bytes([each]) if 32 <= each < 127 else _escape(each).encode() for each in range(256)]
 
 

@@ -30,18 +30,18 @@ from gzmqsource.cli._reading import (
 from gzmqsource.cli._text import printable
 from gzmqsource.cli._work import Work
 
-#: What a process has received and sent, by the first of these numbers that it has: a server counts
-#: requests, anything else messages.
+#: The traffic of a process, by the first of these numbers that it has: a server counts requests,
+#: any other process counts messages.
 _RECEIVED = ("broker_requests_total", "responder_requests_total", "received_messages_total")
 _SENT = ("broker_replies_total", "responder_replies_total", "sent_messages_total")
 
-#: What it works on, and what waits for that.
+#: The requests that run, and those that wait.
 _RUNNING, _WAITING = (
     ("broker_running", "responder_running"),
     ("broker_waiting", "responder_waiting"),
 )
 
-#: What is said of a broker, also if it is zero.
+#: The numbers of a broker that are shown even if they are zero.
 _ALWAYS = ("waiting", "running", "workers", "slots")
 
 
@@ -58,8 +58,8 @@ _ALWAYS = ("waiting", "running", "workers", "slots")
 def top(url: str, interval: float, count: int | None) -> None:
     """Show the sources of a running server, or its workers, live.
 
-    The table has the rates, the messages that are held and queued, the age of the oldest one, what
-    was dropped, and the time of a handler in milliseconds. It is read from the metrics of `serve
+    The table has the rates, the messages that are held and queued, the age of the oldest one, the
+    drops, and the time of a handler in milliseconds. It is read from the metrics of `serve
     --metrics PORT`, or of any program with a SourceCollector. PORT is a port of this machine.
 
     \b

@@ -27,7 +27,7 @@ from gzmqsource.cli._work import Work
 from gzmqsource.monitor import Monitor, SocketEvent
 from gzmqsource.proxy import Proxy
 
-#: The most seconds that a proxy takes to send what it has received, after a signal to stop.
+#: The most seconds that a proxy takes to pass on received messages after a signal to stop.
 _LAST_SECONDS = 30
 
 #: The types of the front and the back socket, by what passes.
@@ -62,7 +62,7 @@ def proxy(front: str, back: str, pattern: str, security: dict[str, Any]) -> None
         tcp://0.0.0.0:5557 tcp://0.0.0.0:5558
     """
     told = Told()
-    # Before a socket is bound: a signal would lose what peers have sent to it by then.
+    # Before a socket is bound: a signal would lose the messages that it has received by then.
     told.listen()
     context: zmq.Context[Any] = zmq.Context.instance()
     sockets = [context.socket(kind) for kind in _PATTERNS[pattern]]

@@ -15,18 +15,18 @@ from gzmqsource.cli._signals import Told
 class Work:
     """A function that runs in a greenlet, to its end or until a signal.
 
-    Signals count from the beginning of this object: make it before a socket is bound, or a signal
-    would end the process with what peers have sent to it by then.
+    Signals count from the creation of this object. Make it before a socket is bound: until then, a
+    signal ends the process, and the messages that the socket has received would be lost.
     """
 
     def __init__(self) -> None:
-        #: What the function returned; None if it raised, or a signal ended it.
+        #: The result of the function; None if it raised, or a signal ended it.
         self.result: Any = None
-        #: What the function raised.
+        #: The exception that the function raised.
         self.error: Exception | None = None
         #: The signal that ended the function; None if it came to its end.
         self.signal: int | None = None
-        #: The signals that have come and are not dealt with.
+        #: The signals that have come and are not handled yet.
         self.told = Told()
         self.told.listen()
 
@@ -57,7 +57,7 @@ class Work:
         return self
 
     def tell(self) -> None:
-        """Raise what the function raised, as an error of the command."""
+        """Raise the exception of the function, as an error of the command."""
         error = self.error
         if isinstance(error, zmq.ZMQError):
             raise click.ClickException(str(error.strerror)) from error

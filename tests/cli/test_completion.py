@@ -86,7 +86,7 @@ def test_bash_completes_what_is_typed_in_a_terminal(path, tmp_path):
 
 
 def test_a_broken_file_of_options_does_not_disturb_completion(path, tmp_path, monkeypatch):
-    (tmp_path / "broken.toml").write_text("this is no TOML")
+    (tmp_path / "broken.toml").write_text("this is not TOML")
     monkeypatch.setenv("GZMQSOURCE_CONFIG", str(tmp_path / "broken.toml"))
     finished = subprocess.run(
         ["gzmqsource"],

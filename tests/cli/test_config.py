@@ -120,8 +120,8 @@ WRONG = {
         '[serve]\nbind = ["tcp://x:80000"]',
         "65535 (It is from FILE: [serve] bind",
     ),
-    "not TOML": ("[serve", "this is no TOML: "),
-    "too deep": ("x = " + "[" * 100_000, "this is no TOML: "),
+    "not TOML": ("[serve", "this is not TOML: "),
+    "too deep": ("x = " + "[" * 100_000, "this is not TOML: "),
 }
 
 
@@ -147,7 +147,7 @@ def test_a_file_that_is_not_utf_8_is_an_error_that_names_it(tmp_path):
     path.write_bytes(b'x = "\xff"')
     finished = run("--config", path, "serve", "json:dumps")
     assert finished.returncode == 2
-    assert f"{path}: this is no TOML" in finished.stderr.decode()
+    assert f"{path}: this is not TOML" in finished.stderr.decode()
 
 
 def test_a_wrong_variable_is_an_error_that_names_it():

@@ -313,5 +313,5 @@ def test_a_hangup_reads_the_keys_of_clients_again(verb, context, keys, address):
         assert who_gets_in(context, address, peers) == {"friend"}
         (friends / "bad.key").unlink()
         (friends / "friend.key").unlink()
-        hang_up("was read anew")
+        hang_up("was read again")
         assert who_gets_in(context, address, peers) == {"new"}

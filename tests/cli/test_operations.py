@@ -241,7 +241,7 @@ def test_the_watchdog_of_another_process_is_left_to_it(serving, systemd, pid):
 
 def test_a_manager_that_is_gone_is_a_warning_and_the_server_serves(serving, tmp_path, address):
     process = serving(NOTIFY_SOCKET=str(tmp_path / "nothing"))
-    assert "systemd was not told READY=1" in process.stderr.readline()
+    assert "systemd was not notified of READY=1" in process.stderr.readline()
     assert run("request", "--connect", address, "x").returncode == 0
 
 
@@ -291,7 +291,7 @@ def test_what_is_no_file_of_a_number_is_left_as_it_is(tmp_path):
     reasons = {
         text: "this is another file, for there is no number in it",
         link: "this is a symbolic link",
-        pipe: "this is no file",
+        pipe: "this is not a file",
         tmp_path / "no" / "file": "No such file or directory",
     }
     for path, reason in reasons.items():

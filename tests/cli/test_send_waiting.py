@@ -203,7 +203,7 @@ def test_a_sigterm_without_a_peer_leaves_one_the_time_to_come(sending, address, 
     process = sending("--connect", address)
     write(process, "one")
     process.terminate()
-    until_told(process, "stopping: what was read is sent within 30 s")
+    until_told(process, "stopping: the messages that were read are sent within 30 s")
     with closing(Source.open(zmq.PULL, bind=address, context=context)) as (source,):
         assert source.recv(timeout=10) == [b"one"]
         assert process.wait(timeout=20) == 0
@@ -213,7 +213,7 @@ def test_a_ctrl_c_after_a_sigterm_ends_that_time(sending, address):
     process = sending("--bind", address)
     write(process, "one", "two")
     process.terminate()
-    until_told(process, "stopping: what was read is sent within 30 s")
+    until_told(process, "stopping: the messages that were read are sent within 30 s")
     process.send_signal(signal.SIGINT)
     assert until_told(process, "not delivered").startswith("Error: 2 of 2 messages were not ")
     assert process.wait(timeout=5) == 1
@@ -226,7 +226,7 @@ def test_a_second_ctrl_c_ends_what_a_slow_peer_holds_up(sending, address, contex
         write(process, *("x" * 100_000 for _ in range(100)))
         assert source.recv(timeout=10)
         process.send_signal(signal.SIGINT)
-        until_told(process, "stopping: what was read is sent within 30 s")
+        until_told(process, "stopping: the messages that were read are sent within 30 s")
         process.send_signal(signal.SIGINT)
         line = until_told(process, "not delivered")
         assert line.startswith("Error: at least ")

@@ -10,10 +10,10 @@ from gzmqsource.cli._fleet.words import END, MOST, NUMBERS, without_words
 
 
 class Answers:
-    """What a worker answers, one answer at a time.
+    """The answers of a worker, one at a time.
 
-    A worker that owes an answer is not asked again: so there is never more than one question in a
-    line that nobody reads, and whoever asks meanwhile waits for the same answer.
+    A worker that owes an answer is not asked again. So a line that the worker does not read has
+    one question at most, and all callers that ask meanwhile wait for the same answer.
     """
 
     #: The most characters of an answer.
@@ -26,14 +26,14 @@ class Answers:
         self._body: bytearray | None = None
 
     def next(self) -> AsyncResult[str | None]:
-        """Return what will be the next answer: a text, or None if there is none."""
+        """Return the next answer once it comes: a text, or None if there is none."""
         if not self.owed:
             self.owed = True
             self._waited_for = AsyncResult()
         return self._waited_for
 
     def take(self, data: bytes) -> bytes:
-        """Take what belongs to an answer from what has come, and return the rest."""
+        """Take the bytes of an answer from the data, and return the rest."""
         rest = b""
         while data:
             if self._body is None:
@@ -50,7 +50,7 @@ class Answers:
         return rest
 
     def give_up(self) -> None:
-        """Tell whoever waits that nothing more is to come."""
+        """Wake all callers that wait: there are no more answers."""
         self._tell(b"")
 
     def _tell(self, body: bytes | bytearray) -> None:

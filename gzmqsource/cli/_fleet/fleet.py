@@ -22,21 +22,21 @@ class FleetStats:
     size: int
     #: How many answer requests.
     ready: int
-    #: How many are about to.
+    #: How many are starting.
     starting: int
-    #: How many finish what they have, and leave.
+    #: How many finish their requests, and leave.
     leaving: int
-    #: How many have ended, and not because they were told to.
+    #: How many have ended without an order from the master.
     lost: int
     #: How many of those were killed because they were stuck, or not ready in time.
     condemned: int
 
 
 class Fleet:
-    """Workers, and what keeps their number.
+    """The workers, and the decisions that keep their number.
 
-    All decisions are made in `_look`, which never waits: so it may be called from any greenlet, and
-    is, after all that happens.
+    All decisions are made in `_look`. It never waits, so it may be called from any greenlet, and is
+    called after each event.
 
     Parameters
     ----------
@@ -47,15 +47,15 @@ class Fleet:
     stuck_after : float
         Seconds after which a hub that has not run counts as stuck.
     stop_timeout : float
-        Seconds that a worker may take to finish what it has, when another one takes its place.
+        Seconds that a worker may take to finish its requests when another one takes its place.
     """
 
     #: How often the fleet looks in the time after which a hub counts as stuck, and the most seconds
     #: between two looks.
     looks, slowest = 20, 0.25
 
-    #: Seconds to live after which the end of a worker says nothing about the next one. Earlier ends
-    #: put off the next start by these seconds, doubled each time.
+    #: A worker that ends after so many seconds says nothing about the next one. Each earlier end
+    #: puts off the next start, by the first delay, which doubles up to the last.
     infancy, first_delay, last_delay = 3.0, 0.1, 10.0
 
     def __init__(
@@ -78,14 +78,14 @@ class Fleet:
         self._rolled.set()
         self._delay = self._not_before = 0.0
         self._lost = self._condemned = 0
-        #: Why the last worker that has ended did not start.
+        #: Why the last worker that ended did not start.
         self._reason = ""
 
     @property
     def gave_up(self) -> bool:
         """Whether workers have ended before any was ready, and no more are started.
 
-        As when the module is not there. What else it may be is for the service manager to try.
+        As when the module is not there. Another attempt is left to the service manager.
         """
         return self._lost > 0 and not self._was_ready
 
@@ -107,13 +107,13 @@ class Fleet:
         )
 
     def numbers(self, seconds: float) -> dict[str, str | None]:
-        """Return what each worker that is ready says of itself, by its number.
+        """Return the numbers that each ready worker reports, by the number of the worker.
 
-        It is None for one that has not answered within so many seconds.
+        They are None for a worker that has not answered within so many seconds.
         """
         asked = [(worker, worker.ask_numbers()) for worker in self._in(State.READY)]
         gevent.wait([answer for _, answer in asked], timeout=seconds)
-        # One that leaves meanwhile owes nothing.
+        # A worker that leaves meanwhile does not have to answer.
         return {
             str(worker.number): answer.value
             for worker, answer in asked
@@ -121,10 +121,10 @@ class Fleet:
         }
 
     def roll(self) -> None:
-        """Replace each worker that there is now, one by one; wait until that is over.
+        """Replace all current workers, one by one, and wait until that is over.
 
-        A call during another one is for those that were started meanwhile, too; both return at the
-        end of all.
+        A call during another one also replaces the workers that were started meanwhile; both calls
+        return when all are replaced.
         """
         if not self._stopping:
             log.info("the workers are replaced one by one")
@@ -136,24 +136,24 @@ class Fleet:
         self._rolled.wait()
 
     def resize(self, more: int) -> None:
-        """Have some more workers, or fewer; one at least."""
+        """Change the number of workers by *more*, which may be negative, to one at least."""
         self.size = max(1, self.size + more)
         log.info("there are to be %d workers", self.size)
         self._look()
 
     def stop(self, deadline: Deadline) -> None:
-        """Have all end, now that the broker has, and kill those that have not by the deadline."""
+        """End all workers after the broker; kill those that are still there at the deadline."""
         self._stopping = True
         left = deadline.left() or 0.0
         for worker in self._in(State.STARTING) + self._in(State.READY):
-            # Without the broker nothing that it has is of use.
+            # Without the broker its work is of no use.
             worker.leave(0, left + Worker.grace)
         self._look()
         self.over.wait(left)
         self.kill()
 
     def kill(self) -> None:
-        """Kill all, and wait until they are over."""
+        """Kill all workers, and wait until they have ended."""
         self._stopping = True
         for worker in self.workers:
             worker.kill()
@@ -192,13 +192,13 @@ class Fleet:
             self._count_loss(worker)
 
     def _log_end(self, worker: Worker) -> None:
-        """Log the end of a worker, and the reason once, however many workers have the same."""
+        """Log the end of a worker, and the reason only once if several workers have the same."""
         reason = "" if worker.reason == self._reason else worker.reason
         log.error("worker %d %s%s", worker.pid, worker.end, reason and f": {reason}")
         self._reason = worker.reason
 
     def _count_loss(self, worker: Worker) -> None:
-        """Count one that is lost, and put off the next start if it has not lived for long."""
+        """Count a lost worker, and put off the next start if it has not lived for long."""
         self._lost += 1
         now = time.monotonic()
         if worker.lived >= self.infancy:
@@ -206,7 +206,7 @@ class Fleet:
         elif now >= self._not_before:
             self._delay = min(max(self.first_delay, 2 * self._delay), self.last_delay)
         self._not_before = max(self._not_before, now + self._delay)
-        # One that was started before the last call of `roll` says nothing of the newest code.
+        # A worker that was started before the last call of `roll` does not have the newest code.
         is_newest = worker.state is State.STARTING and not worker.outdated
         if is_newest and not self._rolled.is_set():
             for each in self.workers:
@@ -215,11 +215,11 @@ class Fleet:
             self._rolled.set()
 
     def _keep_size(self) -> None:
-        """Start what lacks, and one more for one that is due; let those leave that are too many."""
+        """Start missing workers, and one to replace a worker that is due; dismiss any excess."""
         ready = self._in(State.READY)
         serving = self._in(State.STARTING) + ready
         due = [worker for worker in ready if worker.due]
-        # One after another: there is never more than one that is too many.
+        # One after another: there is never more than one extra worker.
         extra = bool(due) and not self._in(State.LEAVING)
         lacking = self.size + extra - len(serving)
         if lacking > 0:

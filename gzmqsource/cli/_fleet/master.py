@@ -37,7 +37,7 @@ class Master:
     front : Source
         The ROUTER that has the endpoint. The master owns it from now on.
     url : str
-        What the workers join.
+        The URL that the workers join.
     fleet : Fleet
         The workers, which are not started yet.
     asked : dict
@@ -104,14 +104,14 @@ def serve_with_workers(
     asked : dict
         The *dead_after* and the *max_waiting* of the broker.
     stop_timeout : float
-        Seconds that a worker may take to finish what it has.
+        Seconds that a worker may take to finish its requests.
     operations : Operations
         Says in what state the server is.
     shown : callable
         Returns a context manager that shows what is served, and the lines of a status.
     """
     told = Told(signal.SIGTERM, signal.SIGINT)
-    # Before the socket is bound: a signal would lose what peers have sent to it by then.
+    # Before the socket is bound: a signal would lose the messages that it has received by then.
     told.listen()
     with contextlib.ExitStack() as ends:
         folder = ends.enter_context(_folder())
@@ -142,7 +142,7 @@ def serve_with_workers(
 
 
 def _fleet(url: str, options: FleetOptions, stop_timeout: float, has_pages: bool) -> Fleet:
-    """Return the workers that join at an URL; they tell their numbers if there are pages."""
+    """Return the workers that join at a URL; they report their numbers if there are pages."""
     command = [*worker_command(click.get_current_context()), "--join", url]
     if has_pages:
         command.append("--numbers")

@@ -21,7 +21,7 @@ from gzmqsource.cli._signals import StopOrders
 from gzmqsource.cli._sockets import Endpoint
 from gzmqsource.workers import Responder
 
-#: What a worker has from its master. What clients may do is bounded where they are.
+#: The options that a master passes on to its workers. Limits for clients apply in the master.
 _PASSED_ON = (
     "spawn",
     "dead_after",
@@ -39,7 +39,7 @@ _REQUESTS = ("rep", "router")
 
 @dataclass(frozen=True)
 class FleetOptions:
-    """What the options say."""
+    """The values of the options."""
 
     #: How many processes answer; None for this one.
     workers: int | None
@@ -83,7 +83,7 @@ class FleetOptions:
         return handler
 
     def tell_numbers(self, orders: StopOrders, not_ready: Callable[[], str | None]) -> None:
-        """Have the master told the numbers of all sources of this process that start from now on.
+        """Report to the master the numbers of all sources of this process that start from now on.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What ties a worker to its master."""
+"""The line that ties a worker to its master."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _log = logging.getLogger("gzmqsource.serve")
 _native_socket = get_original("socket", "socket")
 _sleep = get_original("time", "sleep")
 
-#: Seconds to leave within once the master is gone, and those after which the process ends whatever
-#: it does.
+#: Seconds to leave within once the master is gone, and those after which the process is ended in
+#: any case.
 _ALONE, _LAST = 1.0, 2.0
 
 #: Seconds between two looks at whether the broker has answered.
@@ -39,12 +39,12 @@ class Tether(StopOrders):
     """A worker's end of the line to its master, which says when to stop.
 
     A native thread reads it, so that a worker with a stuck hub ends with its master, too. A signal
-    to stop has the worker ask for a successor, and so does a service manager that sends it to all
-    processes of a service at once: the master, which has it as well, says what is done.
+    to stop makes the worker ask for a successor. So it does when a service manager sends the signal
+    to all processes of a service at once: the master, which has received it, too, decides.
 
-    It is the worker's alone: a process that the worker forks has the greenlets, too, and would say
-    that a hub runs which is stuck. A fork that would serve, as of a module that makes a daemon of
-    its process, ends instead: it has no master.
+    It belongs to the worker alone: a process that the worker forks has the greenlets, too, and
+    would report a stuck hub as running. A fork that would serve, as of a module that makes a daemon
+    of its process, ends instead: it has no master.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class Tether(StopOrders):
         self._interval = interval
         self._joined = joined
         self._hub = gevent.get_hub()
-        # Ended by the same signal, it has written all of it.
+        # The process ends by the same signal, but only after it has written the whole stack.
         faulthandler.register(TELL_STACK, line, all_threads=False, chain=True)
         start_thread(self._obey, ())
         os.register_at_fork(after_in_child=self._let_go)
@@ -84,7 +84,7 @@ class Tether(StopOrders):
         raise click.exceptions.Exit(error.exit_code)
 
     def ready(self, server: Any, _reload: Callable[[], object]) -> None:
-        """Say so once the broker has answered, and from now on that the hub runs.
+        """Report readiness once the broker has answered, and then regularly that the hub runs.
 
         A SIGHUP is ignored: new code is for new workers.
         """
@@ -97,14 +97,14 @@ class Tether(StopOrders):
         gevent.spawn(self._run)
 
     def finish(self, stop: Callable[[float], Any], _pending: object) -> Any:
-        """Call *stop* with the seconds that it has: the master says what that waits for."""
+        """Call *stop* with its seconds: the master reports which requests it waits for."""
         return stop(self.seconds)
 
     def stopped(self, given_up: object) -> None:
-        """Say so; the hub, of which the master has heard until now, runs no more."""
+        """Close the line: the hub runs no longer, so the master must not take it for stuck."""
         with contextlib.suppress(OSError):
             self._line.shutdown(socket.SHUT_WR)
-        # Without time to finish anything, it is the master that says what was given up.
+        # Without time to finish anything, the master reports the requests that were given up.
         super().stopped(given_up if self.seconds > 0 else 0)
 
     def _let_go(self) -> None:
@@ -122,7 +122,7 @@ class Tether(StopOrders):
             self._line.send(words, socket.MSG_DONTWAIT)
 
     def _tell_numbers(self) -> None:
-        """Say the numbers of this process, or that there are none to be had."""
+        """Send the numbers of this process, or an empty answer if they are not available."""
         try:
             text = b"" if self.numbers is None else self.numbers()
         except Exception as error:  # of a collector of the handler's module
@@ -138,7 +138,7 @@ class Tether(StopOrders):
                     wait_write(self._line.fileno())
 
     def _obey(self) -> None:
-        """Pass on what the master says; end with it. In a thread of its own."""
+        """Follow the orders of the master, and end when it ends; runs in a thread of its own."""
         said = b""
         while part := self._receive():
             *lines, said = (said + part).split(b"\n")
@@ -153,7 +153,7 @@ class Tether(StopOrders):
         os._exit(1)
 
     def _remove_folder(self) -> None:
-        """Do what a master that was killed cannot; another worker may do so, too."""
+        """Remove the folder that a killed master leaves behind; another worker may do so, too."""
         with contextlib.suppress(OSError):
             self._joined.unlink(missing_ok=True)
             self._joined.parent.rmdir()

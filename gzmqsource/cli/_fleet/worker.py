@@ -30,7 +30,7 @@ class State(Enum):
     STARTING = "starting"
     #: It answers requests.
     READY = "ready"
-    #: It was told to leave, and finishes what it has.
+    #: It was told to leave, and finishes its requests.
     LEAVING = "leaving"
     #: It is being killed.
     CONDEMNED = "condemned"
@@ -42,7 +42,7 @@ class Worker:
     Parameters
     ----------
     number : int
-        Which one of the workers that there are now it is: what its numbers are told under.
+        Its number among the current workers, which labels the numbers that it reports.
     command : sequence of str
         What to run; an option with the descriptor of the line is added.
     environment : mapping
@@ -136,11 +136,11 @@ class Worker:
 
     @property
     def has_left(self) -> bool:
-        """Whether it has ended as it was told to."""
+        """Whether it has ended by order."""
         return self.state is State.LEAVING and self._process.returncode in (0, -signal.SIGTERM)
 
     def pass_time(self, seconds: float) -> None:
-        """Count time in which the master has listened: its own pauses accuse nobody."""
+        """Count time in which the master has listened: its own pauses do not count against it."""
         if self._silent is not None:
             self._silent += seconds
 
@@ -160,7 +160,7 @@ class Worker:
         Parameters
         ----------
         seconds : float
-            How many it has to finish what it has.
+            How many it has to finish its requests.
         patience : float
             After how many it must be over.
         """
@@ -183,7 +183,7 @@ class Worker:
         """Log what is wrong and the stack of its main thread, and kill it."""
         self.state = State.CONDEMNED
         self._silent = None
-        # What comes from now on is its stack.
+        # All text from now on is its stack.
         self._answers.give_up()
         gevent.spawn(self._report_and_kill, fault)
 
