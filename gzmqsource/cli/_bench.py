@@ -231,13 +231,13 @@ def _drawing(path: Path) -> Callable[[dict[str, tuple[_Rates, _Rates]]], None]:
     try:
         import matplotlib.figure
     except ImportError as error:
-        raise click.ClickException("--plot needs more: pip install matplotlib") from error
+        raise click.ClickException("--plot needs a package: pip install matplotlib") from error
     if not os.access(path.parent, os.W_OK):
         raise click.ClickException(f"{path.parent}: cannot write there")
     figure = matplotlib.figure.Figure(figsize=(7, 3.5), layout="tight")
     kinds = figure.canvas.get_supported_filetypes()
     if path.suffix[1:] not in kinds:
-        raise click.ClickException(f"{path}: a picture is one of {', '.join(sorted(kinds))}")
+        raise click.ClickException(f"{path}: the suffix is not one of {', '.join(sorted(kinds))}")
 
     def draw(results: dict[str, tuple[_Rates, _Rates]]) -> None:
         axes = figure.subplots()

@@ -13,7 +13,7 @@ from gzmqsource.cli._report import Fact, Finding
 #: of how many ticks at least: the first ones of a server are late, and 1000 take it 50 seconds.
 _TOO_LATE, _TICKS = 0.1, 1000
 
-#: The names of what runs, as `doctor` writes them for this process.
+#: The names of the versions, as `doctor` writes them for this process.
 _BUILD = ("python", "gevent", "pyzmq", "libzmq", "transfer")
 
 #: What to do about a hub that does not run.
@@ -42,7 +42,7 @@ class Checkup:
     Parameters
     ----------
     url : str
-        Its port on this machine, or an URL.
+        Its port on this machine, or a URL.
 
     Raises
     ------
@@ -60,12 +60,12 @@ class Checkup:
         self._reading: Reading = read(self._url)
 
     def facts(self) -> Iterator[Fact]:
-        """Return what there is to know."""
+        """Return the facts."""
         main = self._reading.main
         yield Fact("server", self._url, {"server": self._url})
         version = _versions(self._reading, "version")
         about = {"gzmqsource": version or None}
-        yield Fact("gzmqsource", version or "of no known version", about)
+        yield Fact("gzmqsource", version or "of an unknown version", about)
         if "pid" in main.own:
             yield Fact("pid", f"{main.own['pid']:.0f}", {"pid": round(main.own["pid"])})
         if "process_start_time_seconds" in main.own:
@@ -84,7 +84,7 @@ class Checkup:
         yield from self._lateness()
 
     def findings(self) -> Iterator[Finding]:
-        """Return what is wrong."""
+        """Return the problems."""
         for page, (status, text) in ("healthz", self._health), ("readyz", self._readiness):
             if status not in (200, 404):
                 yield Finding(
@@ -145,7 +145,7 @@ def _wrong_with(name: str, process: Process) -> Iterator[Finding]:
 
 
 def _versions(reading: Reading, name: str) -> str:
-    """Return what all processes say; during a rolling upgrade there are two."""
+    """Return the versions that all processes report; during a rolling upgrade there are two."""
     said = {process.build.get(name) for process in reading.processes.values()} - {None}
     return ", ".join(sorted(filter(None, said)))
 

@@ -31,7 +31,7 @@ _OF_THE_MASTER = {
 
 
 class WrongConfig(click.ClickException):
-    """A file of options that cannot be used: as wrong as a command line that cannot be."""
+    """A file of options that cannot be used, with the exit status of a wrong command line."""
 
     exit_code = 2
 
@@ -76,7 +76,7 @@ class Config:
         """
         table = self._tables.get(verb, {})
         if not isinstance(table, dict):
-            raise WrongConfig(f"{self.path}: {verb} is a table: [{verb}]")
+            raise WrongConfig(f"{self.path}: {verb} has to be a table: [{verb}]")
         return self._checked(table, _options_of(command), f"[{verb}] ")
 
     def _read(self) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class Config:
 
 @contextlib.contextmanager
 def naming_sources() -> Iterator[None]:
-    """Have the error of an option that is not on the command line say where it is."""
+    """Add to the error of an option that is not on the command line where it was set."""
     try:
         yield
     except click.BadParameter as error:
@@ -129,9 +129,9 @@ def _add(error: click.ClickException, text: str) -> None:
 
 
 def name_variables(command: click.Command, prefix: str) -> None:
-    """Let each option be in a variable that is spelled as the option is.
+    """Let each option be set by a variable that is spelled as the option is.
 
-    click's own would be spelled as the parameter: GZMQSOURCE_SERVE_KIND for --type.
+    click's own variable is spelled as the parameter: GZMQSOURCE_SERVE_KIND for --type.
     """
     for name, option in _options_of(command).items():
         if option is not None and option.envvar is None and not option.hidden:
@@ -139,9 +139,9 @@ def name_variables(command: click.Command, prefix: str) -> None:
 
 
 def environment_of_workers() -> dict[str, str]:
-    """Return the environment for processes that this one starts, which have no options from it.
+    """Return the environment for processes that this one starts, which take no options from it.
 
-    But the form and the level of the log are as they are here, wherever that was said.
+    Only the format and the level of the log are passed on, wherever they were set.
     """
     context = click.get_current_context().find_root()
     assert isinstance(context.command, click.Group)
@@ -172,7 +172,7 @@ def _options_of(command: click.Command) -> dict[str, click.Option | None]:
 def _meant(key: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(key.replace("_", "-"), known, 1)
     if near:
-        return f"is {near[0]} meant?"
+        return f"did you mean {near[0]}?"
     return f"there are {', '.join(sorted(known))}"
 
 

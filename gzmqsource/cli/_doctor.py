@@ -68,7 +68,7 @@ def _report_on_server(url: str) -> Report:
         import prometheus_client  # noqa: F401
     except ImportError as error:
         raise click.ClickException(
-            "doctor URL needs more: pip install 'gzmqsource[metrics]'"
+            "doctor URL needs a package: pip install 'gzmqsource[metrics]'"
         ) from error
     checkup = Checkup(url)
     return Report(checkup.facts(), checkup.findings())
@@ -80,12 +80,12 @@ def _report_on_process(pid: int) -> Report:
     except FileNotFoundError as error:
         raise click.ClickException(f"there is no process {pid}, or no /proc") from error
     except PermissionError as error:
-        raise click.ClickException(f"process {pid} is another user's") from error
+        raise click.ClickException(f"process {pid} belongs to another user") from error
     return Report(_facts_of(pid, packages, patches), _findings_of(packages, patches))
 
 
 def _facts() -> Iterator[Fact]:
-    # Of what runs: another copy may be installed, or none.
+    # Of the package that runs: another copy may be installed, or none.
     path = str(Path(transfer.__file__).parents[1])
     about = {"gzmqsource": __version__, "path": path}
     yield Fact("gzmqsource", f"{__version__}, in {path}", about)
@@ -153,7 +153,7 @@ def _findings() -> Iterator[Finding]:
     if "libuv" in type(gevent.get_hub().loop).__module__:
         yield Finding(
             "libuv",
-            "over libuv ref=False of a source has no effect",
+            "over libuv, ref=False of a source has no effect",
             "use libev, gevent's default on POSIX: unset GEVENT_LOOP",
             is_wrong=False,
         )

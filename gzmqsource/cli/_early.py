@@ -7,10 +7,10 @@ import signal
 import sys
 from types import FrameType
 
-#: The verbs that reload something, or may, for a file that is yet to be read has options, too.
+#: The verbs that reload something, or may: a file with options may not have been read yet.
 _RELOADING = {"serve", "broker"}
 
-#: Whether there was a SIGHUP that is yet to be answered.
+#: Whether there was a SIGHUP that was not handled yet.
 hung_up = False
 
 
@@ -27,7 +27,7 @@ def hold_hangups() -> None:
     if has_clients or not _RELOADING.isdisjoint(words):
         signal.signal(signal.SIGHUP, _note)
     if "--tether" in words:
-        # A terminal sends it to all processes; here it is for the master to say what is done.
+        # A terminal sends it to all processes; in a worker, the master decides.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -24,7 +24,7 @@ _WIDTH = max(map(len, NAMES.values()))
 
 
 def reason_of(event: SocketEvent) -> str | None:
-    """Return why something has failed, or when it is attempted again; None if it is unknown."""
+    """Return why a step has failed, or when the next attempt is; None if it is unknown."""
     if event.protocol_error is not None:
         # The protocol, and its error: zmtp_mechanism_mismatch.
         protocol, _, error = event.protocol_error.partition("_")

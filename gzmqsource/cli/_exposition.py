@@ -55,7 +55,7 @@ class Exposition(Collector):
         if self._workers is None:
             return generate_latest()
         answers = self._workers(self.patience)
-        # One that is gone for good is forgotten.
+        # A worker that is gone for good is forgotten.
         self._missed = Counter(
             {name: self._missed[name] + (text is None) for name, text in answers.items()}
         )
@@ -66,7 +66,7 @@ class Exposition(Collector):
         return text
 
     def collect(self) -> Iterator[Metric]:
-        """Return what there is beside the numbers of sources."""
+        """Return the numbers of the process that are not of a source."""
         yield InfoMetricFamily(
             "gzmqsource_build",
             "The versions that run.",
@@ -93,7 +93,7 @@ class Exposition(Collector):
             yield missed
 
     def close(self) -> None:
-        """Collect no more."""
+        """Stop collecting."""
         REGISTRY.unregister(self)
         self._sources.close()
 

@@ -47,7 +47,7 @@ class Handler:
         self.function = load(self._name, self._attribute)
 
     def limit(self, calls: int, enough: Callable[[], object]) -> None:
-        """Call *enough* as the last of so many calls begins; more may come, and are made."""
+        """Call *enough* as the last of so many calls begins; further calls are still made."""
         self._left, self._enough = calls, enough
 
     def __call__(self, message: list[Any]) -> Any:
@@ -66,12 +66,12 @@ class Handler:
             return result
 
     def reload(self) -> None:
-        """Load the module again; if that fails, all of the old one stays as it is."""
+        """Load the module again; if that fails, the old one stays in use unchanged."""
         try:
             self.function = self._reloaded()
         except BaseException as error:
             wrong = error if isinstance(error, WrongHandler) else failed_import(self._name, error)
-            log.error("reloading failed, the old code goes on: %s", wrong.format_message())
+            log.error("reloading failed, the old code stays in use: %s", wrong.format_message())
         else:
             log.info("%s:%s was reloaded", self._name, self._attribute)
 
@@ -107,7 +107,7 @@ def _until(deadline: Deadline, timeout: gevent.Timeout, frames: Iterator[Any]) -
 
 
 def _adopt_submodules(name: str, package: types.ModuleType) -> None:
-    """Give a package what an import of its submodules, which are not loaded again, would."""
+    """Set the submodules of a package, as their import would; they are not loaded again."""
     for each, module in list(sys.modules.items()):
         parent, _, child = each.rpartition(".")
         if parent == name:

@@ -36,9 +36,9 @@ class Address(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         if host.startswith("[") and host.endswith("]"):
             host = host[1:-1]
         elif ":" in host:
-            self.fail(f"{value!r}: an address of IPv6 is in brackets, [::1]:9100.", param, ctx)
+            self.fail(f"{value!r}: put an IPv6 address in brackets: [::1]:9100.", param, ctx)
         if not host:
-            self.fail(f"{value!r}: every interface is 0.0.0.0, or [::].", param, ctx)
+            self.fail(f"{value!r}: use 0.0.0.0 or [::] for all interfaces.", param, ctx)
         return host, port
 
 
@@ -48,7 +48,7 @@ class Pages:
     Parameters
     ----------
     not_ready : callable
-        Returns why requests should go elsewhere, in a line, or None if they should come here.
+        Returns why the server is not ready for requests, in a line, or None if it is.
     metrics : callable
         Returns the numbers as Prometheus reads them.
     """
@@ -68,7 +68,7 @@ class Pages:
             more = [("Allow", "GET, HEAD")]
         else:
             status, kind, body = page()
-        # One answer for each connection: the bound of its time could cut a later one.
+        # One answer for each connection: its time limit could cut off a later one.
         more.append(("Connection", "close"))
         start(status, [("Content-Type", kind), ("Content-Length", str(len(body))), *more])
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
@@ -81,7 +81,7 @@ class Pages:
         }.get(path)
 
     def _health(self) -> tuple[str, str, bytes]:
-        # That the hub has come to answer is what is asked.
+        # An answer shows that the hub runs.
         return "200 OK", _TEXT, b"the hub runs\n"
 
     def _readiness(self) -> tuple[str, str, bytes]:
@@ -112,7 +112,7 @@ class PageServer(WSGIServer):
     patience = 10.0
 
     def __init__(self, address: tuple[str, int], pages: Pages) -> None:
-        # A log of requests, or of those that are none, would be as long as clients like.
+        # Clients decide how many requests they send, and would fill a log of them.
         super().__init__(address, pages, log=None, error_log=None, spawn=Pool(self.max_connections))
 
     def handle(self, *connection: Any) -> None:

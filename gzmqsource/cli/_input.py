@@ -88,7 +88,7 @@ class Input:
         self.is_single = len(files or messages) == 1 or count == 1
 
     def __iter__(self) -> Iterator[bytes]:
-        """Iterate over the messages; a pipe that nothing is written to holds up no other greenlet.
+        """Iterate over the messages; a pipe without input does not block other greenlets.
 
         Raises
         ------
@@ -98,7 +98,7 @@ class Input:
         return islice(self._all(), self._count)
 
     def frames_of(self, message: bytes) -> list[bytes]:
-        """Return what to send.
+        """Return the frames to send.
 
         Raises
         ------

@@ -22,7 +22,7 @@ def has_foreground(console: Console) -> bool:
     """Return whether a console is the terminal of this process, and no other job has it now.
 
     A server that a shell has started with ``&``, or has sent there with ``bg``, shares the terminal
-    with the prompt, and with whatever runs in front of it.
+    with the prompt, and with the job in the foreground.
     """
     try:
         return os.tcgetpgrp(console.file.fileno()) == os.getpgrp()

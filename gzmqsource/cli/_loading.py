@@ -166,7 +166,7 @@ def _no_attribute(module: types.ModuleType, attribute: str) -> str:
 
 def _near(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, 1)
-    return f": is {near[0]} meant?" if near else ""
+    return f": did you mean {near[0]}?" if near else ""
 
 
 def _one_of(names: list[str]) -> str:

@@ -101,7 +101,7 @@ def log_requests() -> None:
 
 
 class Formatter(logging.Formatter):
-    """One line for each record, and what is below it with an indent that no record has."""
+    """One line for each record; further lines have an indent that no record has."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s[%(process)d]%(_request)s: %(message)s")
@@ -149,7 +149,7 @@ class JsonFormatter(logging.Formatter):
     """An object of JSON for each record, on one line, in ASCII without control characters."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line of a record; what it does not have is not in it."""
+        """Return the line of a record, without the fields that it does not have."""
         message, is_below, below = record.getMessage().partition(_TRACEBACK)
         trace = textwrap.dedent(_TRACEBACK[1:] + below) if is_below else None
         if record.exc_info:
@@ -168,7 +168,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def time_of(moment: datetime) -> str:
-    """Return a time as all logs write it: of UTC, as ISO 8601 has it, with milliseconds."""
+    """Return a time as all logs write it: in UTC, in ISO 8601, with milliseconds."""
     return f"{moment.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 
@@ -186,7 +186,7 @@ def _handler(form: str) -> logging.Handler:
 
 
 def _log_unwritable(handler: logging.Handler, record: logging.LogRecord) -> None:
-    """Write, in place of a record, why it cannot be."""
+    """Write, in place of a record, why it cannot be written."""
     if record.msg is _UNWRITABLE:  # nor can this: there is no standard error any more
         return
     arguments = (record.name, record.pathname, record.lineno)

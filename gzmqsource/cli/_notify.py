@@ -45,7 +45,7 @@ class Notifier:
             self._dog = gevent.spawn(self._feed, self._interval)
 
     def reloading(self) -> None:
-        """Say that the service takes up a new configuration; `ready` ends it."""
+        """Say that the service loads a new configuration; `ready` ends it."""
         microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send("RELOADING=1", f"MONOTONIC_USEC={microseconds}")
 
@@ -58,7 +58,7 @@ class Notifier:
         self._send("STOPPING=1", _status("stopping"))
 
     def close(self) -> None:
-        """Say nothing any more, not even that the hub runs."""
+        """Send nothing more, not even that the hub runs."""
         if self._dog is not None:
             self._dog.kill()
         if self._address is not None:

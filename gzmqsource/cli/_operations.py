@@ -90,7 +90,7 @@ class Operations:
         Raises
         ------
         click.ClickException
-            The address is in use, the file names another process that lives, or a package is
+            The address is in use, the file names another running process, or a package is
             missing.
         """
         with contextlib.ExitStack() as ends:
@@ -148,7 +148,7 @@ class Operations:
             from gzmqsource.cli._exposition import Exposition
         except ImportError as error:
             raise click.ClickException(
-                "--metrics needs more: pip install 'gzmqsource[metrics]'"
+                "--metrics needs a package: pip install 'gzmqsource[metrics]'"
             ) from error
         exposition = Exposition(self._why_not_ready, self.workers)
         ends.callback(exposition.close)

@@ -92,7 +92,7 @@ class Peers:
         return bool(self._endpoints) and len(self.missing) == len(self._endpoints)
 
     def follow(self, events: Monitor) -> None:
-        """Note events until the end of the monitor, and report what has no peer for too long."""
+        """Note events until the end of the monitor, and report endpoints without a peer."""
         while True:
             try:
                 event = events.recv(self._seconds_left())

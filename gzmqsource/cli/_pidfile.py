@@ -24,12 +24,12 @@ class PidFile:
     Parameters
     ----------
     path : str
-        Where it is to be.
+        The path of the file.
 
     Raises
     ------
     click.ClickException
-        It names another process that lives, or is something else, or cannot be written.
+        It names another process that is running, has other content, or cannot be written.
     """
 
     def __init__(self, path: str) -> None:
@@ -37,7 +37,7 @@ class PidFile:
         try:
             number = _number_in(self._path)
             if number is not None and number != os.getpid() and _lives(number):
-                raise click.ClickException(f"--pid {path}: process {number} lives")
+                raise click.ClickException(f"--pid {path}: process {number} is running")
             descriptor, self._new = tempfile.mkstemp(dir=self._path.parent, prefix=".pid-")
             with open(descriptor, "w") as file:
                 file.write(f"{os.getpid()}\n")
@@ -95,7 +95,7 @@ def _number_in(path: Path) -> int | None:
     if not text:
         return None
     if not (text.isdigit() and len(text) < _MOST and int(text) > 0):
-        raise ValueError("this is another file, for there is no number in it")
+        raise ValueError("this is another file: it does not have a process number")
     return int(text)
 
 

@@ -101,7 +101,7 @@ class Reading:
 
 
 class ServerAddress(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """Where a server has its pages: a port of this machine, or an URL."""
+    """Where a server has its pages: a port of this machine, or a URL."""
 
     name = "PORT|URL"
 
@@ -115,7 +115,7 @@ class ServerAddress(click.ParamType):  # type: ignore[type-arg, unused-ignore]
             is_url = False
         if not is_url and port_of(url) is None:
             self.fail(
-                f"{url!r} is neither a port, which is a number from 1 to 65535, nor an URL, as "
+                f"{url!r} is neither a port, which is a number from 1 to 65535, nor a URL, as "
                 "http://host:9100.",
                 param,
                 ctx,
@@ -124,7 +124,7 @@ class ServerAddress(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
 
 def address_of(url: str, path: str) -> str:
-    """Return where a page of a server is, of which the user has given a port, or an URL."""
+    """Return the URL of a page of a server, for which the user has given a port or a URL."""
     if url.isdecimal():
         url = f"http://127.0.0.1:{url}"
     parts = urlsplit(url)
@@ -137,7 +137,7 @@ def read(url: str) -> Reading:
     Raises
     ------
     click.ClickException
-        It does not answer, or something else.
+        It does not answer, or not with metrics.
     """
     status, text = get(url)
     try:

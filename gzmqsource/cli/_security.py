@@ -73,7 +73,7 @@ def security_options(function: Callable[..., Any]) -> Callable[..., Any]:
         if curve_key and not (binds or curve_server_key or curve_clients):
             raise click.UsageError(
                 "--curve-key without --bind needs the --curve-server-key of the peer (or its key "
-                "in --curve-clients): who has this side's public key could pass for the server"
+                "in --curve-clients): anyone with this side's public key could pass for the server"
             )
         if plain_user is not None or curve_key is not None:
             _check_transports(rest)
@@ -163,11 +163,11 @@ def _keys_in(file: str) -> tuple[bytes, bytes | None]:
         public, secret = zmq.auth.load_certificate(file)
         for key in (public, secret):
             if key is not None and not is_key(key):
-                raise ValueError(f"{file}: there is a key that is not one in Z85")
+                raise ValueError(f"{file}: it has a key that is not in Z85")
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     except IndexError as error:  # pyzmq's, of a line without a "="
-        raise click.ClickException(f"{file}: there is a key that is not one in Z85") from error
+        raise click.ClickException(f"{file}: it has a key that is not in Z85") from error
     return public, secret
 
 
@@ -198,6 +198,6 @@ def _reload(authenticator: Authenticator, clients: str) -> None:
     try:
         authenticator.reload()
     except Exception as error:
-        log.error("reading %s failed, the same keys as before get in: %s", clients, error)
+        log.error("reading %s failed, the same keys as before are accepted: %s", clients, error)
     else:
         log.info("%s was read again", clients)

@@ -22,7 +22,7 @@ SENDING, RECEIVING = ("push", "pub", *_BOTH), ("pull", "sub", *_BOTH)
 
 
 class Endpoint(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """An endpoint, of which libzmq does not check the port: it mistakes 80000 for 14464.
+    """An endpoint with a checked port: libzmq does not check it, and takes 80000 for 14464.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def socket_options(
             **rest: Any,
         ) -> Any:
             if not (bind or connect or rest.get("join")):
-                raise click.UsageError("where to? --bind URL or --connect URL")
+                raise click.UsageError("no endpoint: use --bind URL or --connect URL")
             socket: dict[str, Any] = {"bind": bind, "connect": connect, **security}
             if rest.get("kind", default) == "sub":
                 socket["subscribe"] = subscribe or ("",)

@@ -69,7 +69,9 @@ def top(url: str, interval: float, count: int | None) -> None:
     try:
         import prometheus_client  # noqa: F401
     except ImportError as error:
-        raise click.ClickException("top needs more: pip install 'gzmqsource[metrics]'") from error
+        raise click.ClickException(
+            "top needs a package: pip install 'gzmqsource[metrics]'"
+        ) from error
     gevent.monkey.patch_socket()
     Work().run(_look, address_of(url, "/metrics"), interval, count).tell()
 
@@ -198,7 +200,7 @@ def _row_of_process(before: Process, now: Process, seconds: float) -> Iterable[s
 
 
 def _queue(master: Process) -> str | None:
-    """Return what a broker says of its queue and of its workers, without what never was."""
+    """Return the numbers of a broker's queue and workers; most of them only if they are not 0."""
     names = sorted({name for numbers in master.sources.values() for name in numbers})
     told = [
         (name.removeprefix("broker_").removesuffix("_total"), master.total(name) or 0.0)

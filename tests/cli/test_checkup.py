@@ -143,7 +143,7 @@ def test_another_program_with_metrics_has_no_other_pages():
     thread.join()
     server.server_close()
     assert (status, warnings) == (0, [])
-    assert facts["gzmqsource"] == "of no known version"
+    assert facts["gzmqsource"] == "of an unknown version"
 
 
 def test_a_hub_that_is_late_is_warned_of_once_it_has_run_for_a_while():

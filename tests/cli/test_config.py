@@ -93,10 +93,10 @@ def test_a_server_has_all_its_options_from_the_environment(serving):
 
 
 WRONG = {
-    "unknown table": ("[serv]", "[serv] is unknown: is [serve] meant?"),
+    "unknown table": ("[serv]", "[serv] is unknown: did you mean [serve]?"),
     "unknown key in front": ("spawn = 1", "spawn is unknown: there are [bench], [broker]"),
-    "unknown key": ("[serve]\nspwan = 1", "[serve] spwan is unknown: is spawn meant?"),
-    "underscore": ("[serve]\nmax_waiting = 1", "max_waiting is unknown: is max-waiting meant?"),
+    "unknown key": ("[serve]\nspwan = 1", "[serve] spwan is unknown: did you mean spawn?"),
+    "underscore": ("[serve]\nmax_waiting = 1", "max_waiting is unknown: did you mean max-waiting?"),
     "strange key": ("[serve]\nxyzzy = 1", "[serve] xyzzy is unknown: there are bind, connect,"),
     "no option": ("[serve]\nhelp = true", "[serve] help is unknown"),
     "a file in a file": ('config = "x"', "config is unknown"),
@@ -109,7 +109,7 @@ WRONG = {
     "a list of numbers": ("[serve]\nbind = [1]", "[serve] bind is a list of strings, not [1]"),
     "no string": ("[serve]\nplain-user = 1", "[serve] plain-user is a string, not 1"),
     "no choice": ("[serve]\ntype = 1", "[serve] type is one of 'rep', 'pull'"),
-    "no table": ("serve = 1", "serve is a table: [serve]"),
+    "no table": ("serve = 1", "serve has to be a table: [serve]"),
     "a table too many": ("[serve.spawn]", "[serve] spawn is an integer, not {}"),
     "out of range": (
         "[serve]\nspawn = 0",

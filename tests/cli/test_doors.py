@@ -309,7 +309,7 @@ def test_a_hangup_reads_the_keys_of_clients_again(verb, context, keys, address):
         assert who_gets_in(context, address, peers) == {"friend"}
         (keys.folder / "new.key").rename(friends / "new.key")
         (friends / "bad.key").write_text("public-key\n")
-        hang_up("the same keys as before get in")
+        hang_up("the same keys as before are accepted")
         assert who_gets_in(context, address, peers) == {"friend"}
         (friends / "bad.key").unlink()
         (friends / "friend.key").unlink()

@@ -115,12 +115,12 @@ WRONG = {
     "no function": ("served:", 2, "'served:': the handler is MODULE:FUNCTION"),
     "a relative module": (".served:answer", 2, "the handler is MODULE:FUNCTION"),
     "no module": ("nowhere:answer", 1, "there is no module 'nowhere' in "),
-    "a module that is mistyped": ("sreved:answer", 1, ": is served meant?"),
+    "a module that is mistyped": ("sreved:answer", 1, ": did you mean served?"),
     "no module in a package": ("package.no:answer", 1, "there is no module 'package.no'"),
     "a class for a module": ("served.Class:answer", 1, "use served:Class.answer"),
     "a package": ("package:answer", 1, "the package package has no answer: there is package.part:"),
     "a folder": ("folder:answer", 1, "the directory folder has no answer: there is folder.part:"),
-    "a function that is mistyped": ("served:anwser", 1, "served has no anwser: is answer meant?"),
+    "a function that is mistyped": ("served:anwser", 1, "has no anwser: did you mean answer?"),
     "no such function": ("served:x", 1, "served has no x: there is answer, Class, wait"),
     "a constant": ("served:LIMIT", 1, "cannot be called: it is of the type int"),
     "a coroutine function": ("served:wait", 1, "is a coroutine function"),
@@ -172,7 +172,7 @@ def test_a_reload_of_a_broken_module_shows_its_frames_in_the_log(serving, tmp_pa
         (tmp_path / "served.py").write_text(text)
         process.send_signal(signal.SIGHUP)
         told = until_told(process, "reloading failed")
-        assert told.endswith(f"reloading failed, the old code goes on: {line}\n")
+        assert told.endswith(f"reloading failed, the old code stays in use: {line}\n")
         below = [process.stderr.readline() for _ in range(6)]
         assert frames_in("".join(below)) == frames
         assert below[-1] == "    ValueError: no settings\n"
@@ -185,7 +185,7 @@ def test_each_reload_of_workers_shows_the_frames_of_a_broken_module_once(serving
     for _ in range(2):
         process.send_signal(signal.SIGHUP)
         assert "ValueError: no settings" in until_told(process, "has ended with exit status 1")
-        until_told(process, "the workers go on with the old one")
+        until_told(process, "the workers continue with the old code")
 
 
 def test_a_removed_directory_serves_what_is_installed(tmp_path):

@@ -254,7 +254,7 @@ def test_a_file_has_the_number_of_a_server_while_it_serves(serving, tmp_path):
     assert [each for each in os.listdir(tmp_path) if each.startswith(".")] == []
     finished = run("serve", "json:dumps", "--bind", "tcp://127.0.0.1:*", "--pid", path)
     assert finished.returncode == 1
-    assert finished.stderr.decode() == f"Error: --pid {path}: process {process.pid} lives\n"
+    assert finished.stderr.decode() == f"Error: --pid {path}: process {process.pid} is running\n"
     assert path.read_text() == f"{process.pid}\n"
     process.terminate()
     assert process.wait(timeout=20) == 0
@@ -289,7 +289,7 @@ def test_what_is_no_file_of_a_number_is_left_as_it_is(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reasons = {
-        text: "this is another file, for there is no number in it",
+        text: "this is another file: it does not have a process number",
         link: "this is a symbolic link",
         pipe: "this is not a file",
         tmp_path / "no" / "file": "No such file or directory",

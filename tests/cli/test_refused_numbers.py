@@ -62,7 +62,7 @@ def test_a_port_that_libzmq_chooses_is_for_a_bind(port):
     "url", ["http://127.0.0.1:70000", "http://127.0.0.1:x/", "ftp://127.0.0.1:9100", "http://", "x"]
 )
 def test_what_is_no_address_of_a_server_is_refused(verb, url):
-    assert "nor an URL" in refused(verb, url)
+    assert "nor a URL" in refused(verb, url)
 
 
 @pytest.mark.parametrize("option", ["--count", "--runs"])

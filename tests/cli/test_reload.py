@@ -87,7 +87,7 @@ def test_a_reload_that_fails_leaves_all_of_the_old_code(serving, ask, tmp_path, 
     else:
         served.write_text(content)
     hang_up(process)
-    assert "the old code goes on" in until_told(process, "reloading failed")
+    assert "the old code stays in use" in until_told(process, "reloading failed")
     assert ask() == [b"old", b"old"]
     served.write_text(OLD.replace('b"old"', 'b"new, and longer"'))
     hang_up(process)

@@ -81,7 +81,7 @@ def test_after_a_hangup_the_new_code_serves_and_no_request_is_lost(
         wait_until(lambda: requester.request(b"x", 10) == [b"new, and longer", b"x"])
         served.write_text("this is no Python")
         process.send_signal(signal.SIGHUP)
-        assert "the old code goes on" in process.stderr.readline()
+        assert "the old code stays in use" in process.stderr.readline()
         assert requester.request(b"x", 10) == [b"new, and longer", b"x"]
         clients.join()
     assert not clients.errors

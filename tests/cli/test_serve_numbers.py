@@ -135,7 +135,7 @@ def test_a_worker_that_is_not_ready_owes_nothing(serve, tmp_path):
     held_up = "import os, time\nwhile not os.path.exists('go on'): time.sleep(0.01)\n"
     (tmp_path / "code.py").write_text(held_up + CODE)
     server.process.send_signal(signal.SIGTTIN)
-    until_told(server.process, "there are to be 2 workers")
+    until_told(server.process, "the number of workers is to be 2")
     assert server.missed() == {"1": 0}
     (tmp_path / "go on").touch()
     server.ready(1)
@@ -182,7 +182,7 @@ def test_a_collector_that_fails_is_logged_and_the_worker_goes_on(serve, tmp_path
     server, _ = serve(1)
     (tmp_path / "broken").touch()
     assert server.pids() == {}
-    assert "no such number" in until_told(server.process, "no numbers of worker ")
+    assert "no such number" in until_told(server.process, "the numbers of worker ")
     (tmp_path / "broken").unlink()
     assert set(server.pids()) == {"1"}
 

@@ -54,7 +54,7 @@ def test_it_reloads_until_new_code_has_failed(rolling, systemd, tmp_path):
     process = rolling("raise KeyError\n")
     assert firsts(systemd) == ["READY", "RELOADING"]
     (tmp_path / "go on").touch()
-    until_told(process, "the workers go on with the old one")
+    until_told(process, "the workers continue with the old code")
     wait_until(lambda: firsts(systemd) == ["READY", "RELOADING", "READY"])
 
 

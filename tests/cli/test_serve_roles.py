@@ -40,7 +40,7 @@ REFUSED = {
     "'few' is not a valid number of workers (or auto)": (*BIND, "--workers", "few"),
     "0 is not in the range x>=1": (*BIND, "--workers", 0),
     "a port is a number from 1 to 65535": ("--join", "tcp://127.0.0.1:80000"),
-    "where to?": ("--workers", 2),
+    "no endpoint: use --bind URL": ("--workers", 2),
     "the handler is MODULE:FUNCTION": (*BIND, "--workers", 2),
 }
 

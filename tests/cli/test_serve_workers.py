@@ -139,7 +139,7 @@ def test_new_code_that_does_not_import_leaves_the_old_one_serving(master):
     started.code('"\nraise KeyError("bad deploy")\n"')
     started.process.send_signal(signal.SIGHUP)
     until_told(started.process, "bad deploy")
-    until_told(started.process, "the workers go on with the old one")
+    until_told(started.process, "the workers continue with the old code")
     assert started.pids() <= pids
     assert started.ask()[1] == "old"
     started.code("new")
@@ -213,7 +213,7 @@ def test_there_is_one_more_worker_or_one_less_and_one_at_least(master):
     started.process.send_signal(signal.SIGTTOU)
     until_told(started.process, "has left")
     started.process.send_signal(signal.SIGTTOU)
-    until_told(started.process, "there are to be 1 workers")
+    until_told(started.process, "the number of workers is to be 1")
     assert len(started.pids()) == 1
 
 

@@ -138,7 +138,7 @@ class Fleet:
     def resize(self, more: int) -> None:
         """Change the number of workers by *more*, which may be negative, to one at least."""
         self.size = max(1, self.size + more)
-        log.info("there are to be %d workers", self.size)
+        log.info("the number of workers is to be %d", self.size)
         self._look()
 
     def stop(self, deadline: Deadline) -> None:
@@ -211,7 +211,7 @@ class Fleet:
         if is_newest and not self._rolled.is_set():
             for each in self.workers:
                 each.outdated = False
-            log.error("the new code does not start: the workers go on with the old one")
+            log.error("the new code does not start: the workers continue with the old code")
             self._rolled.set()
 
     def _keep_size(self) -> None:

@@ -100,15 +100,15 @@ def serve_with_workers(
     open_front : callable
         Returns the ROUTER that has the endpoint.
     options : FleetOptions
-        How many workers, and when one is replaced.
+        The number of workers, and the reasons to replace one.
     asked : dict
         The *dead_after* and the *max_waiting* of the broker.
     stop_timeout : float
         Seconds that a worker may take to finish its requests.
     operations : Operations
-        Says in what state the server is.
+        Reports the state of the server.
     shown : callable
-        Returns a context manager that shows what is served, and the lines of a status.
+        Returns a context manager that shows the source, and the lines of a status.
     """
     told = Told(signal.SIGTERM, signal.SIGINT)
     # Before the socket is bound: a signal would lose the messages that it has received by then.
@@ -156,7 +156,7 @@ def _fleet(url: str, options: FleetOptions, stop_timeout: float, has_pages: bool
 
 
 def _folder() -> AbstractContextManager[str]:
-    """Make the folder, or say why there is no place for it."""
+    """Make the folder, or report why it cannot be made."""
     try:
         return tempfile.TemporaryDirectory(prefix="gzmqsource-")
     except OSError as error:

@@ -57,7 +57,7 @@ class FleetOptions:
     numbers: bool
 
     def orders(self, stop_timeout: float) -> StopOrders:
-        """Return what says when to stop: the master, if there is one, or signals."""
+        """Return the orders to stop: those of the master, if there is one, or signals."""
         if self.tether is None:
             return StopOrders(stop_timeout)
         joined = Path(self.join[0].removeprefix("ipc://"))
@@ -71,7 +71,7 @@ class FleetOptions:
         Raises
         ------
         click.ClickException
-            There is no such function; a master reports why.
+            There is no such function. The master, if there is one, reports why.
         """
         try:
             handler = Handler(target, timeout)
@@ -167,12 +167,10 @@ def fleet_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         _check_roles(workers, join, rest)
         if stuck_after is not None and workers is None and tether is None:
-            raise click.UsageError(
-                "--stuck-after needs --workers: a process alone has no other that looks after it"
-            )
+            raise click.UsageError("--stuck-after needs --workers: a single process has no master")
         if max_requests is not None and workers is None and not join:
             raise click.UsageError(
-                "--max-requests needs --workers or --join: else its clients have no other to ask"
+                "--max-requests needs --workers or --join: else clients have no other server"
             )
         if max_requests_jitter and max_requests is None:
             raise click.UsageError("--max-requests-jitter needs --max-requests")
@@ -187,7 +185,7 @@ def fleet_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _check_roles(workers: int | None, join: tuple[str, ...], given: dict[str, Any]) -> None:
-    """Refuse what is for a server of its own, and two roles at once."""
+    """Refuse options that do not fit the role of the process, and two roles at once."""
     if workers is None and not join:
         return
     if workers is not None and join:

@@ -89,7 +89,7 @@ class Tether(StopOrders):
         A SIGHUP is ignored: new code is for new workers.
         """
         if self._line.fileno() < 0:
-            raise click.ClickException("the module has forked, and this is not the worker any more")
+            raise click.ClickException("the module has forked, and this process is not the worker")
         while not server.is_member:
             if self.told.wait(_LOOK):
                 return
@@ -126,7 +126,9 @@ class Tether(StopOrders):
         try:
             text = b"" if self.numbers is None else self.numbers()
         except Exception as error:  # of a collector of the handler's module
-            _log.error("no numbers of worker %d: %s: %s", os.getpid(), type(error).__name__, error)
+            _log.error(
+                "the numbers of worker %d failed: %s: %s", os.getpid(), type(error).__name__, error
+            )
             text = b""
         body = b64encode(text) if len(text) <= MOST else b""
         left = memoryview(NUMBERS + body + END)

@@ -44,7 +44,7 @@ class Worker:
     number : int
         Its number among the current workers, which labels the numbers that it reports.
     command : sequence of str
-        What to run; an option with the descriptor of the line is added.
+        The command to run; an option with the descriptor of the line is added.
     environment : mapping
         The variables of its environment.
     stuck_after : float
@@ -131,7 +131,7 @@ class Worker:
 
     @property
     def reason(self) -> str:
-        """Why it has not started, as it says itself; empty if it says nothing."""
+        """Why it has not started, as it reports itself; empty if it reports nothing."""
         return self._text if self.state is State.STARTING else ""
 
     @property
@@ -145,11 +145,11 @@ class Worker:
             self._silent += seconds
 
     def fault(self) -> str | None:
-        """Return what is wrong with it, for a log, or None."""
+        """Return its fault, for a log, or None."""
         if self.state is State.STARTING and self._deadline.left() == 0:
             return f"was not ready within {self.start_timeout:g} s"
         if self.state is State.LEAVING and self._deadline.left() == 0:
-            return "has not left in its time"
+            return "has not left in time"
         if self._silent is not None and self._silent >= self._stuck_after:
             return f"is stuck: its hub has not run for {self._stuck_after:g} s"
         return None
@@ -173,14 +173,14 @@ class Worker:
         self._deadline = Deadline(patience)
 
     def ask_numbers(self) -> AsyncResult[str | None]:
-        """Ask for its numbers, and return where they will be; None if there are none to come."""
+        """Ask for its numbers, and return a result that will have them, or None."""
         if not self._answers.owed:
             with contextlib.suppress(OSError):
                 self._line.send(ASK + b"\n")
         return self._answers.next()
 
     def condemn(self, fault: str) -> None:
-        """Log what is wrong and the stack of its main thread, and kill it."""
+        """Log its fault and the stack of its main thread, and kill it."""
         self.state = State.CONDEMNED
         self._silent = None
         # All text from now on is its stack.
@@ -192,7 +192,7 @@ class Worker:
         self._signal(signal.SIGKILL)
 
     def is_over(self) -> bool:
-        """Return whether the process is over; `state` is what it was in before."""
+        """Return whether the process has ended; `state` is the last state that it had."""
         if self._process.poll() is None:
             return False
         if not self._gone.is_set():
