@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from drawing.palette import Palette
-from panels import TARGET, from_zero, picture
+from matplotlib.ticker import MaxNLocator
+from panels import SMALL as SMALL_TEXT
+from panels import TARGET, from_zero, number, picture
 from runs import Record, Run, kept
 
 
@@ -24,6 +26,7 @@ class Ratio:
     below: str
     cell: dict[str, Any] = field(default_factory=dict)
     other_cell: dict[str, Any] | None = None
+    less: bool = False  #: whether less is better
 
     def of(self, run: Run, records: list[Record]) -> list[float]:
         """Return the ratio in each repeat of the run, if it has both."""
@@ -48,33 +51,103 @@ class Ratio:
 SMALL = {"transport": "tcp", "size": 32}
 
 RATIOS = (
-    Ratio("Receive, of zmq.green", "receive", "rate", "Source", "zmq.green", SMALL | {"frames": 3}),
-    Ratio("Receive, of C", "receive", "rate", "Source", "C", SMALL | {"frames": 3}),
-    Ratio("Send, of zmq.green", "send", "rate", "Source", "zmq.green", SMALL | {"frames": 3}),
-    Ratio("Send, of C", "send", "rate", "Source", "C", SMALL | {"frames": 3}),
-    Ratio("Round trips, of pyzmq", "roundtrip", "rate", "Source", "pyzmq", SMALL),
-    Ratio("Drop-in, of zmq.green", "green rec", "rate", "gzmqsource.green", "zmq.green"),
-    Ratio("Requests, of zmq.green", "workers", "rate", "Requester", "zmq.green"),
-    Ratio("Proxy, of one in C", "proxy", "rate", "Proxy", "C program", {"size": 32, "frames": 1}),
-    Ratio("Ticks late, of zmq.green", "fairness", "tick_99", "Source", "zmq.green"),
-    Ratio("Broker: CPU, of Proxy", "broker", "cpu_per_message", "Broker", "Proxy"),
     Ratio(
-        "400 full peers, CPU of 1",
+        "Receiving: rate of a Source / of zmq.green",
+        "receive",
+        "rate",
+        "Source",
+        "zmq.green",
+        SMALL | {"frames": 3},
+    ),
+    Ratio(
+        "Receiving: rate of a Source / of a C program",
+        "receive",
+        "rate",
+        "Source",
+        "C",
+        SMALL | {"frames": 3},
+    ),
+    Ratio(
+        "Sending: rate of a Source / of zmq.green",
+        "send",
+        "rate",
+        "Source",
+        "zmq.green",
+        SMALL | {"frames": 3},
+    ),
+    Ratio(
+        "Sending: rate of a Source / of a C program",
+        "send",
+        "rate",
+        "Source",
+        "C",
+        SMALL | {"frames": 3},
+    ),
+    Ratio(
+        "Round trips: rate of a Source / of pyzmq",
+        "roundtrip",
+        "rate",
+        "Source",
+        "pyzmq",
+        SMALL,
+    ),
+    Ratio(
+        "recv: rate of gzmqsource.green / of zmq.green",
+        "green rec",
+        "rate",
+        "gzmqsource.green",
+        "zmq.green",
+    ),
+    Ratio(
+        "Requests: rate of a Requester / of zmq.green",
+        "workers",
+        "rate",
+        "Requester",
+        "zmq.green",
+    ),
+    Ratio(
+        "Proxy: rate of ours / of a C program's",
+        "proxy",
+        "rate",
+        "Proxy",
+        "C program",
+        {"size": 32, "frames": 1},
+    ),
+    Ratio(
+        "Late ticks: beside a Source / zmq.green",
+        "fairness",
+        "tick_99",
+        "Source",
+        "zmq.green",
+        less=True,
+    ),
+    Ratio(
+        "CPU of a request: Broker / libzmq's proxy",
+        "broker",
+        "cpu_per_message",
+        "Broker",
+        "Proxy",
+        less=True,
+    ),
+    Ratio(
+        "CPU of a reply: 400 full peers / one",
         "peers",
         "thread_cpu_per_message",
         "Source",
         "Source",
         {"others": 400},
         {"others": 1},
+        less=True,
     ),
     Ratio(
-        "Poll of 1k, CPU of 10",
+        "CPU of a polled message: 1,000 sockets / 10",
         "scale",
         "cpu_each",
         "a message to a polled socket",
         "a message to a polled socket",
         {"others": 1000},
         {"others": 10},
+        less=True,
     ),
 )
 
@@ -86,14 +159,14 @@ def label(run: Run) -> str:
 def draw(runs: list[tuple[Run, list[Record]]]) -> None:
     def paint(panels: Sequence[Any], palette: Palette) -> None:
         for axes, ratio in zip(panels, RATIOS, strict=True):
-            at, medians = [], []
+            full = []  # only these are connected: a short run is not comparable
             for index, (run, records) in enumerate(runs):
                 values = ratio.of(run, records)
                 if not values:
                     continue
                 median = statistics.median(values)
-                at.append(index)
-                medians.append(median)
+                if not run.is_short:
+                    full.append((index, median))
                 axes.errorbar(
                     index,
                     median,
@@ -105,34 +178,32 @@ def draw(runs: list[tuple[Run, list[Record]]]) -> None:
                     elinewidth=1,
                 )
                 axes.annotate(
-                    f"{median:.3g}",
-                    (index, max(values)),
-                    xytext=(0, 4),
+                    number(median) if median >= 0.1 else f"{median:.2g}",
+                    (index, median),
+                    xytext=(7, 5),
                     textcoords="offset points",
-                    ha="center",
-                    size=9.5,
+                    size=SMALL_TEXT + 0.5,
                 )
-            axes.plot(at, medians, color=palette.faint, linewidth=1.5, zorder=0)
-            axes.set_title(ratio.title)
-            axes.set_xlim(-0.6, len(runs) - 0.4)
-            axes.set_xticks(range(len(runs)), [])
-            axes.set_ylim(top=axes.get_ylim()[1] * 1.2)
+            axes.plot(*zip(*full, strict=True) if full else ((), ()), color=palette.faint, zorder=0)
+            axes.set_title(f"{ratio.title} {'↓' if ratio.less else '↑'}")
+            axes.set_xlim(-0.4, len(runs) - 0.2)
+            axes.set_xticks(range(len(runs)), [label(run) for run, _ in runs])
+            axes.set_ylim(top=axes.get_ylim()[1] * 1.15)
+            axes.yaxis.set_major_locator(MaxNLocator(3))
             axes.grid(axis="y")
         from_zero(panels)
-        for axes in panels[-2:]:
-            axes.set_xticks(range(len(runs)), [label(run) for run, _ in runs], size=8.5)
 
     picture(
         "history",
         "Ratios within one run, run after run",
         [
-            "filled: a full run; hollow: a short one, which only checks the form",
-            "median, with the least and the most of the repeats where they are known",
+            "↑ more is better; ↓ less is better. Dates of the runs are in UTC",
+            "filled, and connected: full runs; hollow: a short run, not comparable",
+            "median, with the least and the most of the repeats where known",
         ],
         paint,
-        rows=len(RATIOS) // 2,
-        columns=2,
-        height=130 * len(RATIOS) // 2,
+        rows=len(RATIOS),
+        height=136 * len(RATIOS),
         share_y=False,
     )
 

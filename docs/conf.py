@@ -12,6 +12,7 @@ from gzmqsource import __version__
 
 sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 import definitions
+import scrolling
 import signatures
 
 project = "gzmqsource"
@@ -106,7 +107,7 @@ def find_comments(public: str, folder: str) -> None:
     """Have autodoc find the comments of attributes of classes that say their public module.
 
     It looks for them in the source of that module, and the classes are written in the modules of a
-    private folder, or in private modules beside it.
+    private folder, or in private modules beside it. Constructors are shown without overloads.
     """
     analyzer = ModuleAnalyzer.for_module(public)
     analyzer.analyze()
@@ -114,6 +115,11 @@ def find_comments(public: str, folder: str) -> None:
     for module in pkgutil.iter_modules(package.__path__, f"{folder}."):
         written = ModuleAnalyzer.for_module(module.name)
         written.analyze()
+        for constructor in [
+            name for name in written.overloads if name.endswith((".open", ".join"))
+        ]:
+            # One signature says more: they differ in what type checkers infer from some arguments.
+            del written.overloads[constructor]
         analyzer.attr_docs |= written.attr_docs
         analyzer.tagorder |= written.tagorder
 
@@ -126,3 +132,4 @@ for name in "gzmqsource.green", "gzmqsource.workers", "gzmqsource.broker":
 def setup(app: Sphinx) -> None:
     """Connect what the pages have of their own."""
     app.connect("missing-reference", signatures.resolve)
+    app.connect("doctree-resolved", scrolling.wrap)

@@ -47,6 +47,7 @@ SERVERS = {
 #: What the pages say that their scripts print: all scripts of a page, or one by its number.
 PRINTED = {
     "README.rst": "hello\tworld\n",
+    "docs/index.rst": "hello\tworld\n",
     "docs/quickstart.rst": "1000 answers, one is HELLO 0\n",
     "docs/tutorial.rst-1": "order: apples\norder: pears\n",
     "docs/tutorial.rst-2": "100 orders packed, at most 20 at a time\n",
