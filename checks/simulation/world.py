@@ -15,6 +15,7 @@ from gevent import GreenletExit
 
 from gzmqsource._base.reports import Reports
 from gzmqsource._socket import linger
+from gzmqsource._source import neglect
 from simulation import backend
 from simulation.ends import End
 from simulation.loop import Loop
@@ -40,6 +41,14 @@ STALLS = (0.0003, 0.0008, 0.002, 0.02)
 
 class Broken(AssertionError):
     """An invariant is broken."""
+
+
+def end_patrols():
+    """End the look for forgotten sources, which outlives them: it belongs to the hub."""
+    for patrol in neglect._patrols.values():
+        if patrol._timer is not None:
+            patrol._timer.close()
+    neglect._patrols.clear()
 
 
 def check(holds, text):
@@ -194,6 +203,7 @@ class World:
 
     def check_rest(self):
         """Check what must be true when nothing more happens by itself."""
+        end_patrols()
         check(not self.failures, f"unexpected errors: {self.failures}")
 
     def finish(self):
@@ -207,6 +217,7 @@ class World:
                 socket.close()
         self.simulated.reap()
         loop.step()
+        end_patrols()
         check(not self.failures, f"unexpected errors: {self.failures}")
         check(not loop.ios, f"watchers that nobody stopped: {loop.ios}")
         check(not loop.asyncs, f"async watchers that nobody stopped: {loop.asyncs}")
@@ -214,6 +225,7 @@ class World:
 
     def abandon(self):
         """Forget a world in which something went wrong; nothing of it may reach the next one."""
+        end_patrols()
         self._accidents.clear()
         with contextlib.suppress(Exception):
             gevent.killall(self.greenlets, block=False)
