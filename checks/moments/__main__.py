@@ -101,7 +101,7 @@ def write(results):
                 }
                 for moment in MOMENTS
             ]
-            words = {frozenset({"ok"}): "whole", frozenset(): "-"}
+            words = {frozenset({"ok"}): "whole", frozenset(): "\N{EN DASH}"}
             writer.writerow([call, *(words.get(frozenset(one), "**broken**") for one in outcomes)])
 
 
