@@ -207,3 +207,49 @@ def test_what_has_arrived_for_a_peer_is_counted_when_the_source_closes(context):
     send_while_the_hub_is_busy(sender, [[b"peer", b"x"]] * 3)
     source.close()
     assert source.stats().dropped == {"unsent": 3}
+
+
+def test_what_a_signal_raises_in_a_notification_costs_no_later_one():
+    """Nothing else wakes the hub for messages of a lane that has arrivals already."""
+    outbox = Outbox(3, "block", per_peer=True)
+    notified = []
+
+    def raise_first():
+        notified.append(True)
+        if len(notified) == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        outbox.post([b"a", b"1"], False, None, raise_first)
+    outbox.post([b"a", b"2"], False, None, raise_first)
+    assert len(notified) == 2
+    accept(outbox)
+    assert queued(outbox, b"a") == [2]
+
+
+def test_a_hub_that_is_notified_waits_for_what_is_about_to_be_left():
+    outbox = Outbox(3, "block", per_peer=True)
+    accepting = []
+
+    def notify():
+        # Another thread looks as soon as it is notified, and finds the message.
+        _start_thread(lambda: (accepting.append(True), accept(outbox), accepting.append(True)), ())
+        while not accepting:
+            _sleep(0.001)
+
+    outbox.post([b"a", b"1"], False, None, notify)
+    while len(accepting) < 2:
+        _sleep(0.001)
+    assert queued(outbox, b"a") == [1]
+
+
+def test_what_a_signal_posts_in_a_notification_is_kept():
+    outbox = Outbox(3, "block", per_peer=True)
+
+    def notify():
+        outbox.post([b"a", b"1"], False, None, no_look)
+
+    outbox.post([b"a", b"2"], False, None, notify)
+    accept(outbox)
+    assert queued(outbox, b"a") == [1, 2]
+    assert not outbox.arrivals

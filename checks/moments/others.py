@@ -61,6 +61,16 @@ class SenderSendElsewhere(SenderSend):
             super().fill()
             gevent.sleep(0.002)
 
+    def seen(self):
+        # The other thread may take longer to send them than the peer is quiet.
+        numbers: list[int] = []
+        is_sending = True
+        while is_sending:
+            outbox = self.source._core.outbox
+            is_sending = bool(outbox.arrivals or outbox.has_queued) and not self.source.closed
+            numbers += super().seen()
+        return numbers
+
     def close(self):
         self.hub.loop.run_callback_threadsafe(self.source.close)
 

@@ -4,6 +4,29 @@ from mutants.mutation import SIMULATION, Mutation
 
 SOURCE = [
     Mutation(
+        "what a signal handler posts in a post is lost",
+        "_source/outbox.py",
+        "            arrivals = self._arrived.setdefault(key, Arrivals(self._bounds))\n",
+        "            arrivals = self._arrived[key] = Arrivals(self._bounds)\n",
+        "test_arrivals.py",
+    ),
+    Mutation(
+        "a hub is notified after a lane has its place among the arrivals",
+        "_source/outbox.py",
+        "            if not self.arrivals:\n                notify()\n"
+        "            self.arrivals.append(key)\n",
+        "            self.arrivals.append(key)\n"
+        "            if len(self.arrivals) == 1:\n                notify()\n",
+        "test_arrivals.py",
+    ),
+    Mutation(
+        "a hub that is notified does not wait for what is about to be left",
+        "_source/outbox.py",
+        "        while True:\n            # Under the lock, because",
+        "        while self.arrivals:\n            # Under the lock, because",
+        "test_arrivals.py",
+    ),
+    Mutation(
         "a lane is settled after another one's putters have ended it",
         "_source/lanes.py",
         "            lane.settle(left[key])\n        for key, lane in lanes.items():\n",

@@ -210,15 +210,19 @@ class Outbox(Lanes):
             Whether any are left, to be taken over after I/O was polled.
         """
         ends = time.perf_counter() + self.max_seconds
-        while self.arrivals:
+        while True:
+            # Under the lock, because a thread notifies this hub before it leaves anything.
             with self._arrivals_lock:
+                if not self.arrivals:
+                    break
                 key = self.arrivals.popleft()
-                arrivals = self._arrived[key]
-                self._accept(key, arrivals)
+                arrivals = self._arrived.get(key)
+                if arrivals:
+                    self._accept(key, arrivals)
                 if arrivals:
                     self.arrivals.append(key)
                 else:
-                    del self._arrived[key]
+                    self._arrived.pop(key, None)
                     self._ended()
             if time.perf_counter() >= ends:
                 break
@@ -345,10 +349,12 @@ class Outbox(Lanes):
         """Return the arrivals for a lane, to be taken over soon; call this under the lock."""
         arrivals = self._arrived.get(key)
         if arrivals is None:
-            arrivals = self._arrived[key] = Arrivals(self._bounds)
-            self.arrivals.append(key)
-            if len(self.arrivals) == 1:
+            # In this order: a signal handler may raise between two of these steps, and nothing else
+            # would notify the hub of what is left for a key that is known. It may also post.
+            if not self.arrivals:
                 notify()
+            self.arrivals.append(key)
+            arrivals = self._arrived.setdefault(key, Arrivals(self._bounds))
         return arrivals
 
     def _accept(self, key: Any, arrivals: Arrivals) -> None:
