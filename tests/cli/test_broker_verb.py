@@ -54,7 +54,8 @@ def test_what_it_could_not_finish_is_its_status(brokering, ends, context):
     process = brokering("--stop-timeout", 0.5)
     with Requester.open(ends[0], context=context) as requester:
         requester.submit(b"x")
-        wait_until(lambda: requester.endpoints()[0].outstanding)
+        # The broker speaks to a client once it has read the first of its messages.
+        wait_until(lambda: requester.endpoints()[0].speaks)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 1
         assert "1 not finished within 0.5 s" in process.stderr.read()

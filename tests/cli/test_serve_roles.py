@@ -112,7 +112,7 @@ def test_a_process_works_for_a_broker_elsewhere_until_it_is_told_to_stop(
         assert [worker.slots for worker in broker.workers()] == [3]
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 0
-    assert broker.workers() == []
+    wait_until(lambda: broker.workers() == [])
 
 
 def test_a_worker_without_a_master_ends_after_so_many_requests(broker, requester, tmp_path):
