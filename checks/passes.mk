@@ -1,13 +1,16 @@
 # The passes of the suite, for `make test`, and beside them the tests that need only one: those of the
-# command, and all others. Four go on at a time, the longest first: each spends more than half of its time
+# command in two halves, and all others. Five go on at a time, the longest first: each spends more than half of its time
 # waiting, for clocks and for other processes, and two cores have room for that. (A shell's own background
 # process would ignore Ctrl-C, and so would what it starts.)
-.PHONY: passes command once pure native patched
+.PHONY: passes command-l command-z once pure native patched
 
-passes: pure native command once patched
+passes: pure native command-l command-z once patched
 
-command:
-	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and once" tests/cli $(PYTEST_ARGS)
+command-l:
+	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and once" tests/cli/test_[a-l]*.py $(PYTEST_ARGS)
+
+command-z:
+	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and once" tests/cli/test_[m-z]*.py $(PYTEST_ARGS)
 
 once:
 	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and once" --ignore=tests/cli $(PYTEST_ARGS)
