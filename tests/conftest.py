@@ -174,3 +174,13 @@ def collector(registry):
     collector = SourceCollector(registry)
     yield collector
     collector.close()
+
+
+@pytest.fixture
+def scene(context, tmp_path):
+    """The objects that mistakes are made with."""
+    from mistakes import Scene
+
+    scene = Scene(context, tmp_path)
+    yield scene
+    scene.close()

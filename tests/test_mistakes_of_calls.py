@@ -7,7 +7,7 @@ import gevent
 import pytest
 import zmq
 from gevent.queue import Empty, Full
-from mistakes import Scene, counts_topics, handle, mistake, raised_in_thread, raising_frames
+from mistakes import counts_topics, handle, mistake, raised_in_thread, raising_frames
 
 from gzmqsource import InvalidThreadUseError, SendError, SourceClosed
 from gzmqsource.testing import wait_until
@@ -229,13 +229,6 @@ MISTAKES = {
         "is closed: make a new one",
     ),
 }
-
-
-@pytest.fixture
-def scene(context, tmp_path):
-    scene = Scene(context, tmp_path)
-    yield scene
-    scene.close()
 
 
 @pytest.mark.parametrize(("make", "error", "pattern"), MISTAKES.values(), ids=list(MISTAKES))

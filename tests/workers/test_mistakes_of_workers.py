@@ -13,7 +13,6 @@ from mistakes import (
     Proxy,
     Requester,
     Responder,
-    Scene,
     closed_monitor,
     closed_requester,
     closed_socket,
@@ -327,13 +326,6 @@ OTHERS = {
 }
 
 MISTAKES = {**REQUESTERS, **RESPONDERS, **OTHERS}
-
-
-@pytest.fixture
-def scene(context, tmp_path):
-    scene = Scene(context, tmp_path)
-    yield scene
-    scene.close()
 
 
 @pytest.mark.parametrize(("make", "error", "pattern"), MISTAKES.values(), ids=list(MISTAKES))
