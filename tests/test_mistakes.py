@@ -49,6 +49,21 @@ ENDPOINTS = {
         zmq.ZMQError,
         "a port is at most 65535",
     ),
+    "a port with a letter": (
+        lambda scene: scene.try_to_open(bind="tcp://127.0.0.1:5x55"),
+        zmq.ZMQError,
+        "bind to tcp://127.0.0.1:5x55: '5x55' is not a port: it is a number up to 65535",
+    ),
+    "a negative port": (
+        lambda scene: scene.pull.socket.bind("tcp://127.0.0.1:-1"),
+        zmq.ZMQError,
+        "'-1' is not a port",
+    ),
+    "a port with a letter to connect to": (
+        lambda scene: scene.try_to_open(connect="tcp://127.0.0.1:0x10"),
+        zmq.ZMQError,
+        "'0x10' is not a port",
+    ),
     "a large port of a server": (
         lambda scene: requester(scene, "tcp://localhost:70000"),
         zmq.ZMQError,
@@ -267,13 +282,6 @@ OPENING = {
 }
 
 MISTAKES = {**ENDPOINTS, **OPENING}
-
-
-@pytest.fixture
-def scene(context, tmp_path):
-    scene = Scene(context, tmp_path)
-    yield scene
-    scene.close()
 
 
 @pytest.mark.parametrize(("make", "error", "pattern"), MISTAKES.values(), ids=list(MISTAKES))

@@ -87,4 +87,11 @@ TEXTS = [
         "        except OSError:\n            return False\n        return False\n",
         "test_known_endpoints.py",
     ),
+    Mutation(
+        "libzmq takes the number that a port begins with",
+        "_socket/addresses.py",
+        '    if transport == "tcp" and not port.isdecimal() and _NEARLY_A_PORT.fullmatch(port):\n',
+        "    if False:\n",
+        "test_mistakes.py",
+    ),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import contextlib
 import errno
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,9 @@ from gzmqsource._socket.forms import fault_of
 
 #: How libzmq answers to an endpoint that it cannot use as it is written.
 _OF_THE_FORM = {errno.EINVAL, errno.ENODEV, int(zmq.EPROTONOSUPPORT)}
+
+#: A port of which libzmq uses the number that it begins with, or that number modulo 65536.
+_NEARLY_A_PORT = re.compile(r"\s*[+-]?\d[^\].]*")
 
 #: The largest port.
 _LAST_PORT = 65535
@@ -56,6 +60,9 @@ def check_endpoint(endpoint: object, verb: str) -> None:
             f"cannot bind to {endpoint}: a socket is bound to this path: stop that one first, or "
             "choose another path",
         )
+    if transport == "tcp" and not port.isdecimal() and _NEARLY_A_PORT.fullmatch(port):
+        fault = fault_of(endpoint, verb == "bind")
+        raise WrongEndpoint(zmq.EINVAL, f"cannot {verb} to {endpoint}: {fault}")
     if transport in ("", "ipc", "inproc") or not port.isdecimal():
         return
     if len(port.lstrip("0")) > 5 or int(port) > _LAST_PORT:
