@@ -159,7 +159,7 @@ def test_after_a_wait_a_message_and_its_answer_pass_although_the_slice_is_over(b
 
 def test_equal_sockets_have_equal_shares_of_the_time(budgets):
     running, passed = zip(*(use(budgets, 50e-6) for _ in range(20)), strict=True)
-    while sum(map(len, passed)) < 4000:
+    while sum(map(len, passed)) < 20_000:  # another process may cost one of them its part
         yield_to_io(get_hub())
     gevent.killall(running)
     numbers = [len(each) for each in passed]

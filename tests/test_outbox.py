@@ -94,18 +94,20 @@ def test_an_unknown_policy_is_refused_with_the_ones_there_are(context):
         Source.open(zmq.PUSH, context=context, overflow="wait")  # type: ignore[call-overload]
 
 
+def are_waiting(lane, count):
+    return len(lane.waiting) == count
+
+
 def test_blocked_senders_are_served_in_the_order_they_came(context):
     with blocked_pair(context, outbox=1) as (source, receiver, release):
         source.send(numbered(0))
+        (lane,) = source._core.outbox.lanes.values()
         for number in range(1, 30):
             gevent.spawn(source.send, numbered(number))
-            all_blocked(1)
+            # Before that it may wait for its turn, and another one come first.
+            wait_until(functools.partial(are_waiting, lane, number))
         release()
         assert pull(receiver, 30) == list(range(30))
-
-
-def are_waiting(lane, count):
-    return len(lane.waiting) == count
 
 
 def test_nobody_overtakes_a_blocked_sender(context):
