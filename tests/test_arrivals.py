@@ -231,9 +231,14 @@ def test_a_hub_that_is_notified_waits_for_what_is_about_to_be_left():
     outbox = Outbox(3, "block", per_peer=True)
     accepting = []
 
+    def look():
+        accepting.append(True)
+        accept(outbox)
+        accepting.append(True)
+
     def notify():
         # Another thread looks as soon as it is notified, and finds the message.
-        _start_thread(lambda: (accepting.append(True), accept(outbox), accepting.append(True)), ())
+        _start_thread(look, ())
         while not accepting:
             _sleep(0.001)
 
