@@ -199,7 +199,7 @@ def test_lanes_that_are_filled_together_are_tried_together(context):
         fleet.shared.readiness._wake_writers = wake_writers
         counted = fleet.count()
         for index in range(1, MANY):
-            fleet.router.send([fleet.key(index), BODY])
+            fleet.router.send_nowait([fleet.key(index), BODY])  # without a turn of the hub
         all_blocked()
         assert len(wakes) == 1
         assert len(fleet.many.destinations) == MANY
