@@ -27,7 +27,7 @@ help:  ## Show the targets
 
 # One environment in three sizes, with a stamp for each. A larger one stands for the smaller, too.
 DECLARED := setup.cfg setup.py pyproject.toml
-EXTENSION := $(wildcard gzmqsource/transfer/*.pyx gzmqsource/transfer/*.pxi) gzmqsource/__init__.py
+EXTENSION := $(wildcard gzmqsource/*/*.pyx gzmqsource/*/*.pxi) gzmqsource/__init__.py
 INSTALL := $(PYTHON) -m venv .venv && $(PIP) --editable
 
 .venv/demo: $(DECLARED) $(EXTENSION)
@@ -183,4 +183,4 @@ quick: .venv/demo  ## Rates beside zmq.green, in about a minute
 
 clean:  ## Remove what was built
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .hypothesis
-	rm -f gzmqsource/transfer/native.c gzmqsource/transfer/native.*.so
+	rm -f gzmqsource/*/native.c gzmqsource/*/native.*.so

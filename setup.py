@@ -54,11 +54,12 @@ setup(
     cmdclass={"build_ext": BuildExtension},
     ext_modules=[
         Extension(
-            "gzmqsource.transfer.native",
-            ["gzmqsource/transfer/native.pyx"],
+            f"gzmqsource.{folder}.native",
+            [f"gzmqsource/{folder}/native.pyx"],
             # The version is in the package's own file.
-            depends=[*glob.glob("gzmqsource/transfer/*.pxi"), "gzmqsource/__init__.py"],
+            depends=[*glob.glob(f"gzmqsource/{folder}/*.pxi"), "gzmqsource/__init__.py"],
             optional=not REQUIRED,
         )
+        for folder in ("transfer", "workers")
     ],
 )

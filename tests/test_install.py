@@ -94,7 +94,8 @@ def test_the_source_distribution_has_what_a_build_needs(sources):
     (archive,) = sources.glob("dist/*.tar.gz")
     with tarfile.open(archive) as opened:
         names = {name.partition("/")[2] for name in opened.getnames()}
-    assert {"gzmqsource/transfer/native.pyx", "setup.py", "setup.cfg", "pyproject.toml"} <= names
+    assert {"gzmqsource/transfer/native.pyx", "gzmqsource/workers/native.pyx"} <= names
+    assert {"setup.py", "setup.cfg", "pyproject.toml"} <= names
     assert {"gzmqsource/py.typed", "LICENSE", "README.rst"} <= names
 
 

@@ -124,7 +124,7 @@ class Back:
     def begin(self, job: Job) -> bool:
         """See `Places.begin`."""
         while (worker := self.roster.take()) is not None:
-            if self._give(worker, job):
+            if self.give(worker, job):
                 return True
         return False
 
@@ -201,9 +201,9 @@ class Back:
             self._warn_lost(f"{peer_of(worker.name)} {why}, and had {len(lost)} requests")
         for job in lost:
             self._lose(job)
-        self._fill()
+        self.fill()
 
-    def _give(self, worker: Worker, job: Job) -> bool:
+    def give(self, worker: Worker, job: Job) -> bool:
         """Send a job to a worker; return False if the worker does not take it."""
         key = job.alias or job.key
         # The job of a plain peer has no key, 0 would mean all requests, and a request that this
@@ -219,12 +219,16 @@ class Back:
         self._running[job] = worker
         try:
             self._send([worker.name, header, b"", *job.payload], block=False)
-        except (SendError, Full, SourceClosed) as error:
+        except BaseException as error:
             del worker.jobs[key], self._running[job]
             if isinstance(error, Full):
                 self.roster.pause(worker)
-            else:
+            elif isinstance(error, (SendError, SourceClosed)):
                 self.be_gone(worker)
+            else:  # a signal handler's: the job waits again
+                self.roster.freed(worker)
+                self._line.append(job, first=True)
+                raise
             return False
         return True
 
@@ -283,7 +287,7 @@ class Back:
         if header.key == worker.session:
             self.roster.be_ready(worker, min(header.session, self.max_credit))
         self.ping(worker)
-        self._fill()
+        self.fill()
 
     def _renew(self, worker: Worker) -> Worker:
         """Give up the requests of a worker over an old connection; messages in transit are lost."""
@@ -310,7 +314,7 @@ class Back:
                 self._forwarding.take_back(job)
         if header.detail == Detail.FULL:  # it has more requests than it was given
             self.roster.pause(worker)
-            self._fill()
+            self.fill()
         else:
             self._freed(worker)
 
@@ -327,9 +331,9 @@ class Back:
     def _freed(self, worker: Worker) -> None:
         self.roster.freed(worker)
         if self._line.jobs:
-            self._fill()
+            self.fill()
 
-    def _fill(self) -> None:
+    def fill(self) -> None:
         """Give jobs that wait to workers that are free."""
         if self._is_filling:  # a worker is gone to which a job was just given
             return

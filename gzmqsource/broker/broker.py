@@ -15,6 +15,7 @@ from gzmqsource.broker._forwarding import Forwarding
 from gzmqsource.broker._stats import BrokerStats, WorkerStats
 from gzmqsource.broker._watch import Watch
 from gzmqsource.workers._parts import Parts
+from gzmqsource.workers._quick import match_for
 from gzmqsource.workers._server import Server, checked
 from gzmqsource.workers.responder import open_router
 
@@ -101,7 +102,12 @@ class Broker(Server):
         super().__init__(front, max_waiting=max_waiting, dead_after=dead_after, dedup=dedup)
         self._back.next = self._reception.next
         self._watch = Watch(self._back, self._parts.tick)
-        back.set_handle(self._back.read)
+        read = self._back.read
+        if self._desk is not None:
+            match = match_for(self._desk, self._back, self._parts, self._forwarding)
+            self._desk.let_begin(match.begin)
+            read = match.read
+        back.set_handle(read)
         # Without workers, the requests at the front cannot be handled.
         back.rawlink(lambda _back: front.close())
 

@@ -66,29 +66,30 @@ class Askers:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._askers: OrderedDict[Any, Asker] = OrderedDict()
+        #: The askers by the names of their routes.
+        self.askers: OrderedDict[Any, Asker] = OrderedDict()
         #: Returns the asker at a route, or None.
-        self.get = self._askers.get
+        self.get = self.askers.get
 
     def __len__(self) -> int:
-        return len(self._askers)
+        return len(self.askers)
 
     def all(self) -> list[Asker]:
         """Return all of them."""
-        return list(self._askers.values())
+        return list(self.askers.values())
 
     def meet(self, name: Any, route: list[Any], is_routed: bool) -> Asker:
         """Remember a new one, and forget others if there are too many."""
-        asker = self._askers[name] = Asker(route, is_routed)
+        asker = self.askers[name] = Asker(route, is_routed)
         for _ in range(self.passes):
-            if len(self._askers) <= self._most:
+            if len(self.askers) <= self._most:
                 break
-            name, oldest = next(iter(self._askers.items()))
+            name, oldest = next(iter(self.askers.items()))
             if oldest.jobs or oldest.is_recent:
                 oldest.is_recent = False
-                self._askers.move_to_end(name)
+                self.askers.move_to_end(name)
             else:
-                del self._askers[name]
+                del self.askers[name]
         return asker
 
 

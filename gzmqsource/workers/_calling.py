@@ -93,7 +93,7 @@ class Calling(Handling):
             if not (job.is_cancelled and isinstance(error, RequestCancelled)):
                 raise
             return
-        self.end(job, kind, payload)
+        self.finish(job, kind, payload)
 
     def interrupt(self, job: Job) -> None:
         """See `Handling.interrupt`."""

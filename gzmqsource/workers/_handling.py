@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gevent.queue import Full
@@ -57,6 +57,8 @@ class Handling(ABC):
         self.leaving = self.full = 0
         #: Requests that got no reply at all, and replies that were queued and then lost.
         self.unanswered = self.dropped = 0
+        #: Called with a reply, as `end`.
+        self.finish: Callable[[Job, int, list[Any]], object] = self.end
         self._source = source
         self._voice = parts.voice
         self._line = parts.line

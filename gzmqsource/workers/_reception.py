@@ -191,11 +191,14 @@ class Reception:
             asker.jobs[job.key] = job
 
     def _admit(self, job: Job) -> None:
-        """Begin a job, let it wait, or refuse it; a plain peer cannot be refused."""
+        """Begin a job, or let it wait; a plain peer cannot be refused."""
         if not self.is_watched:
             self.watch()
-        if self._begin(job):
-            return
+        if not self._begin(job):
+            self.wait(job)
+
+    def wait(self, job: Job) -> None:
+        """Let a job wait that cannot begin now, or refuse it."""
         line = self._line
         if line.is_full(self.places.free()):
             if job.asker is not None:

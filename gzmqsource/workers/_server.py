@@ -22,6 +22,7 @@ from gzmqsource.workers._kept import Kept
 from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._places import Places
 from gzmqsource.workers._pulse import TICKS, Pulse
+from gzmqsource.workers._quick import desk_for
 from gzmqsource.workers._reception import Reception
 from gzmqsource.workers._voice import Voice
 
@@ -106,7 +107,13 @@ class Server(ABC):
             self._reception, self._handling, self._pulse, parts, self._core.lull.stoppers
         )
         self._stopping = RLock()
-        source.set_handle(self._reception.read, self._places.spawn)
+        self._desk = desk_for(self._reception, self._handling, parts, source)
+        read = self._reception.read
+        if self._desk is not None:
+            self._desk.let_begin(self._places.begin)
+            self._handling.finish = self._desk.end
+            read = self._desk.read
+        source.set_handle(read, self._places.spawn)
         self._core.gate = parts.gate
         self._core.is_loss = self._reception.is_loss
         source._own(self._kind, self, self._counts, self._handling.reply_lost)

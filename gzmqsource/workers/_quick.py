@@ -1,0 +1,44 @@
+"""The usual request in C, where the native transfer is in use; without it, Python does all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gzmqsource import __version__, transfer
+
+if TYPE_CHECKING:
+    from gzmqsource._source.source import Source
+    from gzmqsource.workers._handling import Handling
+    from gzmqsource.workers._parts import Parts
+    from gzmqsource.workers._reception import Reception
+    from gzmqsource.workers.native import Desk, Match
+
+
+def _load() -> Any:
+    """Return the extension, if it is of this version."""
+    if transfer.backend != "native":
+        return None
+    try:
+        import gzmqsource.workers.native as native
+    except ImportError:
+        return None
+    return native if native.version == __version__ else None
+
+
+_native = _load()
+
+
+def desk_for(
+    reception: Reception, handling: Handling, parts: Parts, source: Source[Any]
+) -> Desk | None:
+    """Return what does the usual case of a reception, and of a handling's `end`."""
+    if _native is None:
+        return None
+    desk: Desk = _native.Desk(reception, handling, parts, source)
+    return desk
+
+
+def match_for(desk: Desk, back: Any, parts: Parts, forwarding: Handling) -> Match:
+    """Return what does the usual case of a broker's back."""
+    match: Match = _native.Match(desk, back, parts, forwarding)
+    return match

@@ -1,0 +1,23 @@
+from collections.abc import Callable
+from typing import Any
+
+from gzmqsource._source.source import Source
+from gzmqsource.workers._handling import Handling
+from gzmqsource.workers._jobs import Job
+from gzmqsource.workers._parts import Parts
+from gzmqsource.workers._reception import Reception
+
+version: str
+
+class Desk:
+    def __init__(
+        self, reception: Reception, handling: Handling, parts: Parts, source: Source[Any]
+    ) -> None: ...
+    def let_begin(self, begin: Callable[[Job], bool]) -> None: ...
+    def read(self, message: list[Any]) -> None: ...
+    def end(self, job: Job, kind: int, payload: list[Any]) -> None: ...
+
+class Match:
+    def __init__(self, desk: Desk, back: Any, parts: Parts, forwarding: Handling) -> None: ...
+    def begin(self, job: Job) -> bool: ...
+    def read(self, message: list[Any]) -> None: ...

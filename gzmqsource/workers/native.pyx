@@ -1,0 +1,324 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The usual request and the usual reply in C, for a responder and for a broker.
+
+Each class here takes the steps of classes in Python. If a message is not usual, that is found
+before anything has changed, and the classes in Python process it.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_Size
+from cpython.list cimport PyList_GET_SIZE
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint32_t
+from libc.string cimport memcmp, memcpy
+
+cdef extern from "Python.h":
+    PyObject *PyDict_GetItemWithError(object dict, object key) except? NULL
+
+cdef extern from *:
+    const char *GZMQSOURCE_VERSION  # setup.py defines it
+
+cdef extern from *:
+    """
+    static PyObject *new_object(PyObject *type, PyObject *no_arguments) {
+        return ((PyTypeObject *) type)->tp_new((PyTypeObject *) type, no_arguments, NULL);
+    }
+    """
+    object new_object(object type, tuple no_arguments)
+
+import time
+
+from gzmqsource.workers._header import MAGIC as _MAGIC
+from gzmqsource.workers._header import MOST_LEFT as _MOST_LEFT
+from gzmqsource.workers._header import Flag, Kind
+from gzmqsource.workers._jobs import Job
+
+#: The version of gzmqsource that this was built for.
+version = GZMQSOURCE_VERSION.decode()
+
+cdef enum:
+    #: Where the fields of a header are, and its bytes.
+    AT_KIND = 4
+    AT_FLAGS = 5
+    AT_ATTEMPT = 6
+    AT_DETAIL = 7
+    AT_KEY = 8
+    AT_LEFT = 24
+    AT_SESSION = 28
+    KEY_SIZE = 16
+    HEADER_SIZE = 32
+
+cdef int ASK = int(Kind.ASK)
+cdef int REPLY = int(Kind.REPLY)
+cdef int KEEP = int(Flag.KEEP)
+cdef bytes MAGIC = _MAGIC
+cdef double MOST_LEFT = _MOST_LEFT
+cdef bytes EMPTY = b""
+cdef bytes NO_KEY = bytes(KEY_SIZE)
+cdef bytes NO_SESSION = bytes(4)
+cdef tuple NOTHING = ()
+cdef object monotonic = time.monotonic
+
+
+cdef object get(mapping, key):
+    """Return the value of a key, or None."""
+    cdef PyObject *value = PyDict_GetItemWithError(mapping, key)
+    return None if value == NULL else <object>value
+
+
+cdef const unsigned char *header_in(list message, int kind) except? NULL:
+    """Return the header of a message with one routing id and a payload, or NULL."""
+    cdef const unsigned char *header
+    if PyList_GET_SIZE(message) < 4:
+        return NULL
+    for index in range(3):
+        if type(message[index]) is not bytes:
+            return NULL
+    if (
+        PyBytes_GET_SIZE(message[1]) != HEADER_SIZE
+        or PyBytes_GET_SIZE(message[2])
+        or not PyBytes_GET_SIZE(message[0])
+    ):
+        return NULL
+    header = <const unsigned char *>PyBytes_AS_STRING(message[1])
+    if memcmp(header, PyBytes_AS_STRING(MAGIC), AT_KIND) or header[AT_KIND] != kind:
+        return NULL
+    return header
+
+
+cdef bytes key_in(const unsigned char *header):
+    return PyBytes_FromStringAndSize(<const char *>header + AT_KEY, KEY_SIZE)
+
+
+cdef uint32_t left_in(const unsigned char *header) noexcept:
+    header += AT_LEFT
+    return <uint32_t>header[0] << 24 | header[1] << 16 | header[2] << 8 | header[3]
+
+
+cdef bytes make_header(
+    int kind, int flags, int attempt, int detail, bytes key, uint32_t left, bytes session
+):
+    cdef bytes frame = PyBytes_FromStringAndSize(NULL, HEADER_SIZE)
+    cdef unsigned char *header = <unsigned char *>PyBytes_AS_STRING(frame)
+    memcpy(header, PyBytes_AS_STRING(MAGIC), AT_KIND)
+    header[AT_KIND] = kind
+    header[AT_FLAGS] = flags
+    header[AT_ATTEMPT] = attempt
+    header[AT_DETAIL] = detail
+    memcpy(header + AT_KEY, PyBytes_AS_STRING(key), KEY_SIZE)
+    header[AT_LEFT] = left >> 24
+    header[AT_LEFT + 1] = left >> 16 & 0xFF
+    header[AT_LEFT + 2] = left >> 8 & 0xFF
+    header[AT_LEFT + 3] = left & 0xFF
+    memcpy(header + AT_SESSION, PyBytes_AS_STRING(session), HEADER_SIZE - AT_SESSION)
+    return frame
+
+
+@cython.final
+cdef class Desk:
+    """The steps of `Reception` and `Handling` for a usual request, and for its usual reply.
+
+    A usual request comes from an asker that is known and not routed, and under a new key. A usual
+    reply is one for which such an asker waits, and that libzmq takes at once.
+    """
+
+    cdef object reception, handling, kept, replies
+    cdef object askers
+    cdef dict jobs, running
+    cdef object begin, wait, read_other, end_other, send
+    cdef bytes session
+
+    def __init__(self, reception, handling, parts, source):
+        self.reception = reception
+        self.handling = handling
+        self.kept = parts.kept
+        self.replies = parts.kept.replies
+        self.askers = parts.askers.askers
+        self.jobs = handling.jobs
+        self.running = handling.running
+        self.read_other = reception.read
+        self.end_other = handling.end
+        self.wait = reception.wait
+        self.send = source._shortcut_send
+        self.session = parts.voice.session.to_bytes(4, "big")
+
+    def let_begin(self, begin):
+        """Set what begins a job: `Places.begin`, or a quicker form of it."""
+        self.begin = begin
+
+    def read(self, list message):
+        """See `Reception.read`."""
+        job = self.job_of(message)
+        if job is None:
+            self.read_other(message)
+        elif not self.begin(job):
+            self.wait(job)
+
+    cdef object job_of(self, list message):
+        """Return the job of a usual request; None if it is not usual, and nothing has changed."""
+        cdef const unsigned char *header = header_in(message, ASK)
+        cdef bytes key
+        cdef uint32_t left
+        if header == NULL:
+            return None
+        asker = get(self.askers, message[0])
+        reception = self.reception
+        if asker is None or reception.is_leaving or not reception.is_watched:
+            return None
+        key = key_in(header)
+        if key in self.jobs or (PyDict_Size(self.replies) and key in self.replies):
+            return None
+        job = new_object(Job, NOTHING)
+        job.envelope = message[:3]
+        job.payload = message[3:]
+        job.asker = asker
+        job.key = key
+        job.attempt = header[AT_ATTEMPT]
+        job.flags = header[AT_FLAGS]
+        job.greenlet = None
+        if header[AT_DETAIL]:
+            job.priority = header[AT_DETAIL]
+        left = left_in(header)
+        job.deadline = monotonic() + left / 1000.0 if left else None
+        asker.silence = 0
+        asker.is_recent = True
+        reception.requests += 1
+        self.jobs[key] = asker.jobs[key] = job
+        return job
+
+    def end(self, job, int kind, list payload):
+        """See `Handling.end`."""
+        try:
+            if kind == REPLY and self.has_replied(job, payload):
+                return
+        except BaseException:  # a signal handler's, before anything was sent
+            self.end_other(job, kind, payload)
+            raise
+        self.end_other(job, kind, payload)
+
+    cdef bint has_replied(self, job, list payload) except -1:
+        """Send a usual reply, and end its job; return False if it is not usual."""
+        cdef bytes header, key
+        cdef int flags
+        cdef list reply
+        asker = job.asker
+        if asker is None or job.is_over or job.is_cancelled or self.handling.changed is not None:
+            return False
+        key = job.key
+        flags = job.flags & KEEP
+        if flags:
+            self.kept.add(key, REPLY, payload)
+        header = make_header(REPLY, asker.flags | flags, job.attempt, 0, key, 0, self.session)
+        reply = [*asker.route, header, EMPTY]
+        reply += payload
+        if not self.send(reply):
+            return False
+        del self.jobs[key]
+        del (<dict>asker.jobs)[key]
+        del self.running[job]
+        self.handling.replies += 1
+        return True
+
+
+@cython.final
+cdef class Match:
+    """The steps of `Back` for a usual request, and for its usual reply.
+
+    A usual request has a key that its worker does not know, and libzmq takes it at once.
+    """
+
+    cdef Desk desk
+    cdef object line, take, freed, give_other, read_other, fill, send, usual
+    cdef dict workers, running
+
+    def __init__(self, Desk desk, back, parts, forwarding):
+        self.desk = desk
+        self.line = parts.line
+        self.workers = back.roster.workers
+        self.running = forwarding.running
+        self.take = back.roster.take
+        self.freed = back.roster.freed
+        self.give_other = back.give
+        self.read_other = back.read
+        self.fill = back.fill
+        self.send = back.source._shortcut_send
+        self.usual = forwarding.usual
+
+    def begin(self, job):
+        """See `Back.begin`."""
+        while (worker := self.take()) is not None:
+            if self.has_given(worker, job) or self.give_other(worker, job):
+                return True
+        return False
+
+    cdef bint has_given(self, worker, job) except -1:
+        """Send a usual job to a worker; return False if it is not usual, and nothing has changed."""
+        cdef bytes key = job.key
+        cdef uint32_t left = 0
+        cdef list request
+        cdef dict jobs = worker.jobs
+        cdef bint is_sent = False
+        if PyBytes_GET_SIZE(key) != KEY_SIZE or job.alias or key in jobs:
+            return False
+        if memcmp(PyBytes_AS_STRING(key), PyBytes_AS_STRING(NO_KEY), KEY_SIZE) == 0:
+            return False
+        if job.deadline is not None:
+            job.began = now = monotonic()
+            left = <uint32_t>min(max(1.0, (job.deadline - now) * 1000), MOST_LEFT)
+        request = [
+            worker.name,
+            make_header(ASK, 0, job.attempt, job.priority, key, left, NO_SESSION),
+            EMPTY,
+        ]
+        request += <list>job.payload
+        jobs[key] = job
+        self.running[job] = worker
+        try:
+            is_sent = self.send(request)
+        except BaseException:  # a signal handler's, before anything was sent: the job waits again
+            self.freed(worker)
+            self.line.append(job, first=True)
+            raise
+        finally:
+            if not is_sent:
+                del jobs[key]
+                del self.running[job]
+        return is_sent
+
+    def read(self, list message):
+        """See `Back.read`."""
+        cdef bint is_done = False
+        try:
+            is_done = self.has_ended(message)
+        finally:
+            # After a signal handler's exception nothing was sent, and the reply is still to be.
+            if not is_done:
+                self.read_other(message)
+
+    cdef bint has_ended(self, list message) except -1:
+        """End a job by a worker's reply; return False if that is unusual, and nothing has changed."""
+        cdef const unsigned char *header = header_in(message, REPLY)
+        cdef dict jobs
+        cdef bytes key
+        if header == NULL:
+            return False
+        worker = get(self.workers, message[0])
+        if worker is None:
+            return False
+        key = key_in(header)
+        jobs = worker.jobs
+        job = get(jobs, key)
+        if job is None or get(self.running, job) is not worker:
+            return False
+        began = job.began
+        if not self.desk.has_replied(job, message[3:]):
+            return False
+        worker.silence = 0
+        del jobs[key]
+        if began:
+            self.usual.note(monotonic() - began)
+        self.freed(worker)
+        if self.line.jobs:
+            self.fill()
+        return True

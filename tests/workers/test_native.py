@@ -1,0 +1,163 @@
+"""The steps in C do what those in Python do, message by message."""
+
+import contextlib
+
+import gevent
+import hypothesis
+import pytest
+import zmq
+from helpers import endpoint_of
+from hypothesis import strategies
+
+from gzmqsource import Source, transfer
+from gzmqsource.broker import Broker
+from gzmqsource.testing import all_blocked, wait_until
+from gzmqsource.workers import Requester, Responder, _quick
+from gzmqsource.workers._header import KEY_SIZE, MAGIC, SIZE, Kind, pack
+
+pytestmark = pytest.mark.skipif(transfer.backend != "native", reason="all steps are in Python")
+
+KEYS = [bytes([number]) * KEY_SIZE for number in range(4)]
+
+HEADERS = strategies.builds(
+    pack,
+    strategies.sampled_from([MAGIC, b"\xa7gq\x02"]),
+    strategies.sampled_from([Kind.ASK] * 6 + [Kind.CANCEL, Kind.PING, Kind.REPLY, 0, 255]),
+    strategies.sampled_from([0, 0, 2, 255]),
+    strategies.sampled_from([0, 0, 1, 255]),
+    strategies.sampled_from([0, 0, 7, 255]),
+    strategies.sampled_from(KEYS),
+    strategies.sampled_from([bytes(8), b"\x00\x00\xff\xff\x00\x00\x00\x01", b"\xff" * 8]),
+)
+
+FRAMES = strategies.one_of(HEADERS, strategies.sampled_from([b"", b"x", b"y" * 100, b"z" * SIZE]))
+
+MESSAGES = strategies.lists(
+    strategies.one_of(
+        strategies.builds(
+            lambda header, rest: [header, b"", *rest], HEADERS, strategies.lists(FRAMES, max_size=3)
+        ),
+        strategies.lists(FRAMES, min_size=1, max_size=5),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@contextlib.contextmanager
+def in_python():
+    """Make servers without the steps in C."""
+    native, _quick._native = _quick._native, None
+    try:
+        yield
+    finally:
+        _quick._native = native
+
+
+def answer(payload):
+    if payload[0] == b"x":
+        raise ValueError("x")
+    return payload
+
+
+def a_responder(context):
+    return Responder.open(answer, spawn=4, bind="inproc://server", context=context, dead_after=60)
+
+
+def outcome(make):
+    """Return the replies of a server to one peer, without its session, and what it has counted."""
+
+    def run(messages):
+        with zmq.Context() as context, make(context) as server:
+            server._source.on_error = lambda *_: None
+            server.start()
+            peer = context.socket(zmq.DEALER)
+            peer.linger = 0
+            peer.connect("inproc://server")
+            for message in messages:
+                peer.send_multipart(message)
+            wait_until(lambda: server._source.stats().received == len(messages))
+            all_blocked()
+            replies = []
+            while peer.poll(0):
+                replies.append(
+                    [
+                        frame[:-4] if frame.startswith(MAGIC) else frame
+                        for frame in peer.recv_multipart()
+                    ]
+                )
+            counts = server.stats()
+            server.close()
+            peer.close()
+        return replies, counts
+
+    return run
+
+
+@hypothesis.given(MESSAGES)
+@hypothesis.settings(max_examples=60, deadline=None)
+def test_a_responder_replies_and_counts_as_in_python(messages):
+    native = outcome(a_responder)(messages)
+    with in_python():
+        assert outcome(a_responder)(messages) == native
+
+
+def test_the_steps_in_c_are_in_use(context):
+    with a_responder(context) as server:
+        assert server._desk is not None
+    with in_python(), a_responder(context) as server:
+        assert server._desk is None
+
+
+class Interrupted(Exception):
+    """A signal handler has raised this, before libzmq has taken anything."""
+
+
+def interrupt_once(source, *, of_size):
+    """Have the next sending of a message of so many frames raise."""
+    send = source._shortcut_send
+
+    def interrupted(message):
+        if len(message) == of_size and not raised:
+            raised.append(message)
+            raise Interrupted
+        return send(message)
+
+    raised: list[list[bytes]] = []
+    source._shortcut_send = interrupted
+    return raised
+
+
+@pytest.mark.parametrize("where", ["steps in C", "steps in Python"])
+@pytest.mark.parametrize("end", ["front", "back"])
+def test_a_request_of_a_broker_ends_although_a_signal_handler_raises(context, where, end):
+    """The front sends a reply of four frames, and the back a request of four."""
+    sources = [
+        Source.open(
+            zmq.ROUTER,
+            bind="tcp://127.0.0.1:*",
+            context=context,
+            overflow="raise",
+            router_mandatory=1,
+            on_error=lambda *_: None,
+        )
+        for _ in range(2)
+    ]
+    raised = interrupt_once(sources[end == "back"], of_size=4)
+    with in_python() if where == "steps in Python" else contextlib.nullcontext():
+        broker = Broker(*sources)
+    with broker, Responder.join(endpoint_of(broker.back), list, context=context) as worker:
+        broker.start()
+        worker.start()
+        wait_until(lambda: worker.is_member)
+        with Requester.open(endpoint_of(broker.front), context=context) as requester:
+            asked = requester.submit(b"x", timeout=10)
+            gevent.wait([asked], timeout=10)
+            assert raised
+            if where == "steps in C" or end == "back":
+                assert asked.get_nowait() == [b"x"]
+            else:
+                with pytest.raises(Exception, match="was ended or lost"):
+                    asked.get_nowait()
+        stats = broker.stats()
+        assert (stats.running, stats.waiting) == (0, 0)
