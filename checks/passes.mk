@@ -1,10 +1,14 @@
 # The passes of the suite, for `make test`, and beside them the tests that need only one: those of the
-# command in two halves, and all others. Five go on at a time, the longest first: each spends more than half of its time
-# waiting, for clocks and for other processes, and two cores have room for that. (A shell's own background
-# process would ignore Ctrl-C, and so would what it starts.)
-.PHONY: passes command-l command-z once pure native patched
+# command in two halves, those of whole programs, and all others. Five go on at a time, the longest
+# first: each spends more than half of its time waiting, for clocks and for other processes, and two
+# cores have room for that. (A shell's own background process would ignore Ctrl-C, and so would what it
+# starts.)
+.PHONY: passes command-l command-z programs once pure native patched
 
-passes: pure native command-l command-z once patched
+PROGRAMS := tests/test_docs.py tests/test_examples.py tests/test_patch_servers.py tests/test_programs.py \
+    tests/test_servers.py
+
+passes: pure native command-l command-z once programs patched
 
 command-l:
 	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and once" tests/cli/test_[a-l]*.py $(PYTEST_ARGS)
@@ -12,8 +16,11 @@ command-l:
 command-z:
 	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and once" tests/cli/test_[m-z]*.py $(PYTEST_ARGS)
 
+programs:
+	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and once" $(PROGRAMS) $(PYTEST_ARGS)
+
 once:
-	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and once" --ignore=tests/cli $(PYTEST_ARGS)
+	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and once" --ignore=tests/cli $(PROGRAMS:%=--ignore=%) $(PYTEST_ARGS)
 
 pure:
 	GEVENT_LOOP=libuv GZMQSOURCE_TRANSFER=pure $(PYTEST) -m "not idle and not once" $(PYTEST_ARGS)

@@ -363,6 +363,7 @@ def test_a_timeout_may_be_as_long_as_can_be(scene, name, timeout):
         {**CALLS, **POLLS}[name](scene, timeout)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("timeout", [*NEGATIVE, *BAD], ids=repr)
 @pytest.mark.parametrize("name", CALLS)
 def test_what_is_no_timeout_is_refused_by_its_name(scene, name, timeout):
@@ -370,6 +371,7 @@ def test_what_is_no_timeout_is_refused_by_its_name(scene, name, timeout):
         CALLS[name](scene, timeout)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("timeout", BAD, ids=repr)
 @pytest.mark.parametrize("name", POLLS)
 def test_what_is_no_timeout_of_a_poll_is_refused_by_its_name(scene, name, timeout):

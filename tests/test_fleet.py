@@ -21,7 +21,7 @@ hosts_are_made = pytest.mark.skipif(why_not() is not None, reason=str(why_not())
 FLEET = pathlib.Path(__file__).parent.parent / "examples" / "fleet.py"
 
 #: How many requests are asked.
-COUNT = 20_000
+COUNT = 10_000
 
 #: Where each server is bound, on a host of its own.
 PORT = 5555

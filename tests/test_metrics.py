@@ -18,6 +18,8 @@ from gzmqsource.testing import wait_until
 
 START_NATIVE_THREAD = get_original("_thread", "start_new_thread")
 
+pytestmark = pytest.mark.once
+
 
 def labels_of(source):
     kind = zmq.SocketType(source.socket.get(zmq.TYPE)).name

@@ -14,7 +14,7 @@ from gzmqsource.monitor import Monitor
 from gzmqsource.testing import all_blocked, in_forked_child, no_leaks, wait_until
 
 #: How often each happens in one test.
-TIMES = 20
+TIMES = 10
 
 
 def plain_socket(context):

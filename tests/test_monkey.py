@@ -7,7 +7,7 @@ import pytest
 from optional import needs
 from patching import EXCHANGE, run
 
-pytestmark = [pytest.mark.processes, pytest.mark.limit(90)]
+pytestmark = [pytest.mark.once, pytest.mark.processes, pytest.mark.limit(90)]
 
 
 def test_patched_early_every_socket_is_cooperative():
@@ -30,7 +30,6 @@ exchange()
     assert run(program) == ["cooperative"]
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("how", ["zmq.Context()", "zmq.Context.instance()"])
 def test_contexts_that_were_made_before_are_warned_of(how):
     program = f"""
@@ -47,7 +46,6 @@ def test_contexts_that_were_made_before_are_warned_of(how):
     assert run(program) == ["RuntimeWarning", "True", "<string>"]
 
 
-@pytest.mark.once
 def test_a_closed_context_is_no_reason_to_warn():
     program = """
         import zmq
@@ -58,7 +56,6 @@ def test_a_closed_context_is_no_reason_to_warn():
     assert run(program) == []
 
 
-@pytest.mark.once
 def test_patching_twice_does_nothing_and_the_originals_stay_known_also_after_a_reload():
     program = """
         import zmq
@@ -83,7 +80,6 @@ def test_patching_twice_does_nothing_and_the_originals_stay_known_also_after_a_r
     assert run(program) == ["True"]
 
 
-@pytest.mark.once
 def test_a_thread_that_patches_meanwhile_waits_and_keeps_the_originals():
     program = """
         import threading, zmq
@@ -148,7 +144,6 @@ def test_asyncio_and_zmqstream_work_after_it():
     assert run(program) == ["asyncio", "stream"]
 
 
-@pytest.mark.once
 def test_the_gevent_plugin_follows_patch_all():
     program = f"""
 from gevent import monkey
@@ -161,7 +156,6 @@ exchange()
     assert run(program) == ["True", "cooperative"]
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("call", ["patch_all()", "patch_all(zmq=False)"])
 def test_the_plugin_patches_nothing_unasked(call):
     program = f"""
@@ -173,7 +167,6 @@ def test_the_plugin_patches_nothing_unasked(call):
     assert run(program) == ["False"]
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("options", [[], ["--no-thread"]], ids=["all", "no-thread"])
 def test_a_script_runs_patched_with_its_arguments(tmp_path, options):
     script = tmp_path / "script.py"

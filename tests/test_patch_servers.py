@@ -18,7 +18,7 @@ from test_servers import bound_router, match, running
 
 from gzmqsource import green
 
-pytestmark = [pytest.mark.processes, pytest.mark.limit(120)]
+pytestmark = [pytest.mark.once, pytest.mark.processes, pytest.mark.limit(120)]
 
 GREENLETS = 20
 

@@ -1,4 +1,7 @@
-"""Programs that use zmq for themselves, from their packages, unmodified: drop-in and patch."""
+"""Programs that use zmq for themselves, from their packages, unmodified: drop-in and patch.
+
+They run once. `test_servers` has programs that run over each loop and transfer.
+"""
 
 import sys
 
@@ -7,7 +10,7 @@ import pytest
 from optional import needs
 from test_servers import PATCHED, match, running
 
-pytestmark = [pytest.mark.processes, pytest.mark.limit(120)]
+pytestmark = [pytest.mark.once, pytest.mark.processes, pytest.mark.limit(120)]
 
 #: Runs a program that says ``zmq.green`` over the drop-in, and leaves `zmq` as it is.
 DROP_IN = """

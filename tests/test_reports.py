@@ -341,6 +341,7 @@ def test_a_program_that_configures_no_logging_sees_few_lines_that_add_up(tmp_pat
     assert log.read_text().count("Traceback") == 1
 
 
+@pytest.mark.once
 @pytest.mark.limit(60)
 def test_errors_leave_nothing_in_memory(context, caplog):
     count = 20_000

@@ -21,7 +21,8 @@ if backend != "native":
 pytestmark = pytest.mark.once
 
 FRAMES = 4
-SECONDS = 0.4
+#: Of the processor's time, so that other work takes none of it away.
+SECONDS = 0.2
 
 
 class Struck(Exception):
@@ -79,8 +80,8 @@ def transfers(context):
 def until_late(call):
     """Make a call over and over, and be struck once in most of them; return how often that was."""
     struck = 0
-    ends = time.monotonic() + SECONDS
-    while time.monotonic() < ends:
+    ends = time.process_time() + SECONDS
+    while time.process_time() < ends:
         signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 1e-4))
         try:
             call()
@@ -158,14 +159,14 @@ def alternate(call, how, alarms):
         def __del__(self):
             call()
 
-    ends = time.monotonic() + SECONDS
+    ends = time.process_time() + SECONDS
     threshold = gc.get_threshold()
     if how == "signal":
         alarms(call, repeated=True)
     else:
         gc.set_threshold(5)
     try:
-        while time.monotonic() < ends:
+        while time.process_time() < ends:
             Garbage()
             call()
     finally:

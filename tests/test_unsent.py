@@ -19,7 +19,7 @@ from gzmqsource.testing import all_blocked, wait_until
 _start_thread = get_original("_thread", "start_new_thread")
 
 #: How many messages must have been sent, and how many must have raised.
-ENOUGH = 500
+ENOUGH = 200
 
 PEERS = (b"a", b"b")
 
