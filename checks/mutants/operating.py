@@ -98,9 +98,23 @@ OPERATING = [
     Mutation(
         "a reload undoes that the server stops",
         "cli/_operations.py",
-        "            if self._reason is None:\n                self._notifier.ready",
-        "            if True:\n                self._notifier.ready",
+        "        if self._reason is None:\n            self._notifier.ready",
+        "        if True:\n            self._notifier.ready",
         "cli/test_operations.py",
+    ),
+    Mutation(
+        "a failed reload is forgotten by the server",
+        "cli/_operations.py",
+        '        failed["code"] = not take_up()\n',
+        '        failed["code"] = take_up() is None\n',
+        "cli/test_failed_reloads.py",
+    ),
+    Mutation(
+        "workers that keep the old code were replaced",
+        "cli/_fleet/fleet.py",
+        "            self._roll_failed = True\n",
+        "",
+        "cli/test_failed_reloads.py",
     ),
     Mutation(
         "the watchdog of another process is fed",
