@@ -103,6 +103,27 @@ OPERATING = [
         "cli/test_operations.py",
     ),
     Mutation(
+        "the port of a ZeroMQ socket is waited for",
+        "cli/_reading.py",
+        "        if self.fp.peek(1)[:1] == _ZMTP:\n",
+        "        if False:\n",
+        "cli/test_wrong_ports.py",
+    ),
+    Mutation(
+        "an interrupt during an import has a traceback",
+        "cli/__init__.py",
+        "    end_by_interrupts()\n",
+        "",
+        "cli/test_early_interrupts.py",
+    ),
+    Mutation(
+        "an interrupt while a module is imported lets nothing clean up",
+        "cli/_command.py",
+        "        raise_interrupts()  # the verb is imported\n",
+        "",
+        "cli/test_early_interrupts.py",
+    ),
+    Mutation(
         "a failed reload is forgotten by the server",
         "cli/_operations.py",
         '        failed["code"] = not take_up()\n',
