@@ -76,7 +76,7 @@ class Reading:
             for family in text_string_to_metric_families(text):
                 for sample in family.samples:
                     reading._add(sample)
-        except (LookupError, TypeError, AttributeError, OverflowError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise ValueError(f"these are not metrics of gzmqsource: {error!r:.100}") from error
         return reading
 
