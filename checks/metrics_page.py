@@ -37,7 +37,7 @@ UNITS = (
     ("_errors", "errors"),
     ("_wakeups", "edges"),
     ("_budget_stops", "budgets"),
-    ("_ready", "1 or 0"),
+    ("_ready|_reload_failed", "1 or 0"),
     ("_pid", "process id"),
     ("_build_info", "always 1"),
 )

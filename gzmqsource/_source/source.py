@@ -43,15 +43,20 @@ class Source(SendingSource[FrameT]):
     handle : callable, optional
         ``handle(message)``. A subclass may define a method of that name instead.
     spawn : None, int, gevent.pool.Pool or callable
-        Where the handler runs. None: in one worker greenlet, one message after another, in order.
-        An int: in at most that many workers, which take the next message themselves, in order; a
-        handler that does not wait costs no switch. A pool: each message in its own greenlet. While
-        all workers are in the handler, or the pool is full, nothing is read. `gevent.spawn` or
-        `gevent.spawn_raw`: in a new greenlet, without a bound. If a spawn function raises, the
-        error is reported, and the message is the next one again. Each call of the handler begins
-        with the context variables with which the source was started. A worker handles many
-        messages, so objects that belong to its greenlet remain: a `gevent.local.local`, or a
-        `gevent.Timeout` that was not closed.
+        Where the handler runs:
+
+        - None: in one worker greenlet, one message after another, in order.
+        - An int: in at most that many worker greenlets. Each takes the next message itself, in
+          order, and a handler that does not wait costs no switch.
+        - A pool: each message in a greenlet of its own, at most as many as the pool has room for.
+        - `gevent.spawn`, `gevent.spawn_raw`, or another spawn function: each message in a new
+          greenlet, without a bound. If the function raises, the error is reported, and the message
+          is the next one again.
+
+        While all workers are in the handler, or the pool is full, nothing is read. Each call of
+        the handler begins with the context variables with which the source was started. A worker
+        handles many messages, so objects that belong to its greenlet remain: a
+        `gevent.local.local`, or a `gevent.Timeout` that was not closed.
     outbox : int
         The most messages that wait for libzmq; on a ROUTER or STREAM, the most for each peer.
     outbox_bytes : int

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 
-from gzmqsource.cli._early import hold_hangups
+from gzmqsource.cli._early import end_by_interrupts, hold_hangups
 
 
 def main() -> None:
     """Run the command, or exit with a message that names the package it lacks."""
+    end_by_interrupts()
     hold_hangups()
     try:
         import click  # noqa: F401

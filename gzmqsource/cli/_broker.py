@@ -14,7 +14,7 @@ from gzmqsource.cli._numbers import Seconds
 from gzmqsource.cli._operations import Operations, operating_options
 from gzmqsource.cli._security import security_options
 from gzmqsource.cli._signals import Interrupted, Told, finish, unfinished
-from gzmqsource.cli._sockets import Endpoint, telling_errors
+from gzmqsource.cli._sockets import Endpoint, check_sides, telling_errors
 
 _log = logging.getLogger("gzmqsource.broker")
 
@@ -73,6 +73,7 @@ def broker(
       gzmqsource broker \\
         tcp://0.0.0.0:5557 ipc:///run/pool/workers
     """
+    check_sides(front, back)
     told = Told()
     # Before a socket is bound: a signal would lose the messages that it has received by then.
     told.listen()

@@ -22,6 +22,9 @@ _FREE_THE_HUB = (
     "gevent's threadpool"
 )
 
+#: What to do about a reload that has failed.
+_RELOAD_AGAIN = "the log of the server has the reason: correct it, and send SIGHUP again"
+
 #: What to do about dropped messages, by the reason.
 _FIXES = {
     "newest": "raise --outbox, or have the peer read faster",
@@ -34,6 +37,12 @@ _FIXES = {
     "unread": "raise --stop-timeout",
 }
 _OTHER_DROP = "the log of the server has the reason"
+
+#: The consequences of a failed reload, by what was reloaded.
+_CONSEQUENCES = {
+    "code": "the last reload failed: the old code is still in use",
+    "keys": "reading --curve-clients again failed: the same keys as before are accepted",
+}
 
 
 class Checkup:
@@ -117,6 +126,10 @@ def _wrong_with(name: str, process: Process) -> Iterator[Finding]:
             "the log of the server has the reason, if it lasts",
             worker,
         )
+    for what, has_failed in sorted(process.reload_failed.items()):
+        if has_failed:
+            text = _CONSEQUENCES.get(what, f"the last reload of {what} failed")
+            yield Finding("reload-failed", f"{who}{text}", _RELOAD_AGAIN, worker)
     missed = process.own.get("worker_metrics_missed_total", 0)
     if missed:
         yield Finding(

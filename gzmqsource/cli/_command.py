@@ -14,6 +14,7 @@ import click
 
 from gzmqsource import __version__
 from gzmqsource.cli._config import PREFIX, Config, name_variables, naming_sources
+from gzmqsource.cli._early import raise_interrupts
 from gzmqsource.cli._help import Context, folded
 from gzmqsource.cli._log import FORMATS, LEVELS, is_json, log, log_to_stderr
 from gzmqsource.cli._text import printable
@@ -83,6 +84,7 @@ class _Verbs(click.Group):
         name, command, rest = super().resolve_command(context, args)
         if context.obj is not None and name is not None and command is not None:
             context.default_map = {name: context.obj.of(name, command)}
+        raise_interrupts()  # the verb is imported
         return name, command, rest
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:
@@ -102,6 +104,8 @@ class _Verbs(click.Group):
                 raise
             log.error("%s", error.format_message())
             context.exit(error.exit_code)
+        except KeyboardInterrupt:
+            context.exit(128 + signal.SIGINT)
         except SystemExit as error:
             # A handler may have raised it; Python writes a code that is not a number to stderr.
             if error.code is not None and not isinstance(error.code, int):

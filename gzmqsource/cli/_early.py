@@ -1,4 +1,7 @@
-"""SIGHUP before the imports of a verb are over: they take half a second, and it would end them."""
+"""Signals before the imports of a verb are over, which take half a second.
+
+A SIGHUP would end a server that has yet to start, and a SIGINT would show a traceback of an import.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,19 @@ _RELOADING = {"serve", "broker"}
 
 #: Whether there was a SIGHUP that was not handled yet.
 hung_up = False
+
+
+def end_by_interrupts() -> None:
+    """Let a SIGINT end this process at once, until `raise_interrupts`."""
+    # In the background of a script it is ignored.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def raise_interrupts() -> None:
+    """Let a SIGINT raise KeyboardInterrupt, where it would end this process."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def hold_hangups() -> None:

@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from gzmqsource import __version__, transfer
+from gzmqsource.cli._reloads import failed
 from gzmqsource.metrics import SourceCollector
 
 #: Returns the exposition of each worker by its name, or None of one that has not answered within
@@ -82,6 +83,14 @@ class Exposition(Collector):
         yield GaugeMetricFamily("gzmqsource_pid", "The id of the process.", os.getpid())
         is_ready = self._not_ready() is None
         yield GaugeMetricFamily("gzmqsource_ready", "Whether the server is ready.", is_ready)
+        reloads = GaugeMetricFamily(
+            "gzmqsource_reload_failed",
+            "Whether the last reload failed, after SIGHUP; absent before the first.",
+            labels=["what"],
+        )
+        for what, has_failed in failed.items():
+            reloads.add_metric([what], has_failed)
+        yield reloads
         if self._workers is not None:
             missed = CounterMetricFamily(
                 "gzmqsource_worker_metrics_missed",

@@ -65,15 +65,16 @@ class Handler:
                 return list(_until(deadline, timeout, result))
             return result
 
-    def reload(self) -> None:
-        """Load the module again; if that fails, the old one stays in use unchanged."""
+    def reload(self) -> bool:
+        """Load the module again; return whether it worked. If not, the old one stays in use."""
         try:
             self.function = self._reloaded()
         except BaseException as error:
             wrong = error if isinstance(error, WrongHandler) else failed_import(self._name, error)
             log.error("reloading failed, the old code stays in use: %s", wrong.format_message())
-        else:
-            log.info("%s:%s was reloaded", self._name, self._attribute)
+            return False
+        log.info("%s:%s was reloaded", self._name, self._attribute)
+        return True
 
     def _reloaded(self) -> Callable[[Any], Any]:
         """Execute the module's code in a module object of its own, unlike `importlib.reload`."""

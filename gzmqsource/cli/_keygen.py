@@ -32,6 +32,8 @@ def keygen(directory: Path, name: str) -> None:
     """
     if not zmq.has("curve"):
         raise click.ClickException("this libzmq was built without CURVE")
+    if "/" in name or not name:
+        raise click.UsageError(f"--name {name!r}: this is not the name of a file in DIRECTORY")
     public, secret = (key.decode() for key in zmq.curve_keypair())
     keys = f'    public-key = "{public}"\n'
     files = {

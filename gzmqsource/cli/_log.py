@@ -203,6 +203,8 @@ def _request_of(record: logging.LogRecord) -> str | None:
 def _log_error_of_hub(
     hub: Any, context: Any, kind: Any, error: Any, trace: TracebackType | None
 ) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        return  # the hub passes it on to the main greenlet
     where = context if isinstance(context, str | None) else hub.format_context(context)
     _log_failure(f"{where} failed" if where else "failed", kind, error, trace)
 

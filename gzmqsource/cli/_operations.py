@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -13,6 +13,7 @@ from gzmqsource.cli._http import Address, Pages, PageServer
 from gzmqsource.cli._log import log_requests
 from gzmqsource.cli._notify import Notifier
 from gzmqsource.cli._pidfile import PidFile
+from gzmqsource.cli._reloads import failed
 
 _OPTIONS = (
     click.option(
@@ -123,17 +124,20 @@ class Operations:
         """Say what it does now, in a line for people."""
         self._notifier.status(line)
 
-    @contextlib.contextmanager
-    def reloading(self) -> Iterator[None]:
-        """Say within a block, or a function that this decorates, that it takes up new code."""
+    def reload(self, take_up: Callable[[], bool]) -> None:
+        """Have the server take up new code, and report that.
+
+        Parameters
+        ----------
+        take_up : callable
+            Returns whether the new code is in use.
+        """
         if self._reason is None:
             self._notifier.reloading()
-        try:
-            yield
-        finally:
-            # It may stop by now; and before it serves for the first time it is not ready.
-            if self._reason is None:
-                self._notifier.ready("reloaded")
+        failed["code"] = not take_up()
+        # It may stop by now; and before it serves for the first time it is not ready.
+        if self._reason is None:
+            self._notifier.ready("the last reload failed" if failed["code"] else "reloaded")
 
     def stopping(self) -> None:
         """Report that the server finishes its requests and accepts no more."""

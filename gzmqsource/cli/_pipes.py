@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import click
@@ -45,8 +46,9 @@ def recv(
     work.run(_receive_all, source, Output(form), count, timeout, stop=source.stop)
     source.stop(drain=False)
     work.tell()
-    if count is not None and work.result is False:
-        raise click.exceptions.Exit(1)
+    if count is not None and work.signal is None and work.result < count:
+        messages = f"{count} message{'s' * (count > 1)}"
+        raise click.ClickException(f"{work.result} of {messages} came: none for {timeout:g} s")
 
 
 @click.command()
@@ -156,13 +158,11 @@ def _requests(total: int) -> str:
     return f"{total} request{'s' * (total > 1)} had no reply"
 
 
-def _receive_all(source: Any, output: Output, count: int | None, timeout: float | None) -> bool:
-    """Write messages; return False if *timeout* ran out first."""
+def _receive_all(source: Any, output: Output, count: int | None, timeout: float | None) -> int:
+    """Write messages; return how many came before *timeout* ran out."""
     written = 0
-    try:
+    with contextlib.suppress(Empty, SourceClosed):
         while count is None or written < count:
             output.write(source.recv(timeout=timeout))
             written += 1
-    except (Empty, SourceClosed):
-        return False
-    return True
+    return written

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import HTTPHandler, Request, build_opener
 
 import click
 
@@ -20,6 +20,9 @@ _PATIENCE = 5.0
 
 #: The most bytes of a reply: those of some 100,000 sources.
 _MOST = 1 << 27
+
+#: The first byte of a ZeroMQ socket, which sends it at once, and then waits for a peer to do so.
+_ZMTP = b"\xff"
 
 _Labels = tuple[str, ...]
 _Numbers = dict[str, float]
@@ -37,6 +40,8 @@ class Process:
     lateness: dict[float, float] = field(default_factory=dict)
     #: The numbers that are of the process as a whole.
     own: _Numbers = field(default_factory=dict)
+    #: Whether the last reload failed, by what was reloaded.
+    reload_failed: _Numbers = field(default_factory=dict)
     #: The versions of a server, by the name of the package.
     build: dict[str, str] = field(default_factory=dict)
 
@@ -71,7 +76,7 @@ class Reading:
             for family in text_string_to_metric_families(text):
                 for sample in family.samples:
                     reading._add(sample)
-        except (LookupError, TypeError, AttributeError, OverflowError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise ValueError(f"these are not metrics of gzmqsource: {error!r:.100}") from error
         return reading
 
@@ -88,6 +93,8 @@ class Reading:
             process.lateness[float(labels["le"])] = value
         elif name == "build_info":
             process.build.update(labels)
+        elif name == "reload_failed":
+            process.reload_failed[labels["what"]] = value
         elif name in ("ready", "pid", "process_start_time_seconds", "worker_metrics_missed_total"):
             process.own[name] = value
         elif name != sample.name and "endpoint" in labels:
@@ -158,7 +165,7 @@ def get(url: str) -> tuple[int, str]:
     """
     try:
         try:
-            with urlopen(url, timeout=_PATIENCE) as answer:
+            with build_opener(_Handler).open(url, timeout=_PATIENCE) as answer:
                 return 200, _text_of(answer)
         except HTTPError as error:
             with error:
@@ -168,6 +175,27 @@ def get(url: str) -> tuple[int, str]:
         raise click.ClickException(
             f"{url}: {getattr(reason, 'strerror', None) or reason}"
         ) from error
+
+
+class _Response(HTTPResponse):
+    """An answer, unless the first byte is that of a ZeroMQ socket, which ends no line."""
+
+    def begin(self) -> None:
+        """Read the head of the answer."""
+        if self.fp.peek(1)[:1] == _ZMTP:
+            raise ValueError(
+                "this is a ZeroMQ socket, not a metrics server: use the port of `serve --metrics`"
+            )
+        super().begin()
+
+
+class _Connection(HTTPConnection):
+    response_class = _Response
+
+
+class _Handler(HTTPHandler):
+    def http_open(self, request: Request) -> HTTPResponse:
+        return self.do_open(_Connection, request)
 
 
 def _text_of(answer: Any) -> str:

@@ -13,6 +13,7 @@ import zmq.auth
 from gzmqsource.auth import Authenticator
 from gzmqsource.auth._rules import is_key
 from gzmqsource.cli._log import log
+from gzmqsource.cli._reloads import failed
 from gzmqsource.cli._signals import on_hangup
 
 #: Over these transports libzmq authenticates peers; over others (inproc, pgm) it does not.
@@ -198,6 +199,8 @@ def _reload(authenticator: Authenticator, clients: str) -> None:
     try:
         authenticator.reload()
     except Exception as error:
+        failed["keys"] = True
         log.error("reading %s failed, the same keys as before are accepted: %s", clients, error)
     else:
+        failed["keys"] = False
         log.info("%s was read again", clients)

@@ -210,7 +210,7 @@ def _run(
     server.start()
     shown = _shown(operations, source, functools.partial(_lines, source))
     with shown if orders.is_alone else contextlib.nullcontext():
-        orders.ready(server, operations.reloading()(served.reload))
+        orders.ready(server, functools.partial(operations.reload, served.reload))
         orders.told.wait()
     try:
         return orders.finish(server.stop, pending)

@@ -157,6 +157,14 @@ def watched_source(kind: str, socket: dict[str, Any], **options: Any) -> Iterato
         yield Watched(source, events, bound)
 
 
+def check_sides(front: str, back: str) -> None:
+    """Refuse one endpoint for both sides, unless libzmq chooses the ports."""
+    if front == back and not front.endswith((":*", ":0")):
+        raise click.UsageError(
+            f"FRONT and BACK are both {front}: each needs an endpoint of its own"
+        )
+
+
 @contextlib.contextmanager
 def telling_errors() -> Iterator[None]:
     """Turn the errors of a source that cannot be opened into those of the command."""

@@ -19,6 +19,7 @@ from gzmqsource.cli._sockets import (
     RECEIVING,
     SENDING,
     Endpoint,
+    check_sides,
     socket_options,
     telling_errors,
     watched_source,
@@ -61,6 +62,7 @@ def proxy(front: str, back: str, pattern: str, security: dict[str, Any]) -> None
       gzmqsource proxy \\
         tcp://0.0.0.0:5557 tcp://0.0.0.0:5558
     """
+    check_sides(front, back)
     told = Told()
     # Before a socket is bound: a signal would lose the messages that it has received by then.
     told.listen()

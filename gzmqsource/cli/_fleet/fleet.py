@@ -73,9 +73,10 @@ class Fleet:
         self._stop_timeout = stop_timeout
         self._tick = min(stuck_after / self.looks, self.slowest)
         self._stopping = self._was_ready = False
-        #: Set unless workers are being replaced.
+        #: Set unless workers are being replaced, and whether the last attempt has failed.
         self._rolled = Event()
         self._rolled.set()
+        self._roll_failed = False
         self._delay = self._not_before = 0.0
         self._lost = self._condemned = 0
         #: Why the last worker that ended did not start.
@@ -120,11 +121,11 @@ class Fleet:
             if answer.value is not None or worker.state is State.READY
         }
 
-    def roll(self) -> None:
-        """Replace all current workers, one by one, and wait until that is over.
+    def roll(self) -> bool:
+        """Replace all current workers, one by one; return, once that is over, whether it succeeded.
 
-        A call during another one also replaces the workers that were started meanwhile; both calls
-        return when all are replaced.
+        It fails if the new code does not start. A call during another one also replaces the workers
+        that were started meanwhile; both calls return when all are replaced.
         """
         if not self._stopping:
             log.info("the workers are replaced one by one")
@@ -134,6 +135,7 @@ class Fleet:
                 worker.outdated = True
             self._look()
         self._rolled.wait()
+        return not self._roll_failed
 
     def resize(self, more: int) -> None:
         """Change the number of workers by *more*, which may be negative, to one at least."""
@@ -212,6 +214,7 @@ class Fleet:
             for each in self.workers:
                 each.outdated = False
             log.error("the new code does not start: the workers continue with the old code")
+            self._roll_failed = True
             self._rolled.set()
 
     def _keep_size(self) -> None:
@@ -230,6 +233,7 @@ class Fleet:
             self._dismiss(self._in(State.STARTING)[-1])
         if not (self._rolled.is_set() or any(worker.outdated for worker in self.workers)):
             log.info("all workers were replaced")
+            self._roll_failed = False
             self._rolled.set()
 
     def _dismiss(self, worker: Worker) -> None:

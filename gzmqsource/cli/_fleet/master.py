@@ -122,7 +122,7 @@ def serve_with_workers(
         ends.enter_context(operations)
         master = Master(open_front(), url, fleet, asked)
         # A call lasts until the end of the roll, and another one may come meanwhile.
-        on_hangup(functools.partial(gevent.spawn, operations.reloading()(fleet.roll)))
+        on_hangup(functools.partial(gevent.spawn, operations.reload, fleet.roll))
         on_signals(lambda: fleet.resize(1), signal.SIGTTIN)
         on_signals(lambda: fleet.resize(-1), signal.SIGTTOU)
         master.start()
