@@ -251,3 +251,12 @@ def drop_in(context: green.Context[green.Socket[bytes]]) -> None:
     green.proxy(context, context)  # error: argument
     print(green.no_such_name)  # error: attribute
     is_patched("zmq.gren")  # error: argument
+
+
+# What is elsewhere.
+
+
+def looked_for() -> None:
+    from gzmqsource import Requester as misplaced  # error: attribute
+
+    print(misplaced)
