@@ -1,10 +1,12 @@
 """`broker`, as a user runs it."""
 
+import re
 import signal
 
 import pytest
 from command_under_test import run
 from helpers import free_ports
+from http_pages import ask
 
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import Requester, Responder
@@ -28,7 +30,8 @@ def brokering(starting, ends):
 
 
 def test_it_shares_requests_out_and_stops_when_they_are_answered(brokering, ends, context):
-    process = brokering()
+    [port] = free_ports(1)
+    process = brokering("--metrics", f"127.0.0.1:{port}")
     begun = []
 
     def answer(payload):
@@ -42,6 +45,9 @@ def test_it_shares_requests_out_and_stops_when_they_are_answered(brokering, ends
         worker.start()
         asked = [requester.submit(b"x", timeout=20) for _ in range(3)]
         wait_until(lambda: len(begun) == 2)
+        # A request that it reads after that would be refused.
+        one_waits = re.compile(r"^gzmqsource_broker_waiting\{.*\} 1\.0$", re.MULTILINE)
+        wait_until(lambda: one_waits.search(ask(port, "/metrics")[1]))
         process.send_signal(signal.SIGTERM)
         wait_until(lambda: requester.endpoints()[0].state == "leaving")
         goes_on.append(True)
