@@ -114,6 +114,8 @@ def find_comments(public: str, folder: str) -> None:
     analyzer.analyze()
     package = import_module(folder)
     for module in pkgutil.iter_modules(package.__path__, f"{folder}."):
+        if module.name.endswith(".native"):
+            continue  # an extension, without public names
         written = ModuleAnalyzer.for_module(module.name)
         written.analyze()
         for constructor in [
