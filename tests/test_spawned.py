@@ -97,7 +97,7 @@ def test_handlers_of_a_pool_share_the_hub_with_the_slow_ones_of_another(context)
 
     with (
         fed(context, handler("slow", 0.005), "inproc://slow", spawn=Pool(20)) as (_, slow),
-        fed(context, handler("quick", 100e-6), "inproc://quick", spawn=Pool(20)) as (_, quick),
+        fed(context, handler("quick", 0.001), "inproc://quick", spawn=Pool(20)) as (_, quick),
     ):
         flooding = [gevent.spawn(flood, client) for client in (slow, quick)]
         wait_until(lambda: all(used.values()))
