@@ -203,7 +203,7 @@ RESPONDING = [
     Mutation(
         "askers are remembered without a bound",
         "workers/_askers.py",
-        "                del self.askers[name]\n",
+        "                del self._askers[name]\n",
         "                break\n",
         "workers/test_responder_liveness.py",
     ),
@@ -351,22 +351,22 @@ RESPONDING = [
     Mutation(
         "in C, a request is lost if a signal handler raises as a worker is given it",
         "workers/native.pyx",
-        "            self.line.append(job, first=True)\n            raise\n",
+        "            self.put_back(worker, job)\n            raise\n",
         "            raise\n",
         "workers/test_native.py",
     ),
     Mutation(
         "a request is lost if a signal handler raises as a worker is given it",
         "broker/_back.py",
-        "                self._line.append(job, first=True)\n                raise\n",
+        "                self.put_back(worker, job)\n                raise\n",
         "                raise\n",
         "workers/test_native.py",
     ),
     Mutation(
         "in C, a reply is lost if a signal handler raises as it is sent",
         "workers/native.pyx",
-        "            if not is_done:\n                self.read_other(message)\n",
-        "            pass\n        if not is_done:\n            self.read_other(message)\n",
+        "            self.read_other(message)\n            raise\n",
+        "            raise\n",
         "workers/test_native.py",
     ),
 ]

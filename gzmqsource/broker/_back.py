@@ -220,17 +220,22 @@ class Back:
         try:
             self._send([worker.name, header, b"", *job.payload], block=False)
         except BaseException as error:
+            if not isinstance(error, (SendError, Full, SourceClosed)):  # a signal handler's
+                self.put_back(worker, job)
+                raise
             del worker.jobs[key], self._running[job]
             if isinstance(error, Full):
                 self.roster.pause(worker)
-            elif isinstance(error, (SendError, SourceClosed)):
+            else:
                 self.be_gone(worker)
-            else:  # a signal handler's: the job waits again
-                self.roster.freed(worker)
-                self._line.append(job, first=True)
-                raise
             return False
         return True
+
+    def put_back(self, worker: Worker, job: Job) -> None:
+        """Let a job that was not sent to its worker wait again, before all others."""
+        del worker.jobs[job.alias or job.key]
+        self._forwarding.take_back(job)
+        self.roster.freed(worker)
 
     def _say(self, worker: Worker, header: bytes) -> None:
         """Send a control, unless there is no room for it."""

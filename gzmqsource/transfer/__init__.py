@@ -50,7 +50,7 @@ def _choose() -> tuple[Any, str, str]:
         # Not by its name as a string: PyInstaller would not see that, and leave it out.
         import gzmqsource.transfer.native as native
 
-        _check_version(native)
+        check_version(native)
     except (ImportError, AttributeError) as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == f"{__name__}.native"
         why = _why_missing() if missing else " ".join(str(error).split())
@@ -60,7 +60,7 @@ def _choose() -> tuple[Any, str, str]:
     return native, "native", "GZMQSOURCE_TRANSFER=native" if wanted else "it was built"
 
 
-def _check_version(native: Any) -> None:
+def check_version(native: Any) -> None:
     """Refuse an extension that was left from another version: its calls may differ."""
     version = getattr(native, "version", None)
     if version != __version__:

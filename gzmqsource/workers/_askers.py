@@ -66,30 +66,29 @@ class Askers:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        #: The askers by the names of their routes.
-        self.askers: OrderedDict[Any, Asker] = OrderedDict()
+        self._askers: OrderedDict[Any, Asker] = OrderedDict()
         #: Returns the asker at a route, or None.
-        self.get = self.askers.get
+        self.get = self._askers.get
 
     def __len__(self) -> int:
-        return len(self.askers)
+        return len(self._askers)
 
     def all(self) -> list[Asker]:
         """Return all of them."""
-        return list(self.askers.values())
+        return list(self._askers.values())
 
     def meet(self, name: Any, route: list[Any], is_routed: bool) -> Asker:
         """Remember a new one, and forget others if there are too many."""
-        asker = self.askers[name] = Asker(route, is_routed)
+        asker = self._askers[name] = Asker(route, is_routed)
         for _ in range(self.passes):
-            if len(self.askers) <= self._most:
+            if len(self._askers) <= self._most:
                 break
-            name, oldest = next(iter(self.askers.items()))
+            name, oldest = next(iter(self._askers.items()))
             if oldest.jobs or oldest.is_recent:
                 oldest.is_recent = False
-                self.askers.move_to_end(name)
+                self._askers.move_to_end(name)
             else:
-                del self.askers[name]
+                del self._askers[name]
         return asker
 
 

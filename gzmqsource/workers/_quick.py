@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gzmqsource import __version__, transfer
+from gzmqsource import transfer
 
 if TYPE_CHECKING:
     from gzmqsource._source.source import Source
@@ -20,9 +20,11 @@ def _load() -> Any:
         return None
     try:
         import gzmqsource.workers.native as native
+
+        transfer.check_version(native)
     except ImportError:
         return None
-    return native if native.version == __version__ else None
+    return native
 
 
 _native = _load()

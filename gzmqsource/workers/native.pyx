@@ -61,7 +61,7 @@ cdef tuple NOTHING = ()
 cdef object monotonic = time.monotonic
 
 
-cdef object get(mapping, key):
+cdef object get(dict mapping, key):
     """Return the value of a key, or None."""
     cdef PyObject *value = PyDict_GetItemWithError(mapping, key)
     return None if value == NULL else <object>value
@@ -124,9 +124,8 @@ cdef class Desk:
     """
 
     cdef object reception, handling, kept, replies
-    cdef object askers
     cdef dict jobs, running
-    cdef object begin, wait, read_other, end_other, send
+    cdef object asker, begin, wait, read_other, end_other, send
     cdef bytes session
 
     def __init__(self, reception, handling, parts, source):
@@ -134,7 +133,7 @@ cdef class Desk:
         self.handling = handling
         self.kept = parts.kept
         self.replies = parts.kept.replies
-        self.askers = parts.askers.askers
+        self.asker = parts.askers.get
         self.jobs = handling.jobs
         self.running = handling.running
         self.read_other = reception.read
@@ -162,7 +161,7 @@ cdef class Desk:
         cdef uint32_t left
         if header == NULL:
             return None
-        asker = get(self.askers, message[0])
+        asker = self.asker(message[0])
         reception = self.reception
         if asker is None or reception.is_leaving or not reception.is_watched:
             return None
@@ -229,7 +228,7 @@ cdef class Match:
     """
 
     cdef Desk desk
-    cdef object line, take, freed, give_other, read_other, fill, send, usual
+    cdef object line, take, freed, give_other, put_back, read_other, fill, send, usual
     cdef dict workers, running
 
     def __init__(self, Desk desk, back, parts, forwarding):
@@ -240,6 +239,7 @@ cdef class Match:
         self.take = back.roster.take
         self.freed = back.roster.freed
         self.give_other = back.give
+        self.put_back = back.put_back
         self.read_other = back.read
         self.fill = back.fill
         self.send = back.source._shortcut_send
@@ -258,7 +258,6 @@ cdef class Match:
         cdef uint32_t left = 0
         cdef list request
         cdef dict jobs = worker.jobs
-        cdef bint is_sent = False
         if PyBytes_GET_SIZE(key) != KEY_SIZE or job.alias or key in jobs:
             return False
         if memcmp(PyBytes_AS_STRING(key), PyBytes_AS_STRING(NO_KEY), KEY_SIZE) == 0:
@@ -275,26 +274,19 @@ cdef class Match:
         jobs[key] = job
         self.running[job] = worker
         try:
-            is_sent = self.send(request)
-        except BaseException:  # a signal handler's, before anything was sent: the job waits again
-            self.freed(worker)
-            self.line.append(job, first=True)
+            if self.send(request):
+                return True
+        except BaseException:  # a signal handler's, before anything was sent
+            self.put_back(worker, job)
             raise
-        finally:
-            if not is_sent:
-                del jobs[key]
-                del self.running[job]
-        return is_sent
+        del jobs[key]
+        del self.running[job]
+        return False
 
     def read(self, list message):
         """See `Back.read`."""
-        cdef bint is_done = False
-        try:
-            is_done = self.has_ended(message)
-        finally:
-            # After a signal handler's exception nothing was sent, and the reply is still to be.
-            if not is_done:
-                self.read_other(message)
+        if not self.has_ended(message):
+            self.read_other(message)
 
     cdef bint has_ended(self, list message) except -1:
         """End a job by a worker's reply; return False if that is unusual, and nothing has changed."""
@@ -312,8 +304,12 @@ cdef class Match:
         if job is None or get(self.running, job) is not worker:
             return False
         began = job.began
-        if not self.desk.has_replied(job, message[3:]):
-            return False
+        try:
+            if not self.desk.has_replied(job, message[3:]):
+                return False
+        except BaseException:  # a signal handler's, before anything was sent
+            self.read_other(message)
+            raise
         worker.silence = 0
         del jobs[key]
         if began:

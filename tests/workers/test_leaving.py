@@ -120,7 +120,7 @@ def test_one_whose_connection_is_gone_is_not_waited_for(context):
     with responder_of(context, Held(), dead_after=10) as responder:
         with Asker(context, responder) as asker:
             asker.wait_for(asker.ask(b"quick"))
-            name = next(iter(responder._parts.askers.askers))
+            name = next(iter(responder._parts.askers._askers))
 
         def is_gone():
             try:
