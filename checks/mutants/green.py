@@ -171,8 +171,15 @@ GREEN = [
     Mutation(
         "a poll that has yielded answers what was true before",
         "green/_polling.py",
-        "                events = self.look_again(events)\n",
+        "                events = self.look_again(before)\n",
         "",
+        "green/test_poll_turns.py",
+    ),
+    Mutation(
+        "a poll that has yielded ends with nothing if all was removed meanwhile",
+        "green/_polling.py",
+        "(deadline is not None or before or not self._is_empty)",
+        "(deadline is not None or not self._is_empty)",
         "green/test_poll_turns.py",
     ),
     Mutation(

@@ -24,14 +24,18 @@ class Polling:
         """Return the ready entries, after waiting at most *timeout* seconds.
 
         An event counts more than the clock: a last look follows after the time. If all entries are
-        removed while a greenlet waits, it waits for new ones, or until its time is over.
+        removed while a greenlet waits, or yields, it waits for new ones, or until its time is over.
         """
         deadline: Deadline | None = None
-        has_yielded = False
+        before: Events | None = None  # what was ready when it yielded
         try:
             while True:
                 events = self.look()
-                if not events and timeout != 0 and (deadline is not None or not self._is_empty):
+                if (
+                    not events
+                    and timeout != 0
+                    and (deadline is not None or before or not self._is_empty)
+                ):
                     again = deadline is not None
                     if deadline is None:
                         deadline = Deadline(timeout)
@@ -39,13 +43,14 @@ class Polling:
                     if left != 0:
                         self.wait(left, again)
                         continue
-                budget = None if has_yielded or deadline is not None else _budget_of(events)
+                has_polled = before is not None or deadline is not None
+                budget = None if has_polled else _budget_of(events)
                 if budget is None:  # the hub has polled, or there is none
                     return events
                 if not budget.take(functools.partial(_are_between_messages, events)):
                     return events
-                has_yielded = True
-                events = self.look_again(events)
+                before = events
+                events = self.look_again(before)
                 if events:
                     return events
         finally:

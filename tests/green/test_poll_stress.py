@@ -153,18 +153,20 @@ def test_all_that_is_sent_is_heard_of(green, context, size, seed):
 
 
 def _run(crowd, size, chosen):
-    for _ in range(size):
-        crowd.add(chosen)
-    for _ in range(STEPS):
-        steps = [crowd.send, crowd.send, crowd.send, crowd.change, crowd.again]
-        if len(crowd.members) > size // 2:
-            steps.append(crowd.remove)
-        if len(crowd.members) < 2 * size:
-            steps.append(crowd.add)
-        chosen.choice(steps)(chosen)
-        if chosen.random() < 0.3:
-            all_blocked(1)
-    crowd.settle()
-    all_blocked(20)  # it would not return if they went on looking
-    assert not any(greenlet.ready() for greenlet in crowd.polling)
-    crowd.close()
+    try:
+        for _ in range(size):
+            crowd.add(chosen)
+        for _ in range(STEPS):
+            steps = [crowd.send, crowd.send, crowd.send, crowd.change, crowd.again]
+            if len(crowd.members) > size // 2:
+                steps.append(crowd.remove)
+            if len(crowd.members) < 2 * size:
+                steps.append(crowd.add)
+            chosen.choice(steps)(chosen)
+            if chosen.random() < 0.3:
+                all_blocked(1)
+        crowd.settle()
+        all_blocked(20)  # it would not return if they went on looking
+        assert not any(greenlet.ready() for greenlet in crowd.polling)
+    finally:
+        crowd.close()  # pollers that are left would starve all later tests

@@ -95,6 +95,22 @@ def test_what_is_polled_is_looked_at_again_after_others_ran(green, pipe):
     assert taken.ready()
 
 
+def test_a_poll_that_has_yielded_waits_if_all_was_removed_meanwhile(green, pipe):
+    poller = green.Poller()
+    poller.register(pipe, zmq.POLLIN)
+
+    def move():
+        poller.unregister(pipe)
+        gevent.sleep(0.01)
+        poller.register(pipe, zmq.POLLIN)
+
+    moving = gevent.spawn_later(0.001, move)
+    ends = time.monotonic() + 10
+    while not moving.ready() and time.monotonic() < ends:
+        assert poller.poll() == [(pipe, zmq.POLLIN)]
+    assert moving.ready()
+
+
 @pytest.mark.parametrize("form", ["Poller", "zmq_poll"])
 def test_a_poll_within_a_message_lets_nobody_take_the_rest(green, context, form):
     name = unique_inproc()
