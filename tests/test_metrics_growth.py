@@ -51,7 +51,7 @@ def open_and_close(context, count):
         for index in range(count):
             Monitor(watched).close()
             bound(context, handle=print).close()
-            if not index % 50:
+            if not index % 50 or index == count - 1:
                 wait_until(lambda: not _reader._reports)  # their sockets are closed by a thread
 
 

@@ -124,6 +124,25 @@ def test_a_report_in_the_hub_is_logged_by_a_greenlet(report, caplog, monkeypatch
     assert logged == [False, False]
 
 
+@pytest.mark.parametrize("count", [1, 1000])
+def test_what_is_reported_in_the_hub_is_logged_if_the_process_ends_at_once(patient, caplog, count):
+    """The main greenlet goes on before any other, and at the end flushes."""
+
+    def report_all():
+        for _ in range(count):
+            patient(lambda: "event")
+        main.switch()
+
+    main, hub = gevent.getcurrent(), gevent.get_hub()
+    hub.loop.run_callback(report_all)
+    hub.switch()
+    assert caplog.messages == []
+    patient.write_all()
+    assert counted(caplog) == count
+    gevent.sleep(0)
+    assert counted(caplog) == count
+
+
 def test_no_timer_outlives_what_is_left_out(report):
     with no_leaks():
         for _ in range(100):

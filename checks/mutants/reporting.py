@@ -157,4 +157,11 @@ REPORTING = [
         "        pass\n",
         "test_metrics_growth.py",
     ),
+    Mutation(
+        "events that the hub has reported are in no line if the process ends at once",
+        "_base/reports.py",
+        "        self._write()\n        self.flush()\n",
+        "        self.flush()\n",
+        "test_reports.py",
+    ),
 ]

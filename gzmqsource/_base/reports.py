@@ -13,6 +13,7 @@ import logging
 import time
 import traceback
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -83,6 +84,8 @@ class Reports:
         #: How many events are in no line yet; `_next` describes one of them.
         self._left_out = 0
         self._next: _Line | None = None
+        #: Lines, with how many other events each counts, whose greenlet has not run yet.
+        self._unwritten: deque[tuple[_Line, int]] = deque()
         #: The time until which no traceback of a place is logged.
         self._shown: dict[object, float] = {}
         # One for each hub at most: libuv crashes if one is collected while it is active.
@@ -137,11 +140,17 @@ class Reports:
             self._left_out, self._next = 0, None
         self._log(line, left_out - 1)
 
+    def write_all(self) -> None:
+        """Log all that there is; call this in a greenlet, or at the end of the process."""
+        self._write()
+        self.flush()
+
     def abandon(self) -> None:
         """Start again, and leave to the parent process the events that it has not logged yet."""
         self._lock = allocate_rlock()
         self._quiet_until = float("-inf")
         self._left_out, self._next = 0, None
+        self._unwritten.clear()
         self._shown.clear()
 
     def _flush_later(self, hub: Any) -> None:
@@ -161,10 +170,19 @@ class Reports:
 
     def _log(self, line: _Line, others: int) -> None:
         """Log a line, in a greenlet if this is the hub, because a handler of the log may wait."""
+        self._unwritten.append((line, others))
         hub = get_hub_if_exists()
         if hub is not None and gevent.getcurrent() is hub:
-            gevent.spawn_raw(self._log, line, others)
-        elif self._logger.isEnabledFor(self._level):
+            gevent.spawn_raw(self._write)
+        else:
+            self._write()
+
+    def _write(self) -> None:
+        """Pass the lines on to the logger."""
+        while self._unwritten:
+            line, others = self._unwritten.popleft()
+            if not self._logger.isEnabledFor(self._level):
+                continue
             more = f" (and {others} more since the last such line)" if others else ""
             below = "\n" + line.traceback if line.traceback else ""
             try:
@@ -177,7 +195,7 @@ class Reports:
 @atexit.register
 def _flush_all() -> None:
     for each in kinds:
-        each.flush()
+        each.write_all()
 
 
 def printable(text: str, most: int = MAX_TEXT) -> str:
