@@ -24,8 +24,6 @@ from gzmqsource.workers import RemoteError, Requester, Responder
 
 START_NATIVE_THREAD = get_original("_thread", "start_new_thread")
 
-pytestmark = pytest.mark.once
-
 numbers = itertools.count()
 
 

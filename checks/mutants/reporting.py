@@ -34,8 +34,8 @@ REPORTING = [
     Mutation(
         "a child logs what its parent has left out",
         "_base/reports.py",
-        "        self._left_out, self._next = 0, None\n        self._shown.clear()\n",
-        "        self._shown.clear()\n",
+        "        self._left_out, self._next = 0, None\n        self._unwritten.clear()\n",
+        "        self._unwritten.clear()\n",
         "test_reports.py",
     ),
     Mutation(
