@@ -109,6 +109,20 @@ REPORTING = [
         "workers/test_responder_stats.py",
     ),
     Mutation(
+        "a reply that waits when its request is given up is sent, and counts twice if it is lost",
+        "workers/_handling.py",
+        "                    self._source.withdraw(reply)\n",
+        "                    pass\n",
+        "workers/test_responder_stats.py",
+    ),
+    Mutation(
+        "a reply of a cancelled request counts twice if it is lost",
+        "workers/_handling.py",
+        "        if job.is_cancelled:\n            header = counted(header)\n",
+        "",
+        "workers/test_responder_stats.py",
+    ),
+    Mutation(
         "a request whose handler was killed is not counted",
         "workers/_handling.py",
         "                self.lost += 1\n",

@@ -80,14 +80,15 @@ def has_payload(message: list[Any]) -> bool:
 
 
 def counted(header: bytes) -> zmq.Frame:
-    """Return the header of a reply that is sent again, in a form that `is_reply` recognizes."""
+    """Return the header of a reply whose request was counted, which `is_reply` recognizes."""
     return zmq.Frame(header)
 
 
 def is_reply(message: list[Any], at_router: bool) -> bool:
     """Return whether a message that a responder has sent counts as a reply.
 
-    A reply that reports an exception does not count, nor does one that was sent before.
+    A reply that reports an exception does not count, nor does one whose request was counted before:
+    its reply is sent again, or it was cancelled.
     """
     delimiter = delimiter_of(message)
     if delimiter == len(message):

@@ -17,7 +17,7 @@ from gzmqsource._source.source import Source
 from gzmqsource.errors import SendError, SourceClosed
 from gzmqsource.transfer.message import Message, as_frames
 from gzmqsource.workers._askers import Asker
-from gzmqsource.workers._envelope import is_reply
+from gzmqsource.workers._envelope import counted, is_reply
 from gzmqsource.workers._header import Detail, Flag, Kind
 from gzmqsource.workers._jobs import Job, Usual
 from gzmqsource.workers._parts import Parts
@@ -142,6 +142,7 @@ class Handling(ABC):
             del self.jobs[job.key]
             del asker.jobs[job.key]
         is_sent = False
+        was_cancelled = job.is_cancelled
         try:
             if job.is_wanted:
                 if asker is None:
@@ -149,15 +150,19 @@ class Handling(ABC):
                 else:
                     reply = self._reply_to(asker, job, kind, payload)
                 is_sent = self.send(reply, self.waits)
+                if job.is_over:  # it was given up while this waited, and its asker was notified
+                    self._source.withdraw(reply)
         finally:
             if not job.is_over:
                 del self.running[job]
-                if job.is_cancelled:
+                if was_cancelled:
                     self.cancelled += 1
                 elif kind == _ERROR:
                     self.errors += 1
                 elif is_sent:
                     self.replies += 1
+                elif job.is_cancelled:
+                    self.cancelled += 1
                 else:
                     self.unanswered += 1
                 if not is_sent and job.is_wanted:
@@ -184,7 +189,10 @@ class Handling(ABC):
             payload = payload[1:]
         if job.flags & _KEEP:
             self._kept.add(job.key, kind, payload)
-        return [*asker.route, self._voice.header(kind, job, asker), b"", *payload]
+        header: Any = self._voice.header(kind, job, asker)
+        if job.is_cancelled:
+            header = counted(header)
+        return [*asker.route, header, b"", *payload]
 
     def send(self, reply: list[Any], block: bool = True) -> bool:
         """Send a reply; return whether libzmq or the outbox has taken it."""

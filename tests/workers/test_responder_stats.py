@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import random
+import time
 from collections import Counter
 from typing import Any
 
@@ -17,7 +18,7 @@ from helpers import endpoint_of
 
 from gzmqsource import Source
 from gzmqsource.testing import all_blocked, wait_until
-from gzmqsource.workers import Responder
+from gzmqsource.workers import RequestCancelled, Responder, shield
 
 BIG = b"r" * 20_000
 
@@ -151,6 +152,69 @@ def test_the_end_of_a_responder_leaves_no_request_uncounted(context, end):
         assert stats.replies == responder.source.stats().sent
         assert stats.undelivered + stats.lost >= 20
         assert stats.lost == (20 if end == "stop" else 0)
+
+
+@pytest.mark.parametrize("overflow", ["raise", "block"])
+def test_a_reply_that_waits_at_the_end_is_lost_once(context, overflow):
+    """Its handler has ended, but others go first, or there is no room, until the time is over."""
+    go_on, blocks = Event(), iter([1.86])
+
+    def handler(_):
+        go_on.wait()
+        time.sleep(next(blocks, 0))  # beyond the time in which the others could send
+        return BIG
+
+    source = Source.open(
+        zmq.ROUTER,
+        bind="tcp://127.0.0.1:*",
+        context=context,
+        on_error=lambda *_: None,
+        linger=0,
+        overflow=overflow,
+        router_mandatory=1,
+        **NARROW,
+    )
+    source.max_messages = 1  # before each further reply, its greenlet yields
+    responder = Responder(source, handler, gevent.spawn)
+    with source, dealer_of(context, responder, **DEAF) as dealer:
+        responder.start()
+        for _ in range(100):
+            dealer.send([b"", b"x"])
+        wait_until(lambda: adds_up(responder).running == 100)
+        stop = gevent.spawn(responder.stop, 2)
+        gevent.idle()
+        go_on.set()
+        stop.join()
+        all_blocked()
+        stats = adds_up(responder)
+        assert not stats.running
+        assert stats.lost > 50
+
+
+def test_a_cancelled_request_whose_reply_is_dropped_counts_once(context):
+    go_on = Event()
+
+    def handler(_):
+        with contextlib.suppress(RequestCancelled), shield():
+            go_on.wait()
+        return BIG
+
+    with asking.responder_of(
+        context, handler, spawn=gevent.spawn, dead_after=0.05, **NARROW
+    ) as responder:
+        with Asker(context, responder, **DEAF) as asker:
+            asker.say(Kind.PING, left=50)
+            asker.source.pause()
+            for _ in range(100):
+                asker.ask()
+            wait_until(lambda: adds_up(responder).running == 100)
+            wait_until(lambda: all(job.is_cancelled for job in responder._handling.running))
+            go_on.set()
+            wait_until(lambda: not adds_up(responder).running)
+            assert adds_up(responder).cancelled == 100
+            wait_until(lambda: responder.source.stats().outbox_depth > 50)
+        wait_until(lambda: not responder.source.stats().outbox_depth)
+        assert adds_up(responder).cancelled == 100
 
 
 @pytest.mark.parametrize("seed", range(4))
