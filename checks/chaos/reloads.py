@@ -49,10 +49,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def served():
-    """Give the address of a server, and the `Server`."""
+def served(*words):
+    """Give the address of a server with more arguments, and the `Server`."""
     address = f"tcp://127.0.0.1:{free_ports(1)[0]}"
-    command = (sys.executable, "-m", "gzmqsource.cli", "serve", "served:answer", "--bind", address)
+    serve = (sys.executable, "-m", "gzmqsource.cli", "serve", "served:answer")
+    command = (*serve, "--bind", address, *words)
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
     with tempfile.TemporaryDirectory() as folder:
         (pathlib.Path(folder) / "served.py").write_text(MODULE.format(version="first"))
@@ -94,3 +95,25 @@ def _(tally):
         tally.add(COUNT, [ask(number)[1] for number in range(COUNT)])
         deploying.get(timeout=30)
         wait_until(lambda: ask()[0] == b"last")
+
+
+@fault("a server rolls its workers while it is asked")
+def _(tally):
+    with (
+        served("--workers", "2", "--dead-after", "20") as (address, server),
+        held(Requester.open(address, linger=0, dead_after=20)) as requester,
+    ):
+
+        def ask(number=0, timeout=PATIENCE):
+            """Return the version that replies, and the number of the reply."""
+            table, _, *payload = requester.request(message_of(number), timeout)
+            return table, number_of(payload)
+
+        ask(timeout=30)  # until a worker is ready
+        server.load("last")
+        numbers, versions = [], []
+        while versions[-COUNT:] != [b"last"] * COUNT:
+            version, number = ask(len(numbers))
+            versions.append(version)
+            numbers.append(number)
+        tally.add(len(numbers), numbers)

@@ -262,14 +262,14 @@ RESPONDING = [
         "workers/_voice.py",
         'bytes(asker.route[0]) if self._is_router else b""',
         "b'/'.join(asker.route)",
-        "workers/test_owed.py",
+        "workers/test_owed_bounds.py",
     ),
     Mutation(
         "all that is owed is said in one step",
         "workers/_voice.py",
         "                    yield_to_io(self._hub)\n",
         "                    pass\n",
-        "workers/test_owed.py",
+        "workers/test_owed_bounds.py",
     ),
     Mutation(
         "what comes during a tick is not watched",

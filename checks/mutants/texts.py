@@ -78,7 +78,7 @@ TEXTS = [
         "auth/__init__.py",
         "        got = type(domain).__name__\n",
         "        got = repr(domain)\n",
-        "test_mistakes_of_workers.py",
+        "workers/test_mistakes_of_workers.py",
     ),
     Mutation(
         "a path is taken from the process that is bound to it",

@@ -69,7 +69,7 @@ VERBS = [
     Mutation(
         "the cursor is hidden",
         "cli/_live.py",
-        "        return False\n\n\ndef has_foreground",
+        "        return False\n\n\n@functools.cache",
         "        return super().show_cursor(_show)\n\n\ndef has_foreground",
         "cli/test_live_line.py",
     ),

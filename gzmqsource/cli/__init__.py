@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from importlib.util import find_spec
 
 from gzmqsource.cli._early import end_by_interrupts, hold_hangups
 
@@ -11,13 +12,9 @@ def main() -> None:
     """Run the command, or exit with a message that names the package it lacks."""
     end_by_interrupts()
     hold_hangups()
-    try:
-        import click  # noqa: F401
-        import rich  # noqa: F401
-    except ImportError as error:
-        raise SystemExit(
-            f"gzmqsource: {error.name} is missing: pip install 'gzmqsource[cli]'"
-        ) from error
+    for name in ("click", "rich"):
+        if find_spec(name) is None:
+            raise SystemExit(f"gzmqsource: {name} is missing: pip install 'gzmqsource[cli]'")
     from gzmqsource.cli._command import gzmqsource
 
     try:

@@ -5,41 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import click
 import gevent
 from gevent.pool import Pool
 from gevent.pywsgi import WSGIServer
 
-from gzmqsource.cli._numbers import port_of
 from gzmqsource.cli._text import printable
 
 _TEXT = "text/plain; charset=utf-8"
-
-
-class Address(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """Where to listen: a port of the loopback interface, or a host and a port of it."""
-
-    name = "address"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, int]:
-        """Return the host and the port."""
-        if isinstance(value, tuple):
-            return value
-        host, colon, text = value.rpartition(":")
-        port = port_of(text)
-        if port is None:
-            self.fail(f"{value!r}: a port is a number from 1 to 65535.", param, ctx)
-        if not colon:
-            return "127.0.0.1", port
-        if host.startswith("[") and host.endswith("]"):
-            host = host[1:-1]
-        elif ":" in host:
-            self.fail(f"{value!r}: put an IPv6 address in brackets: [::1]:9100.", param, ctx)
-        if not host:
-            self.fail(f"{value!r}: use 0.0.0.0 or [::] for all interfaces.", param, ctx)
-        return host, port
 
 
 class Pages:

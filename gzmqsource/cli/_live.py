@@ -1,13 +1,18 @@
-"""A display that changes in its place, for as long as this process has the terminal to itself."""
+"""A terminal: a display that changes in its place, and the log above it."""
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
+from datetime import datetime, timezone
 from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
+
+from gzmqsource.cli._log import time_of
 
 
 class LiveConsole(Console):
@@ -16,6 +21,12 @@ class LiveConsole(Console):
     def show_cursor(self, _show: bool = True) -> bool:
         """Do nothing."""
         return False
+
+
+@functools.cache
+def console() -> LiveConsole:
+    """Return the console on the standard error."""
+    return LiveConsole(stderr=True)
 
 
 def has_foreground(console: Console) -> bool:
@@ -69,3 +80,19 @@ class ForegroundLive(Live):
             super().stop()
         finally:
             self.console.quiet = quiet
+
+
+class TerminalHandler(logging.Handler):
+    """Writes records above the live line, folded between words as wide as the terminal is."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        try:
+            text = Text(self.format(record))
+            begin = len(time_of(datetime.now(timezone.utc)))
+            end = begin + 1 + len(record.levelname)
+            text.stylize("log.time", 0, begin)
+            text.stylize(f"logging.level.{record.levelname.lower()}", begin, end)
+            console().print(text)
+        except Exception:
+            self.handleError(record)

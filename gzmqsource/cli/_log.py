@@ -14,9 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from gevent.hub import Hub
-from rich.text import Text
 
-from gzmqsource.cli._live import LiveConsole
 from gzmqsource.cli._stderr import unblock_stderr
 from gzmqsource.cli._text import printable
 
@@ -39,15 +37,9 @@ _TRACEBACK = f"\n{_INDENT}Traceback (most recent call last):"
 _UNWRITABLE = "a record of %s, made at %s:%d, cannot be written"
 
 
-@functools.cache
-def console() -> LiveConsole:
-    """Return the console on the standard error."""
-    return LiveConsole(stderr=True)
-
-
 def is_live() -> bool:
     """Return whether there may be a line that changes: on a terminal, below records of text."""
-    return console().is_terminal and not is_json()
+    return _is_on_terminal() and not is_json()
 
 
 def is_json() -> bool:
@@ -129,22 +121,6 @@ class Formatter(logging.Formatter):
         return _indented(stack_info)
 
 
-class _TerminalHandler(logging.Handler):
-    """Writes records above the live line, folded between words as wide as the terminal is."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a record."""
-        try:
-            text = Text(self.format(record))
-            begin = len(time_of(datetime.now(timezone.utc)))
-            end = begin + 1 + len(record.levelname)
-            text.stylize("log.time", 0, begin)
-            text.stylize(f"logging.level.{record.levelname.lower()}", begin, end)
-            console().print(text)
-        except Exception:
-            self.handleError(record)
-
-
 class JsonFormatter(logging.Formatter):
     """An object of JSON for each record, on one line, in ASCII without control characters."""
 
@@ -174,15 +150,22 @@ def time_of(moment: datetime) -> str:
 
 def _handler(form: str) -> logging.Handler:
     handler: logging.Handler
-    if form == "json" or not console().is_terminal:
+    if form == "json" or not _is_on_terminal():
         handler = logging.StreamHandler()
         handler.setFormatter(JsonFormatter() if form == "json" else Formatter())
     else:
-        handler = _TerminalHandler()
+        # It imports rich, a quarter of a start that needs it nowhere else.
+        from gzmqsource.cli._live import TerminalHandler
+
+        handler = TerminalHandler()
         handler.setFormatter(Formatter())
     # Their own writes a traceback as it is.
     handler.handleError = functools.partial(_log_unwritable, handler)  # type: ignore[method-assign]
     return handler
+
+
+def _is_on_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def _log_unwritable(handler: logging.Handler, record: logging.LogRecord) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from gzmqsource.cli._http import Address, Pages, PageServer
 from gzmqsource.cli._log import log_requests
 from gzmqsource.cli._notify import Notifier
+from gzmqsource.cli._numbers import Address
 from gzmqsource.cli._pidfile import PidFile
 from gzmqsource.cli._reloads import failed
 
@@ -154,6 +154,9 @@ class Operations:
             raise click.ClickException(
                 "--metrics needs a package: pip install 'gzmqsource[metrics]'"
             ) from error
+        # It imports a server of HTTP, a tenth of a start.
+        from gzmqsource.cli._http import Pages, PageServer
+
         exposition = Exposition(self._why_not_ready, self.workers)
         ends.callback(exposition.close)
         server = PageServer(address, Pages(self._why_not_ready, exposition))

@@ -19,9 +19,8 @@ from gzmqsource._source.source import Source
 from gzmqsource.cli._consumer import Consumer
 from gzmqsource.cli._fleet.options import FleetOptions, fleet_options
 from gzmqsource.cli._handler import Handler
-from gzmqsource.cli._live import ForegroundLive
 from gzmqsource.cli._loading import parts_of
-from gzmqsource.cli._log import console, is_live
+from gzmqsource.cli._log import is_live
 from gzmqsource.cli._numbers import Seconds
 from gzmqsource.cli._operations import Operations, operating_options
 from gzmqsource.cli._signals import Interrupted, StopOrders, unfinished
@@ -45,7 +44,8 @@ def _patching(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(patch: bool, **rest: Any) -> Any:
         if patch and rest["workers"] is None:
-            gevent.monkey.patch_all()
+            with _plugins_found_once():
+                gevent.monkey.patch_all()
             if "GZMQSOURCE_PATCH" not in os.environ:
                 patch_zmq()
         return function(**rest)
@@ -224,6 +224,24 @@ def _pending(server: Responder) -> str | None:
     return unfinished(stats.running, stats.waiting)
 
 
+@contextlib.contextmanager
+def _plugins_found_once() -> Iterator[None]:
+    """Let gevent look for its plugins only once.
+
+    When it patches, it looks 25 times, and each time in all packages that are installed: with 180
+    of them that is half of a worker's start.
+    """
+    from importlib import metadata  # as gevent does, only when it patches
+
+    found, entry_points = metadata.entry_points(), metadata.entry_points
+    module: Any = metadata
+    module.entry_points = found.select
+    try:
+        yield
+    finally:
+        module.entry_points = entry_points
+
+
 def _server(
     handler: Handler,
     socket: dict[str, Any],
@@ -282,6 +300,8 @@ def _shown(
 def _show(operations: Operations, lines: Callable[[float], Iterator[str]]) -> None:
     """Show the lines of a status: live on a terminal, in the log and to systemd otherwise."""
     if is_live():
+        from gzmqsource.cli._live import ForegroundLive, console
+
         with ForegroundLive(console(), transient=True) as live:
             for line in lines(_LIVE):
                 live.show(line)

@@ -14,9 +14,9 @@ from gevent import socket
 from helpers import free_ports
 from http_pages import ask
 
-from gzmqsource.cli import _http
 from gzmqsource.cli._http import Pages, PageServer
 from gzmqsource.cli._notify import Notifier
+from gzmqsource.cli._numbers import Address
 from gzmqsource.cli._pidfile import PidFile
 from gzmqsource.testing import wait_until
 
@@ -99,7 +99,7 @@ def test_what_is_no_http_costs_no_line_of_the_log(capfd, pages):
     ],
 )
 def test_an_address_is_a_port_or_a_host_and_a_port(text, address):
-    assert _http.Address()(text) == address
+    assert Address()(text) == address
 
 
 @pytest.mark.parametrize("text", ["0", "65536", "x", "localhost", "::1", "::1:9100", ":9100", "x:"])
