@@ -111,7 +111,8 @@ def _(tally):
 
         ask(timeout=30)  # until a worker is ready
         server.load("last")
-        numbers, versions = [], []
+        numbers: list[int] = []
+        versions: list[bytes] = []
         while versions[-COUNT:] != [b"last"] * COUNT:
             version, number = ask(len(numbers))
             versions.append(version)

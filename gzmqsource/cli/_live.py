@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from gzmqsource.cli._log import time_of
+from gzmqsource.cli._text import time_of
 
 
 class LiveConsole(Console):

@@ -54,8 +54,8 @@ def dealer_of(context, responder, **options):
     )
 
 
-NARROW = {"sndhwm": 1, "sndbuf": 4096}
-DEAF = {"rcvhwm": 1, "rcvbuf": 4096}
+NARROW: Any = {"sndhwm": 1, "sndbuf": 4096}
+DEAF: Any = {"rcvhwm": 1, "rcvbuf": 4096}
 
 
 def test_a_reply_that_is_queued_and_then_refused_is_undelivered(context):
