@@ -67,7 +67,8 @@ def counts_of(said, status):
     """Return how many tests passed, failed and were skipped, from what pytest says."""
     if status not in (0, 1):
         started = re.findall(r"^(tests/\S+::\S+)", said, re.MULTILINE) or ["the first test"]
-        return {"Passed": "", "Failed": f"ended with {status} in {started[-1]}", "Skipped": ""}
+        print("    it has ended in", started[-1], flush=True)
+        return {"Passed": "", "Failed": f"ended with {status}", "Skipped": ""}
     [*_, summary] = re.findall(r"^=+ (.*) in [\d.]+s.* =+$", said, re.MULTILINE)
     counts = {word: int(number) for number, word in re.findall(r"(\d+) ([a-z]+)", summary)}
     failed = counts.get("failed", 0) + counts.get("error", 0) + counts.get("errors", 0)
