@@ -149,18 +149,18 @@ def test_what_was_never_connected_and_a_refused_handshake_cost_no_retries(contex
         assert requester.stats().retries == 0
 
 
-def test_a_refused_request_is_asked_elsewhere_at_once_and_costs_no_retry(context):
+def test_a_refused_request_is_asked_elsewhere_at_once_and_costs_no_retry(context, monkeypatch):
+    monkeypatch.setattr(Dispatcher, "first_hold", 60)
+    monkeypatch.setattr(Dispatcher, "max_hold", 60)
     with (
         Scripted(context, Scripted.refuse) as full,
         Scripted(context, echo) as other,
         requester_of([full.endpoint, other.endpoint], context) as requester,
     ):
         wait_until(lambda: all(each.state == "live" for each in requester.endpoints()))
-        began = time.monotonic()
         results = [requester.submit(b"x") for _ in range(10)]
         gevent.wait(results, timeout=10)
-        assert [each.get() for each in results] == [[b"x"]] * 10
-        assert time.monotonic() - began < Dispatcher.first_hold / 2
+        assert [each.get_nowait() for each in results] == [[b"x"]] * 10
         stats = requester.stats()
         assert (stats.refused, stats.retries) == (len(full.asks), 0)
         assert full.asks
@@ -185,18 +185,22 @@ def test_what_all_refuse_is_asked_again_later_and_later(context):
         assert requester.stats().refused == 3
 
 
-def test_a_storm_of_refusals_keeps_no_hub_busy_and_ends_with_the_timeout(context):
+def test_a_storm_of_refusals_keeps_no_hub_busy_and_ends_with_the_timeout(context, monkeypatch):
+    # The time ends while all are held back, also on a busy machine.
+    monkeypatch.setattr(Dispatcher, "first_hold", 60)
+    monkeypatch.setattr(Dispatcher, "max_hold", 60)
     with (
         Scripted(context, Scripted.refuse) as one,
         Scripted(context, Scripted.refuse) as other,
         requester_of([one.endpoint, other.endpoint], context) as requester,
     ):
-        results = [requester.submit(b"x", timeout=0.5) for _ in range(20)]
+        wait_until(lambda: all(each.state == "live" for each in requester.endpoints()))
+        results = [requester.submit(b"x", timeout=2) for _ in range(20)]
         gevent.wait(results, timeout=10)
         for each in results:
             with pytest.raises(RequestTimeout, match="refused by each peer"):
-                each.get()
-        assert len(one.asks) + len(other.asks) <= 20 * 2 * 4
+                each.get_nowait()
+        assert len(one.asks) + len(other.asks) <= 20 * 2
         held = requester._dispatcher.held
         assert not held
         assert not held._holds
