@@ -116,6 +116,13 @@ REPORTING = [
         "workers/test_responder_stats.py",
     ),
     Mutation(
+        "a reply that could not be sent is taken back, and another one in its place",
+        "workers/_handling.py",
+        "                if is_sent and job.is_over:",
+        "                if job.is_over:",
+        "workers/test_responder_stats.py",
+    ),
+    Mutation(
         "a reply of a cancelled request counts twice if it is lost",
         "workers/_handling.py",
         "        if job.is_cancelled:\n            header = counted(header)\n",

@@ -150,7 +150,7 @@ class Handling(ABC):
                 else:
                     reply = self._reply_to(asker, job, kind, payload)
                 is_sent = self.send(reply, self.waits)
-                if job.is_over:  # it was given up while this waited, and its asker was notified
+                if is_sent and job.is_over:  # it was given up while this waited
                     self._source.withdraw(reply)
         finally:
             if not job.is_over:

@@ -16,7 +16,7 @@ from gevent.monkey import get_original
 from gevent.pool import Pool
 from helpers import endpoint_of
 
-from gzmqsource import Source
+from gzmqsource import Source, SourceClosed
 from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import RequestCancelled, Responder, shield
 
@@ -156,10 +156,15 @@ def test_the_end_of_a_responder_leaves_no_request_uncounted(context, end):
         assert stats.lost == (20 if end == "stop" else 0)
 
 
-@pytest.mark.parametrize("overflow", ["raise", "block"])
-def test_a_reply_that_waits_at_the_end_is_lost_once(context, overflow):
+@pytest.mark.parametrize(
+    ("overflow", "outbox", "seconds"),
+    [("raise", 1000, 1.86), ("block", 1000, 1.86), ("raise", 10, 1.86), ("raise", 1000, 2.1)],
+    ids=["its turn", "room", "no room", "closed"],
+)
+def test_a_reply_that_waits_at_the_end_is_lost_once(context, overflow, outbox, seconds):
     """Its handler has ended, but others go first, or there is no room, until the time is over."""
-    go_on, blocks = Event(), iter([1.86])
+    go_on, blocks = Event(), iter([seconds])
+    errors: list[BaseException] = []
 
     def handler(_):
         go_on.wait()
@@ -170,9 +175,10 @@ def test_a_reply_that_waits_at_the_end_is_lost_once(context, overflow):
         zmq.ROUTER,
         bind="tcp://127.0.0.1:*",
         context=context,
-        on_error=lambda *_: None,
+        on_error=lambda error, _: errors.append(error),
         linger=0,
         overflow=overflow,
+        outbox=outbox,
         router_mandatory=1,
         **NARROW,
     )
@@ -191,6 +197,8 @@ def test_a_reply_that_waits_at_the_end_is_lost_once(context, overflow):
         stats = adds_up(responder)
         assert not stats.running
         assert stats.lost > 50
+        assert stats.replies <= source.stats().sent
+    assert not [error for error in errors if isinstance(error, SourceClosed)]
 
 
 def test_a_cancelled_request_whose_reply_is_dropped_counts_once(context):
