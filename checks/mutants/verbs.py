@@ -70,7 +70,7 @@ VERBS = [
         "the cursor is hidden",
         "cli/_live.py",
         "        return False\n\n\n@functools.cache",
-        "        return super().show_cursor(_show)\n\n\ndef has_foreground",
+        "        return super().show_cursor(_show)\n\n\n@functools.cache",
         "cli/test_live_line.py",
     ),
     Mutation(
