@@ -67,6 +67,18 @@ def served(*words):
             process.stderr.close()
 
 
+def asking(requester):
+    """Give what asks once, and returns the version that replies, and the number of the reply."""
+
+    def ask(number=0, timeout=PATIENCE):
+        table, version, *payload = requester.request(message_of(number), timeout)
+        assert table == version, f"half of the code is new: {table} {version}"
+        assert not version.startswith(b"bad"), version
+        return version, number_of(payload)
+
+    return ask
+
+
 def deploy(server):
     """Hang up again and again, mostly with bad code, and often while code is loaded."""
     for number in range(20):
@@ -81,15 +93,7 @@ def deploy(server):
 @fault("a server is told to load bad and good code, again and again")
 def _(tally):
     with served() as (address, server), held(Requester.open(address, linger=0)) as requester:
-
-        def ask(number=0, timeout=PATIENCE):
-            """Return the version that replies, and the number of the reply."""
-            reply = requester.request(message_of(number), timeout)
-            table, version, *payload = reply
-            assert table == version, f"half of the code is new: {table} {version}"
-            assert not version.startswith(b"bad"), version
-            return version, number_of(payload)
-
+        ask = asking(requester)
         ask(timeout=30)  # until it has started
         deploying = gevent.spawn(deploy, server)
         tally.add(COUNT, [ask(number)[1] for number in range(COUNT)])
@@ -103,18 +107,13 @@ def _(tally):
         served("--workers", "2", "--dead-after", "20") as (address, server),
         held(Requester.open(address, linger=0, dead_after=20)) as requester,
     ):
-
-        def ask(number=0, timeout=PATIENCE):
-            """Return the version that replies, and the number of the reply."""
-            table, _, *payload = requester.request(message_of(number), timeout)
-            return table, number_of(payload)
-
+        ask = asking(requester)
         ask(timeout=30)  # until a worker is ready
         server.load("last")
         numbers: list[int] = []
-        versions: list[bytes] = []
-        while versions[-COUNT:] != [b"last"] * COUNT:
+        in_a_row = 0
+        while in_a_row < COUNT:  # each worker may be asked in turn
             version, number = ask(len(numbers))
-            versions.append(version)
+            in_a_row = in_a_row + 1 if version == b"last" else 0
             numbers.append(number)
         tally.add(len(numbers), numbers)
