@@ -8,7 +8,8 @@ from datetime import datetime, timezone
 
 import zmq
 
-from gzmqsource.cli._text import printable, time_of
+from gzmqsource.cli._log import time_of
+from gzmqsource.cli._text import printable
 from gzmqsource.monitor import NAMES, SocketEvent
 
 #: The meaning of the status of a ZAP reply: https://rfc.zeromq.org/spec/27/.

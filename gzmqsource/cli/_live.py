@@ -5,14 +5,11 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from datetime import datetime, timezone
 from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
-
-from gzmqsource.cli._text import time_of
 
 
 class LiveConsole(Console):
@@ -89,7 +86,7 @@ class TerminalHandler(logging.Handler):
         """Write a record."""
         try:
             text = Text(self.format(record))
-            begin = len(time_of(datetime.now(timezone.utc)))
+            begin = text.plain.index(" ")  # behind the time
             end = begin + 1 + len(record.levelname)
             text.stylize("log.time", 0, begin)
             text.stylize(f"logging.level.{record.levelname.lower()}", begin, end)

@@ -16,7 +16,7 @@ from typing import Any
 from gevent.hub import Hub
 
 from gzmqsource.cli._stderr import unblock_stderr
-from gzmqsource.cli._text import printable, time_of
+from gzmqsource.cli._text import printable
 
 #: The logger of a verb itself, which also reports when all others are quiet.
 log = logging.getLogger("gzmqsource.cli")
@@ -141,6 +141,11 @@ class JsonFormatter(logging.Formatter):
             "stack": record.stack_info,
         }
         return json.dumps({name: value for name, value in fields.items() if value is not None})
+
+
+def time_of(moment: datetime) -> str:
+    """Return a time as all logs write it: in UTC, in ISO 8601, with milliseconds."""
+    return f"{moment.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 
 def _handler(form: str) -> logging.Handler:

@@ -1,11 +1,10 @@
-"""Messages as lines of text, and back; and times."""
+"""Messages as lines of text, and back."""
 
 from __future__ import annotations
 
 import json
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime, timezone
 from typing import TypeVar
 
 Frames = Sequence[bytes]
@@ -101,11 +100,6 @@ def from_json(line: bytes) -> list[bytes]:
     if not frames:
         raise ValueError("a message needs at least one frame")
     return frames
-
-
-def time_of(moment: datetime) -> str:
-    """Return a time as all logs write it: in UTC, in ISO 8601, with milliseconds."""
-    return f"{moment.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 
 def printable(text: str) -> str:
