@@ -56,16 +56,16 @@ def open_and_close(context, count):
 @pytest.mark.limit(120)
 def test_neither_the_answer_nor_the_memory_grows_with_what_has_closed(context, registry, collector):
     collector.max_ended = 100
-    open_and_close(context, 200)
-    generate_latest(registry)
-    gc.collect()
     tracemalloc.start()
     try:
-        before, size = tracemalloc.get_traced_memory()[0], len(generate_latest(registry))
+        # Traced, too: each that ends later takes the place of one of these.
+        open_and_close(context, 500)
+        size = len(generate_latest(registry))
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
         for _ in range(3):
             open_and_close(context, 500)
             assert len(generate_latest(registry)) < size + 200
-        generate_latest(registry)
         gc.collect()
         # Of 3000 sources; what is kept of one is 500 bytes at least.
         assert tracemalloc.get_traced_memory()[0] - before < 300_000
