@@ -17,12 +17,13 @@ from gzmqsource import InvalidThreadUseError, Source
 from gzmqsource.testing import all_blocked, fill
 from gzmqsource.workers import Requester
 
-TIMEOUT = 0.1
+#: Long enough that it is not over before the hub is held up, on a busy machine.
+TIMEOUT = 0.5
 
 
 def hold_up():
     """Hold up this hub until the timeout is over."""
-    _sleep(2 * TIMEOUT)
+    _sleep(1.1 * TIMEOUT)
 
 
 @pytest.fixture(params=["PUSH", "ROUTER"])

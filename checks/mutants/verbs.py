@@ -87,4 +87,11 @@ VERBS = [
         "                    pass\n",
         "cli/test_large_messages.py",
     ),
+    Mutation(
+        "gevent looks for its plugins at each step",
+        "cli/_serve.py",
+        "    module.entry_points = found.select\n",
+        "    pass\n",
+        "cli/test_serve_patched.py",
+    ),
 ]

@@ -4,6 +4,7 @@ import gevent
 import pytest
 from handlers import Gate
 from helpers import endpoint_of
+from patching import run
 
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import Requester, Responder
@@ -41,3 +42,27 @@ def test_handlers_that_wait_in_a_plain_req_wait_side_by_side(starting, tmp_path,
             gate.opened.set()
             gevent.joinall(asking, raise_error=True)
     assert [greenlet.value for greenlet in asking] == [[b"reply to %d" % n] for n in range(3)]
+
+
+LOOKS = """
+import sys
+from importlib import metadata
+from gzmqsource.cli import main
+
+entry_points = metadata.entry_points
+
+def count(**group):
+    print("look")
+    return entry_points(**group)
+
+metadata.entry_points = count
+sys.argv[1:] = ["serve", "absent:answer", "--bind", "tcp://127.0.0.1:*"]
+try:
+    main()
+except SystemExit:
+    print(metadata.entry_points is count)
+"""
+
+
+def test_gevents_plugins_are_looked_for_once_while_it_patches():
+    assert run(LOOKS) == ["look", "True"]

@@ -45,7 +45,7 @@ def outcomes_of(requester, count, **options):
 
 def largest_step(errors, greenlets):
     """Return the most calls that end between two polls of the hub."""
-    largest = before = 0
+    largest, before = 0, len(errors)
     loop: Any = get_hub().loop
     while not all(greenlet.dead for greenlet in greenlets):
         with loop.timer(0, priority=-2) as timer:
