@@ -47,8 +47,9 @@ class Forks:
             atexit.register(self._requests.close)
         return environment == self._environment
 
-    def run(self, words, input=None, timeout=60, text=False, cwd="."):
+    def run(self, words, timeout=60, text=False, cwd=".", **options):
         """Run the command with *words* in a fork."""
+        content = options.get("input")
         with contextlib.ExitStack() as stack:
             ours, theirs = [], []
             for mode in "wrrr":
@@ -60,10 +61,10 @@ class Forks:
             for descriptor in theirs:
                 os.close(descriptor)
             given, *outputs, told = ours
-            if input is None:
+            if content is None:
                 given.close()
             else:
-                writing = gevent.spawn(_write, given, input.encode() if text else input)
+                writing = gevent.spawn(_write, given, content.encode() if text else content)
                 stack.callback(writing.kill)
             reading = [gevent.spawn(each.read) for each in outputs]
             pid = int(told.readline())

@@ -304,4 +304,32 @@ STOPPING = [
         "    gevent.spawn(orders.listen)\n",
         "cli/test_early_signals.py",
     ),
+    Mutation(
+        "a stop goes on although libzmq still listens",
+        "_source/stopping.py",
+        "            unbind_and_wait(core.raw, endpoints, core.hub, until)\n",
+        "            endpoints.unbind(core.raw)\n",
+        "test_unbinding.py",
+    ),
+    Mutation(
+        "nothing reads libzmq's notices of ends while handlers run",
+        "_source/stopping.py",
+        "with_handlers=is_bound)",
+        "with_handlers=False)",
+        "test_unbinding.py",
+    ),
+    Mutation(
+        "a stop waits for the report of a handler that was killed before it began",
+        "_source/stopping.py",
+        "                rest = max(self._quiet, _GAP)  #",
+        "                rest = None  #",
+        "test_unbinding.py",
+    ),
+    Mutation(
+        "a stop ends the monitor of a user",
+        "_socket/linger.py",
+        "    if listening and not is_watched(socket):\n",
+        "    if listening:\n",
+        "test_unbinding.py",
+    ),
 ]

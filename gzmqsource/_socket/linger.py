@@ -17,9 +17,9 @@ from gevent import getcurrent
 from gevent._hub_local import get_hub_if_exists
 from zmq.sugar.socket import Socket as PlainSocket
 
-from gzmqsource._base.deadline import Deadline
-from gzmqsource._socket.endpoints import Endpoints
-from gzmqsource._socket.reports import Report
+from gzmqsource._base.deadline import LONGEST, Deadline
+from gzmqsource._socket.endpoints import Endpoints, is_remote
+from gzmqsource._socket.reports import Report, is_watched
 
 #: The most seconds to wait until an endpoint is free; a socket that lingers keeps its monitor.
 FREE_WITHIN = 0.1
@@ -27,6 +27,30 @@ FREE_WITHIN = 0.1
 #: Socket types that send nothing, and those that receive nothing.
 SENDS_NOTHING = frozenset({zmq.PULL, zmq.SUB})
 RECEIVES_NOTHING = frozenset({zmq.PUSH, zmq.PUB})
+
+
+def unbind_and_wait(
+    socket: zmq.Socket[Any], endpoints: Endpoints, hub: Any, deadline: Deadline
+) -> None:
+    """Unbind all endpoints, and wait until libzmq listens on none, while other greenlets receive.
+
+    Its thread may have no time to do so for long. A socket has one monitor: if a user has it, this
+    does not wait.
+    """
+    listening = sum(map(is_remote, endpoints.bound))
+    report = None
+    if listening and not is_watched(socket):
+        report = _watch(socket, hub, zmq.EVENT_CLOSED | zmq.EVENT_CLOSE_FAILED, listening)
+    try:
+        endpoints.unbind(socket)
+        while report is not None and not report.ended and len(report.queue) < listening:
+            left = deadline.left()
+            # A timer keeps the loop running; nothing else here could.
+            if not report.waiters.wait(hub, LONGEST if left is None else left):
+                return
+    finally:
+        if report is not None:
+            report.stop(socket)
 
 
 def close_and_wait(socket: zmq.Socket[Any], timeout: float | None, has_sent: bool) -> bool:
@@ -110,10 +134,12 @@ def _close_watched(
         report.released.wait(_later(deadline, Deadline(FREE_WITHIN if holds_names else 0)))
 
 
-def _watch(socket: zmq.Socket[Any]) -> Report | None:
-    """Have the end of a socket reported; return None if that is impossible."""
+def _watch(
+    socket: zmq.Socket[Any], hub: Any = None, events: int = 0, most: int = 1
+) -> Report | None:
+    """Have the end of a socket reported, and events; return None if that is impossible."""
     try:
-        return Report(None, socket, 0, 1)
+        return Report(hub, socket, events, most)
     except (zmq.ZMQError, OSError, RuntimeError):  # no sockets or threads, or no context any more
         return None
 

@@ -212,6 +212,12 @@ class Report:
 _current: weakref.WeakValueDictionary[int, Report] = weakref.WeakValueDictionary()
 
 
+def is_watched(socket: zmq.Socket[Any]) -> bool:
+    """Return whether a socket has a monitor that was made here."""
+    report = _current.get(int(socket.underlying))
+    return report is not None and not report.ended
+
+
 class _Reader:
     """The thread that reads all reports; it ends with the last one."""
 

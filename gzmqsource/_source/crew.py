@@ -100,6 +100,11 @@ class Crew:
         """Whether a worker is in a handler, or a message is prefetched."""
         return bool(self._busy or self._core.prefetched)
 
+    @property
+    def is_handling(self) -> bool:
+        """Whether a worker is in a handler that is not in a stop."""
+        return not self._busy <= self._stoppers
+
     def note_stopper(self) -> None:
         """Have a stop check again: another handler may be in one."""
         self._changed.set()
@@ -183,6 +188,8 @@ class Crew:
                 )
         finally:
             self._busy.discard(worker)
+            if self._stoppers and not self.is_handling:
+                core.lull.end()
 
     def _failed(self, error: BaseException, message: list[Any]) -> None:
         """Report a handler's exception; a kill ends its worker, whose death may be waited for."""

@@ -116,6 +116,11 @@ class Receiver:
         spawned = self._spawned
         return self._crew.is_busy or (spawned is not None and spawned.is_busy)
 
+    @property
+    def is_handling(self) -> bool:
+        """Whether a handler runs that is not in a stop."""
+        return self._crew.is_handling or (self._spawned is not None and self._spawned.is_handling)
+
     def is_stuck(self) -> bool:
         """Return whether nothing is read because all possible handlers are in a stop."""
         if self._spawned is None:

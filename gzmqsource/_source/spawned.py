@@ -117,6 +117,12 @@ class Spawned:
         """Whether a handler runs."""
         return any(not handler.dead for handler in self._handlers)
 
+    @property
+    def is_handling(self) -> bool:
+        """Whether a handler runs that is not in a stop."""
+        stoppers = self._core.lull.stoppers
+        return any(not (each.dead or each in stoppers) for each in self._handlers)
+
     def note_stopper(self) -> None:
         """Have a stop check again: another handler may be in one."""
         self._handler_ended.set()
@@ -148,6 +154,8 @@ class Spawned:
         finally:
             self._handlers.discard(getcurrent())
             self._handler_ended.set()
+            if self._core.lull.stoppers and not self.is_handling:
+                self._core.lull.end()
 
     def _handle_one(self, context: Context, message: list[Any]) -> None:
         try:

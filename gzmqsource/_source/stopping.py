@@ -15,7 +15,12 @@ from gevent.lock import RLock
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._socket.budget import yield_to_io
 from gzmqsource._socket.endpoints import Endpoints
-from gzmqsource._socket.linger import RECEIVES_NOTHING, SENDS_NOTHING, may_hold_messages
+from gzmqsource._socket.linger import (
+    RECEIVES_NOTHING,
+    SENDS_NOTHING,
+    may_hold_messages,
+    unbind_and_wait,
+)
 from gzmqsource._source.core import Core, State
 from gzmqsource._source.puller import Puller
 from gzmqsource._source.receiver import Receiver
@@ -146,18 +151,28 @@ class Stopping:
         if core.is_draining and core.kind in SENDS_NOTHING:
             if until.left() == 0:
                 core.lull.wait_for_news(_GAP)
+            until = _part(deadline, _SHARE)
+            is_bound = bool(endpoints.bound)
             core.socket.readiness.recheck()
-            endpoints.unbind(core.raw)
-            # The connections end once the socket has read libzmq's notice of each.
+            unbind_and_wait(core.raw, endpoints, core.hub, until)
+            # The connections end once the socket has read libzmq's notice of each, however late
+            # libzmq's thread has sent it: so this reads for as long as handlers run.
             quiet = _GAP if endpoints.is_remote else 0.0
             core.lull.begin()
-            self._receive(receiver, quiet, _part(deadline, _SHARE))
+            self._receive(receiver, quiet, until, with_handlers=is_bound)
 
-    def _receive(self, receiver: Receiver | None, quiet: float, until: Deadline) -> None:
-        """Wait while messages are received, until none has come for *quiet* seconds."""
+    def _receive(
+        self, receiver: Receiver | None, quiet: float, until: Deadline, with_handlers: bool = False
+    ) -> None:
+        """Wait while messages are received, until none has come for *quiet* seconds.
+
+        With *with_handlers*, wait until no handler runs, too.
+        """
         core, began = self._core, time.monotonic()
         while core.is_draining:
             rest = self._rest(receiver, quiet, began)
+            if with_handlers and receiver is not None and receiver.is_handling:
+                rest = max(self._quiet, _GAP)  # not None: one that is killed may report nothing
             left = until.left()
             if rest == 0 or left == 0:
                 return
