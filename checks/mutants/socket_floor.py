@@ -523,4 +523,27 @@ SOCKET = [
         "            return 0\n",
         "green/test_poll_many.py",
     ),
+    Mutation(
+        "a message of which a part was read is not taken before a disconnect",
+        "_socket/view.py",
+        "        self._receive_ahead()\n",
+        "        pass\n",
+        "test_disconnecting.py",
+    ),
+    Mutation(
+        "messages that were received ahead come all at once",
+        "transfer/pure.py",
+        "            into += ahead[:max_messages]\n",
+        "            into += ahead\n",
+        "test_disconnecting.py",
+        transfer="pure",
+    ),
+    Mutation(
+        "a message that was received ahead wakes nobody",
+        "transfer/pure.py",
+        "        return events | zmq.POLLIN if self._ahead else events\n",
+        "        return events\n",
+        "test_disconnecting.py",
+        transfer="pure",
+    ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -94,6 +95,11 @@ class HubSocket:
         """Receive without waiting; see `Transfer.receive`."""
         self.readiness.recheck()
         self.transfer.receive(into, max_messages, max_bytes, self._copies)
+
+    def receive_ahead(self) -> None:
+        """Receive a message of which libzmq may have read a part; call `recheck` after it."""
+        with contextlib.suppress(zmq.ZMQError):  # the call that follows reports what is wrong
+            self.transfer.receive_ahead(self._copies)
 
     def send(self, message: Message) -> bool:
         """Send one message without waiting; return False if libzmq does not take it now."""

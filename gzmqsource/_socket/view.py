@@ -25,6 +25,7 @@ class SourceSocket(PlainSocket[Any]):
 
     #: Declared on the class because pyzmq treats any other attribute as a socket option.
     _recheck: Callable[[], None] = staticmethod(lambda: None)
+    _receive_ahead: Callable[[], None] = staticmethod(lambda: None)
     _original_close: Callable[[int | None], None] = staticmethod(lambda linger=None: None)
     _endpoints: Endpoints
 
@@ -34,11 +35,17 @@ class SourceSocket(PlainSocket[Any]):
         LAST_ENDPOINT: bytes
 
     @classmethod
-    def of(cls, original: zmq.Socket[Any], recheck: Callable[[], None]) -> SourceSocket:
-        """Make the handle of *original*; *recheck* is `Readiness.recheck`."""
+    def of(
+        cls,
+        original: zmq.Socket[Any],
+        recheck: Callable[[], None],
+        receive_ahead: Callable[[], None],
+    ) -> SourceSocket:
+        """Make the handle of *original*; the functions are those of its `HubSocket`."""
         view = cls(shadow=original)
         view.context = original.context  # before 26.2.1 a shadow has none
         view._recheck = recheck
+        view._receive_ahead = receive_ahead
         view._original_close = original.close
         view._endpoints = Endpoints.of(original)
         return view
@@ -79,6 +86,7 @@ class SourceSocket(PlainSocket[Any]):
 
     def disconnect(self, addr: str | bytes) -> None:
         """Disconnect from an endpoint, and note it; see `zmq.Socket.disconnect`."""
+        self._receive_ahead()
         try:
             super().disconnect(addr)
             self._endpoints.forget(addr if isinstance(addr, str) else addr.decode())

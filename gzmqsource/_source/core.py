@@ -172,7 +172,9 @@ class Core:
     def view(self) -> SourceSocket:
         """Return the socket for the user, and have it rechecked before the loop polls."""
         if self._view is None:
-            self._view = SourceSocket.of(self.raw, self.socket.readiness.recheck)
+            self._view = SourceSocket.of(
+                self.raw, self.socket.readiness.recheck, self.socket.receive_ahead
+            )
         self.socket.readiness.recheck()
         return self._view
 

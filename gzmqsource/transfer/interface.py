@@ -52,6 +52,13 @@ class Transfer(Protocol):
         Messages that were received before an error are appended before the error is raised.
         """
 
+    def receive_ahead(self, copies: bool = True) -> None:
+        """Receive a message, if there is one, for the next `receive`.
+
+        ``ZMQ_EVENTS`` may have read its first frame inside libzmq, which aborts the process if the
+        connection is ended before the rest is read.
+        """
+
     def send_lanes(
         self,
         lanes: Sequence[deque[Message]],

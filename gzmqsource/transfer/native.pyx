@@ -96,6 +96,8 @@ cdef class NativeTransfer:
     # An empty list and an empty `zmq.Frame`, made while nothing depends on them.
     cdef list spare
     cdef object spare_frame
+    # The messages that were received ahead of the call that returns them, or None.
+    cdef list ahead
 
     def __cinit__(self):
         msg_init(&self.part)
@@ -123,7 +125,7 @@ cdef class NativeTransfer:
 
     def events(self):
         """See `Transfer.events`."""
-        return self.option(EVENTS) | (POLLIN if self.holds() else 0)
+        return self.option(EVENTS) | (POLLIN if self.holds() or self.ahead is not None else 0)
 
     cdef bint holds(self) noexcept:
         """Return whether frames were received that could not be returned because memory ran out."""
@@ -153,6 +155,12 @@ cdef class NativeTransfer:
         cdef int collects = PyGC_Disable()  # its finalisers are Python code
         try:
             self.check_open()
+            if self.ahead is not None:
+                into.extend(self.ahead[:max_messages])
+                self.ahead, max_messages = (
+                    self.ahead[max_messages:] or None,
+                    max_messages - len(self.ahead),
+                )
             while not self.discarding or self.discard():
                 if max_messages <= 0 or size >= max_bytes or frames >= self.max_frames:
                     break
@@ -201,6 +209,15 @@ cdef class NativeTransfer:
                 PyGC_Enable()
             self.let_go()
         return False
+
+    def receive_ahead(self, bint copies=True):
+        """See `Transfer.receive_ahead`."""
+        cdef list ahead = []
+        try:
+            self.receive(ahead, 1 if self.ahead is None else len(self.ahead) + 1, UNLIMITED, copies)
+        finally:
+            if ahead:
+                self.ahead = ahead
 
     cdef int make_spare_frame(self) except -1:
         """Make the frame that the next part needs. A signal handler may run, and do anything."""

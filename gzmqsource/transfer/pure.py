@@ -56,6 +56,7 @@ class PureTransfer:
     """A `gzmqsource.transfer.interface.Transfer` in Python."""
 
     __slots__ = (
+        "_ahead",
         "_dropping",
         "_getsockopt",
         "_recv",
@@ -76,6 +77,8 @@ class PureTransfer:
         if not _FRAMES_KNOW:
             self._recv = partial(_receive_and_ask, self._recv, self._getsockopt)
         self.received = self.sent = self.oversized = 0
+        #: The messages that were received ahead of the call that returns them.
+        self._ahead: list[list[Any]] = []
         self.discarding = False
         self.max_frames = self.max_message_bytes = UNLIMITED
         self._dropping = socket.get(zmq.TYPE) in DROPPING_TYPES
@@ -83,7 +86,7 @@ class PureTransfer:
     def events(self) -> int:
         """See `Transfer.events`."""
         events: int = self._getsockopt(_EVENTS)
-        return events
+        return events | zmq.POLLIN if self._ahead else events
 
     def option(self, option: int) -> int:
         """See `Transfer.option`."""
@@ -98,6 +101,10 @@ class PureTransfer:
         # socket after each frame takes 1.14 us.
         recv, append = self._recv, into.append
         size = frames = 0
+        if self._ahead:
+            ahead, self._ahead = self._ahead, self._ahead[max_messages:]
+            into += ahead[:max_messages]
+            max_messages -= len(ahead)
         if self.discarding and not self._discard():
             return False
         for _ in range(max_messages):
@@ -136,6 +143,14 @@ class PureTransfer:
             if size >= max_bytes or frames >= self.max_frames:
                 break
         return False
+
+    def receive_ahead(self, copies: bool = True) -> None:
+        """See `Transfer.receive_ahead`."""
+        ahead: list[list[Any]] = []
+        try:
+            self.receive(ahead, len(self._ahead) + 1, UNLIMITED, copies)
+        finally:
+            self._ahead += ahead
 
     def _allows(self, frames: int, size: int) -> bool:
         return frames <= self.max_frames and size <= self.max_message_bytes
