@@ -42,14 +42,14 @@ def connected(request, context):
 
     def is_sent():
         try:
-            peer.send_multipart(MESSAGE)
+            peer.send_multipart([*MESSAGE, b"0"])
         except zmq.ZMQError:
             return False
         return True
 
     wait_until(is_sent)
-    for _ in range(2):
-        peer.send_multipart(MESSAGE)
+    for number in (b"1", b"2"):
+        peer.send_multipart([*MESSAGE, number])
     assert socket.poll(5000)
     yield socket, endpoint, message, peer
     peer.close()
@@ -69,8 +69,8 @@ def test_a_message_that_is_there_is_received_after_a_disconnect(connected, times
             source.socket.disconnect("tcp://127.0.0.1:1")
             until_there(source)
         source.socket.disconnect(endpoint)
-        for _ in range(times):
-            assert source.recv(timeout=5) == message
+        for number in range(times):
+            assert source.recv(timeout=5) == [*message, b"%d" % number]
         if times == 3:
             with pytest.raises(Empty):
                 source.recv(block=False)
@@ -104,7 +104,7 @@ def test_a_handler_gets_it_too(connected):
         source.socket.disconnect(endpoint)
         gate.set()
         wait_until(lambda: len(handled) >= 2)
-        assert handled[:2] == [message] * 2
+        assert handled[:2] == [[*message, b"0"], [*message, b"1"]]
 
 
 def test_a_worker_that_leaves_a_broker_that_does_not_answer_ends(context):
