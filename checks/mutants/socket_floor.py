@@ -531,10 +531,10 @@ SOCKET = [
         "test_disconnecting.py",
     ),
     Mutation(
-        "messages that were received ahead come all at once",
+        "of the messages that were received ahead, those that do not fit are lost",
         "transfer/pure.py",
-        "            into += ahead[:max_messages]\n",
-        "            into += ahead\n",
+        "            ahead, self._ahead = self._ahead, self._ahead[max_messages:]\n",
+        "            ahead, self._ahead = self._ahead, []\n",
         "test_disconnecting.py",
         transfer="pure",
     ),
