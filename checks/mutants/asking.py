@@ -243,4 +243,18 @@ ASKING = [
         "        except Exception as error:",
         "workers/test_targets.py",
     ),
+    Mutation(
+        "a server that has left is never followed by another within the process",
+        "workers/_liveness.py",
+        "    return connection.state is State.LEAVING and bool(connection.link.is_inproc)\n",
+        "    return False\n",
+        "workers/test_connection.py",
+    ),
+    Mutation(
+        "a server that has left with nothing outstanding is not watched within the process",
+        "workers/_connection.py",
+        "        if self.link.is_inproc and not self.is_watched:\n",
+        "        if False:\n",
+        "workers/test_connection.py",
+    ),
 ]

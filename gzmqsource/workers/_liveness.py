@@ -41,6 +41,9 @@ class Watched(Protocol):
 class Liveness:
     """Looks at all connections that have outstanding calls, eight times in *dead_after*.
 
+    Over inproc, it also looks at those whose peer is about to stop, until the peer is gone: libzmq
+    does not report that.
+
     Silence is counted in looks, and the hub polls between two of them. So after the hub was held up
     for long, it counts one more look, as after a moment, and does not give up any of its peers.
 
@@ -93,7 +96,7 @@ class Liveness:
     def _look(self, connection: Watched) -> bool:
         """Look at a connection; return False if that is not necessary any more."""
         probes = connection.state is State.PROBING
-        if not probes and not self._is_due(connection):
+        if not (probes or self._is_due(connection) or _ends_unseen(connection)):
             return False
         if connection.heard:
             connection.heard = False
@@ -120,3 +123,8 @@ class Liveness:
             and connection.state in (State.LIVE, State.LEAVING)
             and bool(connection.outstanding)
         )
+
+
+def _ends_unseen(connection: Watched) -> bool:
+    """Return whether only a ping that finds no peer shows that a leaving peer is gone."""
+    return connection.state is State.LEAVING and bool(connection.link.is_inproc)

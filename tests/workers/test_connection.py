@@ -6,7 +6,7 @@ import os
 import gevent
 import pytest
 import zmq
-from helpers import free_ports
+from helpers import free_ports, unique_inproc
 from requesting import requester_of
 from requesting import server_of as plain_server_of
 from scripted import NO_KEY, Scripted, echo
@@ -224,6 +224,67 @@ def test_nothing_is_asked_of_a_server_that_leaves_and_what_it_has_ends_as_it_wou
             with Scripted(context, echo, leaving.endpoint, session=8):
                 assert waiting.get(timeout=10) == [b"y"]
         assert other.asks == []
+
+
+@pytest.mark.parametrize("has_outstanding", [True, False])
+@pytest.mark.parametrize("comes_at_once", [True, False])
+def test_a_server_that_has_left_is_followed_by_another_within_the_process(
+    context, has_outstanding, comes_at_once
+):
+    """libzmq does not report there that the first one is gone."""
+    address = unique_inproc()
+    with (
+        Scripted(context) as beside,
+        Scripted(context, endpoint=address) as leaving,
+        requester_of(address, context, dead_after=0.1) as requester,
+        requester_of([address, beside.endpoint], context, dead_after=0.1) as other,
+    ):
+        result = requester.submit(b"first")
+        wait_until(lambda: requester.endpoints()[0].speaks)
+        if not has_outstanding:
+            leaving.reply(leaving.asks[0])
+            assert result.get(timeout=10) == [b"first"]
+        wait_until(lambda: all(each.state == "live" for each in other.endpoints()))
+        results = [other.submit(b"beside") for _ in range(2)]
+        wait_until(lambda: all(each.speaks for each in other.endpoints()))
+        leaving.tell(Kind.LEAVING)
+        wait_until(lambda: leaving.kinds.count(Kind.NOMORE) == 2)
+        for server in (leaving, beside):
+            server.reply(server.asks[-1])
+        assert [each.get(timeout=10) for each in results] == [[b"beside"]] * 2
+        if has_outstanding:
+            leaving.reply(leaving.asks[0])
+            assert result.get(timeout=10) == [b"first"]
+        leaving.close()
+        waiting = requester.submit(b"second")
+        if not comes_at_once:
+            wait_until(lambda: state_of(requester) == "probing")
+            assert other.endpoints()[0].state != "live"
+        with Scripted(context, echo, address, session=8) as successor:
+            assert waiting.get(timeout=10) == [b"second"]
+            wait_until(lambda: all(each.state == "live" for each in other.endpoints()))
+            assert [ask.payload for ask in successor.asks] == [[b"second"]]
+
+
+def test_a_server_that_takes_long_to_leave_is_asked_nothing_within_the_process(context):
+    with (
+        Scripted(context, echo, unique_inproc()) as leaving,
+        requester_of(leaving.endpoint, context, dead_after=0.02) as requester,
+    ):
+        requester.request(b"x", timeout=10)
+        wait_until(lambda: requester.endpoints()[0].speaks)
+        wait_until(lambda: not requester._dispatcher.liveness._watched)
+        leaving.tell(Kind.LEAVING)
+        wait_until(lambda: state_of(requester) == "leaving")
+        waiting = requester.submit(b"y")
+        leaving.pongs = False
+        before = leaving.kinds.count(Kind.PING)
+        wait_until(lambda: leaving.kinds.count(Kind.PING) > before + 20)
+        assert state_of(requester) == "leaving"
+        assert len(leaving.asks) == 1
+        leaving.close()
+        with Scripted(context, echo, leaving.endpoint, session=8):
+            assert waiting.get(timeout=10) == [b"y"]
 
 
 def test_behind_a_router_others_are_asked_after_a_short_hold(context):
