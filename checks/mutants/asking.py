@@ -218,8 +218,8 @@ ASKING = [
     Mutation(
         "a request of another thread waits for ever at a requester that has closed meanwhile",
         "workers/requester.py",
-        "            raise self._closed_error()\n        self._dispatcher.begin(call)\n",
-        "            pass\n        self._dispatcher.begin(call)\n",
+        "        self._check_open()\n        self._dispatcher.begin(call)\n",
+        "        self._dispatcher.begin(call)\n",
         "workers/test_elsewhere.py",
     ),
     Mutation(
@@ -256,5 +256,12 @@ ASKING = [
         "        if self.link.is_inproc and not self.is_watched:\n",
         "        if False:\n",
         "workers/test_connection.py",
+    ),
+    Mutation(
+        "a request waits for ever at a requester that a hook has closed",
+        "workers/requester.py",
+        "        self._check_open()\n        return self._ask(call)\n",
+        "        return self._ask(call)\n",
+        "workers/test_hooks.py",
     ),
 ]

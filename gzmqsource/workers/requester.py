@@ -16,7 +16,7 @@ from gzmqsource.errors import InvalidThreadUseError, RequestTimeout
 from gzmqsource.transfer.message import AnyMessage, FrameT
 from gzmqsource.workers import _calls, _elsewhere, _hooks
 from gzmqsource.workers._asking import BaseRequester
-from gzmqsource.workers._calls import Call, ForeignCall, SubmittedCall
+from gzmqsource.workers._calls import AnyCall, Call, ForeignCall, SubmittedCall
 from gzmqsource.workers._current import current
 from gzmqsource.workers._envelope import payload_of
 from gzmqsource.workers._hooks import Hook
@@ -255,7 +255,7 @@ class Requester(BaseRequester[FrameT]):
             request = _hooks.before(self._hooks, call, self._servers.names)
             call.on_end = functools.partial(_hooks.after, self._hooks, call, request)
         try:
-            self._dispatcher.begin(call)
+            self._begin(call)
             if call.place is self._dispatcher.wanting:
                 call.admitted = Event()
                 call.admitted.wait()
@@ -320,8 +320,7 @@ class Requester(BaseRequester[FrameT]):
 
     def _checked(self, timeout: float | None, retries: int, priority: int) -> float | None:
         """Check the arguments of a request; return the seconds that it has."""
-        if self._stopping:
-            raise self._closed_error()
+        self._check_open()
         timeout = check_timeout(timeout)
         _calls.check_numbers(retries, priority)
         handled = current.get()
@@ -351,15 +350,23 @@ class Requester(BaseRequester[FrameT]):
         call: Any
         if get_hub_if_exists() is self._hub:
             call = Call(self._hub, self._next_key(), payload, timeout, retries)
-            ask = self._ask
+            ask = self._ask_if_open
         else:
             call = ForeignCall(payload, timeout, retries)
-            ask = functools.partial(_elsewhere.ask, self._hub, self._adopt, self._give_up, self)
+            ask = functools.partial(_elsewhere.ask, self._hub, self._begin, self._give_up, self)
         _calls.set_priority(call, priority)
         return _hooks.around(self._hooks, call, self._servers.names, ask)
 
-    def _adopt(self, call: ForeignCall) -> None:
-        """Begin with a request of another thread, unless this was closed in the meantime."""
-        if self._closed:
+    def _check_open(self) -> None:
+        if self._stopping:
             raise self._closed_error()
+
+    def _ask_if_open(self, call: Call) -> list[Any]:
+        """Make a request after the hooks, unless this was stopped meanwhile."""
+        self._check_open()
+        return self._ask(call)
+
+    def _begin(self, call: AnyCall) -> None:
+        """Begin with a request after the hooks, or of another thread, as `_ask_if_open` does."""
+        self._check_open()
         self._dispatcher.begin(call)

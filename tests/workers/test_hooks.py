@@ -1,14 +1,17 @@
 """Hooks of a requester, and requests that are made while another is handled."""
 
 import contextvars
+import threading
 import time
 
 import gevent
 import pytest
+from gevent.event import Event
 from requesting import requester_of
 from scripted import Scripted, echo
 
-from gzmqsource.testing import wait_until
+from gzmqsource import SourceClosed
+from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import Hook, PeerLost, RemoteError, RequestTimeout
 from gzmqsource.workers._current import Request, current
 from gzmqsource.workers._header import Kind
@@ -84,6 +87,84 @@ def test_hooks_see_what_is_raised(context):
     assert hook.names() == ["before", "error"] * 4
     raised = [each for name, _, each in hook.calls if name == "error"]
     assert raised == [RemoteError, PeerLost, RequestTimeout, gevent.GreenletExit]
+
+
+class Ending(Noting):
+    """Ends the requester before the request is sent."""
+
+    def __init__(self, end):
+        super().__init__()
+        self._end = end
+
+    def before(self, request):
+        super().before(request)
+        self._end(self.requester)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda requester: requester.close(),
+        lambda requester: requester.stop(10),
+        lambda requester: gevent.spawn(requester.close).join(),
+    ],
+    ids=["close", "stop", "another greenlet"],
+)
+@pytest.mark.parametrize("make", ["request", "submit"])
+def test_a_request_whose_hook_ends_the_requester_raises(context, make, end):
+    with Scripted(context, echo) as server:
+        hook = Ending(end)
+        with requester_of(server.endpoint, context, hooks=[hook]) as hook.requester:
+            made = gevent.spawn(getattr(hook.requester, make), b"x")
+            with pytest.raises(SourceClosed, match="it was stopped"):
+                made.get(timeout=10)
+            assert set(hook.requester.stats()) == {0}
+    assert hook.names() == ["before", "error"]
+    assert server.asks == []
+
+
+@pytest.mark.parametrize("make", ["request", "submit"])
+def test_a_stop_that_waits_ends_although_a_request_is_with_its_hooks(context, make):
+    go_on = Event()
+    with (
+        Scripted(context) as server,
+        requester_of(server.endpoint, context) as requester,
+    ):
+        first = requester.submit(b"first")
+        wait_until(lambda: server.asks)
+        requester._hooks = (hook := Ending(lambda _: go_on.wait()),)
+        hook.requester = requester
+        made = gevent.spawn(getattr(requester, make), b"x")
+        wait_until(hook.names)
+        stopping = gevent.spawn(requester.stop, 60)
+        all_blocked()
+        go_on.set()
+        with pytest.raises(SourceClosed, match="it was stopped"):
+            made.get(timeout=10)
+        server.reply(server.asks[0])
+        assert first.get(timeout=10) == [b"first"]
+        assert stopping.get(timeout=10) == 0
+        assert (requester.stats().requests, requester.stats().outstanding) == (1, 0)
+    assert len(server.asks) == 1
+
+
+def test_a_request_of_a_thread_whose_hook_has_seen_the_end_raises(context):
+    began, go_on = threading.Event(), threading.Event()
+
+    def wait(_):
+        began.set()
+        go_on.wait(10)
+
+    with Scripted(context, echo) as server:
+        hook = Ending(wait)
+        with requester_of(server.endpoint, context, hooks=[hook]) as hook.requester:
+            made = gevent.get_hub().threadpool.spawn(hook.requester.request, b"x")
+            wait_until(began.is_set)
+            hook.requester.close()
+            go_on.set()
+            with pytest.raises(SourceClosed, match="it was stopped"):
+                made.get(timeout=10)
+    assert server.asks == []
 
 
 def test_a_request_made_inside_has_the_time_that_is_left(context):
