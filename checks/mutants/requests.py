@@ -137,4 +137,11 @@ REQUESTS = [
         "            if call is None:\n",
         "workers/test_connection.py",
     ),
+    Mutation(
+        "a payload that its receiver discards is sent, and the caller waits in vain",
+        "workers/_envelope.py",
+        "    if len(frames) > Source.max_frames - MOST_BEFORE:\n",
+        "    if False:\n",
+        "workers/test_requester.py workers/test_responder.py",
+    ),
 ]

@@ -15,6 +15,7 @@ from typing import Any
 import zmq
 
 from gzmqsource._base.reports import str_of
+from gzmqsource._source.source import Source
 from gzmqsource.errors import RemoteError
 from gzmqsource.transfer.message import AnyMessage, as_frames, as_message
 from gzmqsource.workers._header import KIND, MAGIC, SIZE, Kind
@@ -24,6 +25,9 @@ ERROR = b"\x15gzmqsource.error"
 
 #: The most ROUTER sockets that a message may have passed, and the most bytes of a routing id.
 MOST_HOPS, MOST_ID = 16, 255
+
+#: The most frames of an envelope: the routing ids, the header and the delimiter.
+MOST_BEFORE = MOST_HOPS + 2
 
 #: The most bytes of an exception's text, and of a traceback, that go over the wire.
 MAX_TEXT = 1 << 16
@@ -62,8 +66,22 @@ def _is_route(frames: list[Any]) -> bool:
 
 
 def payload_of(message: AnyMessage) -> list[bytes | zmq.Frame]:
-    """Check a payload, and return its frames; errors are those of `gzmqsource.Source.send`."""
-    return as_frames(as_message(message))
+    """Check a payload, and return its frames.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `gzmqsource.Source.send`, or it has too many frames: its receiver would discard it,
+        and the caller would wait forever.
+    """
+    frames = as_frames(as_message(message))
+    # The bound of the receiver is not known here. It is the same, unless a program sets it.
+    if len(frames) > Source.max_frames - MOST_BEFORE:
+        raise ValueError(
+            f"a payload has at most {Source.max_frames - MOST_BEFORE} frames, got {len(frames)}: "
+            "join them into fewer, or raise Source.max_frames at both ends"
+        )
+    return frames
 
 
 def error_payload(error: BaseException, with_traceback: bool) -> list[bytes]:

@@ -15,7 +15,7 @@ from gevent.monkey import get_original
 from helpers import endpoint_of
 from requesting import echo, ignore, requester_of, server_of
 
-from gzmqsource import InvalidThreadUseError
+from gzmqsource import InvalidThreadUseError, Source
 from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import RemoteError, Requester, RequestTimeout
 from gzmqsource.workers._envelope import ERROR
@@ -331,6 +331,24 @@ def test_bad_input_is_refused_and_costs_nothing(context):
         Requester.open(context=context)
     with pytest.raises(zmq.ZMQError):
         Requester.open(["tcp://127.0.0.1:1", "nonsense"], context=context)
+
+
+@pytest.mark.parametrize("make", [Requester.request, Requester.submit])
+def test_a_payload_that_its_server_would_discard_is_refused(context, make):
+    most = Source.max_frames - 18
+    with server_of(context, echo) as server, requester_of(server, context) as requester:
+        with pytest.raises(ValueError, match=rf"at most {most} frames, got {most + 1}: join them"):
+            make(requester, [b""] * (most + 1))
+        assert set(requester.stats()) == {0}
+        assert requester.request([b""] * most, timeout=60) == [b""] * most
+
+
+def test_the_bound_of_a_payload_is_that_of_sources(context, monkeypatch):
+    monkeypatch.setattr(Source, "max_frames", 100)
+    with server_of(context, echo) as server, requester_of(server, context) as requester:
+        with pytest.raises(ValueError, match="at most 82 frames, got 83"):
+            requester.request(iter([b"x"] * 83))
+        assert requester.request([b"x"] * 82, timeout=10) == [b"x"] * 82
 
 
 def test_a_thread_of_the_threading_module_may_ask(context):

@@ -135,6 +135,24 @@ def test_what_is_no_reply_is_an_error(context, wrong):
         requester.request(b"x", timeout=10)
 
 
+@pytest.mark.parametrize("kind", [list, iter])
+def test_a_reply_that_its_asker_would_discard_is_an_error(context, kind, monkeypatch):
+    monkeypatch.setattr(Source, "max_frames", 100)
+    errors: list[str] = []
+    with (
+        responder_of(
+            context,
+            lambda payload: kind([b"x"] * int(payload[0])),
+            on_error=lambda error, message: errors.append(str(error)),
+        ) as responder,
+        requester_of(responder, context) as requester,
+    ):
+        with pytest.raises(RemoteError, match=r"ValueError: the handler .* at most 82 frames"):
+            requester.request(b"83", timeout=10)
+        assert requester.request(b"82", timeout=10) == [b"x"] * 82
+        assert len(errors) == responder.stats().errors == 1
+
+
 @pytest.mark.parametrize("spawn", [3, Pool(3)], ids=["int", "pool"])
 def test_what_waits_of_plain_peers_is_bounded_and_then_nothing_is_read(context, spawn):
     go_on = Event()
