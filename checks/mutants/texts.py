@@ -94,4 +94,11 @@ TEXTS = [
         "    if False:\n",
         "test_mistakes.py",
     ),
+    Mutation(
+        "seconds that no timer has are accepted",
+        "workers/_seconds.py",
+        "    if not least <= seconds <= LONGEST:\n",
+        "    if not least <= seconds:\n",
+        "workers/test_mistakes_of_workers.py",
+    ),
 ]

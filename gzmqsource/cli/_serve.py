@@ -79,7 +79,7 @@ def _patching(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option(
     "--dead-after",
-    type=Seconds(0, min_open=True),
+    type=Seconds(0.02),
     default=1.0,
     show_default=True,
     help="Seconds of silence after which clients consider this server dead. It sends four signs of "

@@ -10,7 +10,6 @@ import zmq
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import get_hub
 
-from gzmqsource._base.deadline import check_positive
 from gzmqsource._base.fork import abandon_in_child
 from gzmqsource._base.hubs import end_with_thread
 from gzmqsource._source.opening import Endpoints, SourceOption, each_of
@@ -24,6 +23,7 @@ from gzmqsource.workers._dispatcher import Dispatcher
 from gzmqsource.workers._header import NO_KEY, Header, Keys, Kind, milliseconds
 from gzmqsource.workers._hooks import Hook
 from gzmqsource.workers._link import Opening
+from gzmqsource.workers._seconds import check_dead_after
 from gzmqsource.workers._servers import Servers
 from gzmqsource.workers._stats import EndpointStats, RequesterStats, summary
 from gzmqsource.workers._targets import Resolve
@@ -51,7 +51,7 @@ class BaseRequester(Generic[FrameT]):
         endpoints, bound = each_of(connect, "connect"), each_of(bind, "bind")
         if not endpoints and not bound:
             raise ValueError("a Requester needs an endpoint: pass connect=... or bind=...")
-        check_positive("dead_after", dead_after)
+        check_dead_after(dead_after)
         self._hub = get_hub()
         self._hooks = _hooks.checked(hooks)
         self._next_key = Keys().next

@@ -10,7 +10,7 @@ import gevent
 import zmq
 from gevent.lock import RLock
 
-from gzmqsource._base.deadline import LONGEST, Deadline, check_number, check_timeout
+from gzmqsource._base.deadline import Deadline, check_timeout
 from gzmqsource._source.source import Source
 from gzmqsource.workers._askers import Askers
 from gzmqsource.workers._envelope import has_payload
@@ -24,6 +24,7 @@ from gzmqsource.workers._places import Places
 from gzmqsource.workers._pulse import TICKS, Pulse
 from gzmqsource.workers._quick import desk_for
 from gzmqsource.workers._reception import Reception
+from gzmqsource.workers._seconds import check_dead_after, check_seconds
 from gzmqsource.workers._voice import Voice
 
 if TYPE_CHECKING:
@@ -84,8 +85,8 @@ class Server(ABC):
             )
         if not isinstance(max_waiting, int) or max_waiting < 0:
             raise ValueError(f"max_waiting={max_waiting!r}: how many may wait, an int from 0 up")
-        _check_seconds("dead_after", dead_after, 0.02)  # libuv's timers take 1 ms at least
-        _check_seconds("dedup", dedup, 0)
+        check_dead_after(dead_after)
+        check_seconds("dedup", dedup, 0)
         self._source = source
         self._core = source._core
         self._parts = parts = Parts(
@@ -302,9 +303,3 @@ def checked(source: Source, what: str) -> Source:
             f"{source!r}: a {what} is made with a gzmqsource.Source; {what}.open() makes its own"
         )
     return source
-
-
-def _check_seconds(name: str, seconds: float, least: float) -> None:
-    check_number(name, seconds, f"seconds from {least:g} up")
-    if not least <= seconds <= LONGEST:
-        raise ValueError(f"{name}={seconds!r}: seconds from {least:g} up")

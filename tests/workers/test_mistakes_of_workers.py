@@ -58,12 +58,22 @@ REQUESTERS = {
     "seconds as text": (
         lambda scene: requester(scene, dead_after="1"),
         TypeError,
-        "dead_after='1': seconds, more than 0",
+        r"dead_after='1': seconds from 0\.02 to 2000000",
     ),
     "no seconds": (
         lambda scene: requester(scene, dead_after=0),
         ValueError,
-        "dead_after=0: seconds, more than 0",
+        r"dead_after=0: seconds from 0\.02 to 2000000",
+    ),
+    "endless seconds": (
+        lambda scene: requester(scene, dead_after=math.inf),
+        ValueError,
+        r"dead_after=inf: seconds from 0\.02 to 2000000",
+    ),
+    "more seconds than a header has": (
+        lambda scene: requester(scene, dead_after=1e308),
+        ValueError,
+        r"dead_after=1e\+308: seconds from 0\.02 to 2000000",
     ),
     "a budget as text": (
         lambda scene: requester(scene, retry_budget="all"),
@@ -187,7 +197,22 @@ RESPONDERS = {
     "seconds as text, at the responder": (
         lambda scene: responder(scene, dead_after="1"),
         TypeError,
-        r"dead_after='1': seconds from 0\.02 up",
+        r"dead_after='1': seconds from 0\.02 to 2000000",
+    ),
+    "more seconds than a timer has": (
+        lambda scene: responder(scene, dead_after=4294967),
+        ValueError,
+        r"dead_after=4294967: seconds from 0\.02 to 2000000",
+    ),
+    "replies that are kept for ever": (
+        lambda scene: responder(scene, dedup=math.inf),
+        ValueError,
+        "dedup=inf: seconds from 0 to 2000000",
+    ),
+    "endless seconds, at the broker": (
+        lambda scene: Broker(scene.router, scene.open(zmq.ROUTER), dead_after=math.inf),
+        ValueError,
+        r"dead_after=inf: seconds from 0\.02 to 2000000",
     ),
     "no broker": (
         lambda scene: Responder.join([], handle, context=scene.context),
