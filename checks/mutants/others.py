@@ -143,4 +143,25 @@ OTHERS = [
         'self._reply(request, _Verdict(b"400", "Internal error"))',
         "test_auth.py",
     ),
+    Mutation(
+        "the handlers of a source work on the request in whose handler it was started",
+        "_base/contexts.py",
+        "            base.run(variable.set, None)\n",
+        "            pass\n",
+        "workers/test_waiting.py",
+    ),
+    Mutation(
+        "a rule that is killed gives no verdict",
+        "auth/__init__.py",
+        "        except BaseException as error:\n            # Without the message",
+        "        except (Exception, gevent.Timeout) as error:\n            # Without the message",
+        "test_auth.py",
+    ),
+    Mutation(
+        "a rule whose result has no truth gives no verdict",
+        "auth/__init__.py",
+        "rule(request.domain, *arguments) or None\n",
+        "rule(request.domain, *arguments)\n",
+        "test_auth.py",
+    ),
 ]

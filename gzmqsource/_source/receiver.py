@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from gevent.pool import Group, Pool
 
+from gzmqsource._base.contexts import base_context
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._source import registry
 from gzmqsource._source.core import Core
@@ -83,7 +83,7 @@ class Receiver:
         returned = Returning(core, handle)
         handle = registry.instrumented(core, handle)
         # gevent's greenlets begin with an empty context: so a handler has the same one everywhere.
-        base = copy_context()
+        base = base_context()
         function, pool = spawner(spawn)
         self._core = core
         self._spawned: Spawned | None = None

@@ -358,10 +358,10 @@ class Authenticator:
         self, rule: Callable[..., bool | str], request: _Request, arguments: tuple[Any, ...]
     ) -> None:
         try:
-            user = rule(request.domain, *arguments)
-        except (Exception, gevent.Timeout) as error:
+            user = rule(request.domain, *arguments) or None
+        except BaseException as error:
             # Without the message, which holds the credentials.
-            if self._source is not None:
+            if self._source is not None and not isinstance(error, gevent.GreenletExit):
                 self._source.report(error, None)
             self._reply(request, _Verdict(b"300", "Internal error"))
             return

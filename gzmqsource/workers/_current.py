@@ -6,6 +6,7 @@ import contextvars
 import time
 from typing import Any
 
+from gzmqsource._base.contexts import of_one_message
 from gzmqsource._base.reports import peer_of
 
 
@@ -63,6 +64,7 @@ class Request:
 current: contextvars.ContextVar[Request | None] = contextvars.ContextVar(
     "gzmqsource.workers.current_request", default=None
 )
+of_one_message.append(current)
 
 
 def current_request() -> Request | None:

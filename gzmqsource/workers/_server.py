@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import gevent
 import zmq
 from gevent.lock import RLock
 
+from gzmqsource._base.contexts import base_context
 from gzmqsource._base.deadline import Deadline, check_timeout
 from gzmqsource._source.source import Source
 from gzmqsource.workers._askers import Askers
@@ -148,7 +148,7 @@ class Server(ABC):
         """
         self._source.check()
         if not self._source.started:
-            self._places.start(copy_context())
+            self._places.start(base_context())
             self._source.start()
 
     def stop(self, timeout: float | None = None) -> int:

@@ -16,6 +16,8 @@ from gzmqsource import Source
 from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import Responder, current_request
 
+variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+
 
 class Held:
     """A handler that waits until it is let go."""
@@ -202,6 +204,34 @@ def test_a_handler_knows_its_request_and_begins_with_no_other(context, spawn):
     assert {(request.peer, request.attempt) for request in requests} == {("'somebody'", 2)}
     assert all(0 < request.left <= 20 for request in requests)
     assert current_request() is None
+
+
+@pytest.mark.parametrize("spawn", [None, 1, Pool(3), gevent.spawn])
+def test_the_handlers_of_a_source_that_a_handler_starts_work_on_no_request(context, spawn):
+    seen: list[Any] = []
+    source = Source.open(
+        zmq.PULL,
+        lambda _message: seen.append((current_request(), variable.get())),
+        bind="tcp://127.0.0.1:*",
+        context=context,
+        spawn=spawn,
+    )
+
+    def handler(payload):
+        variable.set("of the handler")
+        source.start()
+        return payload
+
+    with (
+        source,
+        responder_of(context, handler) as responder,
+        Asker(context, responder) as asker,
+        Source.open(zmq.PUSH, connect=endpoint_of(source), context=context) as sender,
+    ):
+        asker.wait_for(asker.ask(left=20_000))
+        sender.send(b"x")
+        wait_until(lambda: seen)
+    assert seen == [(None, "of the handler")]
 
 
 def test_a_spawn_function_that_raises_loses_no_request(context):
