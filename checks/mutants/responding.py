@@ -140,8 +140,8 @@ RESPONDING = [
     Mutation(
         "replies are kept without a bound",
         "workers/_kept.py",
-        "len(replies) <= self._most and self._bytes <= self._most_bytes and now",
-        "now",
+        "            if has_room and now",
+        "            if now",
         "workers/test_dedup.py",
     ),
     Mutation(

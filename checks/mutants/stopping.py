@@ -19,9 +19,9 @@ STOPPING = [
     ),
     Mutation(
         "what only receives stays bound while its handlers end",
-        "_source/stopping.py",
-        "            endpoints.unbind(core.raw)\n",
-        "            pass\n",
+        "_socket/linger.py",
+        "        endpoints.unbind(socket)\n",
+        "        pass\n",
         "test_draining.py",
     ),
     Mutation(

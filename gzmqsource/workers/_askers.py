@@ -6,6 +6,7 @@ import math
 from collections import OrderedDict
 from typing import Any
 
+from gzmqsource.workers._bounds import Bounds
 from gzmqsource.workers._header import Flag
 
 
@@ -56,7 +57,7 @@ class Askers:
 
     Parameters
     ----------
-    most : int
+    bounds : Bounds
         How many are remembered, not counting those that have requests here.
     """
 
@@ -64,8 +65,8 @@ class Askers:
     #: time, or have requests here. Two would be enough to get round.
     passes = 4
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
         self._askers: OrderedDict[Any, Asker] = OrderedDict()
         #: Returns the asker at a route, or None.
         self.get = self._askers.get
@@ -81,7 +82,7 @@ class Askers:
         """Remember a new one, and forget others if there are too many."""
         asker = self._askers[name] = Asker(route, is_routed)
         for _ in range(self.passes):
-            if len(self._askers) <= self._most:
+            if len(self._askers) <= self._bounds.max_askers:
                 break
             name, oldest = next(iter(self._askers.items()))
             if oldest.jobs or oldest.is_recent:

@@ -8,6 +8,7 @@ from typing import Any
 from gzmqsource._base.event import Event
 from gzmqsource.transfer.message import FRAME_OVERHEAD, UNLIMITED
 from gzmqsource.workers._askers import Asker
+from gzmqsource.workers._bounds import Bounds
 from gzmqsource.workers._current import Request
 from gzmqsource.workers._header import Kind
 
@@ -99,13 +100,13 @@ class Line:
     ----------
     most : int
         The most jobs, for peers that can be refused.
-    most_bytes : int
+    bounds : Bounds
         The most bytes of them, likewise; a single job may be larger.
     """
 
-    def __init__(self, most: int, most_bytes: int) -> None:
+    def __init__(self, most: int, bounds: Bounds) -> None:
         self._most = most
-        self._most_bytes = most_bytes
+        self._bounds = bounds
         #: The jobs, and the bytes that each counts.
         self.jobs: OrderedDict[Job, int] = OrderedDict()
         self._bytes = 0
@@ -125,7 +126,7 @@ class Line:
 
     def is_full(self, more: int = 0) -> bool:
         """Return whether it has as many jobs as may wait: its bound, plus *more*."""
-        return len(self.jobs) >= self._most + more or self._bytes >= self._most_bytes
+        return len(self.jobs) >= self._most + more or self._bytes >= self._bounds.max_waiting_bytes
 
     def append(self, job: Job, first: bool = False) -> None:
         """Let a job wait behind all others, or be the first again."""

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import Any, NamedTuple
 
 from gzmqsource.transfer.message import FRAME_OVERHEAD
+from gzmqsource.workers._bounds import Bounds
 
 
 class Reply(NamedTuple):
@@ -26,14 +27,13 @@ class Kept:
     ----------
     seconds : float
         How long each is kept.
-    most, most_bytes : int
+    bounds : Bounds
         The most replies, and the most bytes of them; the oldest make room.
     """
 
-    def __init__(self, seconds: float, most: int, most_bytes: int) -> None:
+    def __init__(self, seconds: float, bounds: Bounds) -> None:
         self._seconds = seconds
-        self._most = most
-        self._most_bytes = most_bytes
+        self._bounds = bounds
         #: The replies, by their keys.
         self.replies: OrderedDict[bytes, Reply] = OrderedDict()
         self._bytes = 0
@@ -41,7 +41,7 @@ class Kept:
     def add(self, key: bytes, kind: int, payload: list[Any]) -> None:
         """Keep a reply, unless it alone would be too large."""
         size = sum(map(len, payload)) + FRAME_OVERHEAD * (2 + len(payload))
-        if size > self._most_bytes:
+        if size > self._bounds.max_kept_bytes:
             return
         before = self.replies.pop(key, None)  # its time is over
         if before is not None:
@@ -58,10 +58,11 @@ class Kept:
 
     def forget(self, now: float) -> None:
         """Forget replies that were kept long enough, or are more than may be kept."""
-        replies = self.replies
+        replies, bounds = self.replies, self._bounds
         while replies:
             first = next(iter(replies.values()))
-            if len(replies) <= self._most and self._bytes <= self._most_bytes and now < first.until:
+            has_room = len(replies) <= bounds.max_kept and self._bytes <= bounds.max_kept_bytes
+            if has_room and now < first.until:
                 return
             replies.popitem(last=False)
             self._bytes -= first.size

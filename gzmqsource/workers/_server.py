@@ -13,6 +13,7 @@ from gzmqsource._base.contexts import base_context
 from gzmqsource._base.deadline import Deadline, check_timeout
 from gzmqsource._source.source import Source
 from gzmqsource.workers._askers import Askers
+from gzmqsource.workers._bounds import Bounds
 from gzmqsource.workers._envelope import has_payload
 from gzmqsource.workers._farewell import Farewell
 from gzmqsource.workers._handling import Handling
@@ -37,7 +38,7 @@ _ENVELOPED = frozenset({zmq.ROUTER, zmq.DEALER})
 _LAST_PART, _LAST_SECONDS = 0.1, 0.25
 
 
-class Server(ABC):
+class Server(Bounds, ABC):
     """Owns a source that receives requests, and is responsible for each of them.
 
     Parameters
@@ -55,20 +56,6 @@ class Server(ABC):
 
     #: Its name, also in the metrics.
     _kind: ClassVar[str]
-
-    #: The most bytes of requests that wait; each frame counts 64 more. One request may exceed it.
-    max_waiting_bytes = 1 << 24
-
-    #: How many peers that speak the protocol are remembered, in addition to those that have
-    #: requests here. Each takes 0.5 KB, behind proxies at most 5 KB. A forgotten peer is not
-    #: notified that the responder stops.
-    max_askers = 10_000
-
-    #: The most replies that are kept for requests that may be sent again.
-    max_kept = 10_000
-
-    #: The most bytes of these.
-    max_kept_bytes = 1 << 24
 
     def __init__(
         self, source: Source[Any], *, max_waiting: int, dead_after: float, dedup: float
@@ -91,10 +78,10 @@ class Server(ABC):
         self._core = source._core
         self._parts = parts = Parts(
             Voice(source, dead_after),
-            Askers(self.max_askers),
-            Line(max_waiting, self.max_waiting_bytes),
+            Askers(self),
+            Line(max_waiting, self),
             Gate(),
-            Kept(dedup, self.max_kept, self.max_kept_bytes),
+            Kept(dedup, self),
             at_router=kind == zmq.ROUTER,
             tick=dead_after / TICKS,
         )

@@ -402,4 +402,4 @@ def connect_as(socket: zmq.Socket[Any], url: str) -> bytes:
 def _name() -> bytes:
     """Return a routing id that no other worker has."""
     host = gethostname().encode(errors="replace")[:200]
-    return b"%s-%d-%s" % (host, os.getpid(), os.urandom(3).hex().encode())
+    return b"%s-%d-%s" % (host, os.getpid(), os.urandom(6).hex().encode())

@@ -14,7 +14,7 @@ from helpers import endpoint_of
 
 from gzmqsource import Source
 from gzmqsource.testing import all_blocked, wait_until
-from gzmqsource.workers import Responder, current_request
+from gzmqsource.workers import current_request
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
 
@@ -56,10 +56,10 @@ def test_beyond_the_bound_an_asker_is_refused_and_a_control_is_heard(context, sp
 
 
 @SPAWNS
-def test_the_bytes_that_wait_are_bounded(context, spawn, monkeypatch):
-    monkeypatch.setattr(Responder, "max_waiting_bytes", 100_000)
+def test_the_bytes_that_wait_are_bounded(context, spawn):
     held = Held()
     with responder_of(context, held, spawn=spawn) as responder, Asker(context, responder) as asker:
+        responder.max_waiting_bytes = 100_000
         for _ in range(2):
             asker.ask()
         wait_until(lambda: responder.stats().running == 2)
