@@ -94,4 +94,11 @@ VERBS = [
         "    pass\n",
         "cli/test_serve_patched.py",
     ),
+    Mutation(
+        "a child that a handler forks becomes a second server",
+        "cli/_handler.py",
+        "                self._end_child()\n",
+        "                pass\n",
+        "cli/test_forking_handlers.py",
+    ),
 ]

@@ -9,10 +9,11 @@ import os
 import sys
 import types
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import gevent
 
+from gzmqsource._base import fork
 from gzmqsource._base.deadline import Deadline
 from gzmqsource.cli._loading import WrongHandler, failed_import, function_of, load, parts_of
 from gzmqsource.cli._log import log
@@ -39,6 +40,7 @@ class Handler:
     def __init__(self, target: str, timeout: float | None) -> None:
         self._name, self._attribute = parts_of(target)
         self._timeout = timeout
+        self._generation = fork.generation
         #: How many calls are left until that of `_enough`; 0 for no end.
         self._left = 0
         with contextlib.suppress(FileNotFoundError):  # it was removed; modules are installed, too
@@ -56,6 +58,13 @@ class Handler:
             self._left -= 1
             if self._left == 0:
                 self._enough()
+        try:
+            return self._result(message)
+        finally:
+            if fork.generation != self._generation:
+                self._end_child()
+
+    def _result(self, message: list[Any]) -> Any:
         if self._timeout is None:
             return self.function(message)
         deadline = Deadline(self._timeout)
@@ -64,6 +73,15 @@ class Handler:
             if isinstance(result, Iterator):
                 return list(_until(deadline, timeout, result))
             return result
+
+    def _end_child(self) -> NoReturn:
+        """End a process that was forked in the function and has returned from it.
+
+        It would live on with copies of all greenlets of the server, and keep its endpoint.
+        """
+        what = f"{self._name}:{self._attribute}"
+        log.error("%s has forked, and its child returns: it ends. Use os._exit in it", what)
+        os._exit(1)
 
     def reload(self) -> bool:
         """Load the module again; return whether it worked. If not, the old one stays in use."""

@@ -1,0 +1,43 @@
+"""A handler of ``serve`` that forks: its child is not a second server."""
+
+import pathlib
+import signal
+
+import pytest
+from command_under_test import run, until_told
+
+from gzmqsource.testing import wait_until
+
+pytestmark = [pytest.mark.once, pytest.mark.processes, pytest.mark.limit(60)]
+
+FORKS = """
+from os import fork
+
+def answer(payload):
+    child = fork()
+    if not child and payload[0] == b"raise":
+        raise SystemExit(3)
+    return b"%d" % child
+"""
+
+
+def has_ended(pid):
+    """Return whether a process is gone, or is only to be reaped."""
+    try:
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return True
+    return stat.rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "1")], ids=["alone", "workers"])
+def test_a_child_that_returns_from_the_handler_ends(starting, tmp_path, address, workers):
+    (tmp_path / "forks.py").write_text(FORKS)
+    server = starting("serve", "forks:answer", "--bind", address, *workers)
+    for payload in ("return", "raise"):
+        child = int(run("request", "--connect", address, payload).stdout)
+        assert child
+        until_told(server, "its child returns")
+        wait_until(lambda child=child: has_ended(child))
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(20) == 0
