@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, TypeVar
 
 from gevent.monkey import get_original
+
+from gzmqsource._base.repairs import Repairs
+
+_T = TypeVar("_T")
 
 #: Seconds of a turn. With 16,000 greenlets to wake, other I/O is late by no more than this, and
 #: the polls in between take a hundredth of the time.
@@ -40,16 +44,37 @@ def in_turns(hub: Any, steps: Iterator[object]) -> None:
     turns.add(steps)
 
 
+class Each(Iterator[None], Generic[_T]):
+    """Steps that call a function with one item each.
+
+    A generator is over once a signal handler has raised in it. Here the item is left for the next
+    step.
+    """
+
+    __slots__ = ("_function", "_items")
+
+    def __init__(self, function: Callable[[_T], object], items: Iterable[_T]) -> None:
+        self._function = function
+        self._items = deque(items)
+
+    def __next__(self) -> None:
+        if not self._items:
+            raise StopIteration
+        self._function(self._items[0])
+        self._items.popleft()
+
+
 class _Turns:
     """The work of a hub that is done in turns."""
 
-    __slots__ = ("_is_scheduled", "_timer", "_work", "hub")
+    __slots__ = ("__weakref__", "_is_scheduled", "_timer", "_work", "hub")
 
     def __init__(self, hub: Any) -> None:
         self.hub = hub
         self._work: deque[Iterator[object]] = deque()
         self._timer: Any = None
         self._is_scheduled = False
+        Repairs.of(hub).add(self)
 
     def add(self, steps: Iterator[object]) -> None:
         self._work.append(steps)
@@ -57,15 +82,18 @@ class _Turns:
             self._is_scheduled = True
             self.hub.loop.run_callback(self._turn)
 
+    def repair(self) -> None:
+        self._go_on()
+
     def _turn(self) -> None:
         ends = time.perf_counter() + TURN
         try:
             while self._work:
-                steps = self._work.popleft()
-                for _ in steps:
+                for _ in self._work[0]:
                     if time.perf_counter() >= ends:
-                        self._work.append(steps)
+                        self._work.rotate(-1)
                         return
+                self._work.popleft()
         finally:
             self._go_on()
 
@@ -77,8 +105,8 @@ class _Turns:
                 self._timer = timer_after_io(self.hub.loop)
             self._timer.start(self._turn)
         elif self._timer is not None:
-            self._timer.close()
-            self._timer = None
+            timer, self._timer = self._timer, None
+            timer.close()
 
 
 class _Here(get_original("_thread", "_local")):  # type: ignore[misc]

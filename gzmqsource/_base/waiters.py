@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from gevent.hub import Waiter
 
-from gzmqsource._base.turns import TURN, in_turns, timer_after_io
+from gzmqsource._base.turns import TURN, Each, in_turns, timer_after_io
 
 _TIMED_OUT = object()
+
+#: Seconds until a timeout is due once more: an exception of a signal handler may end the first one.
+_AGAIN = 0.1
 
 
 class Waiters(OrderedDict[Any, None]):
@@ -54,11 +57,11 @@ class Waiters(OrderedDict[Any, None]):
             Whether to wait at the front: the greenlet was woken, and has found nothing.
         """
         waiter: Waiter[object] = Waiter(hub)
-        timer = None if timeout is None else hub.loop.timer(timeout, ref=ref)
-        self[waiter] = None
-        if first:
-            self.move_to_end(waiter, last=False)
+        timer = None if timeout is None else hub.loop.timer(timeout, _AGAIN, ref=ref)
         try:
+            self[waiter] = None
+            if first:
+                self.move_to_end(waiter, last=False)
             if timer is not None:
                 # The loop's clock stands still while a greenlet holds up the hub.
                 if look is None:
@@ -67,12 +70,13 @@ class Waiters(OrderedDict[Any, None]):
                     timer.start(self._be_late, waiter, look, update=True)
             return waiter.get() is not _TIMED_OUT
         finally:
+            # First, and without a call, so that no signal handler raises before it is done.
+            if waiter in self:
+                del self[waiter]
             if timer is not None:
                 timer.close()
             if self._late is not None:
                 self._late.waiters.pop(waiter, None)
-            if waiter in self:
-                del self[waiter]
 
     def wake(self, most: int) -> None:
         """Switch into up to *most* of the greenlets that wait now; call this in the hub."""
@@ -90,31 +94,30 @@ class Waiters(OrderedDict[Any, None]):
         """
         if self:
             waiters = list(self)
-            in_turns(waiters[0].hub, self._wake_each(waiters))
+            in_turns(waiters[0].hub, Each(self._wake_if_waiting, waiters))
 
     def end_late(self) -> None:
         """Note that none of the greenlets whose time was over still waits."""
         self._late = None
 
-    def _wake_each(self, waiters: list[Waiter[object]]) -> Iterator[None]:
-        for waiter in waiters:
-            if waiter in self:
-                if self._late is not None:
-                    self._late.has_woken = True
-                waiter.switch(None)
-                yield
+    def _wake_if_waiting(self, waiter: Waiter[object]) -> None:
+        if waiter in self:
+            if self._late is not None:
+                self._late.has_woken = True
+            waiter.switch(None)
 
     def _time_out(self, waiter: Waiter[object]) -> None:
-        in_turns(waiter.hub, self._time_out_if_waiting(waiter))
+        in_turns(waiter.hub, Each(self._time_out_if_waiting, [waiter]))
 
-    def _time_out_if_waiting(self, waiter: Waiter[object]) -> Iterator[None]:
+    def _time_out_if_waiting(self, waiter: Waiter[object]) -> None:
         if waiter in self:
             waiter.switch(_TIMED_OUT)
-            yield
 
     def _be_late(self, waiter: Waiter[object], look: Callable[[], object]) -> None:
         if self._late is None:
             self._late = _Late(self, waiter.hub, look)
+        elif waiter in self._late.waiters:
+            self._late.go_on()  # it is late for long, perhaps because an exception has ended a look
         self._late.waiters[waiter] = None
 
 
@@ -133,6 +136,10 @@ class _Late:
         self._loop = hub.loop
         self._timer = timer_after_io(hub.loop)
         self._seen = look()
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Look again, soon."""
         self._loop.run_callback(self._poll)
 
     def _poll(self) -> None:
@@ -145,10 +152,10 @@ class _Late:
         if not has_woken and self._seen == seen:
             self._time_out()
         if self.waiters:
-            self._loop.run_callback(self._poll)
+            self.go_on()
         else:
-            self._timer.close()
             self._queue.end_late()
+            self._timer.close()
 
     def _time_out(self) -> None:
         """Time out the late waiters, in their order: at least one, and for one turn."""

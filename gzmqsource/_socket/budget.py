@@ -45,6 +45,7 @@ class Budget(Allowance):
 
     __slots__ = (
         "_closed",
+        "_end",
         "_serial",
         "_turn",
         "charged",
@@ -79,6 +80,8 @@ class Budget(Allowance):
         self._serial = 0
         self._turn = 0
         self._closed = False
+        #: What is to be called in the hub after the greenlets that were spawned last.
+        self._end: Callable[[], None] | None = None
 
     def exhausted(self) -> bool:
         """Return whether the greenlet must yield to I/O now; call this when nothing is `left`.
@@ -156,7 +159,7 @@ class Budget(Allowance):
         loop, shared = self.hub.loop, self.shared
         ended: Waiter[float] = Waiter(self.hub)
         messages, seconds = self.left, self.seconds_left()
-        began = 0.0
+        began: float | None = None
 
         def begin() -> None:
             nonlocal began
@@ -166,13 +169,18 @@ class Budget(Allowance):
 
         def end() -> None:
             self.has_spawned = False
-            used = shared.end_turn(self, began)
+            if self._end is not end:  # it has been called before, by a repair
+                return
+            used = seconds if began is None else shared.end_turn(self, began)
             left = seconds - used
             self._serial = shared.serial
             self.refill(self.left if left > seconds / 4 else 0, left)
             shared.go_on(self, left, functools.partial(ended.switch, used))
+            if self._end is end:
+                self._end = None
 
         self.has_spawned = True
+        self._end = end
         loop.run_callback(begin)
         try:
             spawn()
@@ -185,6 +193,13 @@ class Budget(Allowance):
         """Yield to other I/O and other sockets because this is exhausted; then a part begins."""
         self.stops += 1
         self.shared.wait(self)
+
+    def repair(self) -> None:
+        """Resume the greenlets that wait, soon: a callback that was to do so has been ended."""
+        if self._end is not None:
+            self.hub.loop.run_callback(self._end)
+        if self.waiters:
+            self.shared.queue_again(self)
 
     def begin_part(self, seconds: float) -> None:
         """See `gzmqsource._socket.hub_slice.Sharing`."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from gzmqsource._base.hubs import HubCalls
+from gzmqsource._base.repairs import Repairs
 from gzmqsource._base.waiters import Waiters
 from gzmqsource.transfer import Slice
 
@@ -110,6 +111,7 @@ class HubSlice(Slice):
         self._used = 0.0
         self._users = 0
         self._calls = HubCalls(hub)
+        Repairs.of(hub).add(self)
 
     @classmethod
     def of(cls, hub: Any) -> HubSlice:
@@ -169,6 +171,22 @@ class HubSlice(Slice):
         if not budget.is_queued:
             self._enqueue(budget)
         budget.waiters.wait(self.hub, None)
+
+    def queue_again(self, budget: Sharing) -> None:
+        """Queue a socket that may have lost its place in `repair`."""
+        self._enqueue(budget)
+
+    def repair(self) -> None:
+        """Serve the queue again: a callback has been ended, which may have been serving it.
+
+        The socket that was being served is queued again by its own `Budget.repair`.
+        """
+        self._is_due = self._is_serving = False
+        for budget in self._returning:
+            self._enqueue(budget)
+        self._returning = []
+        if self._queue:
+            self._serve_soon()
 
     def mark(self) -> None:
         """Note that a socket gets the rest of the slice: the hub must poll after that."""

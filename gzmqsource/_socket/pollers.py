@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from typing import Any, Protocol
 
-from gzmqsource._base.turns import in_turns
+from gzmqsource._base.turns import Each, in_turns
 
 
 class Pollable(Protocol):
@@ -107,14 +106,19 @@ class Pollers(dict[Pollable, None]):
         """Make all greenlets look again, soon and in turns of the hub."""
         self.mark_stale()
         if self:
-            in_turns(hub, self._wake_each(list(self)))
+            in_turns(hub, Each(_wake_all_of, list(self)))
+
+    def repair(self, hub: Any) -> None:
+        """Make the first greenlet of each set look again, soon, whatever was scheduled before."""
+        for poller in self:
+            poller.mark_stale()
+            hub.loop.run_callback(poller.wake_now)
 
     def unwatch(self) -> None:
         """Stop watching the descriptor: it is about to be closed, or used in another hub."""
         for poller in self._watching:
             poller.unwatch()
 
-    def _wake_each(self, pollers: list[Pollable]) -> Iterator[None]:
-        for poller in pollers:
-            poller.wake_all()
-            yield
+
+def _wake_all_of(poller: Pollable) -> None:
+    poller.wake_all()

@@ -70,6 +70,7 @@ from gevent.hub import get_hub
 from gevent.monkey import get_original
 
 from gzmqsource._base.deadline import Deadline
+from gzmqsource._base.repairs import Repairs
 from gzmqsource._base.waiters import Waiters
 from gzmqsource._socket.budget import Budget
 from gzmqsource._socket.destinations import Key
@@ -132,6 +133,8 @@ class Readiness:
         self._wake_scheduled = False
         #: Whether waiting is over for good.
         self.closed = False
+        self._repairs = Repairs.of(self.hub)
+        self._repairs.add(self)
 
     @property
     def waiting(self) -> int:
@@ -273,6 +276,20 @@ class Readiness:
         self._wake_scheduled = False
         self.writers.wake(len(self.writers))
 
+    def repair(self) -> None:
+        """Make all that wait retry, soon: a callback that was to wake them has been ended."""
+        self._budget.repair()
+        self._look_scheduled = self._wake_scheduled = False
+        if self.closed:
+            self.wake_all()
+            return
+        if self._watcher is not None and self._has_waiting() and not self._watcher.active:
+            self._watcher.start(self._on_edge)  # libev stops that of a callback that has raised
+        if self.many is not None:
+            self.many.repair()
+        self.notify(_POLLIN | _POLLOUT | _POLLERR)
+        self.pollers.repair(self.hub)
+
     def missed_edge(self) -> bool:
         """Return whether a greenlet waits although its socket is ready and no edge is pending.
 
@@ -341,14 +358,17 @@ class Readiness:
     def _start_watching(self) -> None:
         if self._watcher is None:
             self._watcher = self.hub.loop.io(self._fd, 1, ref=self._ref)
-        # Most sockets have no pollers, and the property takes 0.1 us.
-        if not (self.readers or self.writers or (self.pollers and self.pollers.queued)):
+        if not self._has_waiting():
+            self._repairs.begin()
             self._watcher.start(self._on_edge)
 
     def _stop_watching(self) -> None:
-        has_waiting = self.readers or self.writers or (self.pollers and self.pollers.queued)
-        if self._watcher is not None and not has_waiting:
+        if self._watcher is not None and not self._has_waiting():
             self._watcher.stop()
+
+    def _has_waiting(self) -> bool:
+        # Most sockets have no pollers, and the property takes 0.1 us.
+        return bool(self.readers or self.writers or (self.pollers and self.pollers.queued))
 
     def _on_edge(self) -> None:
         if self._shared.is_crowded:
@@ -364,9 +384,7 @@ class Readiness:
             self.edges += 1
             if self.many:
                 self.many.note_use()
-            (waiter,) = self.readers
-            self.readers.clear()
-            waiter.switch(None)
+            next(iter(self.readers)).switch(None)
         else:
             self._serve()
 
@@ -379,7 +397,7 @@ class Readiness:
         elif self.writers or len(self.readers) + len(self.pollers) > 1:
             self._look_now(is_edge=True)
         elif self.readers:
-            self.readers.popitem()[0].switch(None)
+            next(iter(self.readers)).switch(None)
         elif self.pollers:
             next(iter(self.pollers)).wake_now()
 

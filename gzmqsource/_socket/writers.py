@@ -150,6 +150,12 @@ class ManyWriters(dict[Key, Waiters]):
         if self._timer is None or self._rest > self.rest:
             self._start_clock(self.rest)
 
+    def repair(self) -> None:
+        """Start the clock anew: a callback has been ended, which may have been the clock's."""
+        self.is_trying = False
+        self._stop_clock()
+        self._start_clock(self.rest)
+
     def close(self) -> None:
         """Stop the clock for good."""
         self._is_closed = True
@@ -196,8 +202,8 @@ class ManyWriters(dict[Key, Waiters]):
 
     def _stop_clock(self) -> None:
         if self._timer is not None:
-            self._timer.close()
-            self._timer = None
+            timer, self._timer = self._timer, None
+            timer.close()
 
     def _confirm(self) -> None:
         """Try all destinations, and end the clock if it is certain that none can have room."""
