@@ -4,6 +4,48 @@ from mutants.mutation import SIMULATION, Mutation
 
 SOCKET = [
     Mutation(
+        "an exception in the hub is not repaired",
+        "_base/repairs.py",
+        "                self._hub.loop.run_callback(self._repair)\n",
+        "                pass\n",
+        "test_interrupted_hub.py",
+    ),
+    Mutation(
+        "a watcher that an exception in the hub has stopped is not started again",
+        "_socket/readiness.py",
+        "            self._watcher.start(self._on_edge)  # libev stops",
+        "            pass  # libev stops",
+        "test_interrupted_hub.py",
+    ),
+    Mutation(
+        "a socket that loses its place in the slice by an exception in the hub is not queued again",
+        "_socket/budget.py",
+        "            self.shared.queue_again(self)\n",
+        "            pass\n",
+        "test_interrupted_hub.py",
+    ),
+    Mutation(
+        "the end of spawned greenlets that an exception in the hub has skipped is lost",
+        "_socket/budget.py",
+        "            self.hub.loop.run_callback(self._end)\n",
+        "            pass\n",
+        "test_interrupted_hub.py",
+    ),
+    Mutation(
+        "a timeout that an exception in the hub has skipped never comes",
+        "_base/waiters.py",
+        "hub.loop.timer(timeout, _AGAIN, ref=ref)",
+        "hub.loop.timer(timeout, ref=ref)",
+        "test_interrupted_hub.py",
+    ),
+    Mutation(
+        "a fault in a repair is repaired for ever",
+        "_base/repairs.py",
+        " and self._failures < self.patience:\n",
+        ":\n",
+        "test_interrupted_hub.py",
+    ),
+    Mutation(
         "a call that eats the edge is not repaired",
         "_socket/readiness.py",
         "            self._look_soon()\n\n    def wait_readable",
@@ -484,8 +526,8 @@ SOCKET = [
     Mutation(
         "timers that end together hold up the hub",
         "_base/waiters.py",
-        "        in_turns(waiter.hub, self._time_out_if_waiting(waiter))\n",
-        "        for _ in self._time_out_if_waiting(waiter):\n            pass\n",
+        "        in_turns(waiter.hub, Each(self._time_out_if_waiting, [waiter]))\n",
+        "        self._time_out_if_waiting(waiter)\n",
         "test_turns.py",
     ),
     Mutation(

@@ -1,7 +1,7 @@
-"""What the hub does after an exception has ended one of its callbacks.
+"""Repairs after an exception that has ended a callback of the hub.
 
 Python runs a signal handler between any two instructions, also before the first one of a callback,
-where no ``try`` is. If the handler raises there, what the callback was to do is not done. gevent
+where no ``try`` is. If the handler raises there, the callback has done nothing. gevent
 reports the exception and goes on, but nothing calls the callback again, and if it was that of a
 descriptor, its watcher is stopped. The one place that learns of all these exceptions is the error
 handler of the loop. So nothing is prevented, which would cost something for each message. Instead

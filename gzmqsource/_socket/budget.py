@@ -80,7 +80,7 @@ class Budget(Allowance):
         self._serial = 0
         self._turn = 0
         self._closed = False
-        #: What is to be called in the hub after the greenlets that were spawned last.
+        #: Called in the hub after the greenlets that were spawned last; None if it has been.
         self._end: Callable[[], None] | None = None
 
     def exhausted(self) -> bool:

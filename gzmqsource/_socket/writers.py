@@ -151,7 +151,7 @@ class ManyWriters(dict[Key, Waiters]):
             self._start_clock(self.rest)
 
     def repair(self) -> None:
-        """Start the clock anew: a callback has been ended, which may have been the clock's."""
+        """Start the clock again: a callback has been ended, which may have been the clock's."""
         self.is_trying = False
         self._stop_clock()
         self._start_clock(self.rest)

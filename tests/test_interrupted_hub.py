@@ -1,0 +1,333 @@
+"""An exception that a signal handler raises in the hub, at each instruction of its callbacks."""
+
+import contextlib
+import functools
+import itertools
+import sys
+import time
+from pathlib import Path
+
+import gevent
+import pytest
+import zmq
+from gevent.hub import get_hub
+from gevent.queue import Empty, Full
+from helpers import endpoint_of, unique_inproc
+
+import gzmqsource
+import gzmqsource.green as green
+from gzmqsource import Source
+from gzmqsource._base import waiters
+from gzmqsource._base.repairs import Repairs
+from gzmqsource.testing import wait_until
+from gzmqsource.workers import Requester, Responder
+
+pytestmark = pytest.mark.once
+
+PACKAGE = Path(gzmqsource.__file__).parent
+TRACED = (str(PACKAGE / "_socket"), str(PACKAGE / "_base"))
+
+
+class Struck(Exception):
+    """What the handler of a signal raises."""
+
+
+class Strikes:
+    """Raises in the hub, at the instructions of the package of the given numbers, in turn."""
+
+    def __init__(self, monkeypatch):
+        self.hub = get_hub()
+        self.count = 0
+        self._before = 0
+        self._rest = []
+        monkeypatch.setattr(self.hub, "handle_error", self._handle_error)
+
+    def arm(self, *before):
+        """Raise at the first of these instructions from now on, then at the others."""
+        self.count = 0
+        self._before, *self._rest = before
+        self._trace_soon()
+        gevent.sleep(0)
+
+    def disarm(self):
+        self._rest = []
+        self.hub.loop.run_callback(sys.settrace, None)
+        gevent.sleep(0)
+
+    def _trace_soon(self):
+        # In the hub, without a frame of Python: tracing is a greenlet's own.
+        self.hub.loop.run_callback(sys.settrace, self._trace)
+
+    def _handle_error(self, context, kind, value, traceback):
+        assert kind is Struck, value
+        self.count += 1
+        if self._rest:
+            self._before = self._rest.pop(0)
+            self._trace_soon()
+
+    def _trace(self, frame, event, _):
+        if gevent.getcurrent() is not self.hub or not frame.f_code.co_filename.startswith(TRACED):
+            return None
+        frame.f_trace_opcodes = True
+        if event in ("call", "opcode"):
+            self._before -= 1
+            if self._before == 0:
+                raise Struck
+        return self._trace
+
+
+@pytest.fixture
+def strikes(monkeypatch):
+    strikes = Strikes(monkeypatch)
+    tracing = sys.gettrace()
+    if tracing is not None:
+        pytest.skip("tracing is in use")
+    yield strikes
+    strikes.disarm()
+
+
+@contextlib.contextmanager
+def pushing_to(context, **options):
+    """A plain socket that sends to a source."""
+    endpoint = unique_inproc()
+    source = Source.open(zmq.PULL, bind=endpoint, context=context, **options)
+    with context.socket(zmq.PUSH) as sender:
+        sender.connect(endpoint)
+        try:
+            yield source, sender
+        finally:
+            source.close()
+
+
+@contextlib.contextmanager
+def handled(context, **options):
+    got = []
+    with pushing_to(context, handle=got.append, **options) as (source, sender):
+        source.start()
+
+        def begin():
+            sender.send(b"")
+            return len(got)
+
+        yield begin, lambda before: len(got) > before
+
+
+@contextlib.contextmanager
+def pulled(context):
+    got = []
+    with pushing_to(context) as (source, sender):
+
+        def pull():
+            while True:
+                got.append(source.recv())
+
+        pulling = gevent.spawn(pull)
+
+        def begin():
+            sender.send(b"")
+            return len(got)
+
+        yield begin, lambda before: len(got) > before
+        pulling.kill()
+
+
+@contextlib.contextmanager
+def crowded(context):
+    """Three sources whose handlers use up the slice of the hub."""
+    with contextlib.ExitStack() as stack:
+        got = [[], [], []]
+
+        def handle(into, message):
+            into.append(message)
+            ends = time.perf_counter() + 0.0002
+            while time.perf_counter() < ends:
+                pass
+
+        senders = []
+        for into in got:
+            source, sender = stack.enter_context(
+                pushing_to(context, handle=lambda message, into=into: handle(into, message))
+            )
+            source.start()
+            senders.append(sender)
+
+        def begin():
+            for sender in senders:
+                for _ in range(4):
+                    sender.send(b"")
+            return [len(each) for each in got]
+
+        yield begin, lambda before: all(len(each) > old for each, old in zip(got, before, strict=1))
+
+
+@contextlib.contextmanager
+def sending(context, kind=zmq.PUSH, peer=zmq.PULL, **options):
+    """A source whose flusher waits for room."""
+    endpoint = unique_inproc()
+    source = Source.open(
+        kind, bind=endpoint, context=context, sndhwm=1, linger=0, outbox=10, **options
+    )
+    with context.socket(peer) as receiver:
+        receiver.rcvhwm = 1
+        receiver.routing_id = b"peer"
+        receiver.connect(endpoint)
+        got = []
+
+        def post():
+            with contextlib.suppress(Full):
+                for _ in range(20):
+                    source.send([b"peer", b""] if kind == zmq.ROUTER else b"", block=False)
+
+        def receive():
+            with contextlib.suppress(zmq.Again):
+                while True:
+                    got.append(receiver.recv(zmq.NOBLOCK))
+
+        def begin():
+            post()
+            return len(got)
+
+        def has_come(before):
+            receive()
+            return len(got) > before + 5  # more than libzmq holds
+
+        try:
+            yield begin, has_come
+        finally:
+            source.close()
+
+
+@contextlib.contextmanager
+def polled(context):
+    """A greenlet that polls."""
+    endpoint = unique_inproc()
+    socket = green.Socket(green.Context(shadow=context.underlying), zmq.PULL)
+    socket.bind(endpoint)
+    got = []
+    poller = green.Poller()
+    poller.register(socket, zmq.POLLIN)
+
+    def poll():
+        while True:
+            poller.poll()
+            with contextlib.suppress(zmq.Again):
+                while True:
+                    got.append(socket.recv(zmq.NOBLOCK))
+
+    with context.socket(zmq.PUSH) as sender:
+        sender.connect(endpoint)
+        polling = gevent.spawn(poll)
+
+        def begin():
+            sender.send(b"")
+            return len(got)
+
+        yield begin, lambda before: len(got) > before
+        polling.kill()
+        socket.close(linger=0)
+
+
+@contextlib.contextmanager
+def requests(context):
+    endpoint = unique_inproc()
+    replies = []
+    responder = Responder.open(lambda body: body, bind=endpoint, context=context)
+    responder.start()
+    requester = Requester.open(endpoint_of(responder.source), context=context)
+
+    def ask():
+        replies.append(requester.request(b"", timeout=30))
+
+    asking = []
+
+    def begin():
+        asking.append(gevent.spawn(ask))
+        return len(replies) + sum(not each.dead for each in asking) - 1
+
+    yield begin, lambda before: len(replies) > before
+    gevent.killall(asking)
+    requester.close()
+    responder.close()
+
+
+@contextlib.contextmanager
+def timed_out(context):
+    """A greenlet whose timeout runs out, over and over."""
+    ended = []
+    with pushing_to(context) as (source, _):
+
+        def wait():
+            while True:
+                with contextlib.suppress(Empty):
+                    source.recv(timeout=0.001)
+                ended.append(None)
+
+        waiting = gevent.spawn(wait)
+        yield lambda: len(ended), lambda before: len(ended) > before + 1
+        waiting.kill()
+
+
+FORMS = {
+    "in order": handled,
+    "spawned": lambda context: handled(context, spawn=5),
+    "pulled": pulled,
+    "crowded": crowded,
+    "sending": sending,
+    "sending to any": lambda context: sending(
+        context, zmq.ROUTER, zmq.DEALER, router_mandatory=True
+    ),
+    "polled": polled,
+    "requests": requests,
+    "timed out": timed_out,
+}
+
+
+def strike_each(strikes, form, then=()):
+    """Strike at each instruction that one message takes, one after the other."""
+    begin, has_come = form
+
+    def until(come, strikes_at_most):
+        wait_until(lambda: has_come(come) or strikes.count > strikes_at_most, 5)
+
+    for number in itertools.count(1):
+        strikes.arm(number, *then)
+        come = begin()
+        until(come, 0)
+        until(come, len(then))
+        has_struck = strikes.count
+        strikes.disarm()
+        if not has_struck:
+            return number
+        come = begin()
+        wait_until(functools.partial(has_come, come), 5)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_next_message_comes_after_an_exception_in_the_hub(strikes, context, form, monkeypatch):
+    monkeypatch.setattr(waiters, "_AGAIN", 0.005)
+    with FORMS[form](context) as made:
+        assert strike_each(strikes, made) > 20
+
+
+@pytest.mark.parametrize("second", [1, 10, 40])
+@pytest.mark.parametrize("form", ["in order", "spawned", "pulled", "requests"])
+def test_the_next_message_comes_after_another_exception_in_the_repair(
+    strikes, context, form, second
+):
+    with FORMS[form](context) as made:
+        assert strike_each(strikes, made, then=(second,)) > 20
+
+
+def test_an_error_that_stays_is_not_repaired_for_ever(monkeypatch, told):
+    class Broken:
+        def repair(self):
+            raise ZeroDivisionError
+
+    hub, broken = get_hub(), Broken()
+    repairs = Repairs(hub)
+    repairs.add(broken)
+    monkeypatch.setattr(hub.loop, "error_handler", repairs)
+    hub.loop.run_callback(lambda: 1 / 0)
+    for _ in range(50):
+        gevent.sleep(0)
+    assert len(told) == 1 + Repairs.patience
