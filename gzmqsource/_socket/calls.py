@@ -1,11 +1,13 @@
-"""pyzmq's calls that read a socket's mailbox, and so consume its edge."""
+"""The edge of a socket, and pyzmq's calls that read the mailbox, and so consume it."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from select import POLLIN
 from typing import Any
 
+from gevent.monkey import get_original
 from zmq.sugar.socket import Socket as PlainSocket
 
 #: Every such method and its aliases: pyzmq's ``getsockopt`` bypasses an overridden ``get``.
@@ -30,6 +32,13 @@ def override_calls(cls: type[PlainSocket[Any]], recheck: Callable[[Any], None]) 
     for name in EAT_THE_EDGE:
         if name not in vars(cls):
             setattr(cls, name, _rechecking(getattr(PlainSocket, name), recheck))
+
+
+def has_edge(fd: int) -> bool:
+    """Return whether a descriptor is readable now; `select` takes none above 1023."""
+    poll = get_original("select", "poll")()
+    poll.register(fd, POLLIN)
+    return bool(poll.poll(0))
 
 
 def _rechecking(method: Callable[..., Any], recheck: Callable[[Any], None]) -> Callable[..., Any]:

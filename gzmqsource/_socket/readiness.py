@@ -62,17 +62,16 @@ and has no timer.
 from __future__ import annotations
 
 from collections.abc import Callable
-from select import POLLIN
 from typing import Any
 
 import zmq
 from gevent.hub import get_hub
-from gevent.monkey import get_original
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.repairs import Repairs
 from gzmqsource._base.waiters import Waiters
 from gzmqsource._socket.budget import Budget
+from gzmqsource._socket.calls import has_edge
 from gzmqsource._socket.destinations import Key
 from gzmqsource._socket.pollers import Pollable, Pollers
 from gzmqsource._socket.writers import EVERY, ManyWriters
@@ -295,7 +294,7 @@ class Readiness:
 
         For the watchdog. It may consume the edge, so a `recheck` has to follow.
         """
-        if not self.waiting or self._look_scheduled or _has_edge(self._fd):
+        if not self.waiting or self._look_scheduled or has_edge(self._fd):
             return False
         events = self._events()
         could_read = bool(self.readers and events & _POLLIN)
@@ -446,10 +445,3 @@ class Readiness:
             # The context or the socket is gone: the retry of each greenlet reports it, and has the
             # next one woken.
             return _POLLIN | _POLLOUT | _POLLERR
-
-
-def _has_edge(fd: int) -> bool:
-    """Return whether a descriptor is readable now; `select` takes none above 1023."""
-    poll = get_original("select", "poll")()
-    poll.register(fd, POLLIN)
-    return bool(poll.poll(0))
