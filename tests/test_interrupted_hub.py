@@ -106,7 +106,13 @@ def pushing_to(context, **options):
 @contextlib.contextmanager
 def handled(context, count=1, **options):
     got = []
-    with pushing_to(context, handle=got.append, **options) as (source, sender):
+
+    def handle(message):
+        if "spawn" in options:
+            gevent.sleep(0)
+        got.append(message)
+
+    with pushing_to(context, handle=handle, **options) as (source, sender):
         source.start()
 
         def begin():
@@ -274,7 +280,8 @@ def timed_out(context):
 
 FORMS = {
     "in order": handled,
-    "spawned": lambda context: handled(context, count=8, spawn=5),
+    "by a crew": lambda context: handled(context, count=8, spawn=5),
+    "spawned": lambda context: handled(context, count=8, spawn=gevent.spawn),
     "pulled": pulled,
     "crowded": crowded,
     "sending": sending,

@@ -27,7 +27,7 @@ SOCKET = [
     Mutation(
         "the end of spawned greenlets that an exception in the hub has skipped is lost",
         "_socket/budget.py",
-        "            self.hub.loop.run_callback(self._end)\n",
+        "            self.hub.loop.run_callback(end)\n",
         "            pass\n",
         "test_interrupted_hub.py",
     ),

@@ -45,7 +45,7 @@ class Budget(Allowance):
 
     __slots__ = (
         "_closed",
-        "_end",
+        "_ends",
         "_serial",
         "_turn",
         "charged",
@@ -80,8 +80,8 @@ class Budget(Allowance):
         self._serial = 0
         self._turn = 0
         self._closed = False
-        #: Called in the hub after the greenlets that were spawned last; None if it has been.
-        self._end: Callable[[], None] | None = None
+        #: To be called in the hub, each after greenlets that were spawned.
+        self._ends: dict[Callable[[], None], None] = {}
 
     def exhausted(self) -> bool:
         """Return whether the greenlet must yield to I/O now; call this when nothing is `left`.
@@ -169,18 +169,17 @@ class Budget(Allowance):
 
         def end() -> None:
             self.has_spawned = False
-            if self._end is not end:  # it has been called before, by a repair
+            if end not in self._ends:  # it has been called before, by a repair
                 return
             used = seconds if began is None else shared.end_turn(self, began)
             left = seconds - used
             self._serial = shared.serial
             self.refill(self.left if left > seconds / 4 else 0, left)
             shared.go_on(self, left, functools.partial(ended.switch, used))
-            if self._end is end:
-                self._end = None
+            self._ends.pop(end, None)
 
         self.has_spawned = True
-        self._end = end
+        self._ends[end] = None
         loop.run_callback(begin)
         try:
             spawn()
@@ -196,8 +195,8 @@ class Budget(Allowance):
 
     def repair(self) -> None:
         """Resume the greenlets that wait, soon: a callback that was to do so has been ended."""
-        if self._end is not None:
-            self.hub.loop.run_callback(self._end)
+        for end in self._ends:
+            self.hub.loop.run_callback(end)
         if self.waiters:
             self.shared.queue_again(self)
 
