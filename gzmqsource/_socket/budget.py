@@ -45,7 +45,7 @@ class Budget(Allowance):
 
     __slots__ = (
         "_closed",
-        "_ends",
+        "_unended",
         "_serial",
         "_turn",
         "charged",
@@ -81,7 +81,7 @@ class Budget(Allowance):
         self._turn = 0
         self._closed = False
         #: To be called in the hub, each after greenlets that were spawned.
-        self._ends: dict[Callable[[], None], None] = {}
+        self._unended: dict[Callable[[], None], None] = {}
 
     def exhausted(self) -> bool:
         """Return whether the greenlet must yield to I/O now; call this when nothing is `left`.
@@ -169,17 +169,17 @@ class Budget(Allowance):
 
         def end() -> None:
             self.has_spawned = False
-            if end not in self._ends:  # it has been called before, by a repair
+            if end not in self._unended:  # it has been called before, by a repair
                 return
             used = seconds if began is None else shared.end_turn(self, began)
             left = seconds - used
             self._serial = shared.serial
             self.refill(self.left if left > seconds / 4 else 0, left)
             shared.go_on(self, left, functools.partial(ended.switch, used))
-            self._ends.pop(end, None)
+            self._unended.pop(end, None)
 
         self.has_spawned = True
-        self._ends[end] = None
+        self._unended[end] = None
         loop.run_callback(begin)
         try:
             spawn()
@@ -195,7 +195,7 @@ class Budget(Allowance):
 
     def repair(self) -> None:
         """Resume the greenlets that wait, soon: a callback that was to do so has been ended."""
-        for end in self._ends:
+        for end in self._unended:
             self.hub.loop.run_callback(end)
         if self.waiters:
             self.shared.queue_again(self)
