@@ -3,6 +3,7 @@
 from mutants.asking import ASKING
 from mutants.behind_brokers import BEHIND_BROKERS
 from mutants.broker import BROKER
+from mutants.command_line import COMMAND_LINE
 from mutants.doors import DOORS
 from mutants.fleet import FLEET
 from mutants.green import GREEN
@@ -41,4 +42,5 @@ MUTATIONS = [
     *BROKER,
     *BEHIND_BROKERS,
     *TEXTS,
+    *COMMAND_LINE,
 ]

@@ -1,10 +1,11 @@
-"""Signals before the imports of a verb are over, which take half a second.
+"""What precedes the imports of a verb, which take half a second: standard streams, and signals.
 
 A SIGHUP would end a server that has yet to start, and a SIGINT would show a traceback of an import.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -15,6 +16,40 @@ _RELOADING = {"serve", "broker"}
 
 #: Whether there was a SIGHUP that was not handled yet.
 hung_up = False
+
+#: Whether the output was closed.
+_opened_output = False
+
+
+def open_streams() -> None:
+    """Open each standard stream that is closed: a loop or a socket would get its number otherwise.
+
+    The input is at its end. The log is discarded, but not the output: it is open for reading, so
+    that a write fails, as to a full disk.
+    """
+    global _opened_output
+    for number, name, flags in (
+        (0, "stdin", os.O_RDONLY),
+        (1, "stdout", os.O_RDONLY),
+        (2, "stderr", os.O_WRONLY),
+    ):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free, as those below it are open by now.
+            os.set_inheritable(os.open(os.devnull, flags), True)
+            # Without a buffer, of which Python would report at the exit that it cannot be written.
+            file = io.FileIO(number, "w" if number else "r", closefd=False)
+            stream = io.TextIOWrapper(file, write_through=True)
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+            _opened_output = _opened_output or number == 1
+
+
+def discard_closed_output() -> None:
+    """Discard the output if it was closed, as Python does: what a handler prints is no result."""
+    if _opened_output:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def end_by_interrupts() -> None:

@@ -17,6 +17,7 @@ import zmq
 from gzmqsource._source.handlers import check_handler
 from gzmqsource._source.source import Source
 from gzmqsource.cli._consumer import Consumer
+from gzmqsource.cli._early import discard_closed_output
 from gzmqsource.cli._fleet.options import FleetOptions, fleet_options
 from gzmqsource.cli._handler import Handler
 from gzmqsource.cli._loading import parts_of
@@ -165,6 +166,7 @@ def serve(
       gzmqsource serve hello:answer \\
         --bind tcp://127.0.0.1:5557
     """
+    discard_closed_output()
     limited = _limited(outbox_total, max_message, max_frames)
     if max_message is not None:
         options["maxmsgsize"] = max_message

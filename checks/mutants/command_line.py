@@ -1,0 +1,27 @@
+"""Lines of the command that are broken: its streams, its options, and what it refuses."""
+
+from mutants.mutation import Mutation
+
+COMMAND_LINE = [
+    Mutation(
+        "a socket gets the number of an output that was closed",
+        "cli/__init__.py",
+        "    open_streams()\n",
+        "",
+        "cli/test_closed_streams.py",
+    ),
+    Mutation(
+        "messages for an output that was closed are discarded",
+        "cli/_early.py",
+        '        (1, "stdout", os.O_RDONLY),\n',
+        '        (1, "stdout", os.O_WRONLY),\n',
+        "cli/test_closed_streams.py",
+    ),
+    Mutation(
+        "a handler that prints fails if the output was closed",
+        "cli/_serve.py",
+        "    discard_closed_output()\n",
+        "",
+        "cli/test_closed_streams.py",
+    ),
+]
