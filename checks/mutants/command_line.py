@@ -24,4 +24,11 @@ COMMAND_LINE = [
         "",
         "cli/test_closed_streams.py",
     ),
+    Mutation(
+        "a number that libzmq does not take is a traceback",
+        "cli/_numbers.py",
+        "        super().__init__(least, most)\n",
+        "        super().__init__(least)\n",
+        "cli/test_refused_numbers.py",
+    ),
 ]

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from gzmqsource.broker import Broker
-from gzmqsource.cli._numbers import Seconds
+from gzmqsource.cli._numbers import Seconds, Whole
 from gzmqsource.cli._operations import Operations, operating_options
 from gzmqsource.cli._security import security_options
 from gzmqsource.cli._signals import Interrupted, Told, finish, unfinished
@@ -31,7 +31,7 @@ _log = logging.getLogger("gzmqsource.broker")
 )
 @click.option(
     "--max-waiting",
-    type=click.IntRange(0),
+    type=Whole(0),
     default=Broker.default_waiting,
     show_default=True,
     help="The maximum number of requests that wait for a worker. Further requests are refused, or "

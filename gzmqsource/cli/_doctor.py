@@ -14,6 +14,7 @@ import zmq
 from gevent.monkey import is_module_patched
 
 from gzmqsource import __version__, transfer
+from gzmqsource.cli._numbers import Whole
 from gzmqsource.cli._reading import ServerAddress
 from gzmqsource.cli._report import Fact, Finding, Report
 from gzmqsource.monkey._status import packages_of, patches_of
@@ -27,7 +28,7 @@ _OLDEST_GEVENT, _OLDEST_LIBZMQ = (24, 2, 1), (4, 3, 4)
 
 @click.command()
 @click.argument("url", metavar="[PORT|URL]", required=False, type=ServerAddress())
-@click.option("--pid", type=click.IntRange(min=1), help="Report on a running process (Linux).")
+@click.option("--pid", type=Whole(1), help="Report on a running process (Linux).")
 @click.option("--json", "as_json", is_flag=True, help="Write a JSON object, with stable keys.")
 @click.pass_context
 def doctor(context: click.Context, url: str | None, pid: int | None, as_json: bool) -> None:

@@ -13,6 +13,7 @@ import click
 from gevent.fileobject import FileObjectThread
 from gevent.hub import get_hub
 
+from gzmqsource.cli._numbers import Whole
 from gzmqsource.cli._text import from_json
 
 _OPTIONS = (
@@ -32,7 +33,7 @@ _OPTIONS = (
         type=click.Path(exists=True, dir_okay=False),
         help="A file to send as one message, instead of lines. Repeatable.",
     ),
-    click.option("--count", type=click.IntRange(1), help="Stop after this many messages."),
+    click.option("--count", type=Whole(1), help="Stop after this many messages."),
     click.argument("messages", nargs=-1),
 )
 

@@ -9,6 +9,9 @@ import click
 
 from gzmqsource._base.deadline import LONGEST
 
+#: The largest number of things, an ``int`` of libzmq, and of bytes, an ``int64_t``.
+MOST, MOST_BYTES = (1 << 31) - 1, (1 << 63) - 1
+
 
 def port_of(text: str) -> int | None:
     """Return the port that a text is; None if it is none."""
@@ -17,6 +20,13 @@ def port_of(text: str) -> int | None:
         return None
     port = int(text)
     return port if 0 < port <= 65535 else None
+
+
+class Whole(click.IntRange):
+    """An integer from *least* up to one that libzmq, the transfer and all loops take."""
+
+    def __init__(self, least: int, most: int = MOST) -> None:
+        super().__init__(least, most)
 
 
 class Number(click.FloatRange):

@@ -11,7 +11,7 @@ from gevent.queue import Empty
 
 from gzmqsource.cli._input import Input, input_options
 from gzmqsource.cli._log import is_json, log
-from gzmqsource.cli._numbers import Seconds
+from gzmqsource.cli._numbers import Seconds, Whole
 from gzmqsource.cli._output import Output, output_option
 from gzmqsource.cli._signals import Interrupted
 from gzmqsource.cli._sockets import RECEIVING, open_source, socket_options, telling_errors
@@ -24,7 +24,7 @@ from gzmqsource.workers import Requester
 @click.command()
 @socket_options("pull", RECEIVING)
 @output_option
-@click.option("--count", type=click.IntRange(1), help="Stop after this many messages.")
+@click.option("--count", type=Whole(1), help="Stop after this many messages.")
 @click.option("--timeout", type=Seconds(0), help="Stop after this many idle seconds.")
 def recv(
     socket: dict[str, Any], kind: str, form: str, count: int | None, timeout: float | None
@@ -64,7 +64,7 @@ def recv(
 )
 @click.option(
     "--retries",
-    type=click.IntRange(0),
+    type=Whole(0),
     default=0,
     show_default=True,
     help="How often to repeat a request after its server was lost.",

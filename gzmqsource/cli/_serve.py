@@ -22,7 +22,7 @@ from gzmqsource.cli._fleet.options import FleetOptions, fleet_options
 from gzmqsource.cli._handler import Handler
 from gzmqsource.cli._loading import parts_of
 from gzmqsource.cli._log import is_live
-from gzmqsource.cli._numbers import Seconds
+from gzmqsource.cli._numbers import MOST_BYTES, Seconds, Whole
 from gzmqsource.cli._operations import Operations, operating_options
 from gzmqsource.cli._signals import Interrupted, StopOrders, unfinished
 from gzmqsource.cli._sockets import RECEIVING, socket_options, telling_errors, type_of
@@ -65,14 +65,14 @@ def _patching(function: Callable[..., Any]) -> Callable[..., Any]:
 @socket_options("rep", ("rep", *RECEIVING))
 @click.option(
     "--spawn",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=100,
     show_default=True,
     help="The maximum number of messages that are handled at once.",
 )
 @click.option(
     "--max-waiting",
-    type=click.IntRange(0),
+    type=Whole(0),
     default=Responder.default_waiting,
     show_default=True,
     help="The maximum number of requests that wait for a free handler. Further requests are "
@@ -100,35 +100,35 @@ def _patching(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option(
     "--outbox",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=1000,
     show_default=True,
     help="The maximum number of messages that wait for one peer.",
 )
 @click.option(
     "--outbox-bytes",
-    type=click.IntRange(1),
+    type=Whole(1, MOST_BYTES),
     default=1 << 24,
     show_default=True,
     help="The maximum number of bytes that wait for one peer.",
 )
 @click.option(
     "--outbox-total",
-    type=click.IntRange(1),
+    type=Whole(1, MOST_BYTES),
     default=Source.max_outbox_bytes,
     show_default=True,
     help="The maximum number of bytes that wait for all peers.",
 )
 @click.option(
     "--max-message",
-    type=click.IntRange(1),
+    type=Whole(1, MOST_BYTES),
     metavar="BYTES",
     help="The maximum size of a message. A larger message is dropped. libzmq disconnects a peer "
     "that sends a larger frame.",
 )
 @click.option(
     "--max-frames",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=Source.max_frames,
     show_default=True,
     help="The maximum number of frames of a message. A message with more is dropped.",

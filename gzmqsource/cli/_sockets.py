@@ -12,7 +12,7 @@ import zmq
 
 from gzmqsource._socket.addresses import WrongEndpoint
 from gzmqsource._source.source import Source
-from gzmqsource.cli._numbers import port_of
+from gzmqsource.cli._numbers import Whole, port_of
 from gzmqsource.cli._security import security_options
 from gzmqsource.monitor import Monitor
 
@@ -68,7 +68,7 @@ _SOCKET = [
         help="A topic for --type sub. Repeatable; all topics if not given.",
     ),
     click.option(
-        "--hwm", type=click.IntRange(0), help="The high-water mark in both directions, in messages."
+        "--hwm", type=Whole(0), help="The high-water mark in both directions, in messages."
     ),
 ]
 

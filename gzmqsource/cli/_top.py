@@ -16,7 +16,7 @@ from rich.text import Text
 
 from gzmqsource.cli._layout import fitted, width_of
 from gzmqsource.cli._live import ForegroundLive, LiveConsole
-from gzmqsource.cli._numbers import Seconds
+from gzmqsource.cli._numbers import Seconds, Whole
 from gzmqsource.cli._reading import (
     Process,
     Reading,
@@ -54,7 +54,7 @@ _ALWAYS = ("waiting", "running", "workers", "slots")
     show_default=True,
     help="Seconds between two updates.",
 )
-@click.option("--count", type=click.IntRange(1), help="Stop after this many tables.")
+@click.option("--count", type=Whole(1), help="Stop after this many tables.")
 def top(url: str, interval: float, count: int | None) -> None:
     """Show the sources of a running server, or its workers, live.
 

@@ -13,6 +13,7 @@ import zmq
 from gzmqsource._socket.addresses import check_endpoint, explained
 from gzmqsource._source.opening import guarded
 from gzmqsource.cli._events import as_json, as_line
+from gzmqsource.cli._numbers import Whole
 from gzmqsource.cli._security import security_options
 from gzmqsource.cli._signals import Told, finish
 from gzmqsource.cli._sockets import (
@@ -98,7 +99,7 @@ def _end(_seconds: float) -> None:
 
 @click.command()
 @socket_options("dealer", sorted({*SENDING, *RECEIVING, "req", "rep"}))
-@click.option("--count", type=click.IntRange(1), help="Stop after this many events.")
+@click.option("--count", type=Whole(1), help="Stop after this many events.")
 @click.option(
     "--format",
     "form",

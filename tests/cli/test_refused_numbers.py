@@ -1,7 +1,12 @@
 """Ports, URLs and counts that are none: each is refused at once, with the rule."""
 
+import click
 import pytest
 from command_under_test import run
+
+from gzmqsource._base.deadline import LONGEST
+from gzmqsource.cli._command import gzmqsource as command
+from gzmqsource.cli._numbers import Number, Seconds
 
 pytestmark = pytest.mark.once
 
@@ -91,3 +96,60 @@ def test_a_benchmark_of_a_number_that_says_nothing_is_refused(option, value):
 def test_a_number_that_makes_no_sense_is_refused_by_the_name_of_its_option(words):
     option = next(word for word in reversed(words) if word.startswith("--"))
     assert f"Invalid value for '{option}'" in refused(*words)
+
+
+#: What each verb with numbers needs beside them.
+NEEDED = {
+    "serve": ("builtins:print", "--bind", "tcp://127.0.0.1:*"),
+    "broker": ("tcp://127.0.0.1:*", "tcp://127.0.0.1:0"),
+    "send": ("x", "--connect", "tcp://127.0.0.1:5"),
+    "recv": ("--connect", "tcp://127.0.0.1:5"),
+    "request": ("x", "--connect", "tcp://127.0.0.1:5"),
+    "monitor": ("--connect", "tcp://127.0.0.1:5"),
+    "top": ("9100",),
+    "doctor": (),
+    "bench": (),
+}
+
+
+def numbers():
+    """Return each option of a verb that takes a number, with its verb."""
+    context = click.Context(command)
+    verbs = {name: command.get_command(context, name) for name in command.list_commands(context)}
+    return {
+        f"{name} {option.opts[0]}": (name, option)
+        for name, verb in verbs.items()
+        for option in verb.params
+        if isinstance(option.type, (click.types.IntParamType, click.types.FloatParamType))
+        or option.name == "workers"
+    }
+
+
+NUMBERS = numbers()
+
+
+@pytest.mark.parametrize(("verb", "option"), NUMBERS.values(), ids=NUMBERS)
+def test_a_number_that_is_too_large_is_refused_or_as_good_as_endless(verb, option):
+    if isinstance(option.type, Seconds):
+        assert option.type.convert("1e300", option, None) == LONGEST
+    elif isinstance(option.type, Number):
+        words = (verb, *NEEDED[verb], option.opts[0], "1e300", "--timeout", 0)
+        assert b"not delivered" in run(*words).stderr
+    else:
+        error = refused(verb, *NEEDED[verb], option.opts[0], 10**20)
+        assert f"Invalid value for '{option.opts[0]}'" in " ".join(error.split())
+
+
+def test_the_largest_numbers_are_taken(address, tmp_path, starting):
+    left_out = ("--tether", "--workers", "--max-requests", "--max-requests-jitter")
+    words = [
+        word
+        for verb, option in NUMBERS.values()
+        if verb == "serve" and option.opts[0] not in left_out and not option.hidden
+        for word in (option.opts[0], str(getattr(option.type, "max", None) or 1e300))
+        if option.opts[0] != "--stuck-after"
+    ]
+    (tmp_path / "echo.py").write_text("def answer(request):\n    return request\n")
+    starting("serve", "echo:answer", "--bind", address, *words)
+    asked = run("request", "x", "--connect", address, "--hwm", 2**31 - 1)
+    assert (asked.returncode, asked.stdout) == (0, b"x\n")

@@ -16,7 +16,7 @@ from gzmqsource.cli._fleet.cores import usable_cores
 from gzmqsource.cli._fleet.tether import Tether
 from gzmqsource.cli._fleet.words import RUNS_SAID
 from gzmqsource.cli._handler import Handler
-from gzmqsource.cli._numbers import Seconds
+from gzmqsource.cli._numbers import Seconds, Whole
 from gzmqsource.cli._signals import StopOrders
 from gzmqsource.cli._sockets import Endpoint
 from gzmqsource.workers import Responder
@@ -98,7 +98,7 @@ class FleetOptions:
             orders.numbers = Exposition(not_ready)
 
 
-class _Number(click.IntRange):
+class _Number(Whole):
     name = "number of workers (or auto)"
 
 
@@ -136,17 +136,17 @@ _OPTIONS = (
     ),
     click.option(
         "--max-requests",
-        type=click.IntRange(1),
+        type=Whole(1),
         help="With --workers: replace a worker after this number of requests. With --join: exit.",
     ),
     click.option(
         "--max-requests-jitter",
-        type=click.IntRange(0),
+        type=Whole(0),
         default=0,
         show_default=True,
         help="The maximum of the random number that is added to --max-requests.",
     ),
-    click.option("--tether", type=int, hidden=True, help="The line to the master."),
+    click.option("--tether", type=Whole(0), hidden=True, help="The line to the master."),
     click.option("--numbers", is_flag=True, hidden=True, help="The master asks for numbers."),
 )
 
