@@ -316,4 +316,11 @@ GREEN = [
         "",
         "green/test_tracked_ends.py",
     ),
+    Mutation(
+        "the thread of a device imports what its caller imports, too",
+        "green/_device.py",
+        "        prepare_collector()\n",
+        "",
+        "green/test_devices.py",
+    ),
 ]

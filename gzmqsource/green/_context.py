@@ -19,6 +19,18 @@ _SocketT = TypeVar("_SocketT", bound=Socket[Any], covariant=True)
 _ContextT = TypeVar("_ContextT", bound="Context[Any]")
 
 
+def prepare_collector() -> None:
+    """Have pyzmq's collector run on a native thread where threads are patched.
+
+    Call it before another thread makes a context: this imports a module, and the lock of an import
+    is patched then, too. Two threads at it, each with a hub to make, would wait for each other.
+    """
+    if is_module_patched("threading"):
+        from gzmqsource.green import _collector
+
+        _collector.make_native()
+
+
 class Context(ShadowedContext[_SocketT]):
     """A `zmq.Context` that makes green sockets.
 
@@ -54,10 +66,7 @@ class Context(ShadowedContext[_SocketT]):
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._made_in = fork.generation
-        if is_module_patched("threading"):
-            from gzmqsource.green import _collector
-
-            _collector.make_native()
+        prepare_collector()
 
     @classmethod
     def instance(cls: type[_ContextT], io_threads: int = 1) -> _ContextT:

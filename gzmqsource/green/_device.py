@@ -21,7 +21,7 @@ from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base.threads import NativeThread
 from gzmqsource._socket.loops import run_loop
-from gzmqsource.green._context import Context
+from gzmqsource.green._context import Context, prepare_collector
 
 
 def _call(loop: Callable[[], Any], sockets: Iterable[Any]) -> Any:
@@ -184,6 +184,11 @@ class ThreadDevice(PlainThreadDevice):
     _launch_class: Any = _DeviceThread
     #: Returns the context of the device's sockets: a plain view of `Context.instance`.
     context_factory: Any = staticmethod(_plain_instance)
+
+    def start(self) -> None:
+        """Start the device; see `zmq.devices.ThreadDevice.start`."""
+        prepare_collector()
+        super().start()
 
 
 # As in pyzmq, each of them is a `ThreadDevice`, and the last two are a `ThreadProxy`.

@@ -268,3 +268,34 @@ def test_the_context_of_a_device_can_be_ended_beside_the_hub(patches):
         print("ended")
         """
     assert run(program) == ["ended"]
+
+
+@pytest.mark.processes
+@pytest.mark.limit(60)
+def test_the_thread_of_a_device_imports_nothing():
+    # It would contend for a lock that is patched, and wait for the caller's greenlets forever.
+    program = """
+        from gevent import monkey; monkey.patch_all()
+        import sys
+        import gzmqsource.green as zmq
+        ident = monkey.get_original("_thread", "get_ident")
+        main, imported = ident(), []
+        class Finder:
+            def find_spec(self, name, path=None, target=None):
+                if ident() != main: imported.append(name)
+        sys.meta_path.insert(0, Finder())
+        device = zmq.ThreadDevice(zmq.QUEUE, zmq.PULL, zmq.PUSH)
+        front = device.bind_in_to_random_port("tcp://127.0.0.1")
+        back = device.bind_out_to_random_port("tcp://127.0.0.1")
+        device.start()
+        context = zmq.Context.instance()
+        source, sink = context.socket(zmq.PUSH), context.socket(zmq.PULL)
+        source.connect(f"tcp://127.0.0.1:{front}")
+        sink.connect(f"tcp://127.0.0.1:{back}")
+        source.send(b"passed")
+        print(sink.recv().decode(), *imported)
+        for socket in (source, sink): socket.close(0)
+        context.term()
+        device.join()
+        """
+    assert run(program) == ["passed"]
