@@ -288,6 +288,8 @@ def test_the_thread_of_a_device_imports_nothing():
         front = device.bind_in_to_random_port("tcp://127.0.0.1")
         back = device.bind_out_to_random_port("tcp://127.0.0.1")
         device.start()
+        sleep = monkey.get_original("time", "sleep")
+        while not hasattr(device, "_context"): sleep(0.001)  # its thread sets it
         context = zmq.Context.instance()
         source, sink = context.socket(zmq.PUSH), context.socket(zmq.PULL)
         source.connect(f"tcp://127.0.0.1:{front}")
