@@ -31,4 +31,25 @@ COMMAND_LINE = [
         "        super().__init__(least)\n",
         "cli/test_refused_numbers.py",
     ),
+    Mutation(
+        "a hangup does nothing to a broker",
+        "cli/_command.py",
+        "            release_hangups()\n",
+        "            pass\n",
+        "cli/test_hangups.py",
+    ),
+    Mutation(
+        "a hangup ends a broker that nohup has started",
+        "cli/_early.py",
+        "        signal.signal(signal.SIGHUP, _before)",
+        "        signal.signal(signal.SIGHUP, signal.SIG_DFL)",
+        "cli/test_hangups.py",
+    ),
+    Mutation(
+        "a hangup during the start of a broker is forgotten",
+        "cli/_early.py",
+        "        if hung_up:\n",
+        "        if False:\n",
+        "cli/test_hangups.py",
+    ),
 ]

@@ -14,7 +14,7 @@ import click
 
 from gzmqsource import __version__
 from gzmqsource.cli._config import PREFIX, Config, name_variables, naming_sources
-from gzmqsource.cli._early import raise_interrupts
+from gzmqsource.cli._early import raise_interrupts, release_hangups
 from gzmqsource.cli._help import Context, folded
 from gzmqsource.cli._log import FORMATS, LEVELS, is_json, log, log_to_stderr
 from gzmqsource.cli._text import printable
@@ -53,6 +53,14 @@ _VERBS = {
 _LONGEST = 100
 
 
+class _VerbContext(Context):
+    def invoke(self, *args: Any, **options: Any) -> Any:
+        """Run the verb, whose options are known now: one that reloads nothing ends by a SIGHUP."""
+        if self.info_name != "serve" and not self.params.get("curve_clients"):
+            release_hangups()
+        return super().invoke(*args, **options)
+
+
 class _Verbs(click.Group):
     context_class = Context
 
@@ -68,7 +76,7 @@ class _Verbs(click.Group):
             # The package says why it cannot work here.
             raise click.ClickException(str(error)) from error
         name_variables(command, f"{PREFIX}_{name.upper()}")
-        command.context_class = Context
+        command.context_class = _VerbContext
         return command  # type: ignore[no-any-return]
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:

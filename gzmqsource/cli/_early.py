@@ -10,12 +10,16 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import Any
 
 #: The verbs that reload something, or may: a file with options may not have been read yet.
 _RELOADING = {"serve", "broker"}
 
 #: Whether there was a SIGHUP that was not handled yet.
 hung_up = False
+
+#: What handled a SIGHUP before `hold_hangups`.
+_before: Any = signal.SIG_DFL
 
 #: Whether the output was closed.
 _opened_output = False
@@ -70,16 +74,25 @@ def hold_hangups() -> None:
 
     A worker that a master has started ignores a SIGINT until it has connected.
     """
+    global _before
     words = sys.argv[1:]
     # Options may come before the verb, and be in the environment; a file is yet to be read.
     has_clients = any(each.startswith("--curve-clients") for each in words) or any(
         each.startswith("GZMQSOURCE_") and each.endswith("_CURVE_CLIENTS") for each in os.environ
     )
     if has_clients or not _RELOADING.isdisjoint(words):
-        signal.signal(signal.SIGHUP, _note)
+        _before = signal.signal(signal.SIGHUP, _note)
     if "--tether" in words:
         # A terminal sends it to all processes; in a worker, the master decides.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def release_hangups() -> None:
+    """Let a SIGHUP do again what it did before `hold_hangups`, also one that was noted."""
+    if signal.getsignal(signal.SIGHUP) is _note:
+        signal.signal(signal.SIGHUP, _before)  # nohup has it ignored
+        if hung_up:
+            signal.raise_signal(signal.SIGHUP)
 
 
 def _note(_number: int, _frame: FrameType | None) -> None:

@@ -113,7 +113,7 @@ WRONG = {
     "a table too many": ("[serve.spawn]", "[serve] spawn is an integer, not {}"),
     "out of range": (
         "[serve]\nspawn = 0",
-        "not in the range x>=1. (It is from FILE: [serve] spawn.)",
+        "not in the range 1<=x<=2147483647. (It is from FILE: [serve] spawn.)",
     ),
     "another choice": ('log-format = "x"', "'text', 'json'. (It is from FILE: log-format.)"),
     "a bad port": (
