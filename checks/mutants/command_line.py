@@ -52,4 +52,25 @@ COMMAND_LINE = [
         "        if False:\n",
         "cli/test_hangups.py",
     ),
+    Mutation(
+        "no verb has IPv6",
+        "cli/_sockets.py",
+        '    return {"ipv6": 1} if needs else {}\n',
+        "    return {}\n",
+        "cli/test_ipv6.py",
+    ),
+    Mutation(
+        "a broker has no IPv6",
+        "cli/_broker.py",
+        ", **ipv6_for(front, back)",
+        "",
+        "cli/test_ipv6.py",
+    ),
+    Mutation(
+        "a proxy has no IPv6",
+        "cli/_watch.py",
+        "security | ipv6_for(front, back)",
+        "security",
+        "cli/test_ipv6.py",
+    ),
 ]

@@ -14,7 +14,7 @@ from gzmqsource.cli._numbers import Seconds, Whole
 from gzmqsource.cli._operations import Operations, operating_options
 from gzmqsource.cli._security import security_options
 from gzmqsource.cli._signals import Interrupted, Told, finish, unfinished
-from gzmqsource.cli._sockets import Endpoint, check_sides, telling_errors
+from gzmqsource.cli._sockets import Endpoint, check_sides, ipv6_for, telling_errors
 
 _log = logging.getLogger("gzmqsource.broker")
 
@@ -79,7 +79,7 @@ def broker(
     told.listen()
     with operations:
         with telling_errors():
-            serving = Broker.open(front, back, **options, **security)
+            serving = Broker.open(front, back, **options, **security, **ipv6_for(front, back))
         serving.start()
         _log.info("%s for %s: pid %d", serving.back, serving.front, os.getpid())
         operations.serving(str(serving.front))

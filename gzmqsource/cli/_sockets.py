@@ -104,6 +104,7 @@ def socket_options(
             if not (bind or connect or rest.get("join")):
                 raise click.UsageError("no endpoint: use --bind URL or --connect URL")
             socket: dict[str, Any] = {"bind": bind, "connect": connect, **security}
+            socket |= ipv6_for(*bind, *connect, *rest.get("join", ()))
             if rest.get("kind", default) == "sub":
                 socket["subscribe"] = subscribe or ("",)
             elif subscribe:
@@ -118,6 +119,16 @@ def socket_options(
         return decorated
 
     return decorate
+
+
+def ipv6_for(*endpoints: str) -> dict[str, Any]:
+    """Return the socket option that an IPv6 address, which is in brackets, needs.
+
+    Without one it is not set: libzmq would bind a wildcard in both families, and prefer the IPv6
+    address of a name, where the peer may be bound to the other one.
+    """
+    needs = any(each.startswith("tcp://") and "[" in each for each in endpoints)
+    return {"ipv6": 1} if needs else {}
 
 
 def type_of(kind: str) -> int:

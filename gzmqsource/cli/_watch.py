@@ -21,6 +21,7 @@ from gzmqsource.cli._sockets import (
     SENDING,
     Endpoint,
     check_sides,
+    ipv6_for,
     socket_options,
     telling_errors,
     watched_source,
@@ -71,7 +72,7 @@ def proxy(front: str, back: str, pattern: str, security: dict[str, Any]) -> None
     sockets = [context.socket(kind) for kind in _PATTERNS[pattern]]
     for socket in sockets:
         socket.linger = _LAST_SECONDS * 1000
-        for name, value in guarded(security).items():
+        for name, value in guarded(security | ipv6_for(front, back)).items():
             setattr(socket, name, value)
     try:
         for socket, endpoint in zip(sockets, (front, back), strict=True):

@@ -38,7 +38,7 @@ REFUSED = {
     "--max-requests needs --workers or --join": (*BIND, "--max-requests", 5),
     "--max-requests-jitter needs --max-requests": (*BIND, "--max-requests-jitter", 5),
     "'few' is not a valid number of workers (or auto)": (*BIND, "--workers", "few"),
-    "0 is not in the range x>=1": (*BIND, "--workers", 0),
+    "0 is not in the range 1<=x<=2147483647": (*BIND, "--workers", 0),
     "a port is a number from 1 to 65535": ("--join", "tcp://127.0.0.1:80000"),
     "no endpoint: use --bind URL": ("--workers", 2),
     "the handler is MODULE:FUNCTION": (*BIND, "--workers", 2),
