@@ -73,4 +73,11 @@ COMMAND_LINE = [
         "security",
         "cli/test_ipv6.py",
     ),
+    Mutation(
+        "top in the background shows nothing",
+        "cli/_top.py",
+        "    if live is not None and not has_foreground(console):\n",
+        "    if False:\n",
+        "cli/test_top_screens.py",
+    ),
 ]

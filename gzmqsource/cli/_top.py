@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gzmqsource.cli._layout import fitted, width_of
-from gzmqsource.cli._live import ForegroundLive, LiveConsole
+from gzmqsource.cli._live import ForegroundLive, LiveConsole, has_foreground
 from gzmqsource.cli._numbers import Seconds, Whole
 from gzmqsource.cli._reading import (
     Process,
@@ -102,6 +102,8 @@ def _look(url: str, interval: float, count: int | None) -> None:
                 size = console.size
                 console.clear()
             live.show(_fitted(console, table))
+    if live is not None and not has_foreground(console):
+        _append(console, table)  # it was never seen
 
 
 def _fitted(console: Console, table: Table | Text) -> RenderableType:

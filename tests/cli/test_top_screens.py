@@ -124,3 +124,11 @@ def test_top_without_its_reader_ends_quietly(port):
     finished = subprocess.run(["bash", "-c", command], capture_output=True, check=False, timeout=60)
     assert finished.stdout.decode().splitlines()[1:] == ["141 0"]
     assert finished.stderr == b""
+
+
+@pytest.mark.parametrize("how", ['set -m; "$@" & wait $!', 'setsid -w "$@"'])
+def test_the_last_of_some_tables_is_shown_in_the_background_too(port, address, how):
+    command = (*COMMAND, "top", port, "--interval", "0.1", "--count", "2")
+    with Terminal("bash", "-c", how, "bash", *command) as terminal:
+        assert terminal.wait() == 0
+    assert terminal.text.count(address) == 1
