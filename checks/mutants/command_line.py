@@ -80,4 +80,18 @@ COMMAND_LINE = [
         "    if False:\n",
         "cli/test_top_screens.py",
     ),
+    Mutation(
+        "any page of metrics is one of gzmqsource",
+        "cli/_reading.py",
+        "        if not is_ours:\n",
+        "        if False:\n",
+        "cli/test_foreign_pages.py",
+    ),
+    Mutation(
+        "a page of another program is no problem",
+        "cli/_checkup.py",
+        '            yield Finding("not-gzmqsource", self._wrong, _OTHER_PAGE)\n',
+        "",
+        "cli/test_foreign_pages.py",
+    ),
 ]

@@ -6,7 +6,16 @@ import math
 import time
 from collections.abc import Iterator
 
-from gzmqsource.cli._reading import Process, Reading, address_of, get, milliseconds, quantile, read
+from gzmqsource.cli._reading import (
+    NotMetrics,
+    Process,
+    Reading,
+    address_of,
+    get,
+    milliseconds,
+    quantile,
+    read,
+)
 from gzmqsource.cli._report import Fact, Finding
 
 #: Seconds of lateness of a hub that are too many, if more than one tick in a hundred has them; and
@@ -24,6 +33,9 @@ _FREE_THE_HUB = (
 
 #: What to do about a reload that has failed.
 _RELOAD_AGAIN = "the log of the server has the reason: correct it, and send SIGHUP again"
+
+#: What to do about a page of something else.
+_OTHER_PAGE = "use the port of `serve --metrics`, or the URL of a page with a SourceCollector"
 
 #: What to do about dropped messages, by the reason.
 _FIXES = {
@@ -56,7 +68,7 @@ class Checkup:
     Raises
     ------
     click.ClickException
-        It does not answer, or not with metrics.
+        It does not answer.
     """
 
     def __init__(self, url: str) -> None:
@@ -66,12 +78,20 @@ class Checkup:
         self._is_ours = page == "metrics"
         self._health = get(f"{base}/healthz") if self._is_ours else (200, "")
         self._readiness = get(f"{base}/readyz") if self._is_ours else (200, "")
-        self._reading: Reading = read(self._url)
+        self._reading = Reading(0.0)
+        #: What is wrong with the page itself, if it is not one of gzmqsource's.
+        self._wrong: str | None = None
+        try:
+            self._reading = read(self._url)
+        except NotMetrics as error:
+            self._wrong = error.message
 
     def facts(self) -> Iterator[Fact]:
         """Return the facts."""
         main = self._reading.main
         yield Fact("server", self._url, {"server": self._url})
+        if self._wrong is not None:
+            return
         version = _versions(self._reading, "version")
         about = {"gzmqsource": version or None}
         yield Fact("gzmqsource", version or "of an unknown version", about)
@@ -94,6 +114,9 @@ class Checkup:
 
     def findings(self) -> Iterator[Finding]:
         """Return the problems."""
+        if self._wrong is not None:
+            yield Finding("not-gzmqsource", self._wrong, _OTHER_PAGE)
+            return
         for page, (status, text) in ("healthz", self._health), ("readyz", self._readiness):
             if status not in (200, 404):
                 yield Finding(

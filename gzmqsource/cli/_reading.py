@@ -72,12 +72,17 @@ class Reading:
         from prometheus_client.parser import text_string_to_metric_families
 
         reading = cls(time.monotonic())
+        is_ours = False
         try:
             for family in text_string_to_metric_families(text):
+                # A collector has families before it has a source.
+                is_ours = is_ours or family.name.startswith("gzmqsource_")
                 for sample in family.samples:
                     reading._add(sample)
         except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
-            raise ValueError(f"these are not metrics of gzmqsource: {error!r:.100}") from error
+            raise ValueError(f"it is no page of metrics: {error!r:.100}") from error
+        if not is_ours:
+            raise ValueError("it has none of them")
         return reading
 
     @property
@@ -138,13 +143,19 @@ def address_of(url: str, path: str) -> str:
     return url if parts.path.strip("/") or not parts.netloc else f"{url.rstrip('/')}{path}"
 
 
+class NotMetrics(click.ClickException):
+    """A page is not one of gzmqsource's metrics."""
+
+
 def read(url: str) -> Reading:
     """Read the numbers of a server.
 
     Raises
     ------
+    NotMetrics
+        It answers with something else.
     click.ClickException
-        It does not answer, or not with metrics.
+        It does not answer.
     """
     status, text = get(url)
     try:
@@ -152,7 +163,8 @@ def read(url: str) -> Reading:
             raise ValueError(f"it answers with status {status}")
         return Reading.of(text)
     except ValueError as error:
-        raise click.ClickException(f"{url}: {error}") from error
+        text = f"{url} does not answer with gzmqsource's metrics: {error}"
+        raise NotMetrics(text) from error
 
 
 def get(url: str) -> tuple[int, str]:

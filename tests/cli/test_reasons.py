@@ -3,7 +3,6 @@
 import pytest
 import zmq
 from command_under_test import run
-from gevent.pywsgi import WSGIServer
 
 pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
 
@@ -34,22 +33,3 @@ def test_keys_are_not_written_elsewhere_than_into_the_directory(tmp_path, name):
     error = error_of("keygen", folder, "--name", name, status=2)
     assert error.endswith("this is not the name of a file in DIRECTORY")
     assert not [*tmp_path.iterdir()]
-
-
-@pytest.fixture
-def port():
-    """The port of a server whose pages are no metrics."""
-
-    def page(_environ, start):
-        start("200 OK", [("Content-Type", "text/plain")])
-        return [b"a = page\n"]
-
-    server = WSGIServer(("127.0.0.1", 0), page, log=None)
-    server.start()
-    yield server.server_port
-    server.stop()
-
-
-@pytest.mark.parametrize("verb", ["top", "doctor"])
-def test_a_page_that_is_no_metrics_is_reported_as_such(port, verb):
-    assert "these are not metrics of gzmqsource" in error_of(verb, port, status=1)

@@ -179,7 +179,7 @@ def shown(text):
     """Return the table of a server's numbers as it goes to a terminal."""
     out = io.StringIO()
     console = Console(file=out, width=200, force_terminal=True, color_system="truecolor")
-    console.print(_table(Reading.of(""), Reading.of(text)))
+    console.print(_table(Reading(0.0), Reading.of(text)))
     return out.getvalue()
 
 
@@ -224,7 +224,7 @@ def test_what_is_no_metrics_is_an_error_of_one_line(answer):
 
 def test_a_histogram_of_one_bucket_has_no_quantile():
     text = 'gzmqsource_hub_lateness_seconds_bucket{le="+Inf"} 5\n'
-    assert "no lateness" in str(_table(Reading.of(""), Reading.of(text)).caption)
+    assert "no lateness" in str(_table(Reading(0.0), Reading.of(text)).caption)
 
 
 def test_a_port_that_speaks_no_http_is_an_error_of_one_line(context):

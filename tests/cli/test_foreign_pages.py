@@ -1,0 +1,85 @@
+"""`top` and `doctor` with a port that has pages, but not those of gzmqsource."""
+
+import json
+
+import pytest
+from command_under_test import run
+from gevent.pywsgi import WSGIServer
+from helpers import closing
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from gzmqsource.metrics import SourceCollector
+
+pytestmark = [pytest.mark.once, pytest.mark.limit(60)]
+
+
+def metrics_of(*made):
+    """Return a page with the metrics that some functions register."""
+    registry = CollectorRegistry()
+    for each in made:
+        each(registry)
+    return generate_latest(registry)
+
+
+def gauge(registry):
+    Gauge("temperature", "Of another program.", registry=registry).set(20)
+
+
+PAGES = {
+    "no content": b"",
+    "an assignment": b"a = page\n",
+    "text": b"It works!\n",
+    "a document": b"<!DOCTYPE html>\n<html><body><h1>It works!</h1></body></html>\n",
+    "other metrics": metrics_of(gauge),
+    "metrics with this name in a label": b'x{by="gzmqsource_ready"} 1\n',
+}
+
+
+@pytest.fixture
+def serving_page():
+    """Serve one page at every path; gives the port."""
+    servers = []
+
+    def serve(page):
+        def application(_environ, start_response):
+            start_response("200 OK", [])
+            return [page]
+
+        servers.append(WSGIServer(("127.0.0.1", 0), application, log=None))
+        servers[-1].start()
+        return servers[-1].server_port
+
+    yield serve
+    for each in servers:
+        each.stop()
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_a_page_of_another_program_has_no_table_and_is_a_problem(serving_page, page):
+    port = serving_page(page)
+    finished = run("top", port, "--count", 1, "--interval", 0.05)
+    said = f"http://127.0.0.1:{port}/metrics does not answer with gzmqsource's metrics"
+    assert (finished.returncode, finished.stdout) == (1, b"")
+    assert said in " ".join(finished.stderr.decode().split())
+    finished = run("doctor", port, "--json")
+    assert finished.returncode == 1
+    report = json.loads(finished.stdout)
+    assert not report["ok"]
+    (problem,) = report["problems"]
+    assert problem["kind"] == "not-gzmqsource"
+    assert problem["text"].startswith(said)
+    assert "--metrics" in problem["fix"]
+
+
+def test_a_collector_without_a_source_is_one_of_gzmqsource(serving_page):
+    made = []
+
+    def collector(registry):
+        made.append(SourceCollector())
+        registry.register(made[0])
+
+    page = metrics_of(gauge, collector)
+    with closing(*made):
+        port = serving_page(page)
+        assert run("top", port, "--count", 1, "--interval", 0.05).returncode == 0
+        assert run("doctor", port).returncode == 0
