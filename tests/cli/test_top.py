@@ -85,7 +85,7 @@ def of_process(worker, **numbers):
 def shown(before, now):
     """Return the lines of the table, on a terminal of 80 columns."""
     out = io.StringIO()
-    Console(file=out, width=80).print(_table(before, now))
+    Console(file=out, width=80).print(_table(Reading.of(before), Reading.of(now)))
     return out.getvalue().splitlines()
 
 
@@ -97,8 +97,8 @@ def test_a_server_with_workers_has_a_row_for_each_and_its_queue_within_80_column
         worked = {"responder_requests_total": 7, "responder_replies_total": 6}
         took = {"handler_seconds_count": 1000, "handler_seconds_sum": 9_999_999}
         lines += of_process(worker, **worked, **took, responder_running=1, responder_waiting=0)
-    now = Reading.of("\n".join(lines) + "\n")
-    table = shown(Reading.of("# TYPE gzmqsource_ready gauge\n"), now)
+    now = "\n".join(lines) + "\n"
+    table = shown("# TYPE gzmqsource_ready gauge\n", now)
     assert max(map(len, table)) <= 80
     names, *rows, told = table
     assert names.split() == [
