@@ -94,4 +94,11 @@ COMMAND_LINE = [
         "",
         "cli/test_foreign_pages.py",
     ),
+    Mutation(
+        "a module that exits while it is imported is success",
+        "cli/_loading.py",
+        "    except (Exception, SystemExit) as error:\n",
+        "    except Exception as error:\n",
+        "cli/test_loading.py",
+    ),
 ]

@@ -57,6 +57,9 @@ class WrongHandler(click.ClickException):
 
 def failed_import(name: str, error: BaseException) -> WrongHandler:
     """Return the error for a module that raised another one while it was imported."""
+    if isinstance(error, SystemExit):
+        # Such as a program without `if __name__ == "__main__"`: its status is not that of a server.
+        return WrongHandler(f"{name} exits while it is imported: {error!r}"[:_MOST_TEXT], error)
     text = f"importing {name} failed: {type(error).__name__}: {error}"
     return WrongHandler(text[:_MOST_TEXT], error)
 
@@ -98,7 +101,7 @@ def load(name: str, attribute: str) -> Callable[[Any], Any]:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise failed_import(name, error) from error
         raise WrongHandler(_no_module(name, attribute)) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise failed_import(name, error) from error
     return function_of(module, attribute)
 

@@ -55,6 +55,14 @@ BROKEN = {
     ),
 }
 
+#: Codes of modules that exit, with the text of each.
+EXITS = {
+    "import sys\nsys.exit(0)\n": "SystemExit(0)",
+    "import sys\nsys.exit(2)\n": "SystemExit(2)",
+    "raise SystemExit\n": "SystemExit()",
+    "raise SystemExit('no settings')\n": "SystemExit('no settings')",
+}
+
 
 def frames_in(text):
     """Return the names of the files in a traceback."""
@@ -77,6 +85,17 @@ def test_a_broken_module_shows_its_own_frames_and_one_line(tmp_path, write, text
     assert first.startswith(f"Error: {line}")
     assert all(each.startswith("    ") for each in below)
     assert frames_in("\n".join(below)) == frames
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "1")], ids=["alone", "workers"])
+@pytest.mark.parametrize(("text", "reason"), EXITS.items(), ids=EXITS.values())
+def test_a_module_that_exits_is_no_success(tmp_path, write, text, reason, workers):
+    write(text)
+    finished = run(*SERVE, "served:answer", *workers, cwd=tmp_path)
+    assert finished.returncode == 1
+    written = finished.stderr.decode()
+    assert f"served exits while it is imported: {reason}" in written
+    assert frames_in(written) == ["served.py"]
 
 
 def test_the_log_of_json_has_the_frames_of_a_broken_module_apart(tmp_path, write):
