@@ -101,4 +101,25 @@ COMMAND_LINE = [
         "    except Exception as error:\n",
         "cli/test_loading.py",
     ),
+    Mutation(
+        "an endpoint that is no text is a traceback",
+        "cli/_sockets.py",
+        "            url.encode()\n",
+        "            pass\n",
+        "cli/test_arguments.py",
+    ),
+    Mutation(
+        "bytes of an argument are no message",
+        "cli/_input.py",
+        "            return map(os.fsencode, self._messages)\n",
+        "            return (message.encode() for message in self._messages)\n",
+        "cli/test_arguments.py",
+    ),
+    Mutation(
+        "a space in a URL fails late",
+        "cli/_reading.py",
+        ' and " " not in url\n',
+        "\n",
+        "cli/test_refused_numbers.py",
+    ),
 ]

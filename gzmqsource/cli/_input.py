@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -81,7 +82,7 @@ class Input:
         count: int | None,
         messages: tuple[str, ...],
     ) -> None:
-        self._before = [frame.encode() for frame in frames]
+        self._before = [os.fsencode(frame) for frame in frames]
         self._is_json = is_json
         self._files, self._messages = files, messages
         self._count = count
@@ -112,7 +113,7 @@ class Input:
         if self._files:
             return (_content(name) for name in self._files)
         if self._messages:
-            return (message.encode() for message in self._messages)
+            return map(os.fsencode, self._messages)
         return _lines()
 
 

@@ -123,6 +123,8 @@ class ServerAddress(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         try:
             parts = urlsplit(url)
             is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+            # `urlsplit` drops some characters that no URL has, and http.client refuses the others.
+            is_url = is_url and url.isprintable() and " " not in url
         except ValueError:  # of a port, or of an address of IPv6
             is_url = False
         if not is_url and port_of(url) is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -38,6 +39,10 @@ class Endpoint(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the endpoint."""
         url = str(value)
+        try:
+            url.encode()
+        except UnicodeEncodeError:  # as Python has the bytes of an argument that are none
+            self.fail(f"{url!r}: an endpoint is text in UTF-8", param, ctx)
         port = url.rpartition(":")[2]
         is_free = self._binds and port in ("*", "0")
         if url.startswith("tcp://") and port_of(port) is None and not is_free:
@@ -106,7 +111,7 @@ def socket_options(
             socket: dict[str, Any] = {"bind": bind, "connect": connect, **security}
             socket |= ipv6_for(*bind, *connect, *rest.get("join", ()))
             if rest.get("kind", default) == "sub":
-                socket["subscribe"] = subscribe or ("",)
+                socket["subscribe"] = [*map(os.fsencode, subscribe)] or ("",)
             elif subscribe:
                 raise click.UsageError("--subscribe is for --type sub")
             if hwm is not None:

@@ -64,7 +64,17 @@ def test_a_port_that_libzmq_chooses_is_for_a_bind(port):
 
 @pytest.mark.parametrize("verb", ["top", "doctor"])
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:70000", "http://127.0.0.1:x/", "ftp://127.0.0.1:9100", "http://", "x"]
+    "url",
+    [
+        "http://127.0.0.1:70000",
+        "http://127.0.0.1:x/",
+        "ftp://127.0.0.1:9100",
+        "http://",
+        "x",
+        "http://a b/",
+        "http://127.0.0.1:9100/a b",
+        "http://127.0.0.1\n:9100",
+    ],
 )
 def test_what_is_no_address_of_a_server_is_refused(verb, url):
     assert "nor a URL" in refused(verb, url)
