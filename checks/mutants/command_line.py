@@ -122,4 +122,25 @@ COMMAND_LINE = [
         "\n",
         "cli/test_refused_numbers.py",
     ),
+    Mutation(
+        "a line that ends in the next block is two messages",
+        "cli/_input.py",
+        "            begun.append(first)\n",
+        "            begun = [first]\n",
+        "cli/test_input.py",
+    ),
+    Mutation(
+        "an input that does not block is an error",
+        "cli/_input.py",
+        "        except BlockingIOError:",
+        "        except ZeroDivisionError:",
+        "cli/test_input.py",
+    ),
+    Mutation(
+        "a file that cannot be read has the traceback of a thread",
+        "cli/_input.py",
+        "            return error\n",
+        "            raise error\n",
+        "cli/test_input.py",
+    ),
 ]

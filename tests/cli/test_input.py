@@ -1,0 +1,77 @@
+"""The lines of the standard input, as `send` and `request` read them."""
+
+import os
+import sys
+
+import pytest
+import zmq
+from command_under_test import COMMAND, run
+from helpers import closing, process_of
+
+from gzmqsource import Source
+from gzmqsource.cli import _input
+
+pytestmark = [pytest.mark.once, pytest.mark.limit(60)]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "lines"),
+    [
+        ([], []),
+        ([b"\n"], [b""]),
+        ([b"one\ntwo\n"], [b"one", b"two"]),
+        ([b"one\ntw", b"o"], [b"one", b"two"]),
+        ([b"o", b"n", b"e\n\n", b"\n"], [b"one", b"", b""]),
+        ([b"one\r\n", b"\x00\xff"], [b"one\r", b"\x00\xff"]),
+    ],
+)
+def test_lines_are_those_of_all_blocks(monkeypatch, blocks, lines):
+    rest = iter([*blocks, b""])
+    monkeypatch.setattr(_input, "_read_block", lambda: next(rest))
+    assert [*_input._lines()] == lines
+
+
+def test_a_line_is_no_switch_to_another_thread(monkeypatch):
+    threaded = _input._threaded
+    calls = []
+    monkeypatch.setattr(_input, "_threaded", lambda read: calls.append(0) or threaded(read))
+    blocks = iter([b"x\n" * 1000, b""])
+    monkeypatch.setattr(_input, "_read_block", lambda: next(blocks))
+    assert len([*_input._lines()]) == 1000
+    assert len(calls) == 2
+
+
+def test_a_line_is_sent_as_soon_as_it_is_there(address, context):
+    command = (*COMMAND, "send", "--connect", address)
+    with (
+        closing(Source.open(zmq.PULL, bind=address, context=context)) as (source,),
+        process_of(*command) as process,
+    ):
+        for line in "one", "two", "a line\nand a half":
+            process.stdin.write(line if "half" in line else f"{line}\n")
+            process.stdin.flush()
+            assert source.recv(timeout=30) == [line.partition("\n")[0].encode()]
+        process.stdin.close()
+        assert source.recv(timeout=30) == [b"and a half"]
+        assert process.wait(20) == 0
+
+
+def test_an_input_that_another_process_has_made_nonblocking_is_waited_for(address, context):
+    command = (*COMMAND, "send", "--connect", address)
+    with (
+        closing(Source.open(zmq.PULL, bind=address, context=context)) as (source,),
+        process_of(*command, preexec_fn=lambda: os.set_blocking(0, False)) as process,
+    ):
+        for line in "one", "two":
+            process.stdin.write(f"{line}\n")
+            process.stdin.flush()
+            assert source.recv(timeout=30) == [line.encode()]
+        process.stdin.close()
+        assert process.wait(20) == 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's")
+def test_a_file_that_cannot_be_read_is_an_error_of_one_line(address):
+    finished = run("send", "--file", "/proc/self/mem", "--connect", address)
+    assert finished.returncode == 1
+    assert finished.stderr == b"Error: /proc/self/mem: Input/output error\n"
