@@ -64,6 +64,13 @@ def test_a_program_that_cannot_run_patched_is_refused_with_the_reason(arguments,
     assert not rest or rest[1].startswith("usage: python -m gzmqsource.monkey ")
 
 
+@pytest.mark.parametrize("name", ["nowhere", "nowhere.main", ".main"])
+def test_a_module_that_is_not_there_is_an_error_of_one_line(name):
+    done = patched("--module", name)
+    assert done.returncode == 1
+    assert done.stderr == f"gzmqsource.monkey: there is no module {name}\n"
+
+
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_the_usage_names_this_module_and_the_parts_that_gevent_patches(option):
     done = patched("--verbose", option)

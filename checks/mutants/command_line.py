@@ -143,4 +143,11 @@ COMMAND_LINE = [
         "            raise error\n",
         "cli/test_input.py",
     ),
+    Mutation(
+        "a module that is not there is a traceback of monkey",
+        "monkey/__main__.py",
+        "    if not top or find_spec(top) is None:\n",
+        "    if False:\n",
+        "test_hints.py",
+    ),
 ]

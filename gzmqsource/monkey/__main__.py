@@ -10,6 +10,7 @@ import inspect
 import os
 import sys
 import textwrap
+from importlib.util import find_spec
 from itertools import takewhile
 from typing import Any, NoReturn
 
@@ -67,13 +68,19 @@ def _check(arguments: list[str]) -> None:
     if len(options) == len(arguments):
         _refuse(f"there is no SCRIPT to run\n\n{usage}")
     script = arguments[len(options)]
-    if "--module" not in options and not os.path.exists(script):
-        _refuse(f"there is no file {script}: a module needs --module")
+    if "--module" not in options:
+        if not os.path.exists(script):
+            _refuse(f"there is no file {script}: a module needs --module")
+        return
+    # Not the submodule, for which its package would be imported before anything is patched.
+    top = script.partition(".")[0]
+    if not top or find_spec(top) is None:
+        _refuse(f"there is no module {script}", status=1)  # as that of python -m
 
 
-def _refuse(text: str) -> NoReturn:
+def _refuse(text: str, status: int = 2) -> NoReturn:
     print(f"gzmqsource.monkey: {text}", file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(status)
 
 
 _check(sys.argv[1:])
