@@ -45,9 +45,9 @@ class Budget(Allowance):
 
     __slots__ = (
         "_closed",
-        "_unended",
         "_serial",
         "_turn",
+        "_unended",
         "charged",
         "has_spawned",
         "hub",
