@@ -140,4 +140,11 @@ FLEET = [
         "",
         f"{STUCK}::test_workers_end_with_a_master_that_is_killed_and_the_next_one_serves",
     ),
+    Mutation(
+        "a stop in which a worker dies counts as one in which all was finished",
+        "cli/_fleet/master.py",
+        "        return max(given_up, self.broker.stats().lost - lost)\n",
+        "        return given_up\n",
+        "cli/test_stop_twice.py",
+    ),
 ]

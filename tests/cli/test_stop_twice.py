@@ -1,6 +1,8 @@
 """A stop that takes long: what it says, and what another signal does."""
 
+import os
 import pathlib
+import re
 import signal
 
 import gevent
@@ -12,6 +14,7 @@ from gevent import subprocess
 from helpers import closing, free_ports, process_of
 
 from gzmqsource import Source
+from gzmqsource.errors import PeerLost
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import Requester
 from gzmqsource.workers._header import Kind
@@ -168,3 +171,18 @@ def test_a_proxy_whose_messages_no_peer_takes_can_be_quit(context, address):
             process.send_signal(signal.SIGINT)
             until_told(process, "quit before the end")
             assert process.wait(timeout=5) == 130
+
+
+def test_a_worker_that_dies_during_a_stop_makes_the_status_1(slow, begun, ask):
+    process = slow("--workers", 1)
+    worker = re.search(r"worker .*?(\d+).*is ready", until_told(process, "is ready"))
+    (asked,) = ask()
+    begun(1)
+    process.terminate()
+    until_told(process, "stopping: 1 request")
+    assert worker
+    os.kill(int(worker[1]), signal.SIGKILL)
+    with pytest.raises(PeerLost):
+        asked.get(timeout=20)
+    until_told(process, "not finished within 30 s: 1")
+    assert process.wait(timeout=20) == 1

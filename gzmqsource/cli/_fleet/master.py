@@ -55,11 +55,15 @@ class Master:
         self.fleet.start()
 
     def stop(self, timeout: float) -> int:
-        """Finish what was accepted, and have the workers leave; return how many were given up."""
+        """Finish what was accepted, and have the workers leave; return how many were given up.
+
+        That includes requests whose worker has died meanwhile.
+        """
         deadline = Deadline(timeout)
+        lost = self.broker.stats().lost
         given_up = self.broker.stop(timeout - min(_LAST_PART * timeout, _LAST_SECONDS))
         self.fleet.stop(deadline)
-        return given_up
+        return max(given_up, self.broker.stats().lost - lost)
 
     def pending(self) -> str | None:
         """Return which requests were accepted and not answered."""
