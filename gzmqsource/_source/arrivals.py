@@ -41,24 +41,41 @@ class Arrivals:
 
     def append(self, message: Message, size: int) -> None:
         """Append a message that has a place, with the bytes that it counts."""
-        self._entries.append((message, size))
-        self.places += 1
-        self.bytes += size
-        self._bounds.arrived += size
+        self._append((message, size))
 
     def append_putter(self, putter: Putter | ForeignPutter) -> None:
         """Append a putter."""
-        self._entries.append((putter, 0))
-        self.putters += 1
+        self._append((putter, 0))
+
+    @property
+    def first(self) -> tuple[Arrival, int]:
+        """The first arrival and the bytes that it counts; 0 for a putter."""
+        return self._entries[0]
 
     def popleft(self) -> tuple[Arrival, int]:
-        """Remove and return the first arrival and the bytes that it counts; 0 for a putter."""
-        entry = self._entries.popleft()
-        size = entry[1]
+        """Remove and return the first arrival and the bytes that it counts."""
+        size = self._entries[0][1]
         if size:
             self.places -= 1
             self.bytes -= size
             self._bounds.arrived -= size
         else:
             self.putters -= 1
-        return entry
+        # The only call, and the last step: a signal handler raises before all of it, or after.
+        return self._entries.popleft()
+
+    def _append(self, entry: tuple[Arrival, int]) -> None:
+        try:
+            self._entries.append(entry)
+            size = entry[1]
+            if size:
+                self.places += 1
+                self.bytes += size
+                self._bounds.arrived += size
+            else:
+                self.putters += 1
+        except BaseException:
+            # It came from the call, before the entry was counted.
+            if self._entries and self._entries[-1] is entry:
+                self._entries.pop()
+            raise

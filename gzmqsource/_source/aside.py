@@ -38,9 +38,12 @@ class Aside:
 
     def append(self, message: Message, size: int) -> None:
         """Append a message, with the bytes that it counts."""
+        content = _content(message)
         self._number += 1
         self._messages[self._number] = message, size
-        content = _content(message)
+        # No call comes in between, so no exception of a signal handler either.
+        self.bytes += size
+        self._all.total += size
         numbers = self._numbers.get(content)
         if numbers is None:
             self._numbers[content] = self._number
@@ -48,7 +51,6 @@ class Aside:
             self._numbers[content] = deque((numbers, self._number))
         else:
             numbers.append(self._number)
-        self._add(size)
 
     def first(self) -> tuple[Message, int]:
         """Return the oldest message, and the bytes that it counts."""
@@ -63,12 +65,23 @@ class Aside:
         number = numbers if isinstance(numbers, int) else numbers.popleft()
         if number is numbers or not numbers:
             del self._numbers[content]
-        self._add(-self._messages.pop(number)[1])
+        self._subtract(self._messages.pop(number)[1])
         return True
 
-    def _add(self, size: int) -> None:
-        self.bytes += size
-        self._all.total += size
+    def pop(self) -> None:
+        """Remove the newest message, also one that an exception has left without a number."""
+        number, (message, size) = self._messages.popitem()
+        self._subtract(size)
+        content = _content(message)
+        numbers = self._numbers.get(content)
+        if numbers == number:
+            del self._numbers[content]
+        elif isinstance(numbers, deque) and numbers[-1] == number:
+            numbers.pop()
+
+    def _subtract(self, size: int) -> None:
+        self.bytes -= size
+        self._all.total -= size
 
 
 def _content(message: Message) -> Any:

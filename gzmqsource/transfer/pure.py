@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import Context
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import zmq
@@ -333,6 +334,9 @@ class PureSizes:
         self._whole = whole
         self._sizes: deque[int] = deque()
 
+    def __len__(self) -> int:
+        return len(self._sizes)
+
     def append(self, size: int) -> None:
         """Append the weight of a message."""
         self._sizes.append(size)
@@ -340,12 +344,22 @@ class PureSizes:
 
     def settle(self, left: int) -> None:
         """Remove the weights of the *left* oldest messages."""
-        self._add(-sum(self._sizes.popleft() for _ in range(left)))
+        # In this order here, and below: after an exception between two steps, the number of weights
+        # shows that they are to be counted again.
+        self._add(-sum(islice(self._sizes, left)))
+        for _ in range(left):
+            self._sizes.popleft()
 
     def remove(self, index: int) -> None:
         """Remove the weight of one message."""
         self._add(-self._sizes[index])
         del self._sizes[index]
+
+    def recount(self, sizes: list[int]) -> None:
+        """Replace all weights, after an exception has left some of them out."""
+        weights = deque(sizes)
+        self._add(sum(sizes) - self.total)
+        self._sizes = weights
 
     def _add(self, size: int) -> None:
         self.total += size

@@ -37,6 +37,9 @@ cdef class NativeSizes:
     def __dealloc__(self):
         PyMem_Free(self.ring)
 
+    def __len__(self):
+        return self.count
+
     def append(self, Py_ssize_t size):
         """See `PureSizes.append`."""
         self.push(size)
@@ -65,6 +68,13 @@ cdef class NativeSizes:
         else:
             for index in range(index, self.count):
                 self.copy(index + 1, index)
+
+    def recount(self, list sizes):
+        """See `PureSizes.recount`."""
+        self.add(-self.total)
+        self.first = self.count = 0
+        for size in sizes:
+            self.push(size)
 
     cdef void copy(self, Py_ssize_t old, Py_ssize_t new) noexcept:
         self.ring[(self.first + new) & self.mask] = self.ring[(self.first + old) & self.mask]
