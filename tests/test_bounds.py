@@ -24,7 +24,7 @@ def no_look():
 
 
 def put(outbox, message, block=True):
-    outbox.put(message, block, None, no_look)
+    outbox.put(message, block, None, lambda: no_look, no_look)
 
 
 def put_until_full(outbox, *message):

@@ -30,11 +30,7 @@ from gzmqsource._source.lull import Lull
 from gzmqsource._source.outbox import Outbox, Overflow
 from gzmqsource._source.reader import Reader
 from gzmqsource._source.underneath import close_underneath
-from gzmqsource.errors import (
-    Severity,
-    SourceClosed,
-    severity,
-)
+from gzmqsource.errors import Severity, SourceClosed, severity
 from gzmqsource.transfer.message import PER_PEER, AnyMessage
 
 if TYPE_CHECKING:
@@ -219,23 +215,26 @@ class Core:
                     raise self.closed_error() from error
                 raise refusals.not_sent(self, error, checked) from None
         self.flush_soon()  # this may wait below, and a flusher may have died when memory ran out
+        look = functools.partial(last_look, self.socket, self.flush_soon)
         try:
-            self.outbox.put(checked, block, timeout, last_look(self.socket, self.flush_soon))
+            self.outbox.put(checked, block, timeout, look, self.flush_soon)
         except SourceClosed:
             raise self.closed_error() from self.cause
         except Full as full:
             full.args = (refusals.no_room(self, timeout if block else None),)
             raise
-        finally:
-            self.flush_soon()
 
     def accept(self) -> None:
         """Take over the messages that other threads have posted; call this in the owner's hub."""
         if not self.closed:
-            are_left = self.outbox.accept_arrivals()
-            self.flush_soon()
-            if are_left and not self._accepter:
-                self._accepter = gevent.spawn(self._accept_more)
+            try:
+                are_left = self.outbox.accept_arrivals()
+                self.flush_soon()
+                if are_left and not self._accepter:
+                    self._accepter = gevent.spawn(self._accept_more)
+            except BaseException:  # of a signal handler: other threads do not notify the hub again
+                self.hub.loop.run_callback(self.accept)
+                raise
 
     def flush_soon(self) -> None:
         """Ensure that queued messages are sent, even while the flusher waits for other lanes."""
@@ -244,7 +243,9 @@ class Core:
             return
         if flusher is None or flusher.is_over or flusher.dead:
             refused = functools.partial(refusals.not_sent, self)
-            self.flusher = Flusher(self.socket, outbox, self.report, self.fail, refused)
+            self.flusher = Flusher(
+                self.socket, outbox, self.report, self.fail, refused, self._flush_again
+            )
             self.flusher.start()
         elif outbox.filled:
             self.socket.readiness.wake_writers()
@@ -393,6 +394,11 @@ class Core:
         idle = 0.0 if self.closed else idle_for(self.hub)
         late = f", and the hub has not run for {idle:.0f} s" if idle >= self.late else ""
         return f"<{' '.join(filter(None, words))}{late}>"
+
+    def _flush_again(self) -> None:
+        if not self.closed:
+            self.outbox.revisit()
+            self.flush_soon()
 
     def _watch_if_debugging(self) -> None:
         if os.environ.get("GZMQSOURCE_DEBUG", "0") not in ("", "0"):

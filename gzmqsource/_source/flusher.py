@@ -32,9 +32,11 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
         ``fail(error)`` is called if the socket is gone for good.
     refused : callable
         ``refused(error, message)`` returns the error to report for a message.
+    again : callable
+        Called, some time later, if this ends by an exception: it starts another one.
     """
 
-    #: Seconds before the next attempt after memory ran out.
+    #: Seconds before the next attempt after memory ran out, or after another exception.
     pause = 0.1
 
     #: The most messages of one attempt: they take about 50 us.
@@ -50,6 +52,7 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
         report: Report,
         fail: Callable[[zmq.ZMQError], None],
         refused: Callable[[zmq.ZMQError, Message], SendError],
+        again: Callable[[], object],
     ) -> None:
         super().__init__()
         #: Whether it makes no more attempts.
@@ -59,6 +62,7 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
         self._report = report
         self._fail = fail
         self._refused = refused
+        self._again = again
         #: Chooses the lanes that have a turn, for a socket that has many destinations.
         self._many = socket.readiness.many
         #: The lanes that may have room, as far as is known.
@@ -177,6 +181,9 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
                     socket.budget.yield_to_io()
         except zmq.ZMQError as error:
             gone = error
+        except BaseException:  # of a signal handler, or a kill
+            gevent.spawn_later(self.pause, self._again)
+            raise
         finally:
             self.is_over = True
         if gone is not None:

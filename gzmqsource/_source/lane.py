@@ -85,6 +85,11 @@ class Lane(MessageQueue):
         """How many messages have left it."""
         return self._left
 
+    @property
+    def entered(self) -> int:
+        """How many messages it has held; what is withdrawn from the middle counts no more."""
+        return self._left + self.depth
+
     def messages(self) -> list[Message]:
         """Return all that it holds, oldest first."""
         return [*self.queue, *(self.aside or ())]
@@ -99,10 +104,26 @@ class Lane(MessageQueue):
         """Queue a message behind all others, with the bytes that it counts."""
         self.note_time()
         if self.aside is None:
-            self.queue.append(message)
+            # In this order: without the message, `settle` counts again.
             self.sizes.append(size)
+            self.queue.append(message)
         else:
             self.aside.append(message, size)
+
+    def take_back(self, entered: int) -> None:
+        """Remove the newest message if it came when *entered* messages had entered the lane.
+
+        Parameters
+        ----------
+        entered : int
+            The value of `entered` before `append`, in the same step, was interrupted or not.
+        """
+        if self.entered > entered:
+            if self.aside is None:
+                self.queue.pop()
+            else:
+                self.aside.pop()
+        self.settle(0)
 
     def admit(self) -> Putter | ForeignPutter | None:
         """Let the putters follow, in order, while there is room.
@@ -122,21 +143,26 @@ class Lane(MessageQueue):
                     self.wanted = with_first
                 return None
             if isinstance(first, Putter):
-                return first
-            if first.take():
-                self.append(first.message, first.size)
-            elif not first.withdrawn:
+                if not first.withdrawn:
+                    return first
+                del self.waiting[first]
+            elif first.take():
+                self._take_in(first)
+            elif first.withdrawn:
+                del self.waiting[first]
+            else:
                 self._invite()
                 return first
-            # Only when the message is in, or another thread would find room for one more.
-            del self.waiting[first]
         return None
 
     def settle(self, left: int) -> None:
         """Note that the *left* oldest messages have left the deque."""
         self._left += left
         self._forget_marks()
-        self.sizes.settle(left)
+        if len(self.sizes) == len(self.queue) + left:
+            self.sizes.settle(left)
+        else:  # an exception came between two steps
+            self.sizes.recount([weight_of(message) for message in self.queue])
         if self.aside is not None:
             self._refill(self.aside)
 
@@ -174,7 +200,7 @@ class Lane(MessageQueue):
         if not self._marks or now - self._marks[-1][1] >= self.resolution:
             # A message withdrawn from the middle has not left, so a number may come again.
             last = self._marks[-1][0] if self._marks else 0
-            self._marks.append((max(self._left + self.depth, last), now))
+            self._marks.append((max(self.entered, last), now))
             self._forget_marks()
 
     def age(self) -> float:
@@ -188,6 +214,19 @@ class Lane(MessageQueue):
         message: Message = self.queue.popleft()
         self.settle(1)
         return message
+
+    def _take_in(self, putter: ForeignPutter) -> None:
+        """Queue the message of a putter of another thread; if this raises, it is still to be done.
+
+        The putter leaves when its message is in, or another thread would find room for one more.
+        """
+        entered = self.entered
+        try:
+            self.append(putter.message, putter.size)
+            del self.waiting[putter]
+        except BaseException:
+            self.take_back(entered)
+            raise
 
     def _forget_marks(self) -> None:
         while len(self._marks) > 1 and self._marks[1][0] <= self._left:

@@ -83,6 +83,14 @@ class Lanes:
         for key, lane in lanes.items():
             self._left(key, lane)
 
+    def revisit(self) -> None:
+        """Look at all lanes again, after an exception that may have come between two steps."""
+        for key, lane in list(self.lanes.items()):
+            lane.settle(0)
+            self._left(key, lane)
+        self._queued.intersection_update(self.lanes)
+        self._ended()
+
     def empty(self, key: Any) -> list[Message]:
         """Remove all messages of a lane whose peer is gone; they count as refused."""
         lane = self.lanes[key]
@@ -134,8 +142,9 @@ class Lanes:
             self._queued.discard(key)
             self.filled.pop(key, None)
         elif key not in self._queued:
-            self._queued.add(key)
+            # In this order: a message that is only queued would wait until the next one comes.
             self.filled[key] = lane
+            self._queued.add(key)
 
     def _left(self, key: Any, lane: Lane) -> None:
         """Let the putters of a lane and of others follow, after a message has left the lane."""
@@ -164,6 +173,8 @@ class Lanes:
                 first.timer = self._hub.loop.timer(self.patience)
                 first.timer.start(self._lapse, key, lane, first)
         elif not lane.queue and not lane.waiting:
+            if lane.bytes:
+                lane.settle(0)  # an exception has left some, which would count for all lanes
             del self.lanes[key]
             self._ended()
         return first is not None
@@ -182,12 +193,16 @@ class Lanes:
     def _wake_putters(self, key: Any, lane: Lane) -> None:
         """Switch into the greenlets for which there is room, in their order; called in the hub."""
         ends = time.perf_counter() + self.max_seconds
-        while isinstance(first := lane.admit(), Putter):
-            first.wake()
-            if time.perf_counter() >= ends:
-                gevent.spawn(self._wake_later, key, lane)
-                return
-        self._left(key, lane)
+        try:
+            while isinstance(first := lane.admit(), Putter):
+                first.wake()
+                if time.perf_counter() >= ends:
+                    gevent.spawn(self._wake_later, key, lane)
+                    return
+            self._left(key, lane)
+        except BaseException:  # of a signal handler: the others wait for this
+            self._hub.loop.run_callback(self._wake_putters, key, lane)
+            raise
 
     def _wake_later(self, key: Any, lane: Lane) -> None:
         yield_to_io(self._hub)
@@ -197,9 +212,10 @@ class Lanes:
         """Let other putters pass a greenlet whose hub has not answered in time."""
         putter.stop_timer()
         if putter.uninvite():
-            del lane.waiting[putter]
-            if not putter.withdrawn:
-                lane.waiting[putter] = None
+            if putter.withdrawn:
+                del lane.waiting[putter]
+            else:
+                lane.waiting.move_to_end(putter)
             self._left(key, lane)
 
     def _close_lanes(self) -> tuple[list[Message], list[Any]]:

@@ -131,14 +131,21 @@ class Outbox(Lanes):
         message: Message,
         block: bool,
         timeout: float | None,
-        look: Callable[[], object],
+        look: Callable[[], Callable[[], object]],
+        flush: Callable[[], object],
     ) -> None:
         """Queue a message, from a greenlet of the hub that owns the source.
+
+        If it raises, the message is not queued, whatever step was interrupted. A signal handler may
+        raise between any two.
 
         Parameters
         ----------
         look : callable
-            Makes the hub try libzmq once more when *timeout*, in seconds, is over.
+            Returns a function that makes the hub try libzmq once more when *timeout*, in seconds,
+            is over. It is called if the message has to wait.
+        flush : callable
+            Ensures that queued messages are sent.
 
         Raises
         ------
@@ -148,27 +155,41 @@ class Outbox(Lanes):
             The outbox was closed while it waited.
         """
         key, size = self._key(message), weight_of(message)
-        with self._arrivals_lock:
-            arrivals = self._arrived.get(key)
-            if arrivals:
-                self._accept(key, arrivals)
-            has_place = self._has_place(key, size, block)
-            if has_place and arrivals:
-                # The arrivals that were not taken over keep their places before this message.
-                arrivals.append(message, size)
-            elif has_place:
-                self._queue(key, message, size)
-            if has_place is not False:
-                return
-            putter = Putter(self._hub, size)
-            if arrivals:
-                arrivals.append_putter(putter)
-            else:
+        putter: Putter | None = None
+        entered: int | None = None
+        try:
+            with self._arrivals_lock:
+                arrivals = self._arrived.get(key)
+                if arrivals:
+                    self._accept(key, arrivals)
+                has_place = self._has_place(key, size, block)
+                if has_place and arrivals:
+                    # The arrivals that were not taken over keep their places before this message.
+                    arrivals.append(message, size)
+                elif has_place:
+                    lane = self._lane_of(key)
+                    entered = lane.entered
+                    self._queue(key, lane, message, size)
+                elif has_place is False:
+                    putter = Putter(self._hub, size)
+                    self._let_wait(key, arrivals, putter)
+            if putter is not None:
+                putter.wait(timeout, self._progress_of(key, look))
+                # The hub woke the greenlet in this step, and there is no switch until `send`
+                # returns. Only a signal handler may still raise.
                 lane = self.lanes[key]
-                lane.waiting[putter] = None
-                if len(lane.waiting) == 1:
-                    self._follow(key, lane)  # it may want bytes that become free elsewhere
-        self._wait_for_room(key, message, putter, timeout, look)
+                entered = lane.entered
+                lane.append(message, size)
+                self._note(key, lane)
+                # Only when the message is in, or another thread would find room for one more.
+                del lane.waiting[putter]
+            flush()
+        except BaseException:
+            if putter is not None:
+                putter.withdrawn = True  # not by a call, before which another signal could raise
+            self._undo(key, putter, entered)
+            flush()
+            raise
 
     def post(
         self, message: Message, block: bool, timeout: float | None, notify: Callable[[], object]
@@ -215,14 +236,16 @@ class Outbox(Lanes):
             with self._arrivals_lock:
                 if not self.arrivals:
                     break
-                key = self.arrivals.popleft()
+                # The key leaves last: without it, what has arrived would wait forever.
+                key = self.arrivals[0]
                 arrivals = self._arrived.get(key)
                 if arrivals:
                     self._accept(key, arrivals)
                 if arrivals:
-                    self.arrivals.append(key)
+                    self.arrivals.rotate(-1)
                 else:
                     self._arrived.pop(key, None)
+                    self.arrivals.popleft()
                     self._ended()
             if time.perf_counter() >= ends:
                 break
@@ -304,9 +327,8 @@ class Outbox(Lanes):
             held += lane.bytes
         return self._bounds.admit(messages, held, size)
 
-    def _queue(self, key: Any, message: Message, size: int) -> None:
+    def _queue(self, key: Any, lane: Lane, message: Message, size: int) -> None:
         """Queue a message that has a place."""
-        lane = self._lane_of(key)
         if self._overflow == "drop_oldest":
             while not lane.fits(size):
                 self.drop("oldest", [lane.get_nowait()])
@@ -314,36 +336,43 @@ class Outbox(Lanes):
         if key not in self._queued:
             self._note(key, lane)
 
-    def _wait_for_room(
-        self,
-        key: Any,
-        message: Message,
-        putter: Putter,
-        timeout: float | None,
-        look: Callable[[], object],
-    ) -> None:
-        """Wait behind the other putters, and queue the message in the step that ends the wait."""
+    def _let_wait(self, key: Any, arrivals: Arrivals | None, putter: Putter) -> None:
+        """Let a putter wait in its lane, or behind the arrivals for that."""
+        if arrivals:
+            arrivals.append_putter(putter)
+            return
+        lane = self.lanes[key]
+        lane.waiting[putter] = None
+        # The first may want bytes that become free elsewhere. And those before it may have left
+        # while a signal handler raised.
+        if len(lane.waiting) == 1 or not lane.queue:
+            self._follow(key, lane)
+
+    def _progress_of(
+        self, key: Any, look: Callable[[], Callable[[], object]]
+    ) -> Callable[[], object]:
+        """Return a function that looks once more; its result changes while a putter has hope.
+
+        It continues to wait while messages enter and leave the lane: its turn will come.
+        """
+        look_again = look()
 
         def progress() -> object:
-            # It continues to wait while messages enter and leave the lane: its turn will come.
-            turn, lane = look(), self.lanes.get(key)
+            turn, lane = look_again(), self.lanes.get(key)
             return turn, lane and (lane.left, lane.depth), len(self._arrived.get(key, ()))
 
-        try:
-            putter.wait(timeout, progress)
-            # The hub woke the greenlet in this step, and there is no switch until `send` returns,
-            # so no exception can be thrown in between.
-            lane = self.lanes[key]
-            lane.append(message, putter.size)
-            self._note(key, lane)
-        except BaseException:
-            lane_then = self.lanes.get(key)
-            if lane_then is not None and putter in lane_then.waiting:
-                del lane_then.waiting[putter]
-                self._follow(key, lane_then)
-            raise
-        # Only when the message is in, or another thread would find room for one more.
-        del lane.waiting[putter]
+        return progress
+
+    def _undo(self, key: Any, putter: Putter | None, entered: int | None) -> None:
+        """Take back what a call that raises has left in its lane, wherever it was interrupted."""
+        lane = self.lanes.get(key)
+        if lane is None or (lane.queue and putter is None and entered is None):
+            return
+        if putter is not None:
+            lane.waiting.pop(putter, None)
+        if entered is not None:
+            lane.take_back(entered)
+        self._left(key, lane)
 
     def _arrivals_for(self, key: Any, notify: Callable[[], object]) -> Arrivals:
         """Return the arrivals for a lane, to be taken over soon; call this under the lock."""
@@ -360,11 +389,20 @@ class Outbox(Lanes):
     def _accept(self, key: Any, arrivals: Arrivals) -> None:
         """Take over some arrivals of a lane; call this under the lock."""
         for _ in range(min(self.stride, len(arrivals))):
-            arrival, size = arrivals.popleft()
-            if size:
-                self._queue(key, arrival, size)
-            else:
+            arrival, size = entry = arrivals.first
+            if not size:
                 self._take_over(key, arrival)
+                arrivals.popleft()
+                continue
+            lane = self._lane_of(key)
+            entered = lane.entered
+            try:
+                self._queue(key, lane, arrival, size)
+                arrivals.popleft()
+            except BaseException:
+                if arrivals and arrivals.first is entry:  # it stays there
+                    self._undo(key, None, entered)
+                raise
 
     def _take_over(self, key: Any, putter: Putter | ForeignPutter) -> None:
         """Let a putter wait in its lane, or apply the answer that it has given."""

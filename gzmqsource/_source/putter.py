@@ -38,10 +38,12 @@ class Putter:
         The bytes that its message counts.
     """
 
-    __slots__ = ("_hub", "_refused", "_waiting", "size")
+    __slots__ = ("_hub", "_refused", "_waiting", "size", "withdrawn")
 
     def __init__(self, hub: Any, size: int) -> None:
         self.size = size
+        #: Whether its ``send`` has raised; it leaves the lane soon.
+        self.withdrawn = False
         self._hub = hub
         self._waiting = Waiters()
         self._refused = False
@@ -65,11 +67,6 @@ class Putter:
     def wake(self) -> None:
         """Switch into the greenlet, which queues its message; call this in the hub."""
         self._waiting.wake(1)
-
-    @property
-    def withdrawn(self) -> bool:
-        """Whether the greenlet has given up."""
-        return not self._waiting
 
     def refuse(self) -> None:
         """Have the greenlet raise, because the outbox closes."""
@@ -127,7 +124,8 @@ class ForeignPutter(OneShot):
     def take(self) -> bool:
         """Take the message if no greenlet has to accept first; return whether it is taken."""
         if self._hub is None:
-            return self.set(_TAKEN)
+            # It is taken before, if an exception came before its message was queued.
+            return self.set(_TAKEN) or self.value == _TAKEN
         return bool(self.value == _ACCEPTED)
 
     def invite(self) -> None:
