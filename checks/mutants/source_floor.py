@@ -4,6 +4,49 @@ from mutants.mutation import SIMULATION, Mutation
 
 SOURCE = [
     Mutation(
+        "a putter whose send was interrupted stays in its lane",
+        "_source/outbox.py",
+        "            lane.waiting.pop(putter, None)\n",
+        "            pass\n",
+        "test_interrupted_sends.py",
+    ),
+    Mutation(
+        "a message is sent although its send was interrupted",
+        "_source/outbox.py",
+        "        if entered is not None:\n            lane.take_back(entered)\n",
+        "",
+        "test_interrupted_sends.py",
+    ),
+    Mutation(
+        "sizes that do not agree with a lane are not counted again",
+        "_source/lane.py",
+        "        if len(self.sizes) == len(self.queue) + left:\n",
+        "        if True:\n",
+        "test_interrupted_sends.py",
+    ),
+    Mutation(
+        "putters wait forever if a signal interrupts the waking of others",
+        "_source/lanes.py",
+        "            self._hub.loop.run_callback(self._wake_putters, key, lane)\n"
+        "            raise\n",
+        "            raise\n",
+        "test_interrupted_sends.py",
+    ),
+    Mutation(
+        "no flusher follows one that a signal has ended",
+        "_source/flusher.py",
+        "            gevent.spawn_later(self.pause, self._again)\n",
+        "",
+        "test_interrupted_sends.py",
+    ),
+    Mutation(
+        "what has arrived is lost if a signal interrupts its acceptance",
+        "_source/core.py",
+        "                self.hub.loop.run_callback(self.accept)\n",
+        "",
+        "test_interrupted_sends.py",
+    ),
+    Mutation(
         "what a signal handler posts in a post is lost",
         "_source/outbox.py",
         "            arrivals = self._arrived.setdefault(key, Arrivals(self._bounds))\n",

@@ -192,8 +192,8 @@ class Lanes:
 
     def _wake_putters(self, key: Any, lane: Lane) -> None:
         """Switch into the greenlets for which there is room, in their order; called in the hub."""
-        ends = time.perf_counter() + self.max_seconds
         try:
+            ends = time.perf_counter() + self.max_seconds
             while isinstance(first := lane.admit(), Putter):
                 first.wake()
                 if time.perf_counter() >= ends:

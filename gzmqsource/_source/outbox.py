@@ -236,7 +236,7 @@ class Outbox(Lanes):
             with self._arrivals_lock:
                 if not self.arrivals:
                     break
-                # The key leaves last: without it, what has arrived would wait forever.
+                # The key leaves last: without it, these arrivals would wait forever.
                 key = self.arrivals[0]
                 arrivals = self._arrived.get(key)
                 if arrivals:
@@ -364,7 +364,7 @@ class Outbox(Lanes):
         return progress
 
     def _undo(self, key: Any, putter: Putter | None, entered: int | None) -> None:
-        """Take back what a call that raises has left in its lane, wherever it was interrupted."""
+        """Take back the message and the putter of a call that raises, in any step."""
         lane = self.lanes.get(key)
         if lane is None or (lane.queue and putter is None and entered is None):
             return
