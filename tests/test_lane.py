@@ -11,6 +11,7 @@ from gzmqsource import SourceClosed
 from gzmqsource._source.bounds import Bounds
 from gzmqsource._source.lane import Lane
 from gzmqsource._source.outbox import Outbox
+from gzmqsource._source.putter import Putter
 from gzmqsource.testing import all_blocked
 from gzmqsource.transfer.message import UNLIMITED
 
@@ -43,6 +44,16 @@ def queued(outbox):
 
 def waiting(outbox):
     return sum(len(lane.waiting) for lane in outbox.lanes.values())
+
+
+def test_a_putter_whose_send_has_raised_has_no_turn():
+    lane = full_lane(b"1")
+    gone, after = (Putter(gevent.get_hub(), 1) for _ in range(2))
+    lane.waiting.update({gone: None, after: None})
+    gone.withdrawn = True
+    lane.get_nowait()
+    assert lane.admit() is after
+    assert list(lane.waiting) == [after]
 
 
 def test_a_lane_is_a_gevent_queue():

@@ -4,11 +4,11 @@ from mutants.mutation import SIMULATION, Mutation
 
 SOURCE = [
     Mutation(
-        "a putter whose send was interrupted stays in its lane",
-        "_source/outbox.py",
-        "            lane.waiting.pop(putter, None)\n",
-        "            pass\n",
-        "test_interrupted_sends.py",
+        "a putter whose send has raised has a turn",
+        "_source/lane.py",
+        "                if not first.withdrawn:\n                    return first\n",
+        "                return first\n",
+        "test_lane.py",
     ),
     Mutation(
         "a message is sent although its send was interrupted",
@@ -180,10 +180,9 @@ SOURCE = [
     Mutation(
         "a putter may be killed after its message was queued",
         "_source/outbox.py",
-        "            self._note(key, lane)\n        except BaseException:\n",
-        "            self._note(key, lane)\n"
-        "            __import__('gevent').sleep(0)\n"
-        "        except BaseException:\n",
+        "                del lane.waiting[putter]\n            flush()\n",
+        "                del lane.waiting[putter]\n            flush()\n"
+        "            __import__('gevent').sleep(0)\n",
         "test_lane.py test_outbox.py test_unsent.py test_kills.py",
     ),
     Mutation(
@@ -210,8 +209,8 @@ SOURCE = [
     Mutation(
         "who gives up passes its turn on to nobody",
         "_source/outbox.py",
-        "                self._follow(key, lane_then)\n            raise\n",
-        "            raise\n",
+        "            lane.take_back(entered)\n        self._left(key, lane)\n",
+        "            lane.take_back(entered)\n",
         "test_invitations.py test_lane.py",
     ),
     Mutation(
