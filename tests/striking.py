@@ -66,10 +66,10 @@ class Strike:
             raise Struck
 
 
-def moments(scenario, at_least):
-    """Run a scenario with a strike at each moment, until one run has none."""
-    moment = 0
+def moments(scenario, at_least, first=0, step=1):
+    """Run a scenario with a strike at each moment, or each so many, until one run has none."""
+    moment = first
     while (place := scenario(moment)) is not None:
-        moment += 1
+        moment += step
         assert moment < 2000, place
     assert moment >= at_least

@@ -16,6 +16,9 @@ from gzmqsource._source.flusher import Flusher
 from gzmqsource._source.outbox import Outbox
 from gzmqsource.testing import all_blocked
 
+#: The moments of the hub's work are many, and take some 50 ms each.
+PARTS = 4
+
 numbers = itertools.count()
 
 kinds = pytest.mark.parametrize("kind", [zmq.PUSH, zmq.ROUTER], ids=["push", "router"])
@@ -123,7 +126,8 @@ def test_a_send_that_a_signal_interrupts_has_sent_nothing_and_harms_no_other(
     [(Flusher, "_run"), (Outbox, "_wake_putters"), (Core, "accept")],
     ids=["flusher", "putters", "arrivals"],
 )
-def test_what_a_signal_interrupts_is_done_later(context, kind, owner, name, monkeypatch):
+@pytest.mark.parametrize("part", range(PARTS))
+def test_what_a_signal_interrupts_is_done_later(context, kind, owner, name, part, monkeypatch):
     monkeypatch.setattr(Flusher, "pause", 0.001)
     monkeypatch.setattr(gevent.get_hub(), "handle_error", lambda *_: None)
     whole = getattr(owner, name)
@@ -157,4 +161,4 @@ def test_what_a_signal_interrupts_is_done_later(context, kind, owner, name, monk
             pool.kill()
             return strike.place
 
-    moments(scenario, at_least=3)
+    moments(scenario, at_least=3, first=part, step=PARTS)

@@ -13,7 +13,7 @@ SOURCE = [
     Mutation(
         "a message is sent although its send was interrupted",
         "_source/outbox.py",
-        "        if entered is not None:\n            lane.take_back(entered)\n",
+        "        if depth is not None:\n            lane.take_back(depth)\n",
         "",
         "test_interrupted_sends.py",
     ),
@@ -38,6 +38,14 @@ SOURCE = [
         "            gevent.spawn_later(self.pause, self._again)\n",
         "",
         "test_interrupted_sends.py",
+    ),
+    Mutation(
+        "a flusher tries a lane without messages again and again after an exception",
+        "_source/flusher.py",
+        "            self._outbox.recheck(key)\n",
+        "",
+        "test_interrupted_sends.py",
+        transfer="pure",
     ),
     Mutation(
         "what has arrived is lost if a signal interrupts its acceptance",
@@ -178,14 +186,6 @@ SOURCE = [
         "test_thread_end.py",
     ),
     Mutation(
-        "a putter may be killed after its message was queued",
-        "_source/outbox.py",
-        "                del lane.waiting[putter]\n            flush()\n",
-        "                del lane.waiting[putter]\n            flush()\n"
-        "            __import__('gevent').sleep(0)\n",
-        "test_lane.py test_outbox.py test_unsent.py test_kills.py",
-    ),
-    Mutation(
         "a newcomer passes the putters",
         "_source/outbox.py",
         "        if not has_putters and self._fits(",
@@ -209,9 +209,9 @@ SOURCE = [
     Mutation(
         "who gives up passes its turn on to nobody",
         "_source/outbox.py",
-        "            lane.take_back(entered)\n        self._left(key, lane)\n",
-        "            lane.take_back(entered)\n",
-        "test_invitations.py test_lane.py",
+        "            lane.take_back(depth)\n        self._left(key, lane)\n",
+        "            lane.take_back(depth)\n",
+        "test_interrupted_sends.py",
     ),
     Mutation(
         "what has arrived takes no room",

@@ -112,7 +112,9 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
             if lane is not None and lane.queue:
                 keys.append(key)
                 queues.append(lane.queue)
-            elif many is not None:
+                continue
+            self._outbox.recheck(key)
+            if many is not None:
                 many.leave(key)  # its messages were withdrawn
         return keys, queues
 

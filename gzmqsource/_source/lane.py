@@ -85,11 +85,6 @@ class Lane(MessageQueue):
         """How many messages have left it."""
         return self._left
 
-    @property
-    def entered(self) -> int:
-        """How many messages it has held; what is withdrawn from the middle counts no more."""
-        return self._left + self.depth
-
     def messages(self) -> list[Message]:
         """Return all that it holds, oldest first."""
         return [*self.queue, *(self.aside or ())]
@@ -110,15 +105,12 @@ class Lane(MessageQueue):
         else:
             self.aside.append(message, size)
 
-    def take_back(self, entered: int) -> None:
-        """Remove the newest message if it came when *entered* messages had entered the lane.
+    def take_back(self, depth: int) -> None:
+        """Remove the newest message if there are more than *depth*, as before its `append`.
 
-        Parameters
-        ----------
-        entered : int
-            The value of `entered` before `append`, in the same step, was interrupted or not.
+        An exception has come into the same step, before or after the message was queued.
         """
-        if self.entered > entered:
+        if self.depth > depth:
             if self.aside is None:
                 self.queue.pop()
             else:
@@ -200,7 +192,7 @@ class Lane(MessageQueue):
         if not self._marks or now - self._marks[-1][1] >= self.resolution:
             # A message withdrawn from the middle has not left, so a number may come again.
             last = self._marks[-1][0] if self._marks else 0
-            self._marks.append((max(self.entered, last), now))
+            self._marks.append((max(self._left + self.depth, last), now))
             self._forget_marks()
 
     def age(self) -> float:
@@ -220,12 +212,12 @@ class Lane(MessageQueue):
 
         The putter leaves when its message is in, or another thread would find room for one more.
         """
-        entered = self.entered
+        depth = self.depth
         try:
             self.append(putter.message, putter.size)
             del self.waiting[putter]
         except BaseException:
-            self.take_back(entered)
+            self.take_back(depth)
             raise
 
     def _forget_marks(self) -> None:

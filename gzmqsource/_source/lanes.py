@@ -91,6 +91,16 @@ class Lanes:
         self._queued.intersection_update(self.lanes)
         self._ended()
 
+    def recheck(self, key: Any) -> None:
+        """Look again at a lane that has no message, if an exception has left it among the queued.
+
+        Otherwise a flusher would try that lane again and again while its socket is writable.
+        """
+        lane = self.lanes.get(key)
+        if key in self._queued and lane is not None:
+            lane.settle(0)
+            self._left(key, lane)
+
     def empty(self, key: Any) -> list[Message]:
         """Remove all messages of a lane whose peer is gone; they count as refused."""
         lane = self.lanes[key]

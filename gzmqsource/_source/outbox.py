@@ -136,8 +136,7 @@ class Outbox(Lanes):
     ) -> None:
         """Queue a message, from a greenlet of the hub that owns the source.
 
-        If it raises, the message is not queued, whatever step was interrupted. A signal handler may
-        raise between any two.
+        If it raises, in any step, the message is not queued. A signal handler may raise in each.
 
         Parameters
         ----------
@@ -155,8 +154,7 @@ class Outbox(Lanes):
             The outbox was closed while it waited.
         """
         key, size = self._key(message), weight_of(message)
-        putter: Putter | None = None
-        entered: int | None = None
+        putter = depth = None
         try:
             with self._arrivals_lock:
                 arrivals = self._arrived.get(key)
@@ -164,30 +162,28 @@ class Outbox(Lanes):
                     self._accept(key, arrivals)
                 has_place = self._has_place(key, size, block)
                 if has_place and arrivals:
-                    # The arrivals that were not taken over keep their places before this message.
-                    arrivals.append(message, size)
+                    arrivals.append(message, size)  # behind those that were not taken over
                 elif has_place:
-                    lane = self._lane_of(key)
-                    entered = lane.entered
-                    self._queue(key, lane, message, size)
+                    lane = self.lanes.get(key) or self._lane_of(key)
+                    if self._overflow == "drop_oldest":
+                        self._drop_oldest(lane, size)
+                    # Not by a call, in the usual case.
+                    depth = len(lane.queue) if lane.aside is None else lane.depth
+                    lane.append(message, size)
+                    if key not in self._queued:
+                        self._note(key, lane)
                 elif has_place is False:
                     putter = Putter(self._hub, size)
                     self._let_wait(key, arrivals, putter)
             if putter is not None:
                 putter.wait(timeout, self._progress_of(key, look))
-                # The hub woke the greenlet in this step, and there is no switch until `send`
-                # returns. Only a signal handler may still raise.
-                lane = self.lanes[key]
-                entered = lane.entered
-                lane.append(message, size)
-                self._note(key, lane)
-                # Only when the message is in, or another thread would find room for one more.
-                del lane.waiting[putter]
+                depth = self.lanes[key].depth
+                self._follow_in(key, message, putter)
             flush()
         except BaseException:
             if putter is not None:
                 putter.withdrawn = True  # not by a call, before which another signal could raise
-            self._undo(key, putter, entered)
+            self._undo(key, putter, depth)
             flush()
             raise
 
@@ -327,14 +323,10 @@ class Outbox(Lanes):
             held += lane.bytes
         return self._bounds.admit(messages, held, size)
 
-    def _queue(self, key: Any, lane: Lane, message: Message, size: int) -> None:
-        """Queue a message that has a place."""
-        if self._overflow == "drop_oldest":
-            while not lane.fits(size):
-                self.drop("oldest", [lane.get_nowait()])
-        lane.append(message, size)
-        if key not in self._queued:
-            self._note(key, lane)
+    def _drop_oldest(self, lane: Lane, size: int) -> None:
+        """Make room for a message that always has a place."""
+        while not lane.fits(size):
+            self.drop("oldest", [lane.get_nowait()])
 
     def _let_wait(self, key: Any, arrivals: Arrivals | None, putter: Putter) -> None:
         """Let a putter wait in its lane, or behind the arrivals for that."""
@@ -347,6 +339,18 @@ class Outbox(Lanes):
         # while a signal handler raised.
         if len(lane.waiting) == 1 or not lane.queue:
             self._follow(key, lane)
+
+    def _follow_in(self, key: Any, message: Message, putter: Putter) -> None:
+        """Queue the message of a putter that has waited.
+
+        The hub woke the greenlet in this step, and there is no switch until `send` returns. Only a
+        signal handler may still raise.
+        """
+        lane = self.lanes[key]
+        lane.append(message, putter.size)
+        self._note(key, lane)
+        # Only when the message is in, or another thread would find room for one more.
+        del lane.waiting[putter]
 
     def _progress_of(
         self, key: Any, look: Callable[[], Callable[[], object]]
@@ -363,15 +367,15 @@ class Outbox(Lanes):
 
         return progress
 
-    def _undo(self, key: Any, putter: Putter | None, entered: int | None) -> None:
+    def _undo(self, key: Any, putter: Putter | None, depth: int | None) -> None:
         """Take back the message and the putter of a call that raises, in any step."""
         lane = self.lanes.get(key)
-        if lane is None or (lane.queue and putter is None and entered is None):
+        if lane is None or (lane.queue and putter is None and depth is None):
             return
         if putter is not None:
             lane.waiting.pop(putter, None)
-        if entered is not None:
-            lane.take_back(entered)
+        if depth is not None:
+            lane.take_back(depth)
         self._left(key, lane)
 
     def _arrivals_for(self, key: Any, notify: Callable[[], object]) -> Arrivals:
@@ -395,13 +399,16 @@ class Outbox(Lanes):
                 arrivals.popleft()
                 continue
             lane = self._lane_of(key)
-            entered = lane.entered
+            if self._overflow == "drop_oldest":
+                self._drop_oldest(lane, size)
+            depth = lane.depth
             try:
-                self._queue(key, lane, arrival, size)
+                lane.append(arrival, size)
+                self._note(key, lane)
                 arrivals.popleft()
             except BaseException:
                 if arrivals and arrivals.first is entry:  # it stays there
-                    self._undo(key, None, entered)
+                    self._undo(key, None, depth)
                 raise
 
     def _take_over(self, key: Any, putter: Putter | ForeignPutter) -> None:
