@@ -13,6 +13,9 @@ from gzmqsource._socket.addresses import check_endpoint, explained
 from gzmqsource._socket.calls import override_calls
 from gzmqsource._socket.endpoints import Endpoints
 
+if TYPE_CHECKING:
+    from gzmqsource._socket.hub_socket import HubSocket
+
 
 class SourceSocket(PlainSocket[Any]):
     """A second handle on the socket that a source owns.
@@ -35,17 +38,12 @@ class SourceSocket(PlainSocket[Any]):
         LAST_ENDPOINT: bytes
 
     @classmethod
-    def of(
-        cls,
-        original: zmq.Socket[Any],
-        recheck: Callable[[], None],
-        receive_ahead: Callable[[], None],
-    ) -> SourceSocket:
-        """Make the handle of *original*; the functions are those of its `HubSocket`."""
+    def of(cls, original: zmq.Socket[Any], socket: HubSocket) -> SourceSocket:
+        """Make the handle of *original*, which *socket* uses, too."""
         view = cls(shadow=original)
         view.context = original.context  # before 26.2.1 a shadow has none
-        view._recheck = recheck
-        view._receive_ahead = receive_ahead
+        view._recheck = socket.readiness.recheck
+        view._receive_ahead = socket.receive_ahead
         view._original_close = original.close
         view._endpoints = Endpoints.of(original)
         return view

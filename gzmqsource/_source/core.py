@@ -168,9 +168,7 @@ class Core:
     def view(self) -> SourceSocket:
         """Return the socket for the user, and have it rechecked before the loop polls."""
         if self._view is None:
-            self._view = SourceSocket.of(
-                self.raw, self.socket.readiness.recheck, self.socket.receive_ahead
-            )
+            self._view = SourceSocket.of(self.raw, self.socket)
         self.socket.readiness.recheck()
         return self._view
 
