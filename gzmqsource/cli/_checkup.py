@@ -79,7 +79,7 @@ class Checkup:
         self._health = get(f"{base}/healthz") if self._is_ours else (200, "")
         self._readiness = get(f"{base}/readyz") if self._is_ours else (200, "")
         self._reading = Reading(0.0)
-        #: What is wrong with the page itself, if it is not one of gzmqsource's.
+        #: The error of the page itself, if it is not one of gzmqsource's.
         self._wrong: str | None = None
         try:
             self._reading = read(self._url)

@@ -1,4 +1,4 @@
-"""What precedes the imports of a verb, which take half a second: standard streams, and signals.
+"""Standard streams, and signals, before the imports of a verb, which take half a second.
 
 A SIGHUP would end a server that has yet to start, and a SIGINT would show a traceback of an import.
 """
@@ -18,7 +18,7 @@ _RELOADING = {"serve", "broker"}
 #: Whether there was a SIGHUP that was not handled yet.
 hung_up = False
 
-#: What handled a SIGHUP before `hold_hangups`.
+#: The handler of SIGHUP before `hold_hangups`.
 _before: Any = signal.SIG_DFL
 
 #: Whether the output was closed.
@@ -51,7 +51,7 @@ def open_streams() -> None:
 
 
 def discard_closed_output() -> None:
-    """Discard the output if it was closed, as Python does: what a handler prints is no result."""
+    """Discard the output if it was closed, as Python does: the prints of a handler may get lost."""
     if _opened_output:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 

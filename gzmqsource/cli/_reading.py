@@ -80,7 +80,7 @@ class Reading:
                 for sample in family.samples:
                     reading._add(sample)
         except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
-            raise ValueError(f"it is no page of metrics: {error!r:.100}") from error
+            raise ValueError(f"it is not a page of metrics: {error!r:.100}") from error
         if not is_ours:
             raise ValueError("it has none of them")
         return reading

@@ -1,6 +1,5 @@
 """The lines of the standard input, as `send` and `request` read them."""
 
-import os
 import sys
 
 import pytest
@@ -57,10 +56,11 @@ def test_a_line_is_sent_as_soon_as_it_is_there(address, context):
 
 
 def test_an_input_that_another_process_has_made_nonblocking_is_waited_for(address, context):
-    command = (*COMMAND, "send", "--connect", address)
+    program = "import os, sys; os.set_blocking(0, False); os.execv(sys.argv[1], sys.argv[1:])"
+    command = (sys.executable, "-c", program, *COMMAND, "send", "--connect", address)
     with (
         closing(Source.open(zmq.PULL, bind=address, context=context)) as (source,),
-        process_of(*command, preexec_fn=lambda: os.set_blocking(0, False)) as process,
+        process_of(*command) as process,
     ):
         for line in "one", "two":
             process.stdin.write(f"{line}\n")
