@@ -25,7 +25,7 @@ def main():
     for verb in {*_command._VERBS.values()}:
         import_module(f"gzmqsource.cli._{verb}")
     gc.freeze()
-    running = {}
+    running: dict[int, int] = {}
 
     def reap(*_):
         while running:

@@ -113,7 +113,7 @@ def test_a_worker_that_leaves_a_broker_that_does_not_answer_ends(context):
     front.linger = 0
     front.bind("tcp://127.0.0.1:*")
     with Responder.join(
-        front.last_endpoint.decode(), lambda payload: gevent.sleep(60), 1, context=context
+        front.last_endpoint.decode(), lambda payload: payload, 1, context=context
     ) as worker:
         worker.start()
         wait_until(lambda: front.poll(0))

@@ -6,6 +6,7 @@ import itertools
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import gevent
 import pytest
@@ -146,7 +147,7 @@ def pulled(context):
 def crowded(context):
     """Three sources whose handlers use up the slice of the hub."""
     with contextlib.ExitStack() as stack:
-        got = [[], [], []]
+        got: list[list[Any]] = [[], [], []]
 
         def handle(into, message):
             into.append(message)
@@ -168,7 +169,10 @@ def crowded(context):
                     sender.send(b"")
             return [len(each) for each in got]
 
-        yield begin, lambda before: all(len(each) > old for each, old in zip(got, before, strict=1))
+        yield (
+            begin,
+            lambda before: all(len(each) > old for each, old in zip(got, before, strict=True)),
+        )
 
 
 @contextlib.contextmanager
@@ -264,7 +268,7 @@ def requests(context):
 @contextlib.contextmanager
 def timed_out(context):
     """A greenlet whose timeout runs out, over and over."""
-    ended = []
+    ended: list[Any] = []
     with pushing_to(context) as (source, _):
 
         def wait():

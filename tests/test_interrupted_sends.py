@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+from typing import Any, cast
 
 import gevent
 import pytest
@@ -29,7 +30,7 @@ class Blocked:
 
     def __init__(self, context, kind, outbox):
         endpoint = f"inproc://{next(numbers)}"
-        options = {"router_mandatory": 1} if kind == zmq.ROUTER else {}
+        options: Any = {"router_mandatory": 1} if kind == zmq.ROUTER else {}
         self.source = Source.open(
             kind, bind=endpoint, context=context, outbox=outbox, sndhwm=1, linger=0, **options
         )
@@ -54,8 +55,8 @@ class Blocked:
 
     def drain(self, count):
         """Receive as many messages as *count* returns, or until some time is over."""
-        got = []
-        with gevent.Timeout(10, False):
+        got: list[Any] = []
+        with gevent.Timeout(10, cast(Any, False)):
             while len(got) < count():
                 gevent.sleep(0.001)
                 with contextlib.suppress(zmq.Again):
@@ -113,7 +114,7 @@ def test_a_send_that_a_signal_interrupts_has_sent_nothing_and_harms_no_other(
                 victim.join(5)
             others = gevent.spawn(pair.send, b"other", timeout=10)
             pair.check(lambda: [b"other"] if strike.place else [b"mine", b"other"])
-            gevent.joinall([victim, others], timeout=5, raise_error=True)
+            gevent.joinall(cast(Any, [victim, others]), timeout=5, raise_error=True)
             assert victim.dead
             return strike.place
 

@@ -105,3 +105,13 @@ def test_a_handler_that_is_killed_is_not_waited_for(context):
         gevent.sleep(0.05)
         spawned[0].kill()
         assert stopping.get(timeout=20) == []
+
+
+def test_a_stop_after_one_that_was_killed_does_not_wait_for_what_is_unbound(context, busy):
+    source, sender, gate = busy
+    with Monitor(sender) as monitor:
+        stopping = gevent.spawn(source.stop, AGES)
+        monitor.wait_for("disconnected", timeout=20)
+        stopping.kill()
+        gate.set()
+        assert gevent.spawn(source.stop, AGES).get(timeout=20) == []

@@ -74,7 +74,7 @@ DOORS = [
     ),
     Mutation(
         "the watchdog takes no descriptor above 1023",
-        "_socket/readiness.py",
+        "_socket/calls.py",
         "    return bool(poll.poll(0))\n",
         '    return bool(get_original("select", "select")([fd], [], [], 0)[0])\n',
         "test_watchdog.py",

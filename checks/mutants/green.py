@@ -129,8 +129,8 @@ GREEN = [
     Mutation(
         "pyzmq's collector is a greenlet where threads are patched",
         "green/_context.py",
-        "            _collector.make_native()\n",
-        "",
+        "        _collector.make_native()\n",
+        "        pass\n",
         "green/test_trackers.py",
     ),
     Mutation(

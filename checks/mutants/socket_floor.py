@@ -208,8 +208,8 @@ SOCKET = [
     Mutation(
         "the watcher of an idle socket goes on",
         "_socket/readiness.py",
-        "not has_waiting:\n            self._watcher.stop()\n",
-        "not has_waiting:\n            pass\n",
+        "not self._has_waiting():\n            self._watcher.stop()\n",
+        "not self._has_waiting():\n            pass\n",
         "test_readiness.py test_lifetime.py",
     ),
     Mutation(

@@ -328,8 +328,8 @@ STOPPING = [
     Mutation(
         "a stop ends the monitor of a user",
         "_socket/linger.py",
-        "    if listening and not is_watched(socket):\n",
-        "    if listening:\n",
+        "endpoints.bound)) and not is_watched(socket):\n",
+        "endpoints.bound)):\n",
         "test_unbinding.py",
     ),
 ]

@@ -11,7 +11,7 @@ of_one_message: list[ContextVar[Any]] = []
 
 
 def base_context() -> Context:
-    """Return a copy of the current context, without what is about one message; None is no value."""
+    """Return a copy of the current context, without what is about one message: None."""
     base = copy_context()
     for variable in of_one_message:
         if base.get(variable) is not None:

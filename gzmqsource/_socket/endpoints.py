@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import weakref
 from typing import Any
 
@@ -55,10 +54,15 @@ class Endpoints:
         for among in (self.bound, self.connected, self.others):
             among.pop(endpoint, None)
 
-    def unbind(self, socket: zmq.Socket[Any]) -> None:
-        """Unbind all that is bound; messages that were received and not read can still be read."""
-        for endpoint in list(self.bound):
-            _unbind(socket, endpoint)
+    def unbind(self, socket: zmq.Socket[Any]) -> int:
+        """Unbind all that is bound; messages that were received and not read can still be read.
+
+        Returns
+        -------
+        int
+            How many endpoints that lead out of this process were bound until now.
+        """
+        return sum(_unbind(socket, each) and is_remote(each) for each in list(self.bound))
 
     def unbind_names(self, socket: zmq.Socket[Any]) -> None:
         """Unbind names within this process, which a close would free only some time later."""
@@ -117,6 +121,10 @@ def last_endpoint(socket: zmq.Socket[Any]) -> str:
     return str(found.rstrip(b"\0").decode(errors="replace"))
 
 
-def _unbind(socket: zmq.Socket[Any], endpoint: str) -> None:
-    with contextlib.suppress(zmq.ZMQError):  # it was unbound without the source
+def _unbind(socket: zmq.Socket[Any], endpoint: str) -> bool:
+    """Unbind an endpoint; return False if it was unbound before."""
+    try:
         PlainSocket.unbind(socket, endpoint)
+    except zmq.ZMQError:
+        return False
+    return True

@@ -24,6 +24,8 @@ from gzmqsource._socket.reports import Report, is_watched
 #: The most seconds to wait until an endpoint is free; a socket that lingers keeps its monitor.
 FREE_WITHIN = 0.1
 
+_CLOSED = zmq.EVENT_CLOSED | zmq.EVENT_CLOSE_FAILED
+
 #: Socket types that send nothing, and those that receive nothing.
 SENDS_NOTHING = frozenset({zmq.PULL, zmq.SUB})
 RECEIVES_NOTHING = frozenset({zmq.PUSH, zmq.PUB})
@@ -37,13 +39,12 @@ def unbind_and_wait(
     Its thread may have no time to do so for long. A socket has one monitor: if a user has it, this
     does not wait.
     """
-    listening = sum(map(is_remote, endpoints.bound))
     report = None
-    if listening and not is_watched(socket):
-        report = _watch(socket, hub, zmq.EVENT_CLOSED | zmq.EVENT_CLOSE_FAILED, listening)
+    if any(map(is_remote, endpoints.bound)) and not is_watched(socket):
+        report = _watch(socket, hub, _CLOSED, len(endpoints.bound))
     try:
-        endpoints.unbind(socket)
-        while report is not None and not report.ended and len(report.queue) < listening:
+        ending = endpoints.unbind(socket)
+        while report is not None and not report.ended and len(report.queue) < ending:
             left = deadline.left()
             # A timer keeps the loop running; nothing else here could.
             if not report.waiters.wait(hub, LONGEST if left is None else left):

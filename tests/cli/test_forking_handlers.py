@@ -2,6 +2,7 @@
 
 import pathlib
 import signal
+from functools import partial
 
 import pytest
 from command_under_test import run, until_told
@@ -38,6 +39,6 @@ def test_a_child_that_returns_from_the_handler_ends(starting, tmp_path, address,
         child = int(run("request", "--connect", address, payload).stdout)
         assert child
         until_told(server, "its child returns")
-        wait_until(lambda child=child: has_ended(child))
+        wait_until(partial(has_ended, child))
     server.send_signal(signal.SIGTERM)
     assert server.wait(20) == 0

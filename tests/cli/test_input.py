@@ -33,7 +33,12 @@ def test_lines_are_those_of_all_blocks(monkeypatch, blocks, lines):
 def test_a_line_is_no_switch_to_another_thread(monkeypatch):
     threaded = _input._threaded
     calls = []
-    monkeypatch.setattr(_input, "_threaded", lambda read: calls.append(0) or threaded(read))
+
+    def counted(read):
+        calls.append(read)
+        return threaded(read)
+
+    monkeypatch.setattr(_input, "_threaded", counted)
     blocks = iter([b"x\n" * 1000, b""])
     monkeypatch.setattr(_input, "_read_block", lambda: next(blocks))
     assert len([*_input._lines()]) == 1000

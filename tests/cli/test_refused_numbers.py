@@ -129,6 +129,7 @@ def numbers():
     return {
         f"{name} {option.opts[0]}": (name, option)
         for name, verb in verbs.items()
+        if verb is not None
         for option in verb.params
         if isinstance(option.type, (click.types.IntParamType, click.types.FloatParamType))
         or option.name == "workers"

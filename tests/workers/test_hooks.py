@@ -3,6 +3,7 @@
 import contextvars
 import threading
 import time
+from typing import Any
 
 import gevent
 import pytest
@@ -91,6 +92,8 @@ def test_hooks_see_what_is_raised(context):
 
 class Ending(Noting):
     """Ends the requester before the request is sent."""
+
+    requester: Any
 
     def __init__(self, end):
         super().__init__()
