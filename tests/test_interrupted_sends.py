@@ -163,3 +163,18 @@ def test_what_a_signal_interrupts_is_done_later(context, kind, owner, name, part
             return strike.place
 
     moments(scenario, at_least=3, first=part, step=PARTS)
+
+
+@kinds
+def test_a_lane_without_messages_that_is_noted_as_queued_holds_up_no_hub(context, kind):
+    with blocked(context, kind, 2) as pair:
+        pair.drain(lambda: pair.filled)
+        assert pair.source.flush(5)
+        core = pair.source._core
+        key = b"peer" if kind == zmq.ROUTER else None
+        core.outbox._lane_of(key)
+        core.outbox._queued.add(key)
+        core.flush_soon()
+        assert pair.source.flush(5)
+        pair.filled = 0
+        pair.check(list)

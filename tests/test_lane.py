@@ -56,6 +56,19 @@ def test_a_putter_whose_send_has_raised_has_no_turn():
     assert list(lane.waiting) == [after]
 
 
+def test_a_putter_that_gives_up_lets_one_follow_whose_message_is_smaller():
+    outbox = Outbox(5, "block", False, lane_bytes=300)
+    put(outbox, bytes(100))
+    large = gevent.spawn(put, outbox, bytes(200))
+    all_blocked(1)
+    small = gevent.spawn(put, outbox, b"small")
+    all_blocked(1)
+    large.kill()
+    all_blocked(1)
+    assert small.dead
+    assert queued(outbox) == [bytes(100), b"small"]
+
+
 def test_a_lane_is_a_gevent_queue():
     lane = full_lane(b"1", b"2")
     assert isinstance(lane, Queue)

@@ -45,7 +45,6 @@ SOURCE = [
         "            self._outbox.recheck(key)\n",
         "",
         "test_interrupted_sends.py",
-        transfer="pure",
     ),
     Mutation(
         "what has arrived is lost if a signal interrupts its acceptance",
@@ -211,7 +210,7 @@ SOURCE = [
         "_source/outbox.py",
         "            lane.take_back(depth)\n        self._left(key, lane)\n",
         "            lane.take_back(depth)\n",
-        "test_interrupted_sends.py",
+        "test_lane.py",
     ),
     Mutation(
         "what has arrived takes no room",
