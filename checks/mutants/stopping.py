@@ -20,8 +20,8 @@ STOPPING = [
     Mutation(
         "what only receives stays bound while its handlers end",
         "_socket/linger.py",
-        "        endpoints.unbind(socket)\n",
-        "        pass\n",
+        "        ending = endpoints.unbind(socket)\n",
+        "        ending = 0\n",
         "test_draining.py",
     ),
     Mutation(
