@@ -186,7 +186,7 @@ class ThreadDevice(PlainThreadDevice):
     context_factory: Any = staticmethod(_plain_instance)
 
     def start(self) -> None:
-        """Start the device; see `zmq.devices.ThreadDevice.start`."""
+        """Start the device; see `zmq.devices.ThreadDevice`."""
         prepare_collector()
         super().start()
 
