@@ -159,6 +159,7 @@ class Terminal:
             assert_harmless(_text.printable(text))
 
 
+FIRST = "# TYPE gzmqsource_sources gauge\n"
 METRIC = 'gzmqsource_received_messages_total{source="x",type="PULL",endpoint="'
 
 
@@ -172,7 +173,7 @@ def numbers(data):
             continue
         out = io.StringIO()
         try:
-            table = _top._table(_reading.Reading.of(""), now)
+            table = _top._table(_reading.Reading.of(FIRST), now)
         except ValueError as error:
             raise AssertionError(each) from error
         Console(file=out, width=100, color_system=None, legacy_windows=False).print(table)
