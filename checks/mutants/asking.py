@@ -162,7 +162,7 @@ ASKING = [
     Mutation(
         "an endpoint that is absent is attempted without a pause",
         "workers/_retries.py",
-        "        self._is_urgent.wait(back_off(failures - 1, self.first, longest))\n",
+        "        self._is_urgent.wait(back_off(failures - 1, first, longest))\n",
         "        self._is_urgent.wait(0.001)\n",
         "workers/test_link.py",
     ),

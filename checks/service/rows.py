@@ -215,7 +215,7 @@ def absent() -> Iterator[Row]:
                     requester.request([b"%d" % asked], timeout=2)
                 except RequestTimeout:
                     failed += 1
-            gevent.sleep(6)  # their pauses have become long
+            gevent.sleep(6 + number / 5)  # their pauses have become long: 6 a second end
             cpu = time.process_time()
             gevent.sleep(3)
             used = (time.process_time() - cpu) / 3

@@ -79,8 +79,11 @@ class Pace:
 
     #: How many attempts per second there may be before the pauses grow, with and without a live
     #: connection: each takes 0.6 ms of a core. And the longest pause in seconds in that case.
-    rate_calm, rate_urgent = 10, 40
+    rate_calm, rate_urgent = 6, 40
     most_crowded = 30.0
+
+    #: The longest pause is at most this many times the first one, which is longer among many.
+    growth = 64
 
     def __init__(self) -> None:
         self.has_live: Callable[[], object] = lambda: False
@@ -94,7 +97,8 @@ class Pace:
         if self.has_live():
             most = self.most_calm, self.rate_calm
         longest = min(max(most[0], self.attempted / most[1]), self.most_crowded)
-        self._is_urgent.wait(back_off(failures - 1, self.first, longest))
+        first = max(self.first, longest / self.growth)
+        self._is_urgent.wait(back_off(failures - 1, first, longest))
 
     def hurry(self) -> None:
         """End all pauses."""
