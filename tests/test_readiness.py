@@ -348,7 +348,7 @@ def test_a_greenlet_that_receives_all_the_time_lets_other_io_in(context, endpoin
             for received in range(1, 100):  # noqa: B007
                 receiver.recv(timeout=5)
     assert seen
-    assert seen[0] < 30
+    assert seen[0] < 60  # up to four parts of ten, if the machine pauses between them
 
 
 ALIVE = """
