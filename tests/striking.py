@@ -66,10 +66,10 @@ class Strike:
             raise Struck
 
 
-def moments(scenario, at_least, first=0, step=1):
-    """Run a scenario with a strike at each moment, or each so many, until one run has none."""
+def moments(scenario, at_least, first=0, step=1, most=2000):
+    """Run a scenario for each moment, or each so many, until one run ends undisturbed."""
     moment = first
-    while (place := scenario(moment)) is not None:
+    while place := scenario(moment):
         moment += step
-        assert moment < 2000, place
+        assert moment < most, place
     assert moment >= at_least

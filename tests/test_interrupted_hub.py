@@ -14,6 +14,7 @@ import zmq
 from gevent.hub import get_hub
 from gevent.queue import Empty, Full
 from helpers import endpoint_of, unique_inproc
+from striking import Struck
 
 import gzmqsource
 import gzmqsource.green as green
@@ -31,10 +32,6 @@ pytestmark = pytest.mark.once
 
 PACKAGE = Path(gzmqsource.__file__).parent
 TRACED = (str(PACKAGE / "_socket"), str(PACKAGE / "_base"))
-
-
-class Struck(Exception):
-    """What the handler of a signal raises."""
 
 
 class Strikes:
@@ -104,6 +101,16 @@ def pushing_to(context, **options):
             source.close()
 
 
+def growing(got, start):
+    """Return what starts a form, and whether there is more in a list since."""
+
+    def begin():
+        start()
+        return len(got)
+
+    return begin, lambda before: len(got) > before
+
+
 @contextlib.contextmanager
 def handled(context, count=1, **options):
     got = []
@@ -116,12 +123,11 @@ def handled(context, count=1, **options):
     with pushing_to(context, handle=handle, **options) as (source, sender):
         source.start()
 
-        def begin():
+        def send():
             for _ in range(count):
                 sender.send(b"")
-            return len(got)
 
-        yield begin, lambda before: len(got) > before
+        yield growing(got, send)
 
 
 @contextlib.contextmanager
@@ -134,12 +140,7 @@ def pulled(context):
                 got.append(source.recv())
 
         pulling = gevent.spawn(pull)
-
-        def begin():
-            sender.send(b"")
-            return len(got)
-
-        yield begin, lambda before: len(got) > before
+        yield growing(got, lambda: sender.send(b""))
         pulling.kill()
 
 
@@ -232,12 +233,7 @@ def polled(context):
     with context.socket(zmq.PUSH) as sender:
         sender.connect(endpoint)
         polling = gevent.spawn(poll)
-
-        def begin():
-            sender.send(b"")
-            return len(got)
-
-        yield begin, lambda before: len(got) > before
+        yield growing(got, lambda: sender.send(b""))
         polling.kill()
         socket.close(linger=0)
 

@@ -5,10 +5,12 @@ waits for the k-th time.
 """
 
 import contextlib
+import functools
 
 import gevent
 import greenlet
 import pytest
+import striking
 import zmq
 from gevent.event import Event
 from helpers import closing, endpoint_of
@@ -77,13 +79,8 @@ thrown = pytest.mark.parametrize("error", [gevent.GreenletExit, Patience], ids=[
 at_any_time = pytest.mark.parametrize("at_end", [False, True], ids=["waiting", "decided"])
 
 
-def moments(scenario, at_least):
-    """Run a scenario for each wait of its victim, until one run ends undisturbed."""
-    moment = 0
-    while scenario(moment):
-        moment += 1
-        assert moment < 200
-    assert moment >= at_least
+#: The moments are the waits of a victim.
+moments = functools.partial(striking.moments, most=200)
 
 
 class Log:
