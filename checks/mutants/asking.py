@@ -230,6 +230,13 @@ ASKING = [
         "workers/test_targets.py",
     ),
     Mutation(
+        "a server over inproc that speaks before its link begins must speak once more",
+        "workers/_connection.py",
+        "        if self.state is not State.CONNECTING:\n            return\n        self.quiet = 0\n",
+        "        self.quiet = 0\n",
+        "workers/test_link.py",
+    ),
+    Mutation(
         "an address that was given up stays connected after a request that has no reply",
         "workers/_dispatcher.py",
         "            connection.cancel(call)\n            self._has_fewer(connection)\n",

@@ -244,7 +244,12 @@ class Connection:
     # The reports of the link.
 
     def connected(self) -> None:
-        """Note that messages reach the peer; a peer that has spoken before must do so again."""
+        """Note that messages reach the peer; a peer that has spoken before must do so again.
+
+        Over inproc, the link reports this when its greenlet begins. The peer may be live by then.
+        """
+        if self.state is not State.CONNECTING:
+            return
         self.quiet = 0
         self.heard = self._spoke_here = False
         if self.speaks and not self.link.is_bound:

@@ -10,12 +10,13 @@ import zmq
 from authentication import CURVE, curve
 from helpers import endpoint_of, free_ports
 from requesting import echo, ignore, requester_of, server_of
-from scripted import Scripted
+from scripted import NO_KEY, Scripted
 
 from gzmqsource._source import registry
 from gzmqsource.auth import Authenticator
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import PeerLost, Requester, RequestTimeout
+from gzmqsource.workers._header import Header, Kind
 from gzmqsource.workers._link import Link
 from gzmqsource.workers._retries import Pace
 
@@ -98,6 +99,17 @@ def test_a_server_that_is_started_anew_gets_nothing_that_was_for_another(
     with Scripted(context, Scripted.reply, address, session=8) as second:
         assert requester.request(b"new", timeout=10) == [b"new"]
         assert [ask.payload for ask in second.asks] == [[b"new"]]
+        requester.close()
+
+
+def test_a_server_that_speaks_before_its_link_begins_stays_live(context):
+    pong = Header(Kind.PONG, NO_KEY, session=7).encode()
+    with Scripted(context, endpoint="inproc://early") as server:
+        requester = Requester.open(server.endpoint, context=context)
+        (connection,) = requester._servers._dispatcher.connections
+        connection.received([pong])
+        gevent.sleep(0)
+        assert (connection.speaks, states(requester), server.kinds) == (True, ["live"], [])
         requester.close()
 
 
