@@ -289,8 +289,8 @@ def test_timers_that_became_due_in_a_turn_come_before_the_next_turn(budgets):
         order.append("turn")
         if order == ["turn"]:
             timer.start(order.append, "timer", update=True)
-        ends = time.monotonic() + 0.01
-        while time.monotonic() < ends:
+        ends = time.thread_time() + 0.01
+        while time.thread_time() < ends:  # a part is counted by the CPU time
             pass
 
     waiting = [gevent.spawn(use, budget) for budget in (budgets(), budgets())]

@@ -231,8 +231,22 @@ RESPONDING = [
     Mutation(
         "those behind a proxy are told once",
         "workers/_farewell.py",
-        "            self._tell(only_routed=True)\n",
-        "            pass\n",
+        "        self._tell(only_routed=True)\n",
+        "        pass\n",
+        "workers/test_leaving.py",
+    ),
+    Mutation(
+        "one that stops behind a proxy closes when requests may be in transit again",
+        "workers/_farewell.py",
+        "time.monotonic() < self._told + self.held or ",
+        "True or ",
+        "workers/test_leaving.py",
+    ),
+    Mutation(
+        "on a machine that is always busy, one behind a proxy never stops",
+        "workers/_farewell.py",
+        " or self._late == self.most_late:",
+        ":",
         "workers/test_leaving.py",
     ),
     Mutation(

@@ -73,6 +73,12 @@ class Farewell:
     routed_quiet = 0.1
     plain_quiet = 0.25
 
+    #: Seconds after a notice within which routed askers hold back for certain, with time to close.
+    #: If the quiet came later, requests may be in transit again, and they are notified again. On a
+    #: busy machine that happens. After so many times it no longer counts.
+    held = 0.2
+    most_late = 10
+
     #: The part of the time, and the most seconds, for which plain peers are waited for. A stream
     #: of requests that goes on for longer has no end.
     plain_part = 0.5
@@ -102,6 +108,7 @@ class Farewell:
         self._gate = parts.gate
         self._stoppers = stoppers
         self._told = 0.0
+        self._late = 0
         self._plain_ends = Deadline(None)
         self._plain = Calm(self.plain_quiet)
         self._routed = Calm(self.routed_quiet)
@@ -185,9 +192,18 @@ class Farewell:
             self._gate.shut()
             self._has_shut = True
             return not is_busy
-        if is_routed and not self._routed.is_over and tells_again:
-            self._tell(only_routed=True)
-        return self._routed.is_over or not is_routed
+        return not is_routed or self._has_quiet(tells_again)
+
+    def _has_quiet(self, tells_again: bool) -> bool:
+        """Return whether no request of a routed asker is in transit; if need be, notify them."""
+        if self._routed.is_over:
+            if time.monotonic() < self._told + self.held or self._late == self.most_late:
+                return True
+            self._late += 1
+        elif not tells_again:
+            return False
+        self._tell(only_routed=True)
+        return False
 
     def _is_busy(self) -> bool:
         """Return whether a job can end before the handlers that stop the responder."""
@@ -197,8 +213,8 @@ class Farewell:
         return not self._line.is_empty and len(running) < self._reception.places.size
 
     def _tell(self, only_routed: bool) -> None:
+        self._told = time.monotonic()
         for asker in in_turns(self._askers.all(), TURN):
             if asker.is_routed or not (only_routed or asker.has_left):
                 self._voice.leaving(asker)
-        self._told = time.monotonic()
         self._routed.begin(self._reception.last_routed)

@@ -7,6 +7,7 @@ import pytest
 import zmq
 from asking import Asker, Detail, Flag, Header, Kind, key_of, responder_of
 from gevent.event import Event
+from gevent.monkey import get_original
 from gevent.pool import Pool
 from helpers import endpoint_of
 
@@ -15,6 +16,8 @@ from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import Responder
 from gzmqsource.workers._connection import Connection
 from gzmqsource.workers._farewell import Farewell
+
+hold_up_hub = get_original("time", "sleep")
 
 
 class Held:
@@ -257,6 +260,31 @@ def test_one_behind_a_proxy_is_told_again_when_the_last_handler_has_returned(con
         assert stopping.get(timeout=5) == 0
         assert heard.count(Kind.LEAVING) >= 2
         gevent.killall([asking, reading])
+
+
+@pytest.mark.parametrize("is_always_late", [False, True])
+def test_one_behind_a_proxy_is_told_again_if_the_quiet_came_late(
+    context, monkeypatch, is_always_late
+):
+    """It asks again by then, and its requests would be on their way at the end."""
+    monkeypatch.setattr(Farewell, "most_late", 2)
+    with (
+        Source.open(zmq.DEALER, bind="inproc://back", context=context) as back,
+        Responder.open(Held(), connect="inproc://back", context=context) as responder,
+    ):
+        responder.start()
+        back.send([b"client", Header(Kind.ASK, key_of()).encode(), b"", b"quick"])
+        assert back.recv(timeout=10)
+        stopping = gevent.spawn(responder.stop)
+        told = 0
+        while not stopping.ready():
+            if told < 2 or is_always_late:
+                hold_up_hub(0.08)  # of which a look counts a half
+            gevent.sleep(0.001)
+            while back.socket.get(zmq.EVENTS) & zmq.POLLIN:
+                told += back.recv(timeout=10)[1][4] == Kind.LEAVING
+        assert stopping.get() == 0
+        assert told == 3 if is_always_late else told >= 2
 
 
 def test_two_that_stop_it_share_the_end(context):
