@@ -138,4 +138,18 @@ def test_what_a_worker_has_said_before_its_end_is_read_before_it_is_forgotten():
     world.finish()
 
 
+def test_a_worker_that_was_stuck_and_has_died_is_asked_when_it_is_there_again():
+    """The world itself still counted it as stuck."""
+    world = with_one_of_each()
+    world.stick(which=1)
+    world.advance(seconds=1.5)
+    world.lose_worker(worker=0)
+    world.join_again(worker=0)
+    world.advance(seconds=1.5)
+    world.ask(asker=0, timeout=3.0, retries=1, mood="answer", count=1)
+    world.settle()
+    check(world.requests[0].outcome == "replies", f"{world.requests[0]} had no reply")
+    world.finish()
+
+
 TESTS = [test for name, test in list(globals().items()) if name.startswith("test_")]

@@ -116,6 +116,7 @@ class AnyResponder(AnyServer):
             return
         self.note_trouble("died")
         self.process.is_stuck = False
+        self.world.stuck_since.pop(self.process, None)
         for source in self.sources:
             # It is just being closed, perhaps.
             with self.process.inside(), contextlib.suppress(zmq.ZMQError, SourceClosed):
