@@ -256,7 +256,7 @@ def test_a_stop_that_is_killed_at_any_moment_can_be_stopped_again_without_loss(
 @at_any_time
 @pytest.mark.parametrize("spawn", [None, 3], ids=["None", "3"])
 def test_a_stop_that_is_killed_while_it_receives_loses_nothing_in_silence(
-    context, spawn, error, at_end
+    context, tmp_path, spawn, error, at_end
 ):
     def scenario(moment):
         gate, handled = Event(), []
@@ -265,14 +265,14 @@ def test_a_stop_that_is_killed_while_it_receives_loses_nothing_in_silence(
             gate.wait()
             handled.append(message)
 
-        receiver = Brief.open(
-            zmq.PULL, handle, bind="tcp://127.0.0.1:*", context=context, spawn=spawn, rcvhwm=10
-        )
-        sender = Source.open(zmq.PUSH, connect=endpoint_of(receiver), context=context, linger=0)
+        # What is sent before there is a connection passes it at once, and is there at once.
+        address = f"ipc://{tmp_path}/receiver"
+        sender = Source.open(zmq.PUSH, connect=address, context=context, linger=0, reconnect_ivl=1)
+        for number in range(20):
+            sender.send(numbered(number))
+        receiver = Brief.open(zmq.PULL, handle, bind=address, context=context, spawn=spawn)
         with closing(receiver, sender):
             receiver.start()
-            for number in range(20):
-                sender.send(numbered(number))
             wait_until(lambda: receiver.stats().received)
             victim = start_victim(lambda: receiver.stop(20))
             with disturb(victim, moment, error, at_end) as thrower:
