@@ -18,6 +18,13 @@ COMMAND_LINE = [
         "cli/test_closed_streams.py",
     ),
     Mutation(
+        "any bad descriptor is taken for the output",
+        "cli/__init__.py",
+        " and is_output_closed()\n",
+        "\n",
+        "cli/test_closed_streams.py",
+    ),
+    Mutation(
         "a handler that prints fails if the output was closed",
         "cli/_serve.py",
         "    discard_closed_output()\n",

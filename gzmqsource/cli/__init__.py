@@ -5,7 +5,12 @@ from __future__ import annotations
 import errno
 from importlib.util import find_spec
 
-from gzmqsource.cli._early import end_by_interrupts, hold_hangups, open_streams
+from gzmqsource.cli._early import (
+    end_by_interrupts,
+    hold_hangups,
+    is_output_closed,
+    open_streams,
+)
 
 
 def main() -> None:
@@ -21,7 +26,8 @@ def main() -> None:
     try:
         gzmqsource()
     except OSError as error:
-        # A disk that is full, or an output that was closed at the start.
-        if error.errno not in (errno.ENOSPC, errno.EBADF):
+        # A full disk, or a closed output. A descriptor of anything else is not the output.
+        is_output = error.errno == errno.EBADF and is_output_closed()
+        if error.errno != errno.ENOSPC and not is_output:
             raise
         raise SystemExit(f"gzmqsource: cannot write: {error.strerror}") from error

@@ -5,6 +5,7 @@ A SIGHUP would end a server that has yet to start, and a SIGINT would show a tra
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import signal
@@ -54,6 +55,14 @@ def discard_closed_output() -> None:
     """Discard the output if it was closed, as Python does: the prints of a handler may get lost."""
     if _opened_output:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def is_output_closed() -> bool:
+    """Return whether writing to the output fails: it is closed, or open for reading only."""
+    try:
+        return fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+    except OSError:
+        return True
 
 
 def end_by_interrupts() -> None:

@@ -44,6 +44,18 @@ def test_a_message_for_a_closed_output_is_an_error(address, context, closed, sai
     assert (ended.returncode, ended.stdout) == ((1, "") if said else (0, "one\n"))
 
 
+@pytest.mark.parametrize("closed", ["", "<&-", "2>&-"])
+def test_another_bad_descriptor_is_not_taken_for_the_output(tmp_path, closed):
+    (tmp_path / "echo.py").write_text("def answer(request):\n    return request\n")
+    line = ("--join", "ipc://absent", "--tether", "999")
+    command = closing_streams(closed, "serve", "echo:answer", *line)
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "cannot write" not in ended.stderr
+    if closed != "2>&-":
+        assert ended.stderr.endswith("OSError: [Errno 9] Bad file descriptor\n")
+
+
 @pytest.mark.parametrize("closed", ["<&-", "<&- >&-", "<&- >&- 2>&-"])
 def test_a_closed_input_is_at_its_end(address, closed):
     ended = finished(closed, "send", "--connect", address)
