@@ -4,6 +4,27 @@ from mutants.mutation import Mutation
 
 OPERATING = [
     Mutation(
+        "a handler that exits ends all other requests of its process",
+        "cli/_handler.py",
+        "            raise gevent.GreenletExit from None\n",
+        "            raise\n",
+        "cli/test_exiting_handlers.py",
+    ),
+    Mutation(
+        "a worker whose handler has exited has a successor only once it has ended",
+        "cli/_fleet/tether.py",
+        "        self._say(ENOUGH)\n        super().stop_now()\n",
+        "        super().stop_now()\n",
+        "cli/test_exiting_handlers.py",
+    ),
+    Mutation(
+        "the exit status of a handler is lost",
+        "cli/_serve.py",
+        "        raise served.exit\n",
+        "        return\n",
+        "cli/test_exiting_handlers.py",
+    ),
+    Mutation(
         "a fraction in a file is an integer",
         "cli/_config.py",
         "            if type(value) not in types or",

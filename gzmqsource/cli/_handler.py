@@ -17,6 +17,7 @@ from gzmqsource._base import fork
 from gzmqsource._base.deadline import Deadline
 from gzmqsource.cli._loading import WrongHandler, failed_import, function_of, load, parts_of
 from gzmqsource.cli._log import log
+from gzmqsource.cli._text import printable
 
 
 class Handler:
@@ -47,17 +48,35 @@ class Handler:
             sys.path.insert(0, os.getcwd())
         #: The function that is called.
         self.function = load(self._name, self._attribute)
+        #: How the first call that has exited did so, as by `sys.exit`.
+        self.exit: SystemExit | KeyboardInterrupt | None = None
+        #: Called when a call has exited.
+        self.exited: Callable[[], object]
 
     def limit(self, calls: int, enough: Callable[[], object]) -> None:
         """Call *enough* as the last of so many calls begins; further calls are still made."""
         self._left, self._enough = calls, enough
 
     def __call__(self, message: list[Any]) -> Any:
-        """Call the function; a generator runs to its end here, in the same time."""
+        """Call the function; a generator runs to its end here, in the same time.
+
+        If it exits, only its own message is lost: the exception would end the process in the middle
+        of all others.
+        """
         if self._left > 0:
             self._left -= 1
             if self._left == 0:
                 self._enough()
+        try:
+            return self._call(message)
+        except (SystemExit, KeyboardInterrupt) as error:
+            what = f"{self._name}:{self._attribute}"
+            log.error("%s has raised %s: the process stops", what, printable(repr(error)))
+            self.exit = self.exit or error
+            self.exited()
+            raise gevent.GreenletExit from None
+
+    def _call(self, message: list[Any]) -> Any:
         try:
             return self._result(message)
         finally:

@@ -181,6 +181,7 @@ def serve(
         return
     orders = fleet.orders(stop_timeout)
     served = fleet.load(handler, timeout, orders)
+    served.exited = orders.stop_now
     # Before the socket is bound: a signal would lose the messages that it has received by then.
     orders.listen()
     with operations:
@@ -192,6 +193,8 @@ def serve(
             server, source = _server(served, socket | options, kind, spawn, limited, asked)
         given_up = _run(server, source, served, orders, operations)
     orders.stopped(given_up)
+    if served.exit is not None:
+        raise served.exit
 
 
 def _limited(outbox_total: int, max_message: int | None, max_frames: int) -> type[Source]:

@@ -159,6 +159,10 @@ class StopOrders:
         """Stop this process as soon as possible."""
         self.told.set()
 
+    def stop_now(self) -> None:
+        """Stop this process, whose handler has exited."""
+        self.told.set()
+
     def not_started(self, error: click.ClickException) -> NoReturn:
         """End this process, which cannot start, with the reason."""
         raise error

@@ -61,7 +61,7 @@ class FleetOptions:
         if self.tether is None:
             return StopOrders(stop_timeout)
         joined = Path(self.join[0].removeprefix("ipc://"))
-        return Tether(self.tether, self.stuck_after / RUNS_SAID, joined)
+        return Tether(self.tether, stop_timeout, self.stuck_after / RUNS_SAID, joined)
 
     def load(self, target: str, timeout: float | None, orders: StopOrders) -> Handler:
         """Return the handler, which asks to stop after its last request.

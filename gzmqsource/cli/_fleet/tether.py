@@ -50,6 +50,8 @@ class Tether(StopOrders):
     ----------
     line : int
         The descriptor of the socket that the master has passed on.
+    seconds : float
+        How many it may take to finish its messages, if it does not stop by an order.
     interval : float
         How often to say that the hub runs, in seconds.
     joined : Path
@@ -61,8 +63,8 @@ class Tether(StopOrders):
     #: Returns the numbers of this process, if the master is to have them.
     numbers: Callable[[], bytes] | None = None
 
-    def __init__(self, line: int, interval: float, joined: Path) -> None:
-        super().__init__(_ALONE)
+    def __init__(self, line: int, seconds: float, interval: float, joined: Path) -> None:
+        super().__init__(seconds)
         self._line: Any = _native_socket(fileno=line)
         self._line.settimeout(None)
         os.set_inheritable(line, False)
@@ -77,6 +79,11 @@ class Tether(StopOrders):
     def ask_to_stop(self) -> None:
         """Ask to leave once another worker is ready."""
         self._say(ENOUGH)
+
+    def stop_now(self) -> None:
+        """Stop this process, whose handler has exited; another one takes its place meanwhile."""
+        self._say(ENOUGH)
+        super().stop_now()
 
     def not_started(self, error: click.ClickException) -> NoReturn:
         """End this process, and leave the reason to the master: all workers have the same."""
