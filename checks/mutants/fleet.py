@@ -143,8 +143,15 @@ FLEET = [
     Mutation(
         "a stop in which a worker dies counts as one in which all was finished",
         "cli/_fleet/master.py",
-        "        return max(given_up, self.broker.stats().lost - lost)\n",
-        "        return given_up\n",
+        "    check_finished(stop_timeout, given_up, master.broker.stats().lost - lost)\n",
+        "    check_finished(stop_timeout, given_up)\n",
         "cli/test_stop_twice.py",
+    ),
+    Mutation(
+        "a stop of a broker in which a worker dies counts as one in which all was finished",
+        "cli/_broker.py",
+        "    check_finished(stop_timeout, given_up, serving.stats().lost - lost)\n",
+        "    check_finished(stop_timeout, given_up)\n",
+        "cli/test_broker_verb.py",
     ),
 ]

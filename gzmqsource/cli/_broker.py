@@ -13,7 +13,7 @@ from gzmqsource.broker import Broker
 from gzmqsource.cli._numbers import Seconds, Whole
 from gzmqsource.cli._operations import Operations, operating_options
 from gzmqsource.cli._security import security_options
-from gzmqsource.cli._signals import Interrupted, Told, finish, unfinished
+from gzmqsource.cli._signals import Interrupted, Told, check_finished, finish, unfinished
 from gzmqsource.cli._sockets import Endpoint, check_sides, ipv6_for, telling_errors
 
 _log = logging.getLogger("gzmqsource.broker")
@@ -85,6 +85,7 @@ def broker(
         operations.serving(str(serving.front))
         told.acquire()
         operations.stopping()
+        lost = serving.stats().lost
         try:
             given_up = finish(
                 told, serving.stop, stop_timeout, functools.partial(_pending, serving)
@@ -93,8 +94,7 @@ def broker(
             serving.close()
             raise
     _log.info("stopped")
-    if given_up:
-        raise click.ClickException(f"{given_up} not finished within {stop_timeout:g} s")
+    check_finished(stop_timeout, given_up, serving.stats().lost - lost)
 
 
 def _pending(serving: Broker) -> str | None:

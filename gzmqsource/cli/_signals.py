@@ -133,6 +133,24 @@ def finish(
     return stopping.get()
 
 
+def check_finished(seconds: float, given_up: int, lost: int = 0) -> None:
+    """Raise an error if a server has not finished everything.
+
+    Parameters
+    ----------
+    seconds : float
+        The most that its stop might take.
+    given_up : int
+        The work that was left after that.
+    lost : int
+        The requests that workers have lost since the stop began, which *given_up* may include.
+    """
+    if given_up:
+        raise click.ClickException(f"not finished within {seconds:g} s: {max(given_up, lost)}")
+    if lost:
+        raise click.ClickException(f"lost by workers during the stop: {lost}")
+
+
 class StopOrders:
     """When to stop, and in which time: by signals, in a process that has no master.
 
@@ -175,12 +193,11 @@ class StopOrders:
         """Call *stop* with the seconds that it has, and return its result: see `finish`."""
         return finish(self._signals, stop, self.seconds, pending)
 
-    def stopped(self, given_up: object) -> None:
+    def stopped(self, given_up: int) -> None:
         """Report the end of the server, and the work that was given up."""
         if self.is_alone:
             _log.info("stopped")
-        if given_up:
-            raise click.ClickException(f"not finished within {self.seconds:g} s: {given_up}")
+        check_finished(self.seconds, given_up)
 
 
 def _call_when(asked: Event, function: Callable[[], object]) -> None:

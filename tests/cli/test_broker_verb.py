@@ -9,7 +9,7 @@ from helpers import free_ports
 from http_pages import ask
 
 from gzmqsource.testing import wait_until
-from gzmqsource.workers import Requester, Responder
+from gzmqsource.workers import PeerLost, Requester, Responder
 
 pytestmark = [pytest.mark.once, pytest.mark.processes, pytest.mark.limit(60)]
 
@@ -64,7 +64,29 @@ def test_what_it_could_not_finish_is_its_status(brokering, ends, context):
         wait_until(lambda: requester.endpoints()[0].speaks)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 1
-        assert "1 not finished within 0.5 s" in process.stderr.read()
+        assert "not finished within 0.5 s: 1" in process.stderr.read()
+
+
+def test_a_request_that_a_worker_loses_during_the_stop_is_its_status(brokering, ends, context):
+    process = brokering()
+    begun = []
+
+    def answer(payload):
+        begun.append(payload)
+        wait_until(lambda: False)
+
+    worker = Responder.join(ends[1], answer, 1, context=context)
+    with Requester.open(ends[0], context=context) as requester:
+        worker.start()
+        asked = requester.submit(b"x", timeout=20)
+        wait_until(lambda: begun)
+        process.send_signal(signal.SIGTERM)
+        wait_until(lambda: requester.endpoints()[0].state == "leaving")
+        worker.stop(0)
+        with pytest.raises(PeerLost):
+            asked.get()
+        assert process.wait(20) == 1
+        assert "lost by workers during the stop: 1" in process.stderr.read()
 
 
 def test_an_endpoint_that_is_taken_is_named(brokering, ends):

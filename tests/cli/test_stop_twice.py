@@ -184,5 +184,5 @@ def test_a_worker_that_dies_during_a_stop_makes_the_status_1(slow, begun, ask):
     os.kill(int(worker[1]), signal.SIGKILL)
     with pytest.raises(PeerLost):
         asked.get(timeout=20)
-    until_told(process, "not finished within 30 s: 1")
+    until_told(process, "lost by workers during the stop: 1")
     assert process.wait(timeout=20) == 1

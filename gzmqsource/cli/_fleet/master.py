@@ -21,7 +21,15 @@ from gzmqsource.cli._fleet.fleet import Fleet
 from gzmqsource.cli._fleet.options import FleetOptions, worker_command
 from gzmqsource.cli._fleet.worker import Worker, log
 from gzmqsource.cli._operations import Operations
-from gzmqsource.cli._signals import Interrupted, Told, finish, on_hangup, on_signals, unfinished
+from gzmqsource.cli._signals import (
+    Interrupted,
+    Told,
+    check_finished,
+    finish,
+    on_hangup,
+    on_signals,
+    unfinished,
+)
 from gzmqsource.cli._sockets import telling_errors
 from gzmqsource.workers.responder import open_router
 
@@ -55,15 +63,11 @@ class Master:
         self.fleet.start()
 
     def stop(self, timeout: float) -> int:
-        """Finish what was accepted, and have the workers leave; return how many were given up.
-
-        That includes requests whose worker has died meanwhile.
-        """
+        """Finish what was accepted, and have the workers leave; return how many were given up."""
         deadline = Deadline(timeout)
-        lost = self.broker.stats().lost
         given_up = self.broker.stop(timeout - min(_LAST_PART * timeout, _LAST_SECONDS))
         self.fleet.stop(deadline)
-        return max(given_up, self.broker.stats().lost - lost)
+        return given_up
 
     def pending(self) -> str | None:
         """Return which requests were accepted and not answered."""
@@ -135,14 +139,14 @@ def serve_with_workers(
         if fleet.gave_up:
             master.quit()
             raise click.ClickException("no worker was ready, and all have ended: see above")
+        lost = master.broker.stats().lost
         try:
             given_up = finish(told, master.stop, stop_timeout, master.pending)
         except Interrupted:
             master.quit()
             raise
     log.info("stopped")
-    if given_up:
-        raise click.ClickException(f"not finished within {stop_timeout:g} s: {given_up}")
+    check_finished(stop_timeout, given_up, master.broker.stats().lost - lost)
 
 
 def _fleet(url: str, options: FleetOptions, stop_timeout: float, has_pages: bool) -> Fleet:

@@ -107,7 +107,7 @@ class Tether(StopOrders):
         """Call *stop* with its seconds: the master reports which requests it waits for."""
         return stop(self.seconds)
 
-    def stopped(self, given_up: object) -> None:
+    def stopped(self, given_up: int) -> None:
         """Close the line: the hub runs no longer, so the master must not take it for stuck."""
         with contextlib.suppress(OSError):
             self._line.shutdown(socket.SHUT_WR)
