@@ -20,7 +20,7 @@ SOCKET = [
     Mutation(
         "a socket that loses its place in the slice by an exception in the hub is not queued again",
         "_socket/budget.py",
-        "            self.shared.queue_again(self)\n",
+        "            self.shared.enqueue(self)\n",
         "            pass\n",
         "test_interrupted_hub.py",
     ),

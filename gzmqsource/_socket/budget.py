@@ -198,7 +198,7 @@ class Budget(Allowance):
         for end in self._unended:
             self.hub.loop.run_callback(end)
         if self.waiters:
-            self.shared.queue_again(self)
+            self.shared.enqueue(self)
 
     def begin_part(self, seconds: float) -> None:
         """See `gzmqsource._socket.hub_slice.Sharing`."""

@@ -169,12 +169,24 @@ class HubSlice(Slice):
     def wait(self, budget: Sharing) -> None:
         """Wait until other I/O had its turn, and *budget* has the next; its next part begins."""
         if not budget.is_queued:
-            self._enqueue(budget)
+            self.enqueue(budget)
         budget.waiters.wait(self.hub, None)
 
-    def queue_again(self, budget: Sharing) -> None:
-        """Queue a socket that may have lost its place in `repair`."""
-        self._enqueue(budget)
+    def enqueue(self, budget: Sharing) -> None:
+        """Let a socket wait for its next part, again if it may have lost its place."""
+        # In this order: a signal handler may raise in between. A socket that is queued twice has
+        # one more turn in which nothing happens, but a socket that only counts as queued would wait
+        # forever.
+        if self._is_serving:
+            self._returning.append(budget)
+        else:
+            self._serve_soon()
+            charged = budget.charged = max(budget.charged, self._charged)
+            place = next(self._places)
+            if budget.is_fresh and charged <= self._charged + self.length:
+                charged, place = self._charged, -place
+            heapq.heappush(self._queue, (charged, place, budget))
+        budget.is_queued = self.is_crowded = True
 
     def repair(self) -> None:
         """Serve the queue again: a callback has been ended, which may have been serving it.
@@ -183,7 +195,7 @@ class HubSlice(Slice):
         """
         self._is_due = self._is_serving = False
         for budget in self._returning:
-            self._enqueue(budget)
+            self.enqueue(budget)
         self._returning = []
         if self._queue:
             self._serve_soon()
@@ -208,21 +220,6 @@ class HubSlice(Slice):
         self.mark()
         self.ends = now + self.length
         self.serial += 1
-
-    def _enqueue(self, budget: Sharing) -> None:
-        # In this order: a signal handler may raise in between. A socket that is queued twice has
-        # one more turn in which nothing happens, but a socket that only counts as queued would wait
-        # forever.
-        if self._is_serving:
-            self._returning.append(budget)
-        else:
-            self._serve_soon()
-            charged = budget.charged = max(budget.charged, self._charged)
-            place = next(self._places)
-            if budget.is_fresh and charged <= self._charged + self.length:
-                charged, place = self._charged, -place
-            heapq.heappush(self._queue, (charged, place, budget))
-        budget.is_queued = self.is_crowded = True
 
     def _serve_soon(self) -> None:
         if self._serving is None:
@@ -257,7 +254,7 @@ class HubSlice(Slice):
                     used = self._resume(budget) if budget.waiters else 0.0
                 finally:
                     if budget.waiters and not budget.is_queued:
-                        self._enqueue(budget)
+                        self.enqueue(budget)
                 left -= used
                 if budget.has_spawned:
                     least = min(least, budget.charged + used)
@@ -268,7 +265,7 @@ class HubSlice(Slice):
             returning, self._returning = self._returning, []
             if self._loop is self.hub.loop:
                 for budget in returning:
-                    self._enqueue(budget)
+                    self.enqueue(budget)
                 self.is_crowded = bool(self._queue)
                 if self._queue:
                     self._serve_soon()
