@@ -267,8 +267,8 @@ ASKING = [
     Mutation(
         "a request waits for ever at a requester that a hook has closed",
         "workers/requester.py",
-        "        self._check_open()\n        return self._ask(call)\n",
-        "        return self._ask(call)\n",
+        "        if self._stopping:  # since hooks have run\n            raise self._closed_error()\n",
+        "",
         "workers/test_hooks.py",
     ),
 ]

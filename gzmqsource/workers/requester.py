@@ -333,6 +333,8 @@ class Requester(BaseRequester[FrameT]):
         return handled.left if timeout is None else min(timeout, handled.left)
 
     def _ask(self, call: Call) -> list[Any]:
+        if self._stopping:  # since hooks have run
+            raise self._closed_error()
         try:
             self._dispatcher.begin(call)
             outcome: list[Any] | Exception = call.get()
@@ -350,7 +352,7 @@ class Requester(BaseRequester[FrameT]):
         call: Any
         if get_hub_if_exists() is self._hub:
             call = Call(self._hub, self._next_key(), payload, timeout, retries)
-            ask = self._ask_if_open
+            ask = self._ask
         else:
             call = ForeignCall(payload, timeout, retries)
             ask = functools.partial(_elsewhere.ask, self._hub, self._begin, self._give_up, self)
@@ -361,12 +363,7 @@ class Requester(BaseRequester[FrameT]):
         if self._stopping:
             raise self._closed_error()
 
-    def _ask_if_open(self, call: Call) -> list[Any]:
-        """Make a request after the hooks, unless this was stopped meanwhile."""
-        self._check_open()
-        return self._ask(call)
-
     def _begin(self, call: AnyCall) -> None:
-        """Begin with a request after the hooks, or of another thread, as `_ask_if_open` does."""
+        """Begin with a request after the hooks, or of another thread."""
         self._check_open()
         self._dispatcher.begin(call)
