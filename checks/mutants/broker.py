@@ -162,4 +162,11 @@ BROKER = [
         "        share, more = divmod(self._slots, len(alive) or 1)\n",
         _CONNECTIONS,
     ),
+    Mutation(
+        "a redelivered request that expires counts as refused, and its asker has lost it",
+        "workers/_handling.py",
+        "        if job.end_of_wait is Kind.LOST:\n",
+        "        if False:\n",
+        "broker/test_redelivered_ends.py",
+    ),
 ]

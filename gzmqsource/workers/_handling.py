@@ -78,10 +78,12 @@ class Handling(ABC):
         return self._source._core.state in (State.STOPPING, State.CLOSED)
 
     def reject(self, job: Job, detail: Detail) -> None:
-        """End a job that has waited and not begun."""
+        """End a job that waits, and count what its asker is notified of."""
         job.is_over = True
         self.forget(job)
-        if detail is Detail.EXPIRED:
+        if job.end_of_wait is Kind.LOST:
+            self.lost += 1
+        elif detail is Detail.EXPIRED:
             self.expired += 1
         elif job.asker is None:
             self.unanswered += 1
