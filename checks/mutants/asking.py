@@ -271,4 +271,11 @@ ASKING = [
         "",
         "workers/test_hooks.py",
     ),
+    Mutation(
+        "requests of a thread that has ended stay outstanding",
+        "workers/_dispatcher.py",
+        "        self.admitted = self.bytes = 0\n        return calls\n",
+        "        return calls\n",
+        "workers/test_requester_ends.py",
+    ),
 ]

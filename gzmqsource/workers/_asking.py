@@ -112,9 +112,14 @@ class BaseRequester(Generic[FrameT]):
         self._forked = self._stopping = True
 
     def thread_ended(self) -> None:
-        """Fail the requests of other threads: nothing here takes their replies any more."""
+        """Fail all requests: nothing here takes their replies any more.
+
+        Those of other threads raise. Greenlets of this one do not run any more.
+        """
         self._closed = self._stopping = True
-        for call in list(self._dispatcher.calls()):
+        calls = self._dispatcher.abandon()
+        self._counts.failed += len(calls)
+        for call in calls:
             if isinstance(call, ForeignCall):
                 call.settle(SourceClosed(f"{type(self).__name__}: its thread has ended"))
 

@@ -198,11 +198,16 @@ class Dispatcher:
 
     def calls(self) -> Iterator[AnyCall]:
         """Iterate over all calls."""
-        places: list[Any] = [self.wanting, self.again, self.fresh, self.held]
-        for connection in self.connections:
-            places += connection.outstanding, connection.returning
-        for place in (*places, *self._losing.values()):
+        for place in self._places():
             yield from list(place.values())
+
+    def abandon(self) -> list[AnyCall]:
+        """Forget all calls, and return them: this hub runs no more, nor do its timers."""
+        calls = list(self.calls())
+        for place in self._places():
+            place.clear()
+        self.admitted = self.bytes = 0
+        return calls
 
     def asked_over(self, call: AnyCall) -> Connection | None:
         """Return the connection over which a call is outstanding."""
@@ -304,6 +309,13 @@ class Dispatcher:
         self.counts.unknown(detail)
 
     # Inside.
+
+    def _places(self) -> list[dict[bytes, Any]]:
+        """Return all places where calls are."""
+        places: list[dict[bytes, Any]] = [self.wanting, self.again, self.fresh, self.held]
+        for connection in self.connections:
+            places += connection.outstanding, connection.returning
+        return [*places, *self._losing.values()]
 
     def _has_fewer(self, connection: Connection) -> None:
         """Note that a connection has fewer calls; if it was given up, it may be done."""

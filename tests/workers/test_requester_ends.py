@@ -1,10 +1,12 @@
 """A peer that is lost, and the end of a `Requester`."""
 
+import warnings
+
 import gevent
 import pytest
 import zmq
 from gevent.monkey import get_original
-from helpers import endpoint_of, free_ports, line_of, python_process
+from helpers import endpoint_of, free_ports, in_thread, line_of, python_process
 from requesting import echo, ignore, requester_of, server_of
 
 from gzmqsource import SourceBroken, SourceClosed, SourceForked
@@ -152,6 +154,34 @@ def test_a_refused_requester_leaves_no_socket_open():
         Requester.open(["tcp://127.0.0.1:1", "tcp://127.0.0.1"], context=context)
     all_blocked()
     context.term()
+
+
+def test_no_request_of_a_thread_that_has_ended_is_outstanding(context):
+    made, outcomes = [], []
+
+    def ask():
+        try:
+            made[0].request(b"of another thread")
+        except SourceClosed as error:
+            outcomes.append(error)
+
+    def own(endpoint):
+        requester = Requester.open(endpoint, context=context, linger=0, max_outstanding=3)
+        made.append(requester)
+        requester.submit(b"submitted")
+        gevent.spawn(requester.request, b"of a greenlet")
+        start_thread(ask, ())
+        wait_until(lambda: requester.stats().outstanding == 3)
+        gevent.spawn(requester.request, b"that waits for room")
+        wait_until(lambda: requester.stats().outstanding == 4)
+
+    with server_of(context, ignore) as server, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # it was left open
+        in_thread(own, endpoint_of(server))
+        wait_until(lambda: outcomes)
+        stats = made[0].stats()
+        assert (stats.requests, stats.outstanding, stats.waiting, stats.failed) == (4, 0, 0, 4)
+        assert made[0].closed
 
 
 def test_a_forked_child_is_told_and_the_parent_goes_on(context):
