@@ -135,10 +135,13 @@ class BaseRequester(Generic[FrameT]):
     def _give_up(self, call: ForeignCall) -> None:
         """Note that the thread of a call no longer waits."""
         if self._dispatcher.leave(call):
-            if isinstance(call.value, RequestTimeout):
-                self._counts.timeouts += 1
-            else:
-                self._counts.cancelled += 1
+            self._count_given_up(call)
+
+    def _count_given_up(self, call: ForeignCall) -> None:
+        if isinstance(call.value, RequestTimeout):
+            self._counts.timeouts += 1
+        else:
+            self._counts.cancelled += 1
 
     def _carry(self, source: Source) -> None:
         if self._carrier is None or self._carrier.closed:

@@ -35,7 +35,8 @@ def ask(
     hub : gevent.hub.Hub
         The owner's hub.
     begin, give_up : callable
-        Called with the call, in that hub: to begin with it, and when its caller no longer waits.
+        Called with the call, in that hub: to begin with it, even if its caller no longer waits, and
+        when its caller no longer waits.
     who : object
         The owner, whose repr is in errors.
     call : ForeignCall
@@ -44,8 +45,6 @@ def ask(
 
     def adopt() -> None:
         call.adopted = True
-        if call.value is not None:
-            return  # the caller no longer waits
         try:
             begin(call)
         except Exception as error:

@@ -355,7 +355,8 @@ class Requester(BaseRequester[FrameT]):
             ask = self._ask
         else:
             call = ForeignCall(payload, timeout, retries)
-            ask = functools.partial(_elsewhere.ask, self._hub, self._begin, self._give_up, self)
+            begin, give_up = self._begin_elsewhere, self._give_up
+            ask = functools.partial(_elsewhere.ask, self._hub, begin, give_up, self)
         _calls.set_priority(call, priority)
         return _hooks.around(self._hooks, call, self._servers.names, ask)
 
@@ -367,3 +368,10 @@ class Requester(BaseRequester[FrameT]):
         """Begin with a request after the hooks, or of another thread."""
         self._check_open()
         self._dispatcher.begin(call)
+
+    def _begin_elsewhere(self, call: ForeignCall) -> None:
+        """Begin with a request of another thread, unless its time was over before this hub ran."""
+        if call.value is None:
+            self._begin(call)
+        else:
+            self._count_given_up(call)

@@ -119,6 +119,32 @@ def test_a_reply_that_a_late_hub_has_yet_to_read_counts(context):
         assert replies == [[b"x"]]
 
 
+@pytest.mark.parametrize(("end", "count"), [("timeout", "timeouts"), ("kill", "cancelled")])
+def test_a_request_that_is_over_before_the_hub_runs_is_counted(context, end, count):
+    asked, ends = [], []
+
+    def ask():
+        greenlet = gevent.spawn(requester.request, b"x", 0.05 if end == "timeout" else 30)
+        gevent.sleep(0)  # it has begun
+        if end == "kill":
+            greenlet.kill(block=False)
+            gevent.sleep(0)
+        asked.append(1)
+        greenlet.join()
+        ends.append(greenlet.exception or greenlet.value)
+        gevent.get_hub().destroy(destroy_loop=True)
+
+    with server_of(context, ignore) as server, requester_of(server, context) as requester:
+        start_thread(ask, ())
+        while not asked or (end == "timeout" and not ends):
+            _sleep(0.01)  # this hub does not run
+        wait_until(lambda: ends)
+        wait_until(lambda: getattr(requester.stats(), count))
+        stats = requester.stats()
+        assert (stats.requests, stats.outstanding, getattr(stats, count)) == (1, 0, 1)
+        assert server.stats().received == 0
+
+
 def test_a_request_that_reaches_the_hub_after_the_close_fails(context, monkeypatch):
     scheduled = []
 
