@@ -75,11 +75,14 @@ def payload_of(message: AnyMessage) -> list[bytes | zmq.Frame]:
         and the caller would wait forever.
     """
     frames = as_frames(as_message(message))
-    # The bound of the receiver is not known here. It is the same, unless a program sets it.
-    if len(frames) > Source.max_frames - MOST_BEFORE:
+    # The bound of the receiver is not known here, nor how many proxies are on the way. It is the
+    # same, unless a program sets it; without a proxy, 15 more frames would fit.
+    most = Source.max_frames - MOST_BEFORE
+    if len(frames) > most:
         raise ValueError(
-            f"a payload has at most {Source.max_frames - MOST_BEFORE} frames, got {len(frames)}: "
-            "join them into fewer, or raise Source.max_frames at both ends"
+            f"a payload has at most {most} frames, got {len(frames)}: a message has at most "
+            f"{Source.max_frames}, up to {MOST_BEFORE} of them before the payload. Join some, or "
+            "raise Source.max_frames at both ends"
         )
     return frames
 

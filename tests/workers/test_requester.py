@@ -337,7 +337,9 @@ def test_bad_input_is_refused_and_costs_nothing(context):
 def test_a_payload_that_its_server_would_discard_is_refused(context, make):
     most = Source.max_frames - 18
     with server_of(context, echo) as server, requester_of(server, context) as requester:
-        with pytest.raises(ValueError, match=rf"at most {most} frames, got {most + 1}: join them"):
+        with pytest.raises(
+            ValueError, match=rf"at most {most} frames, got {most + 1}: .* up to 18"
+        ):
             make(requester, [b""] * (most + 1))
         assert set(requester.stats()) == {0}
         assert requester.request([b""] * most, timeout=60) == [b""] * most
