@@ -78,7 +78,7 @@ class Handling(ABC):
         return self._source._core.state in (State.STOPPING, State.CLOSED)
 
     def reject(self, job: Job, detail: Detail) -> None:
-        """End a job that waits, and count what its asker is notified of."""
+        """End a job that waits, and count the end of which its asker is notified."""
         job.is_over = True
         self.forget(job)
         if job.end_of_wait is Kind.LOST:

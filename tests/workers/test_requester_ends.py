@@ -157,7 +157,8 @@ def test_a_refused_requester_leaves_no_socket_open():
 
 
 def test_no_request_of_a_thread_that_has_ended_is_outstanding(context):
-    made, outcomes = [], []
+    made: list[Requester] = []
+    outcomes = []
 
     def ask():
         try:
