@@ -140,7 +140,7 @@ REQUESTS = [
     Mutation(
         "a payload that its receiver discards is sent, and the caller waits in vain",
         "workers/_envelope.py",
-        "    if len(frames) > Source.max_frames - MOST_BEFORE:\n",
+        "    if len(frames) > most:\n",
         "    if False:\n",
         "workers/test_requester.py workers/test_responder.py",
     ),

@@ -4,6 +4,55 @@ from mutants.mutation import SIMULATION, Mutation
 
 SOURCE = [
     Mutation(
+        "a handler that sends first loses its lane",
+        "_source/lanes.py",
+        "            lane = self.lanes.setdefault(key, self.lane or Lane(self._bounds))\n",
+        "            lane = self.lanes[key] = self.lane or Lane(self._bounds)\n",
+        "test_sending_handlers.py",
+    ),
+    Mutation(
+        "a message goes into a lane that a handler has ended",
+        "_source/outbox.py",
+        "                    if self.lanes.get(key) is not lane:\n",
+        "                    if False:\n",
+        "test_sending_handlers.py",
+    ),
+    Mutation(
+        "a lane ends although a handler has sent",
+        "_source/lanes.py",
+        "            if lane.queue or lane.waiting:  # of a signal handler\n",
+        "            if False:\n",
+        "test_sending_handlers.py",
+    ),
+    Mutation(
+        "a lane that a handler fills is not flushed",
+        "_source/lanes.py",
+        "            self.filled.pop(key, None)\n            self._queued.discard(key)\n",
+        "            self._queued.discard(key)\n            self.filled.pop(key, None)\n",
+        "test_sending_handlers.py",
+    ),
+    Mutation(
+        "a message of a lane that had ended counts no bytes",
+        "_source/lanes.py",
+        "        kept = self.lanes.setdefault(key, lane)\n        lane.settle(0)\n",
+        "        kept = self.lanes.setdefault(key, lane)\n",
+        "test_sending_handlers.py",
+    ),
+    Mutation(
+        "a handler that sends tears the message of the pure transfer that it interrupts",
+        "transfer/pure.py",
+        "            self._is_sending = True\n",
+        "            pass\n",
+        "test_signals.py",
+    ),
+    Mutation(
+        "a handler that receives tears the message of the pure transfer that it interrupts",
+        "transfer/pure.py",
+        "            self._is_receiving = True\n",
+        "            pass\n",
+        "test_signals.py",
+    ),
+    Mutation(
         "a putter whose send has raised has a turn",
         "_source/lane.py",
         "                if not first.withdrawn:\n                    return first\n",
@@ -278,8 +327,8 @@ SOURCE = [
     Mutation(
         "a message is searched again and again",
         "_source/lane.py",
-        "            self._set_aside()\n        try",
-        "            pass\n        try",
+        "            self._set_aside()\n        left,",
+        "            pass\n        left,",
         "test_lane.py",
     ),
     Mutation(

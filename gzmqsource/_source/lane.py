@@ -162,6 +162,7 @@ class Lane(MessageQueue):
         """Remove the oldest message that is equal to *message*; return False if there is none."""
         if len(self.queue) > self.near and self._searched > self.searches * len(self.queue):
             self._set_aside()
+        left, searched = self._left, self._searched
         try:
             index = self.queue.index(message)
         except ValueError:
@@ -170,8 +171,11 @@ class Lane(MessageQueue):
                 return False
             self._refill(self.aside)
             return True
-        self._searched += index
+        if self._left != left or self._searched != searched:
+            return self.withdraw(message)  # a signal handler has removed others meanwhile
+        # Without a call in between, no handler runs between that look and this.
         del self.queue[index]
+        self._searched += index
         self.sizes.remove(index)
         self._left += not index
         self.settle(0)

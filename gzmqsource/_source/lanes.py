@@ -14,6 +14,7 @@ from gzmqsource._socket.budget import yield_to_io
 from gzmqsource._source.bounds import Bounds
 from gzmqsource._source.lane import Lane
 from gzmqsource._source.putter import ForeignPutter, Putter
+from gzmqsource.transfer import weight_of
 from gzmqsource.transfer.message import Message
 
 
@@ -76,7 +77,8 @@ class Lanes:
 
         They follow once all lanes are settled: a putter may belong to another lane, and end it.
         """
-        lanes = {key: self.lanes[key] for key in left}
+        # A signal handler may have sent the rest of a lane meanwhile.
+        lanes = {key: lane for key in left if (lane := self.lanes.get(key)) is not None}
         for key, lane in lanes.items():
             self._peak = max(self._peak, lane.depth + left[key])
             lane.settle(left[key])
@@ -141,17 +143,29 @@ class Lanes:
     def _lane_of(self, key: Any) -> Lane:
         lane = self.lanes.get(key)
         if lane is None:
-            lane = self.lanes[key] = self.lane or Lane(self._bounds)
+            # One step: a signal handler may send, too.
+            lane = self.lanes.setdefault(key, self.lane or Lane(self._bounds))
             if not self._per_peer:
                 self.lane = lane
         return lane
 
+    def _keep(self, key: Any, lane: Lane) -> None:
+        """Keep a lane that is not empty: it has ended in a signal handler, or got its message."""
+        kept = self.lanes.setdefault(key, lane)
+        lane.settle(0)
+        if kept is not lane:
+            for message in lane.take_all():
+                kept.append(message, weight_of(message))
+            kept.waiting.update(lane.waiting)
+        self._note(key, kept)
+
     def _note(self, key: Any, lane: Lane) -> None:
         """Note whether the deque of a lane is empty."""
         if not lane.queue:
-            self._queued.discard(key)
             self.filled.pop(key, None)
-        elif key not in self._queued:
+            self._queued.discard(key)
+        # A signal handler may have sent meanwhile, also between these two.
+        if lane.queue and key not in self._queued:
             # In this order: a message that is only queued would wait until the next one comes.
             self.filled[key] = lane
             self._queued.add(key)
@@ -185,7 +199,9 @@ class Lanes:
         elif not lane.queue and not lane.waiting:
             if lane.bytes:
                 lane.settle(0)  # an exception has left some, which would count for all lanes
-            del self.lanes[key]
+            self.lanes.pop(key, None)
+            if lane.queue or lane.waiting:  # of a signal handler
+                self._keep(key, lane)
             self._ended()
         return first is not None
 

@@ -274,9 +274,11 @@ cdef class NativeShortcuts:
         else:
             size = weight_of(message)
             message = list(message)
-        # From here on no Python code runs, or another thread could take the same room.
+        # From here on no Python code runs, or another thread could take the same room. A signal
+        # handler may have ended the lane before.
         if (
-            self.sizes.count >= self.maxsize
+            not PyDict_Size(self.lanes)
+            or self.sizes.count >= self.maxsize
             or self.sizes.total + size > self.sizes.most
             or len(self.putters)
             or len(self.arrivals)

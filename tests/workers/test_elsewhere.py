@@ -1,6 +1,7 @@
 """Requests from threads that do not own the requester."""
 
 import logging
+from typing import Any
 
 import gevent
 import pytest
@@ -121,7 +122,8 @@ def test_a_reply_that_a_late_hub_has_yet_to_read_counts(context):
 
 @pytest.mark.parametrize(("end", "count"), [("timeout", "timeouts"), ("kill", "cancelled")])
 def test_a_request_that_is_over_before_the_hub_runs_is_counted(context, end, count):
-    asked, ends = [], []
+    asked: list[Any] = []
+    ends: list[Any] = []
 
     def ask():
         greenlet = gevent.spawn(requester.request, b"x", 0.05 if end == "timeout" else 30)

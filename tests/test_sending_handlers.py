@@ -1,0 +1,95 @@
+"""A signal handler that sends, or withdraws, at each moment of a send or of a withdrawal."""
+
+import dis
+import functools
+import itertools
+import sys
+
+import pytest
+
+from gzmqsource._source.outbox import Outbox
+from gzmqsource.transfer.message import as_frames
+
+pytestmark = pytest.mark.once
+
+PACKAGE = "/gzmqsource/_source/"
+
+
+class Queued:
+    """An outbox in which *messages* are queued, and what it has to hold."""
+
+    def __init__(self, per_peer, messages):
+        self.outbox = Outbox(10, "block", per_peer)
+        self.peer = [b"peer"] if per_peer else []
+        self.expected: set[bytes] = set()
+        for content in messages:
+            self.send(content)
+
+    def send(self, content):
+        self.outbox.put([*self.peer, content], False, None, lambda: int, int)
+        self.expected.add(content)
+
+    def withdraw(self, content):
+        if self.outbox.withdraw([*self.peer, content]):
+            self.expected.discard(content)
+
+    def check(self):
+        """Check that its flusher would find all, that nothing else is counted, and close it."""
+        outbox = self.outbox
+        assert set(outbox.lanes) == outbox._queued == set(outbox.filled)
+        assert outbox.depth == len(self.expected)
+        assert (outbox.bytes > 0) == bool(self.expected)
+        assert {as_frames(message)[-1] for message in outbox.close()} == self.expected
+
+
+@functools.cache
+def after_calls(code):
+    """Return where Python runs the handlers of signals: behind calls, and where a function begins.
+
+    A profile function would not see the calls of compiled methods.
+    """
+    pairs = itertools.pairwise(dis.get_instructions(code))
+    return {after.offset for one, after in pairs if one.opname.startswith(("CALL", "RESUME"))}
+
+
+def at_moment(number, call, handler):
+    """Make a call, and another one at a moment of it; return whether it had so many."""
+
+    def trace(frame, event, _):
+        nonlocal number
+        if PACKAGE not in frame.f_code.co_filename:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode" and frame.f_lasti in after_calls(frame.f_code):
+            number -= 1
+            if number == 0:
+                sys.settrace(None)
+                handler()
+        return trace
+
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(None)
+    return number <= 0
+
+
+@pytest.mark.parametrize("per_peer", [False, True], ids=["one", "each"])
+@pytest.mark.parametrize("has_lane", [False, True], ids=["new", "there"])
+@pytest.mark.parametrize("handler", ["send", "withdraw"])
+@pytest.mark.parametrize("call", ["send", "withdraw"])
+def test_nothing_is_lost_by_a_handler_that_uses_the_source(per_peer, has_lane, handler, call):
+    number = 0
+    has_come = True
+    while has_come:
+        number += 1
+        queued = Queued(per_peer, [b"queued"] * has_lane)
+        calls = {
+            "send": functools.partial(queued.send, b"sent"),
+            "withdraw": functools.partial(queued.withdraw, b"queued"),
+        }
+        handlers = calls | {"send": functools.partial(queued.send, b"sent by the handler")}
+        has_come = at_moment(number, calls[call], handlers[handler])
+        queued.check()
+    assert number > 2
