@@ -5,6 +5,7 @@ a program, with a socket as its standard input, this is that process.
 """
 
 import contextlib
+import fcntl
 import gc
 import os
 import pickle
@@ -12,11 +13,12 @@ import runpy
 import signal
 import socket
 import sys
+import termios
 from importlib import import_module
 
 from gzmqsource.cli import _command
 
-#: The most bytes of a request: its arguments and its directory.
+#: The most bytes of a request: its arguments, its directory and its environment.
 LARGEST = 1 << 20
 
 
@@ -57,9 +59,26 @@ def main():
         os.dup2(stream, number)
     os.closerange(3, max(*descriptors, *running.values(), requests.fileno()) + 1)
     requests.detach()
-    sys.argv[1:], directory = pickle.loads(request)
+    begin(*pickle.loads(request))
+
+
+def begin(words, directory, environment, takes_terminal):
+    """Be ``python -m gzmqsource.cli`` with these words, there."""
     os.chdir(directory)
+    os.environ.clear()
+    os.environ.update(environment)
+    if takes_terminal:
+        take_terminal()
+    sys.dont_write_bytecode = bool(environment.get("PYTHONDONTWRITEBYTECODE"))
+    sys.path[0] = directory
+    sys.argv[1:] = words
     runpy.run_module("gzmqsource.cli", run_name="__main__", alter_sys=True)
+
+
+def take_terminal():
+    """Make the terminal of the input the one whose keys send signals to this process."""
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 if __name__ == "__main__":

@@ -37,12 +37,12 @@ def is_readable(socket):
 
 
 @contextlib.contextmanager
-def process_of(*command, **options):
+def process_of(*command, popen=subprocess.Popen, **options):
     """Run a program in a process of its own, and end it with the block.
 
     Its pipes are gevent's, so that the hub runs while one is read.
     """
-    process = subprocess.Popen(
+    process = popen(
         [*map(str, command)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

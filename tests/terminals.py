@@ -11,7 +11,7 @@ from typing import Any
 
 import gevent
 import pyte
-from gevent import subprocess
+from command_under_test import popen
 from gevent.os import make_nonblocking, nb_read, nb_write
 
 from gzmqsource.testing import wait_until
@@ -49,14 +49,14 @@ class Terminal:
         self._set_size(columns, lines)
         without = {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"}
         kept = {name: value for name, value in os.environ.items() if name not in without}
-        self.process: Any = subprocess.Popen(
+        self.process: Any = popen(
             [*map(str, words)],
             stdin=slave,
             stdout=slave,
             stderr=slave,
             cwd=cwd,
             env=kept | {"TERM": term} | environment,
-            preexec_fn=_take_terminal,
+            takes_terminal=True,
         )
         os.close(slave)
         self._reading = gevent.spawn(self._read)
@@ -117,9 +117,3 @@ class Terminal:
                 raise
             self.written += data
             self._stream.feed(data)
-
-
-def _take_terminal():
-    """Make the terminal the one whose keys send signals to this process."""
-    os.setsid()
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -7,9 +7,9 @@ from typing import Any
 
 import gevent
 import pytest
-from command_under_test import COMMAND
+from command_under_test import running
 from gevent import socket, subprocess
-from helpers import free_ports, process_of
+from helpers import free_ports
 
 HANDLER = """
 import gevent
@@ -38,8 +38,7 @@ def starting(tmp_path):
     with contextlib.ExitStack() as ends:
 
         def start(*words, **environment):
-            process = process_of(
-                *COMMAND,
+            process = running(
                 *words,
                 cwd=tmp_path,
                 stderr=subprocess.PIPE,

@@ -2,9 +2,8 @@
 
 import pytest
 import zmq
-from command_under_test import COMMAND, run
-from gevent import subprocess
-from helpers import closing, process_of
+from command_under_test import run, running
+from helpers import closing
 from optional import needs
 
 from gzmqsource import Source
@@ -64,7 +63,7 @@ def test_a_busy_port_is_named(verb, address, context):
 
 def test_a_full_disk_is_told_by_a_verb_that_only_tells_too():
     with open("/dev/full", "wb") as full:
-        finished = run("doctor", capture_output=False, stdout=full, stderr=subprocess.PIPE)
+        finished = run("doctor", stdout=full)
     assert finished.returncode == 1
     assert finished.stderr == b"gzmqsource: cannot write: No space left on device\n"
 
@@ -75,9 +74,7 @@ def test_keys_let_in_who_has_them(address, tmp_path):
     secret = tmp_path / "server.key_secret"
     assert secret.stat().st_mode & 0o077 == 0
     assert run("keygen", tmp_path, "--name", "server").returncode == 1
-    with process_of(
-        *COMMAND, "recv", "--bind", address, "--curve-key", secret, "--count", 1
-    ) as receiving:
+    with running("recv", "--bind", address, "--curve-key", secret, "--count", 1) as receiving:
         client = ("--curve-key", tmp_path / "client.key_secret")
         server = ("--curve-server-key", tmp_path / "server.key")
         assert run("send", "--connect", address, *client, *server, "secret").returncode == 0

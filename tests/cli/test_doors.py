@@ -13,9 +13,9 @@ import zmq
 import zmq.auth
 from authentication import curve, gets_in_at, plain, shakes_hands
 from click.testing import CliRunner
-from command_under_test import COMMAND, run
+from command_under_test import run, running
 from gevent import subprocess
-from helpers import endpoint_of, free_ports, process_of
+from helpers import endpoint_of, free_ports
 
 from gzmqsource import Source
 from gzmqsource.auth import Authenticator
@@ -167,8 +167,8 @@ def test_a_verb_that_binds_lets_in_whom_the_table_names(
         "recv": ["--type", "dealer", "--bind", first],
         "proxy": [first, second],
     }[verb]
-    command = (*COMMAND, verb, *arguments, *keys.arguments(options))
-    with process_of(*command):
+    command = (verb, *arguments, *keys.arguments(options))
+    with running(*command):
         for endpoint in (first, second) if verb == "proxy" else (first,):
             allowed = GET_IN[SAID[options][side]]
             assert who_gets_in(context, endpoint, keys.peers_like(allowed)) == allowed
@@ -189,7 +189,7 @@ def test_a_verb_that_connects_accepts_whom_the_table_names(
             source.socket.bind("tcp://127.0.0.1:*")
             arguments += ["--connect", endpoint_of(source)]
             found[name] = gevent.spawn(shakes_hands, monitor)
-        stack.enter_context(process_of(*COMMAND, verb, *arguments, *keys.arguments(options)))
+        stack.enter_context(running(verb, *arguments, *keys.arguments(options)))
         gevent.joinall([*found.values()], raise_error=True)
     accepted = {name for name, each in found.items() if each.value}
     assert accepted == allowed
@@ -288,14 +288,14 @@ def test_a_bad_file_of_keys_is_refused_and_named(bad, tmp_path, address):
 def test_a_hangup_reads_the_keys_of_clients_again(verb, context, keys, address):
     back = f"tcp://127.0.0.1:{free_ports(1)[0]}"
     arguments = {"serve": ["json:dumps", "--bind"], "recv": ["--type", "dealer", "--bind"]}
-    command = (*COMMAND, verb, *arguments.get(verb, [back]), address)
+    command = (verb, *arguments.get(verb, [back]), address)
     new = zmq.auth.load_certificate(zmq.auth.create_certificates(keys.folder, "new")[1])
     friends = keys.folder / "friends"
     peers = {
         "friend": keys.peers()["friend"],
         "new": {**curve(new), "curve_serverkey": keys.own[0]},
     }
-    with process_of(
+    with running(
         *command,
         *keys.arguments({"--curve-key", "--curve-clients"}),
         stderr=subprocess.PIPE,

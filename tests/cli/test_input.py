@@ -4,7 +4,7 @@ import sys
 
 import pytest
 import zmq
-from command_under_test import COMMAND, run
+from command_under_test import COMMAND, run, running
 from helpers import closing, process_of
 
 from gzmqsource import Source
@@ -46,10 +46,10 @@ def test_a_line_is_no_switch_to_another_thread(monkeypatch):
 
 
 def test_a_line_is_sent_as_soon_as_it_is_there(address, context):
-    command = (*COMMAND, "send", "--connect", address)
+    command = ("send", "--connect", address)
     with (
         closing(Source.open(zmq.PULL, bind=address, context=context)) as (source,),
-        process_of(*command) as process,
+        running(*command) as process,
     ):
         for line in "one", "two", "a line\nand a half":
             process.stdin.write(line if "half" in line else f"{line}\n")

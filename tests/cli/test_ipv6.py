@@ -3,9 +3,8 @@
 import socket
 
 import pytest
-from command_under_test import COMMAND, run
+from command_under_test import run, running
 from gevent import subprocess
-from helpers import process_of
 
 
 def free_ports(count):
@@ -32,7 +31,7 @@ def ends():
 
 def test_messages_pass_over_ipv6(ends):
     receiver = ("recv", "--bind", ends[0], "--count", "1", "--timeout", "30")
-    with process_of(*COMMAND, *receiver) as receiving:
+    with running(*receiver) as receiving:
         assert run("send", "one", "--connect", ends[0]).returncode == 0
         assert receiving.stdout.readline() == "one\n"
         assert receiving.wait(20) == 0
@@ -40,7 +39,7 @@ def test_messages_pass_over_ipv6(ends):
 
 def test_a_mixture_of_families_passes_too(ends, address):
     receiver = ("recv", "--bind", ends[0], "--bind", address, "--count", "2", "--timeout", "30")
-    with process_of(*COMMAND, *receiver) as receiving:
+    with running(*receiver) as receiving:
         for end in ends[0], address:
             assert run("send", "one", "--connect", end).returncode == 0
         assert receiving.wait(20) == 0
@@ -50,9 +49,9 @@ def test_a_mixture_of_families_passes_too(ends, address):
 def test_requests_pass_over_ipv6(verb, ends, tmp_path):
     (tmp_path / "echo.py").write_text("def answer(request):\n    return request\n")
     how = "--join" if verb == "broker" else "--connect"
-    passing = process_of(*COMMAND, verb, *ends, stderr=subprocess.PIPE)
+    passing = running(verb, *ends, stderr=subprocess.PIPE)
     words = ("serve", "echo:answer", "--type", "rep", how, ends[1])
-    with passing, process_of(*COMMAND, *words, cwd=tmp_path, stderr=subprocess.PIPE):
+    with passing, running(*words, cwd=tmp_path, stderr=subprocess.PIPE):
         asked = run("request", "x", "--connect", ends[0], "--timeout", 30)
         assert (asked.returncode, asked.stdout) == (0, b"x\n")
 

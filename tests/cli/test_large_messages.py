@@ -6,10 +6,10 @@ import time
 
 import pytest
 import zmq
-from command_under_test import COMMAND
+from command_under_test import COMMAND, popen, run, running
 from gevent import subprocess
 from gevent.os import nb_read
-from helpers import bytes_in, closing, endpoint_of, process_of, until_at_rest
+from helpers import bytes_in, closing, endpoint_of, until_at_rest
 
 from gzmqsource import Source
 from gzmqsource.cli._text import FORMATS, gathered
@@ -39,8 +39,9 @@ def sender(context):
 def received(sender, form, content):
     """Return what ``recv`` writes of a message."""
     sender.send([b"head", content])
-    command = (*COMMAND, "recv", "--connect", endpoint_of(sender), "--count", 1, "--format", form)
-    finished = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, timeout=100, check=True)
+    command = ("recv", "--connect", endpoint_of(sender), "--count", 1, "--format", form)
+    finished = run(*command, timeout=100)
+    assert finished.returncode == 0
     return finished.stdout
 
 
@@ -73,8 +74,8 @@ def test_a_short_message_is_one_write(form):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_signal_ends_a_receiver_whose_reader_is_slow(sender, form, number):
-    command = (*COMMAND, "recv", "--connect", endpoint_of(sender), "--format", form)
-    with process_of(*command, stderr=subprocess.PIPE) as process:
+    command = ("recv", "--connect", endpoint_of(sender), "--format", form)
+    with running(*command, stderr=subprocess.PIPE) as process:
         sender.send(CONTENTS["binary"])
         descriptor = process.stdout.fileno()
         wait_until(lambda: bytes_in(descriptor) > 0)
@@ -91,8 +92,8 @@ def test_a_signal_ends_a_request_whose_reply_is_large_and_not_read(context, numb
         lambda _: CONTENTS["binary"], bind="tcp://127.0.0.1:*", context=context
     ) as server:
         server.start()
-        command = (*COMMAND, "request", "--connect", endpoint_of(server.source), "x")
-        with process_of(*command, stderr=subprocess.PIPE) as process:
+        command = ("request", "--connect", endpoint_of(server.source), "x")
+        with running(*command, stderr=subprocess.PIPE) as process:
             wait_until(lambda: bytes_in(process.stdout) > 0)
             until_at_rest(process)
             process.send_signal(number)
@@ -105,9 +106,9 @@ def test_a_signal_is_heard_while_a_reply_is_written_that_nothing_holds_up(contex
         lambda _: CONTENTS["binary"], bind="tcp://127.0.0.1:*", context=context
     ) as server:
         server.start()
-        command = (*COMMAND, "request", "--connect", endpoint_of(server.source), "x")
+        command = ("request", "--connect", endpoint_of(server.source), "x")
         path = tmp_path / "written"
-        with open(path, "wb") as file, subprocess.Popen(command, stdout=file) as process:
+        with open(path, "wb") as file, popen([*COMMAND, *command], stdout=file) as process:
             wait_until(lambda: path.stat().st_size > 0)
             process.terminate()
             assert process.wait(timeout=10) == 1
@@ -119,14 +120,14 @@ def test_large_input_is_sent_whole(context, tmp_path, how):
     content = CONTENTS["text"]
     (tmp_path / "file").write_bytes(content)
     with closing(Source.open(zmq.PULL, bind="tcp://127.0.0.1:*", context=context)) as (source,):
-        command = [*COMMAND, "send", "--connect", endpoint_of(source)]
+        command = ["send", "--connect", endpoint_of(source)]
         if how == "file":
             command += ["--file", str(tmp_path / "file")]
         elif how == "pipe as a file":
             command += ["--file", "/dev/stdin"]
         with (
             open(tmp_path / "file", "rb") as file,
-            subprocess.Popen(command, stdin=file) as process,
+            popen([*COMMAND, *command], stdin=file) as process,
         ):
             assert source.recv(timeout=60) == [content]
             assert process.wait(timeout=20) == 0
@@ -136,8 +137,8 @@ def test_a_signal_ends_a_sender_whose_file_is_a_pipe_that_nothing_comes_from(con
     os.mkfifo(tmp_path / "pipe")
     with closing(Source.open(zmq.PULL, bind="tcp://127.0.0.1:*", context=context)) as (source,):
         files = ("--file", tmp_path / "pipe")
-        command = (*COMMAND, "send", "--connect", endpoint_of(source), *files)
-        with process_of(*command) as process:
+        command = ("send", "--connect", endpoint_of(source), *files)
+        with running(*command) as process:
             until_at_rest(process)
             process.terminate()
             assert process.wait(timeout=10) == 0

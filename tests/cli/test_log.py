@@ -9,9 +9,9 @@ from datetime import datetime, timezone
 
 import pytest
 import zmq
-from command_under_test import COMMAND, run
+from command_under_test import run, running
 from gevent import subprocess
-from helpers import closing, process_of
+from helpers import closing
 from hypothesis import example, given
 from hypothesis import strategies as st
 from texts import BAD, is_harmless
@@ -202,8 +202,8 @@ def note(x):
 def test_a_level_is_that_of_all_loggers(tmp_path, address, options, levels):
     (tmp_path / "noting.py").write_text(NOTING)
     common = [word for level in options for word in ("--log-level", level)]
-    server = (*COMMAND, *common, "serve", "noting:note", "--bind", address)
-    with process_of(*server, cwd=tmp_path, stderr=subprocess.PIPE) as process:
+    server = (*common, "serve", "noting:note", "--bind", address)
+    with running(*server, cwd=tmp_path, stderr=subprocess.PIPE) as process:
         assert run("request", "--connect", address, "x").returncode == 0
         process.terminate()
         lines = process.stderr.read().splitlines()

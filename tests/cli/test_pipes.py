@@ -6,10 +6,10 @@ import signal
 
 import pytest
 import zmq
-from command_under_test import COMMAND, run
+from command_under_test import run, running
 from gevent import subprocess
 from gevent.queue import Empty
-from helpers import bytes_in, closing, process_of, until_at_rest
+from helpers import bytes_in, closing, until_at_rest
 
 from gzmqsource import Source
 from gzmqsource.cli._text import FORMATS, from_json
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
 
 def test_lines_go_from_one_shell_to_another_as_they_are(address):
     lines = b"first\n\xff\x00binary\nlast without an end"
-    with process_of(*COMMAND, "recv", "--bind", address, "--count", 3, "--format", "json") as got:
+    with running("recv", "--bind", address, "--count", 3, "--format", "json") as got:
         assert run("send", "--connect", address, "--frame", "topic", input=lines).returncode == 0
         messages = [from_json(line.encode()) for line in got.stdout]
         assert got.wait(timeout=20) == 0
@@ -54,7 +54,7 @@ def test_each_format_is_safe_for_any_bytes(name, wanted):
 def test_a_receiver_whose_reader_has_enough_ends_without_a_word(address, context):
     with (
         closing(Source.open(zmq.PUSH, bind=address, context=context, linger=0)) as (source,),
-        process_of(*COMMAND, "recv", "--connect", address, stderr=subprocess.PIPE) as got,
+        running("recv", "--connect", address, stderr=subprocess.PIPE) as got,
     ):
         source.send(b"one")
         assert got.stdout.readline() == "one\n"
@@ -71,9 +71,7 @@ def test_a_full_disk_is_an_error(address, context):
         open("/dev/full", "wb") as full,
     ):
         source.send(b"one")
-        finished = run(
-            "recv", "--connect", address, capture_output=False, stdout=full, stderr=subprocess.PIPE
-        )
+        finished = run("recv", "--connect", address, stdout=full)
         assert finished.returncode == 1
         assert b"cannot write: No space left" in finished.stderr
 
@@ -86,7 +84,7 @@ def test_a_receiver_that_gets_too_few_says_so_by_its_status(address):
 def test_a_sender_that_is_stopped_loses_nothing_it_has_read(number, address, context):
     with (
         closing(Source.open(zmq.PULL, bind=address, context=context)) as (source,),
-        process_of(*COMMAND, "send", "--connect", address) as sending,
+        running("send", "--connect", address) as sending,
     ):
         sending.stdin.write("one\n")
         sending.stdin.flush()
@@ -97,7 +95,7 @@ def test_a_sender_that_is_stopped_loses_nothing_it_has_read(number, address, con
 
 @pytest.mark.parametrize("options", [["--hwm", 1], ["--rate", 0.01]], ids=["full", "slow"])
 def test_a_sender_that_is_stopped_with_a_message_in_hand_sends_it_first(options, address, context):
-    with process_of(*COMMAND, "send", "--bind", address, *options) as sending:
+    with running("send", "--bind", address, *options) as sending:
         for number in range(1002):  # the outbox has 1000
             sending.stdin.write(f"{number}\n")
         sending.stdin.flush()
@@ -117,7 +115,7 @@ def test_a_sender_that_is_stopped_with_a_message_in_hand_sends_it_first(options,
 def test_a_receiver_that_is_stopped_writes_what_is_on_its_way(number, address, context):
     with (
         closing(Source.open(zmq.PUSH, connect=address, context=context, linger=0)) as (source,),
-        process_of(*COMMAND, "recv", "--bind", address) as receiving,
+        running("recv", "--bind", address) as receiving,
     ):
         source.send(b"0")
         assert receiving.stdout.readline() == "0\n"
@@ -130,7 +128,7 @@ def test_a_receiver_that_is_stopped_writes_what_is_on_its_way(number, address, c
 
 def test_a_receiver_whose_output_nobody_reads_can_be_stopped(address, context):
     with (
-        process_of(*COMMAND, "recv", "--connect", address, stderr=subprocess.PIPE) as receiving,
+        running("recv", "--connect", address, stderr=subprocess.PIPE) as receiving,
         closing(Source.open(zmq.PUSH, bind=address, context=context, linger=0)) as (source,),
     ):
         for _ in range(100):

@@ -44,8 +44,7 @@ def test_a_hangup_before_all_is_imported_is_answered_once_the_server_is_up(tmp_p
     os.mkfifo(tmp_path / "gate")
     path = os.pathsep.join([str(tmp_path / "early"), *sys.path])
     with process_of(
-        *COMMAND,
-        *("serve", "served:answer", "--bind", address),
+        *(*COMMAND, "serve", "served:answer", "--bind", address),
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": path},

@@ -4,9 +4,9 @@ import json
 import signal
 
 import pytest
-from command_under_test import COMMAND, run, until_told
+from command_under_test import run, running, until_told
 from gevent import subprocess
-from helpers import bytes_in, process_of
+from helpers import bytes_in
 
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import Responder
@@ -93,8 +93,8 @@ def test_a_server_that_is_not_there_is_named(address):
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 1)])
 def test_an_interrupt_before_the_reply_is_no_success(server, address, number, status):
-    command = (*COMMAND, "request", "--connect", address, "--timeout", 60, "one", "slow", "two")
-    with process_of(*command, stderr=subprocess.PIPE) as process:
+    command = ("request", "--connect", address, "--timeout", 60, "one", "slow", "two")
+    with running(*command, stderr=subprocess.PIPE) as process:
         wait_until(lambda: [b"slow"] in server)
         process.send_signal(number)
         assert process.wait(timeout=5) == status
@@ -104,8 +104,8 @@ def test_an_interrupt_before_the_reply_is_no_success(server, address, number, st
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 1)])
 def test_an_interrupt_before_there_is_a_server_is_no_success(address, number, status):
-    command = (*COMMAND, "request", "--connect", address, "--timeout", 60)
-    with process_of(*command, stderr=subprocess.PIPE) as process:
+    command = ("request", "--connect", address, "--timeout", 60)
+    with running(*command, stderr=subprocess.PIPE) as process:
         process.stdin.write("x\n")
         process.stdin.flush()
         wait_until(lambda: bytes_in(process.stdin) == 0)
@@ -115,8 +115,8 @@ def test_an_interrupt_before_there_is_a_server_is_no_success(address, number, st
 
 
 def test_an_interrupt_after_all_replies_is_success(server, address):
-    command = (*COMMAND, "request", "--connect", address)
-    with process_of(*command, stderr=subprocess.PIPE) as process:
+    command = ("request", "--connect", address)
+    with running(*command, stderr=subprocess.PIPE) as process:
         process.stdin.write("one\n")
         process.stdin.flush()
         assert process.stdout.readline() == "re\tone\n"
@@ -126,8 +126,8 @@ def test_an_interrupt_after_all_replies_is_success(server, address):
 
 
 def test_an_interrupt_after_an_error_keeps_its_status(server, address):
-    command = (*COMMAND, "request", "--connect", address)
-    with process_of(*command, stderr=subprocess.PIPE) as process:
+    command = ("request", "--connect", address)
+    with running(*command, stderr=subprocess.PIPE) as process:
         process.stdin.write("fail\n")
         process.stdin.flush()
         until_told(process, "message 1")

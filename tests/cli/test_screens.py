@@ -5,7 +5,7 @@ import re
 import sys
 
 import pytest
-from command_under_test import COMMAND, run
+from command_under_test import COMMAND, popen, run
 from gevent import subprocess
 from terminals import ESCAPE, Terminal
 
@@ -101,7 +101,7 @@ def test_a_verb_that_serves_shows_its_address_whole_and_leaves_the_terminal_in_o
 @pytest.mark.parametrize(("line", "status"), ENDING.values(), ids=ENDING)
 @SIZES
 def test_a_verb_that_ends_shows_in_a_terminal_what_it_writes_into_a_pipe(
-    here, tmp_path, line, status, columns
+    here, address, tmp_path, line, status, columns
 ):
     shown, piped = tmp_path / "shown", tmp_path / "piped"
     shown.mkdir()
@@ -110,9 +110,7 @@ def test_a_verb_that_ends_shows_in_a_terminal_what_it_writes_into_a_pipe(
         assert terminal.wait() == status
     assert not terminal.screen.cursor.hidden
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    finished = subprocess.run(
-        here(line), capture_output=True, check=False, cwd=piped, timeout=60, env=environment
-    )
+    finished = run(*(word.format(address) for word in line), cwd=piped, env=environment)
     assert finished.returncode == status
     written = finished.stdout + finished.stderr
     assert ESCAPE not in written
@@ -186,7 +184,7 @@ WRITING = {
 def test_a_verb_without_its_reader_ends_quietly_as_by_a_signal(here, address, line):
     reading, writing = os.pipe()
     os.close(reading)
-    process = subprocess.Popen(here(line), stdout=writing, stderr=subprocess.PIPE)
+    process = popen(here(line), stdout=writing, stderr=subprocess.PIPE)
     os.close(writing)
     if line[0] == "recv":
         run("send", "--connect", address, "x")

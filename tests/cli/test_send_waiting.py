@@ -7,9 +7,9 @@ import time
 import pytest
 import zmq
 import zmq.auth
-from command_under_test import COMMAND, run, until_told
+from command_under_test import run, running, until_told
 from gevent import subprocess
-from helpers import bytes_in, closing, endpoint_of, free_ports, process_of, until_at_rest
+from helpers import bytes_in, closing, endpoint_of, free_ports, until_at_rest
 
 from gzmqsource import Source
 from gzmqsource.auth import Authenticator
@@ -24,7 +24,7 @@ def sending():
     processes = []
 
     def start(*arguments):
-        process = process_of(*COMMAND, "send", *arguments, stderr=subprocess.PIPE)
+        process = running("send", *arguments, stderr=subprocess.PIPE)
         processes.append(process)
         return process.__enter__()
 
@@ -73,8 +73,8 @@ def test_that_is_a_record_of_json_for_programs(address):
 
 
 def test_a_peer_that_comes_later_gets_all_and_that_is_success(address, context):
-    command = (*COMMAND, "send", "--connect", address, "one", "two")
-    with process_of(*command, stderr=subprocess.PIPE) as process:
+    command = ("send", "--connect", address, "one", "two")
+    with running(*command, stderr=subprocess.PIPE) as process:
         until_told(process, "waiting for a peer")
         with closing(Source.open(zmq.PULL, bind=address, context=context)) as (source,):
             assert [source.recv(timeout=10) for _ in range(2)] == [[b"one"], [b"two"]]
@@ -95,7 +95,7 @@ def test_a_host_that_is_named_is_found_to_have_a_peer(attempts, address, context
     source = None
     if attempts == 1:
         source = Source.open(zmq.PULL, bind=address, context=context)
-    with process_of(*COMMAND, "send", "--connect", named, "x", stderr=subprocess.PIPE) as process:
+    with running("send", "--connect", named, "x", stderr=subprocess.PIPE) as process:
         if source is None:
             until_told(process, f"waiting for a peer at {named}")
             source = Source.open(zmq.PULL, bind=address, context=context)
@@ -107,7 +107,7 @@ def test_a_host_that_is_named_is_found_to_have_a_peer(attempts, address, context
 def test_a_peer_at_a_wildcard_is_found(address, context):
     port = address.rpartition(":")[2]
     words = ("send", "--bind", f"tcp://*:{port}", "x")
-    with process_of(*COMMAND, *words, stderr=subprocess.PIPE) as process:
+    with running(*words, stderr=subprocess.PIPE) as process:
         until_told(process, f"waiting for a peer at tcp://0.0.0.0:{port}")
         with closing(Source.open(zmq.PULL, connect=address, context=context)) as (source,):
             assert source.recv(timeout=10) == [b"x"]
@@ -181,8 +181,8 @@ def test_a_server_that_leaves_for_good_is_the_status(sending, address, context):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_it_waits_for_a_first_peer_ends_it_with_the_count(number, address):
-    command = (*COMMAND, "send", "--connect", address, "one", "two")
-    with process_of(*command, stderr=subprocess.PIPE) as process:
+    command = ("send", "--connect", address, "one", "two")
+    with running(*command, stderr=subprocess.PIPE) as process:
         until_told(process, "waiting for a peer")
         process.send_signal(number)
         line = until_told(process, "not delivered")

@@ -1,9 +1,12 @@
 """``serve`` makes the zmq of its handlers cooperative, too."""
 
+import os
+
 import gevent
 import pytest
+from command_under_test import COMMAND
 from handlers import Gate
-from helpers import endpoint_of
+from helpers import endpoint_of, process_of
 from patching import run
 
 from gzmqsource.testing import wait_until
@@ -25,7 +28,7 @@ def answer(payload):
 """
 
 
-def test_handlers_that_wait_in_a_plain_req_wait_side_by_side(starting, tmp_path, address, context):
+def test_handlers_that_wait_in_a_plain_req_wait_side_by_side(tmp_path, address, context):
     (tmp_path / "asks.py").write_text(ASKS)
     gate = Gate()
 
@@ -33,10 +36,14 @@ def test_handlers_that_wait_in_a_plain_req_wait_side_by_side(starting, tmp_path,
         gate(payload)
         return b"reply to " + payload[0]
 
+    command = (*COMMAND, "serve", "asks:answer", "--bind", address)
     with Responder.open(reply, bind="tcp://127.0.0.1:*", context=context) as backend:
         backend.start()
-        starting("serve", "asks:answer", "--bind", address, BACKEND=endpoint_of(backend.source))
-        with Requester.open(address, context=context) as requester:
+        variables = os.environ | {"BACKEND": endpoint_of(backend.source)}
+        with (
+            process_of(*command, cwd=tmp_path, env=variables),
+            Requester.open(address, context=context) as requester,
+        ):
             asking = [gevent.spawn(requester.request, b"%d" % n, timeout=30) for n in range(3)]
             wait_until(lambda: gate.running == 3, 30)
             gate.opened.set()

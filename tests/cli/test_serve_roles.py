@@ -7,9 +7,9 @@ import pytest
 import zmq
 import zmq.auth
 from click.testing import CliRunner
-from command_under_test import COMMAND, until_told
+from command_under_test import running, until_told
 from gevent import subprocess
-from helpers import endpoint_of, free_ports, process_of
+from helpers import endpoint_of, free_ports
 
 from gzmqsource import Source
 from gzmqsource.auth import Authenticator
@@ -68,8 +68,8 @@ def test_what_the_master_has_from_the_environment_no_worker_has(context, tmp_pat
     code = "import os\ndef answer(request):\n    return [str(dict(os.environ)).encode()]\n"
     (tmp_path / "joined.py").write_text(code)
     with (
-        process_of(
-            *(*COMMAND, "serve", "joined:answer", "--bind", endpoint, "--workers", 1),
+        running(
+            *("serve", "joined:answer", "--bind", endpoint, "--workers", 1),
             *("--plain-user", "ann"),
             cwd=tmp_path,
             env=os.environ | {"GZMQSOURCE_PLAIN_PASSWORD": "secret", "OWN": "kept"},
@@ -86,9 +86,7 @@ def test_what_the_master_has_from_the_environment_no_worker_has(context, tmp_pat
 def joining(folder, *arguments):
     """Start a worker in a folder."""
     (folder / "joined.py").write_text("def answer(request):\n    return [b'joined', *request]\n")
-    return process_of(
-        *(*COMMAND, "serve", "joined:answer", *arguments), cwd=folder, stderr=subprocess.PIPE
-    )
+    return running("serve", "joined:answer", *arguments, cwd=folder, stderr=subprocess.PIPE)
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import gevent
 import pytest
 import zmq
 from asking import Asker
-from command_under_test import COMMAND, until_told
+from command_under_test import running, until_told
 from gevent import subprocess
-from helpers import closing, free_ports, process_of
+from helpers import closing, free_ports
 
 from gzmqsource import Source
 from gzmqsource.errors import PeerLost
@@ -153,9 +153,9 @@ def test_a_broker_whose_requests_wait_for_a_worker_can_be_quit(starting, address
 
 def test_a_proxy_whose_messages_no_peer_takes_can_be_quit(context, address):
     back = f"tcp://127.0.0.1:{free_ports(1)[0]}"
-    command = (*COMMAND, "proxy", address, back, "--pattern", "jobs")
+    command = ("proxy", address, back, "--pattern", "jobs")
     options = {"context": context, "linger": 0}
-    with process_of(*command, stderr=subprocess.PIPE) as process:
+    with running(*command, stderr=subprocess.PIPE) as process:
         until_told(process, "is served")
         with (
             closing(Source.open(zmq.PULL, connect=back, rcvhwm=1, rcvbuf=4096, **options)) as (

@@ -7,10 +7,10 @@ import pty
 
 import pytest
 import zmq
-from command_under_test import COMMAND, run
+from command_under_test import run, running
 from gevent import subprocess
 from gevent.pywsgi import WSGIServer
-from helpers import closing, process_of
+from helpers import closing
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -120,7 +120,7 @@ def test_raw_bytes_go_to_no_terminal(context, address):
         source.send([BAD.encode(), b"x"])
         options = ("--format", "raw", "--count", 1)
         # The terminal's buffer takes it all before it is read.
-        assert run("recv", "--connect", address, *options, capture_output=False, stdout=end)
+        assert run("recv", "--connect", address, *options, stdout=end)
         shown = os.read(terminal, 10_000).decode()
     os.close(end)
     os.close(terminal)
@@ -240,7 +240,7 @@ def test_a_port_that_speaks_no_http_is_an_error_of_one_line(context):
 
 
 def test_a_message_of_a_verb_is_escaped_by_the_process_that_has_it(address):
-    with process_of(*COMMAND, "send", "--json", "--bind", address, stderr=subprocess.PIPE) as sends:
+    with running("send", "--json", "--bind", address, stderr=subprocess.PIPE) as sends:
         sends.stdin.write('["x", "\x1b[31m"]\n')
         sends.stdin.close()
         assert "\x1b" not in sends.stderr.read()

@@ -3,9 +3,9 @@
 import io
 
 import pytest
-from command_under_test import COMMAND, run
+from command_under_test import run, running
 from gevent import subprocess
-from helpers import free_ports, process_of
+from helpers import free_ports
 from rich.console import Console
 
 from gzmqsource.cli._reading import Reading, milliseconds, quantile
@@ -18,8 +18,8 @@ def test_the_table_of_a_server_follows_it_through_a_restart(serving, address):
     port = free_ports(1)[0]
     server = serving("--metrics", port)
     assert run("request", "--connect", address, "x").returncode == 0
-    top = (*COMMAND, "top", port, "--interval", "0.2")
-    with process_of(*top, stderr=subprocess.PIPE) as table:
+    top = ("top", port, "--interval", "0.2")
+    with running(*top, stderr=subprocess.PIPE) as table:
         lines = iter(table.stdout.readline, "")
         row = next(line for line in lines if address in line).split()
         assert row[:2] == ["ROUTER", address]

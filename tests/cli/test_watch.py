@@ -2,9 +2,9 @@
 
 import pytest
 import zmq
-from command_under_test import COMMAND, run
+from command_under_test import run, running
 from gevent import subprocess
-from helpers import closing, endpoint_of, free_ports, process_of, until_at_rest
+from helpers import closing, endpoint_of, free_ports, until_at_rest
 
 from gzmqsource import Source
 
@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
 
 def test_a_proxy_passes_requests(address, context):
     back = f"tcp://127.0.0.1:{free_ports(1)[0]}"
-    with process_of(*COMMAND, "proxy", address, back, stderr=subprocess.PIPE) as process:
+    with running("proxy", address, back, stderr=subprocess.PIPE) as process:
         assert "is served" in process.stderr.readline()
         with (
             closing(Source.open(zmq.DEALER, connect=back, context=context, linger=0)) as (worker,),
@@ -32,9 +32,9 @@ def test_a_proxy_that_is_stopped_sends_what_it_has_taken(address, context):
     user = ("--plain-user", "ann", "--plain-password", "secret")
     credentials = {"plain_username": b"ann", "plain_password": b"secret", "context": context}
     credentials["linger"] = 5000
-    command = (*COMMAND, "proxy", address, back, "--pattern", "jobs", *user)
+    command = ("proxy", address, back, "--pattern", "jobs", *user)
     with (
-        process_of(*command, stderr=subprocess.PIPE) as process,
+        running(*command, stderr=subprocess.PIPE) as process,
         closing(Source.open(zmq.PULL, connect=back, rcvhwm=1, rcvbuf=4096, **credentials)) as (
             slow,
         ),
