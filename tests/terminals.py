@@ -46,6 +46,7 @@ class Terminal:
         self._stream = pyte.ByteStream(self.screen)
         #: All that the program has written.
         self.written = b""
+        self._drawn, self._lines = None, []
         self._set_size(columns, lines)
         without = {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"}
         kept = {name: value for name, value in os.environ.items() if name not in without}
@@ -73,7 +74,16 @@ class Terminal:
 
     @property
     def lines(self):
-        """What has scrolled out at the top and what is on the screen, without trailing blanks."""
+        """What has scrolled out at the top and what is on the screen, without trailing blanks.
+
+        A test that waits looks each millisecond, and mostly nothing was written meanwhile.
+        """
+        drawn = len(self.written), self.screen.columns, self.screen.lines
+        if drawn != self._drawn:
+            self._drawn, self._lines = drawn, self._look()
+        return self._lines
+
+    def _look(self):
         above = [
             "".join(line[column].data for column in range(self.screen.columns))
             for line in self.screen.history.top

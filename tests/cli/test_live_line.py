@@ -78,7 +78,14 @@ class Shell:
 
     def until(self, text):
         """Wait until there is a text on the screen."""
-        wait_until(lambda: any(text in line for line in self.lines))
+        looked_at = -1
+
+        def is_shown():
+            nonlocal looked_at
+            before, looked_at = looked_at, len(self.written)
+            return looked_at > before and any(text in line for line in self.lines)
+
+        wait_until(is_shown)
 
     def run(self, command):
         """Run a command in the foreground, up to the next prompt; return what was written."""

@@ -29,7 +29,7 @@ with open("importers", "a") as file:
 ran = open("ran", "ab", 0)
 def answer(request):
     ran.write(request[0] + b"\\n")
-    gevent.sleep(0.01)
+    gevent.sleep(0.05)
     return [b"%d" % os.getpid(), b"{version}", *request]
 def block(request):
     ran.write(request[0] + b"\\n")
