@@ -214,15 +214,15 @@ class Load:
                     self.right[reply[2]] += 1
 
 
-def one_process(folder: pathlib.Path, clients: int, count: int) -> int:
+def one_process(folder: pathlib.Path, code: str, clients: int, count: int) -> int:
     """Show a server of one process; return the exit status."""
     endpoint, metrics = f"tcp://127.0.0.1:{free_port()}", str(free_port())
     options = ("--bind", endpoint, "--metrics", metrics)
     handler = folder / "demo_handler.py"
-    handler.write_text(HANDLER)
+    handler.write_text(code)
 
     step("A handler in a file, and a server for it")
-    console.print(Syntax(HANDLER.strip(), "python", background_color="default"))
+    console.print(Syntax(code.strip(), "python", background_color="default"))
     with Server(folder, *options) as server:
         run("request", "--connect", endpoint, "--frame", "1", "question 1")
 
@@ -236,7 +236,7 @@ def one_process(folder: pathlib.Path, clients: int, count: int) -> int:
         processes.pop().kill()
 
         step("New code, without a stop")
-        handler.write_text(HANDLER.replace("version 1", "version 2"))
+        handler.write_text(code.replace("version 1", "version 2"))
         server.tell(signal.SIGHUP)
         gevent.sleep(1)
 
@@ -279,14 +279,14 @@ def tabulate(rows: dict[str, Sequence[str]]) -> None:
         print(f"{name:<20}" + "".join(f"{value:>20}" for value in values))
 
 
-def two_workers(folder: pathlib.Path) -> int:
+def two_workers(folder: pathlib.Path, code: str) -> int:
     """Show a server with workers; return the exit status."""
     endpoint, metrics = f"tcp://127.0.0.1:{free_port()}", str(free_port())
     handler = folder / "demo_handler.py"
-    handler.write_text(FOR_WORKERS)
+    handler.write_text(code)
 
     step("Two processes answer, and a master distributes the requests")
-    console.print(Syntax(FOR_WORKERS.strip(), "python", background_color="default"))
+    console.print(Syntax(code.strip(), "python", background_color="default"))
     options = ("--workers", "2", "--dead-after", "3", "--stuck-after", "3")
     with Server(folder, "--bind", endpoint, "--metrics", metrics, *options) as server:
         for _ in range(2):
@@ -308,7 +308,7 @@ def two_workers(folder: pathlib.Path) -> int:
         with Load(endpoint, retries=0) as rolled:
             rolled.until_answered(1000)
             step("New code: each goes once its successor is ready")
-            handler.write_text(FOR_WORKERS.replace("version 1", "version 2"))
+            handler.write_text(code.replace("version 1", "version 2"))
             server.tell(signal.SIGHUP)
             server.until_logged("all workers were replaced")
             rolled.until_answered(1000)
@@ -342,6 +342,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=3, help="client processes")
     parser.add_argument("--count", type=int, default=20_000, help="requests of each client")
+    parser.add_argument("--work", default="0.005", help="seconds that the handler waits")
     parser.add_argument("--client", metavar="ENDPOINT", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.client:
@@ -349,7 +350,8 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder)
-        return one_process(path, arguments.clients, arguments.count) or two_workers(path)
+        one, two = (code.replace("0.005", arguments.work) for code in (HANDLER, FOR_WORKERS))
+        return one_process(path, one, arguments.clients, arguments.count) or two_workers(path, two)
 
 
 if __name__ == "__main__":
