@@ -11,10 +11,10 @@ PROGRAMS := tests/test_docs.py tests/test_examples.py tests/test_patch_servers.p
 passes: pure native command-l command-z once programs patched
 
 command-l:
-	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and once" tests/cli/test_[a-l]*.py $(PYTEST_ARGS)
+	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle" tests/cli/test_[a-l]*.py $(PYTEST_ARGS)
 
 command-z:
-	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and once" tests/cli/test_[m-z]*.py $(PYTEST_ARGS)
+	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle" tests/cli/test_[m-z]*.py $(PYTEST_ARGS)
 
 programs:
 	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and once" $(PROGRAMS) $(PYTEST_ARGS)
@@ -23,10 +23,10 @@ once:
 	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and once" --ignore=tests/cli $(PROGRAMS:%=--ignore=%) $(PYTEST_ARGS)
 
 pure:
-	GEVENT_LOOP=libuv GZMQSOURCE_TRANSFER=pure $(PYTEST) -m "not idle and not once" $(PYTEST_ARGS)
+	GEVENT_LOOP=libuv GZMQSOURCE_TRANSFER=pure $(PYTEST) -m "not idle and not once" --ignore=tests/cli $(PYTEST_ARGS)
 
 native:
-	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and not once" $(PYTEST_ARGS)
+	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and not once" --ignore=tests/cli $(PYTEST_ARGS)
 
 patched:
-	GEVENT_LOOP=libev-cext GZMQSOURCE_TEST_PATCHED=1 $(PYTEST) -m "not idle and not once and not processes" $(PYTEST_ARGS)
+	GEVENT_LOOP=libev-cext GZMQSOURCE_TEST_PATCHED=1 $(PYTEST) -m "not idle and not once and not processes" --ignore=tests/cli $(PYTEST_ARGS)
