@@ -5,6 +5,7 @@ from mutants.mutation import Mutation
 _BROKER = "broker/test_broker.py"
 _ENDS = "broker/test_ends_of_brokers.py"
 _LOST = "broker/test_lost_workers.py"
+_PLAIN = "broker/test_plain_askers.py"
 _CONNECTIONS = "broker/test_connections_of_workers.py"
 
 BROKER = [
@@ -14,6 +15,49 @@ BROKER = [
         "            if len(worker.jobs) + 1 < worker.slots:\n",
         "            if True:\n",
         _BROKER,
+        transfer="pure",
+    ),
+    Mutation(
+        "in C, a worker is given more than it takes",
+        "workers/native.pyx",
+        "            if PyDict_Size(worker.jobs) + 1 < <Py_ssize_t>worker.slots:\n",
+        "            if True:\n",
+        _BROKER,
+    ),
+    Mutation(
+        "in C, a worker that leaves is given more once it has one less",
+        "workers/native.pyx",
+        "        if worker.state is self.ready:\n",
+        "        if True:\n",
+        _LOST,
+    ),
+    Mutation(
+        "in C, a request of a plain peer has a key that its worker alone knows",
+        "workers/native.pyx",
+        "            key = job.alias = self.new_key()\n",
+        "            key = self.new_key()\n",
+        _PLAIN,
+    ),
+    Mutation(
+        "in C, a reply to a plain peer leaves its request running",
+        "workers/native.pyx",
+        "                return False\n            del self.running[job]\n",
+        "                return False\n",
+        _PLAIN,
+    ),
+    Mutation(
+        "in C, a stop does not wait for plain peers that are not quiet",
+        "workers/native.pyx",
+        "        reception.last_plain = monotonic()\n",
+        "",
+        "workers/test_leaving.py",
+    ),
+    Mutation(
+        "in C, a header at a DEALER is a routing id",
+        "workers/native.pyx",
+        "            not self.at_router\n            or PyList",
+        "            PyList",
+        "workers/test_native.py",
     ),
     Mutation(
         "a worker that says again what it takes loses its turn",

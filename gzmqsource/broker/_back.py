@@ -104,7 +104,8 @@ class Back:
         self._redeliver = redeliver
         self._tick = parts.tick
         self._send = source.send
-        self._new_key = Keys().next
+        #: Returns a new key, for a connection, or for a request that has no key of its own.
+        self.new_key = Keys().next
         self._is_filling = False
         self._left = parts.voice.left
         self._cancel_all = Header(Kind.CANCEL, NO_KEY).encode()
@@ -209,7 +210,7 @@ class Back:
         # The job of a plain peer has no key, 0 would mean all requests, and a request that this
         # worker has lost under the same key has not ended there yet.
         if not any(key) or key in worker.jobs:
-            key = job.alias = self._new_key()
+            key = job.alias = self.new_key()
         left = _NO_TIME
         if job.deadline is not None:
             job.began = now = time.monotonic()
@@ -285,7 +286,7 @@ class Back:
                 self.malformed(f"there are {self.max_workers} workers, peer {peer_of(name)}")
                 return
             self.watch()
-            worker = self._workers[name] = Worker(name, self._new_key())
+            worker = self._workers[name] = Worker(name, self.new_key())
         elif header.key == NO_KEY:
             worker = self._renew(worker)
         worker.patience = patience_of(header.left, self._tick)
@@ -297,7 +298,7 @@ class Back:
     def _renew(self, worker: Worker) -> Worker:
         """Give up the requests of a worker over an old connection; messages in transit are lost."""
         self.roster.withdraw(worker, State.GONE)
-        renewed = self._workers[worker.name] = Worker(worker.name, self._new_key())
+        renewed = self._workers[worker.name] = Worker(worker.name, self.new_key())
         if worker.jobs:
             self._say(renewed, self._cancel_all)
         self._give_up(worker, "has a new connection")

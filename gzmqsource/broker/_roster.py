@@ -50,32 +50,36 @@ class Roster:
     Idle workers come first, in turn, then those that have requests and take more.
     """
 
+    #: The state of a worker that may be given requests.
+    ready = State.READY
+
     def __init__(self) -> None:
         #: All workers, by their routing ids.
         self.workers: dict[bytes, Worker] = {}
         #: How many requests the ready workers take at a time.
         self.slots = 0
-        self._idle: OrderedDict[Worker, None] = OrderedDict()
-        self._partly: OrderedDict[Worker, None] = OrderedDict()
+        #: Workers that have no requests, and those that have some and take more.
+        self.idle: OrderedDict[Worker, None] = OrderedDict()
+        self.partly: OrderedDict[Worker, None] = OrderedDict()
 
     @property
     def has_free(self) -> bool:
         """Whether a worker takes a request."""
-        return bool(self._idle or self._partly)
+        return bool(self.idle or self.partly)
 
     def take(self) -> Worker | None:
         """Return the worker that gets the next request; the caller puts it into *jobs*."""
-        if self._idle:
-            worker, _ = self._idle.popitem(last=False)
+        if self.idle:
+            worker, _ = self.idle.popitem(last=False)
             if worker.slots > 1:
-                self._partly[worker] = None
+                self.partly[worker] = None
             return worker
-        if self._partly:
-            worker = next(iter(self._partly))
+        if self.partly:
+            worker = next(iter(self.partly))
             if len(worker.jobs) + 1 < worker.slots:
-                self._partly.move_to_end(worker)
+                self.partly.move_to_end(worker)
             else:
-                del self._partly[worker]
+                del self.partly[worker]
             return worker
         return None
 
@@ -84,10 +88,10 @@ class Roster:
         if worker.state is State.READY:
             if worker.jobs:
                 if len(worker.jobs) < worker.slots:
-                    self._partly[worker] = None
+                    self.partly[worker] = None
             elif worker.slots:
-                self._partly.pop(worker, None)
-                self._idle[worker] = None
+                self.partly.pop(worker, None)
+                self.idle[worker] = None
 
     def be_ready(self, worker: Worker, slots: int) -> None:
         """Note that a worker takes *slots* requests at a time; it keeps its turn."""
@@ -110,5 +114,5 @@ class Roster:
 
     def pause(self, worker: Worker) -> None:
         """Give a worker no requests until it has one less, or reports how many it takes."""
-        self._idle.pop(worker, None)
-        self._partly.pop(worker, None)
+        self.idle.pop(worker, None)
+        self.partly.pop(worker, None)

@@ -30,7 +30,7 @@ class Job(Request):
         The fields of the header.
     """
 
-    __slots__ = ("asker", "envelope", "flags", "greenlet")
+    __slots__ = ("alias", "asker", "began", "envelope", "flags", "greenlet")
 
     #: Whether its caller no longer waits.
     is_cancelled = False
@@ -44,10 +44,6 @@ class Job(Request):
     shields = 0
     #: Jobs with a higher priority go first.
     priority = 0
-    #: When it was given to a worker, if it has a deadline.
-    began = 0.0
-    #: Its key at a worker, if that cannot be its own key.
-    alias = b""
     #: How often it was given to another worker because one had lost it.
     redeliveries = 0
 
@@ -67,6 +63,10 @@ class Job(Request):
         self.attempt = attempt
         self.flags = flags
         self.deadline = None
+        #: When it was given to a worker, if it has a deadline.
+        self.began = 0.0
+        #: Its key at a worker, if that cannot be its own key.
+        self.alias = b""
         #: The greenlet that is in the handler now.
         self.greenlet: Any = None
 

@@ -115,15 +115,34 @@ cdef bytes make_header(
     return frame
 
 
+cdef object make_job(
+    list message, Py_ssize_t before, asker, bytes key, int attempt, int flags
+):
+    """Return the job of a request with so many frames before the payload."""
+    job = new_object(Job, NOTHING)
+    job.envelope = message[:before]
+    job.payload = message[before:]
+    job.asker = asker
+    job.key = key
+    job.attempt = attempt
+    job.flags = flags
+    job.deadline = None
+    job.began = 0.0
+    job.alias = EMPTY
+    job.greenlet = None
+    return job
+
+
 @cython.final
 cdef class Desk:
     """The steps of `Reception` and `Handling` for a usual request, and for its usual reply.
 
-    A usual request comes from an asker that is known and not routed, and under a new key. A usual
-    reply is one for which such an asker waits, and that libzmq takes at once.
+    A usual request comes from an asker that is known and not routed, and under a new key, or from
+    a plain peer. A usual reply is one for which its peer waits, and that libzmq takes at once.
     """
 
     cdef object reception, handling, kept, replies
+    cdef bint at_router
     cdef dict jobs, running
     cdef object asker, begin, wait, read_other, end_other, send
     cdef bytes session
@@ -131,6 +150,7 @@ cdef class Desk:
     def __init__(self, reception, handling, parts, source):
         self.reception = reception
         self.handling = handling
+        self.at_router = parts.at_router
         self.kept = parts.kept
         self.replies = parts.kept.replies
         self.asker = parts.askers.get
@@ -160,7 +180,7 @@ cdef class Desk:
         cdef bytes key
         cdef uint32_t left
         if header == NULL:
-            return None
+            return self.plain_job_of(message)
         asker = self.asker(message[0])
         reception = self.reception
         if asker is None or reception.is_leaving or not reception.is_watched:
@@ -168,23 +188,33 @@ cdef class Desk:
         key = key_in(header)
         if key in self.jobs or (PyDict_Size(self.replies) and key in self.replies):
             return None
-        job = new_object(Job, NOTHING)
-        job.envelope = message[:3]
-        job.payload = message[3:]
-        job.asker = asker
-        job.key = key
-        job.attempt = header[AT_ATTEMPT]
-        job.flags = header[AT_FLAGS]
-        job.greenlet = None
+        job = make_job(message, 3, asker, key, header[AT_ATTEMPT], header[AT_FLAGS])
         if header[AT_DETAIL]:
             job.priority = header[AT_DETAIL]
         left = left_in(header)
-        job.deadline = monotonic() + left / 1000.0 if left else None
+        if left:
+            job.deadline = monotonic() + left / 1000.0
         asker.silence = 0
         asker.is_recent = True
         reception.requests += 1
         self.jobs[key] = asker.jobs[key] = job
         return job
+
+    cdef object plain_job_of(self, list message):
+        """Return the job of a plain peer that is connected to this ROUTER, or None, likewise."""
+        reception = self.reception
+        if (
+            not self.at_router
+            or PyList_GET_SIZE(message) < 3
+            or type(message[1]) is not bytes
+            or PyBytes_GET_SIZE(message[1])
+            or type(message[0]) is not bytes
+            or not reception.is_watched
+        ):
+            return None
+        reception.requests += 1
+        reception.last_plain = monotonic()
+        return make_job(message, 2, None, EMPTY, 0, 0)
 
     def end(self, job, int kind, list payload):
         """See `Handling.end`."""
@@ -202,8 +232,14 @@ cdef class Desk:
         cdef int flags
         cdef list reply
         asker = job.asker
-        if asker is None or job.is_over or job.is_cancelled or self.handling.changed is not None:
+        if job.is_over or job.is_cancelled or self.handling.changed is not None:
             return False
+        if asker is None:
+            if not self.send(<list>job.envelope + payload):
+                return False
+            del self.running[job]
+            self.handling.replies += 1
+            return True
         key = job.key
         flags = job.flags & KEEP
         if flags:
@@ -224,11 +260,13 @@ cdef class Desk:
 cdef class Match:
     """The steps of `Back` for a usual request, and for its usual reply.
 
-    A usual request has a key that its worker does not know, and libzmq takes it at once.
+    A usual request is that of a plain peer, or has a key that its worker does not know, and libzmq
+    takes it at once.
     """
 
     cdef Desk desk
-    cdef object line, take, freed, give_other, put_back, read_other, fill, send, usual
+    cdef object line, idle, partly, pop_idle, move_partly, ready
+    cdef object give_other, put_back, read_other, fill, send, usual, new_key
     cdef dict workers, running
 
     def __init__(self, Desk desk, back, parts, forwarding):
@@ -236,14 +274,18 @@ cdef class Match:
         self.line = parts.line
         self.workers = back.roster.workers
         self.running = forwarding.running
-        self.take = back.roster.take
-        self.freed = back.roster.freed
+        self.idle = back.roster.idle
+        self.partly = back.roster.partly
+        self.pop_idle = back.roster.idle.popitem
+        self.move_partly = back.roster.partly.move_to_end
+        self.ready = back.roster.ready
         self.give_other = back.give
         self.put_back = back.put_back
         self.read_other = back.read
         self.fill = back.fill
         self.send = back.source._shortcut_send
         self.usual = forwarding.usual
+        self.new_key = back.new_key
 
     def begin(self, job):
         """See `Back.begin`."""
@@ -252,19 +294,52 @@ cdef class Match:
                 return True
         return False
 
+    cdef object take(self):
+        """See `Roster.take`."""
+        if PyDict_Size(self.idle):
+            worker = self.pop_idle(False)[0]
+            if worker.slots > 1:
+                self.partly[worker] = None
+        elif PyDict_Size(self.partly):
+            worker = next(iter(self.partly))
+            if PyDict_Size(worker.jobs) + 1 < <Py_ssize_t>worker.slots:
+                self.move_partly(worker)
+            else:
+                del self.partly[worker]
+        else:
+            worker = None
+        return worker
+
+    cdef int note_freed(self, worker) except -1:
+        """See `Roster.freed`."""
+        cdef Py_ssize_t jobs, slots
+        if worker.state is self.ready:
+            jobs, slots = PyDict_Size(worker.jobs), worker.slots
+            if jobs:
+                if jobs < slots:
+                    self.partly[worker] = None
+            elif slots:
+                self.partly.pop(worker, None)
+                self.idle[worker] = None
+        return 0
+
     cdef bint has_given(self, worker, job) except -1:
         """Send a usual job to a worker; return False if it is not usual, and nothing has changed."""
-        cdef bytes key = job.key
+        cdef bytes key = job.alias or job.key
         cdef uint32_t left = 0
+        cdef double seconds
         cdef list request
         cdef dict jobs = worker.jobs
-        if PyBytes_GET_SIZE(key) != KEY_SIZE or job.alias or key in jobs:
+        if not PyBytes_GET_SIZE(key):
+            key = job.alias = self.new_key()
+        if PyBytes_GET_SIZE(key) != KEY_SIZE or key in jobs:
             return False
         if memcmp(PyBytes_AS_STRING(key), PyBytes_AS_STRING(NO_KEY), KEY_SIZE) == 0:
             return False
         if job.deadline is not None:
-            job.began = now = monotonic()
-            left = <uint32_t>min(max(1.0, (job.deadline - now) * 1000), MOST_LEFT)
+            job.began = monotonic()
+            seconds = <double>job.deadline - <double>job.began
+            left = <uint32_t>min(max(1.0, seconds * 1000), MOST_LEFT)
         request = [
             worker.name,
             make_header(ASK, 0, job.attempt, job.priority, key, left, NO_SESSION),
@@ -314,7 +389,7 @@ cdef class Match:
         del jobs[key]
         if began:
             self.usual.note(monotonic() - began)
-        self.freed(worker)
+        self.note_freed(worker)
         if self.line.jobs:
             self.fill()
         return True

@@ -36,9 +36,12 @@ PAYLOADS = strategies.lists(FRAMES, max_size=3)
 
 REQUESTS = strategies.builds(lambda header, payload: [header, b"", *payload], HEADERS, PAYLOADS)
 
+PLAIN = PAYLOADS.map(lambda payload: [b"", *payload])
+
 #: The first one makes the asker known, or nothing is usual.
 MESSAGES = strategies.lists(
-    REQUESTS | REQUESTS | REQUESTS | strategies.lists(FRAMES, min_size=1, max_size=5), max_size=30
+    REQUESTS | REQUESTS | REQUESTS | PLAIN | strategies.lists(FRAMES, min_size=1, max_size=5),
+    max_size=30,
 ).map(lambda messages: [ask(KEYS[0]), *messages])
 
 
@@ -60,6 +63,11 @@ def answer(payload):
 
 def a_responder(context):
     return Responder.open(answer, spawn=4, bind="inproc://server", context=context, dead_after=60)
+
+
+def a_responder_at_a_dealer(context):
+    source = Source.open(zmq.DEALER, bind="inproc://server", context=context)
+    return Responder(source, answer, spawn=4, dead_after=60)
 
 
 def outcome(make):
@@ -96,13 +104,14 @@ def ask(key, flags=0):
     return [pack(MAGIC, Kind.ASK, flags, 0, 0, key, bytes(8)), b"", b"y"]
 
 
+@pytest.mark.parametrize("make", [a_responder, a_responder_at_a_dealer])
 @hypothesis.given(MESSAGES)
 @hypothesis.example([ask(KEYS[0]), *[ask(KEYS[1], Flag.KEEP) for _ in range(3)]])
 @hypothesis.settings(max_examples=100, deadline=None, derandomize=True)
-def test_a_responder_replies_and_counts_as_in_python(messages):
-    native = outcome(a_responder)(messages)
+def test_a_responder_replies_and_counts_as_in_python(make, messages):
+    native = outcome(make)(messages)
     with in_python():
-        assert outcome(a_responder)(messages) == native
+        assert outcome(make)(messages) == native
 
 
 def test_the_steps_in_c_are_in_use(context):
@@ -131,9 +140,9 @@ def interrupt_once(source, last):
     return raised
 
 
-@pytest.mark.parametrize("where", ["steps in C", "steps in Python"])
-@pytest.mark.parametrize("end", ["front", "back"])
-def test_a_request_of_a_broker_ends_although_a_signal_handler_raises(context, where, end):
+@contextlib.contextmanager
+def struck(context, where, end):
+    """Run a broker one of whose ends is interrupted when it sends `y`, and a worker of it."""
     sources = [
         Source.open(
             zmq.ROUTER,
@@ -152,16 +161,47 @@ def test_a_request_of_a_broker_ends_although_a_signal_handler_raises(context, wh
         broker.start()
         worker.start()
         wait_until(lambda: worker.is_member)
-        with Requester.open(endpoint_of(broker.front), context=context) as requester:
-            # From the second one on, the asker is known, and its requests are usual.
-            assert requester.request(b"x", timeout=10) == [b"x"]
-            asked = requester.submit(b"y", timeout=10)
-            gevent.wait([asked], timeout=10)
-            assert raised
-            if where == "steps in C" or end == "back":
-                assert asked.get_nowait() == [b"y"]
-            else:
-                with pytest.raises(Exception, match="was ended or lost"):
-                    asked.get_nowait()
+        yield broker, raised
         stats = broker.stats()
         assert (stats.running, stats.waiting) == (0, 0)
+        assert [each.outstanding for each in broker.workers()] == [0]
+
+
+WHERE = pytest.mark.parametrize("where", ["steps in C", "steps in Python"])
+END = pytest.mark.parametrize("end", ["front", "back"])
+
+
+@WHERE
+@END
+def test_a_request_of_a_broker_ends_although_a_signal_handler_raises(context, where, end):
+    with (
+        struck(context, where, end) as (broker, raised),
+        Requester.open(endpoint_of(broker.front), context=context) as requester,
+    ):
+        # From the second one on, the asker is known, and its requests are usual.
+        assert requester.request(b"x", timeout=10) == [b"x"]
+        asked = requester.submit(b"y", timeout=10)
+        gevent.wait([asked], timeout=10)
+        assert raised
+        if where == "steps in C" or end == "back":
+            assert asked.get_nowait() == [b"y"]
+        else:
+            with pytest.raises(Exception, match="was ended or lost"):
+                asked.get_nowait()
+
+
+@WHERE
+@END
+def test_a_plain_request_ends_although_a_signal_handler_raises(context, where, end):
+    with (
+        struck(context, where, end) as (broker, raised),
+        Source.open(zmq.DEALER, connect=endpoint_of(broker.front), context=context) as plain,
+    ):
+        for payload in b"x", b"y", b"z":
+            plain.send([b"", payload])
+        # A plain peer cannot be notified that its reply is lost.
+        is_lost = where == "steps in Python" and end == "front"
+        expected = {b"x", b"z"} if is_lost else {b"x", b"y", b"z"}
+        assert {plain.recv(timeout=10)[1] for _ in expected} == expected
+        assert raised
+        assert broker.stats().undelivered == is_lost
