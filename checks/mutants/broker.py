@@ -36,7 +36,7 @@ BROKER = [
         "workers/native.pyx",
         "            key = job.alias = self.new_key()\n",
         "            key = self.new_key()\n",
-        _PLAIN,
+        "workers/test_native.py",
     ),
     Mutation(
         "in C, a reply to a plain peer leaves its request running",

@@ -55,6 +55,24 @@ def test_what_a_worker_had_that_is_silent_is_lost_in_time(context):
         assert broker.stats().slots == 0
 
 
+def test_one_that_leaves_is_given_nothing_when_it_has_less(context):
+    with (
+        broker_of(context, dead_after=LONG) as broker,
+        asking(broker) as requester,
+        ScriptedWorker(broker, 5) as leaving,
+    ):
+        asked = [requester.submit(b"x") for _ in range(4)]
+        leaving.next_request(4)
+        leaving.say(Kind.LEAVING)
+        leaving.until_heard(Kind.NOMORE)
+        for header, payload in leaving.asked():
+            leaving.say(Kind.REPLY, header.key, payload)
+        assert [each.get(timeout=10) for each in asked] == [[b"x"]] * 4
+        requester.submit(b"y")
+        wait_until(lambda: broker.stats().waiting == 1)
+        assert len(leaving.asked()) == 4
+
+
 def test_one_that_is_silent_is_given_nothing_until_it_is_heard_again(context):
     with (
         broker_of(context) as broker,
