@@ -1,8 +1,13 @@
 """Raising at each moment at which a signal handler could, one after the other."""
 
+import functools
+import itertools
 import sys
 
 import gevent
+from gevent.hub import get_hub
+
+from gzmqsource.testing import wait_until
 
 PACKAGES = "/gzmqsource/_source/", "/gzmqsource/_base/"
 
@@ -23,11 +28,14 @@ class Strike:
         The number of the moment in which it raises.
     but : tuple of str
         Functions at whose begin and end it does not raise: they have done nothing, or all.
+    packages : tuple of str
+        Parts of the paths of the files in which it raises.
     """
 
-    def __init__(self, moment, but=()):
+    def __init__(self, moment, but=(), packages=PACKAGES):
         self.left = moment
         self.but = but
+        self._packages = packages
         #: Where it has raised.
         self.place = None
         self._greenlet = None
@@ -56,7 +64,7 @@ class Strike:
             return
         if event not in ("call", "return", "c_return") or self.place is not None:
             return
-        if not any(package in code.co_filename for package in PACKAGES):
+        if not any(package in code.co_filename for package in self._packages):
             return
         if event != "c_return" and code.co_name in self.but:
             return
@@ -73,3 +81,77 @@ def moments(scenario, at_least, first=0, step=1, most=2000):
         moment += step
         assert moment < most, place
     assert moment >= at_least
+
+
+class Strikes:
+    """Raises in the hub, at the instructions in some files of the given numbers, in turn.
+
+    Parameters
+    ----------
+    monkeypatch : pytest.MonkeyPatch
+        Keeps the exceptions from the hub.
+    traced : tuple of str
+        The beginnings of the paths of these files.
+    """
+
+    def __init__(self, monkeypatch, traced):
+        self.hub = get_hub()
+        self.count = 0
+        self._traced = traced
+        self._before = 0
+        self._rest = []
+        monkeypatch.setattr(self.hub, "handle_error", self._handle_error)
+
+    def arm(self, *before):
+        """Raise at the first of these instructions from now on, then at the others."""
+        self.count = 0
+        self._before, *self._rest = before
+        self._trace_soon()
+        gevent.sleep(0)
+
+    def disarm(self):
+        self._rest = []
+        self.hub.loop.run_callback(sys.settrace, None)
+        gevent.sleep(0)
+
+    def _trace_soon(self):
+        # In the hub, without a frame of Python: tracing is a greenlet's own.
+        self.hub.loop.run_callback(sys.settrace, self._trace)
+
+    def _handle_error(self, context, kind, value, traceback):
+        assert kind is Struck, value
+        self.count += 1
+        if self._rest:
+            self._before = self._rest.pop(0)
+            self._trace_soon()
+
+    def _trace(self, frame, event, _):
+        is_traced = frame.f_code.co_filename.startswith(self._traced)
+        if gevent.getcurrent() is not self.hub or not is_traced:
+            return None
+        frame.f_trace_opcodes = True
+        if event in ("call", "opcode"):
+            self._before -= 1
+            if self._before == 0:
+                raise Struck
+        return self._trace
+
+
+def strike_each(strikes, form, then=(), step=1):
+    """Strike at each instruction that one message takes, or each *step*, one after the other."""
+    begin, has_come = form
+
+    def until(come, strikes_at_most):
+        wait_until(lambda: has_come(come) or strikes.count > strikes_at_most, 5)
+
+    for number in itertools.count(1, step):
+        strikes.arm(number, *then)
+        come = begin()
+        until(come, 0)
+        until(come, len(then))
+        has_struck = strikes.count
+        strikes.disarm()
+        if not has_struck:
+            return number
+        come = begin()
+        wait_until(functools.partial(has_come, come), 5)

@@ -1,8 +1,6 @@
 """An exception that a signal handler raises in the hub, at each instruction of its callbacks."""
 
 import contextlib
-import functools
-import itertools
 import sys
 import time
 from pathlib import Path
@@ -14,14 +12,13 @@ import zmq
 from gevent.hub import get_hub
 from gevent.queue import Empty, Full
 from helpers import endpoint_of, unique_inproc
-from striking import Struck
+from striking import Strikes, strike_each
 
 import gzmqsource
 import gzmqsource.green as green
 from gzmqsource import Source
 from gzmqsource._base import waiters
 from gzmqsource._base.repairs import Repairs
-from gzmqsource.testing import wait_until
 from gzmqsource.workers import Requester, Responder
 
 if "libuv" in type(get_hub().loop).__module__:
@@ -34,53 +31,9 @@ PACKAGE = Path(gzmqsource.__file__).parent
 TRACED = (str(PACKAGE / "_socket"), str(PACKAGE / "_base"))
 
 
-class Strikes:
-    """Raises in the hub, at the instructions of the package of the given numbers, in turn."""
-
-    def __init__(self, monkeypatch):
-        self.hub = get_hub()
-        self.count = 0
-        self._before = 0
-        self._rest = []
-        monkeypatch.setattr(self.hub, "handle_error", self._handle_error)
-
-    def arm(self, *before):
-        """Raise at the first of these instructions from now on, then at the others."""
-        self.count = 0
-        self._before, *self._rest = before
-        self._trace_soon()
-        gevent.sleep(0)
-
-    def disarm(self):
-        self._rest = []
-        self.hub.loop.run_callback(sys.settrace, None)
-        gevent.sleep(0)
-
-    def _trace_soon(self):
-        # In the hub, without a frame of Python: tracing is a greenlet's own.
-        self.hub.loop.run_callback(sys.settrace, self._trace)
-
-    def _handle_error(self, context, kind, value, traceback):
-        assert kind is Struck, value
-        self.count += 1
-        if self._rest:
-            self._before = self._rest.pop(0)
-            self._trace_soon()
-
-    def _trace(self, frame, event, _):
-        if gevent.getcurrent() is not self.hub or not frame.f_code.co_filename.startswith(TRACED):
-            return None
-        frame.f_trace_opcodes = True
-        if event in ("call", "opcode"):
-            self._before -= 1
-            if self._before == 0:
-                raise Struck
-        return self._trace
-
-
 @pytest.fixture
 def strikes(monkeypatch):
-    strikes = Strikes(monkeypatch)
+    strikes = Strikes(monkeypatch, TRACED)
     tracing = sys.gettrace()
     if tracing is not None:
         pytest.skip("tracing is in use")
@@ -292,26 +245,6 @@ FORMS = {
     "requests": requests,
     "timed out": timed_out,
 }
-
-
-def strike_each(strikes, form, then=()):
-    """Strike at each instruction that one message takes, one after the other."""
-    begin, has_come = form
-
-    def until(come, strikes_at_most):
-        wait_until(lambda: has_come(come) or strikes.count > strikes_at_most, 5)
-
-    for number in itertools.count(1):
-        strikes.arm(number, *then)
-        come = begin()
-        until(come, 0)
-        until(come, len(then))
-        has_struck = strikes.count
-        strikes.disarm()
-        if not has_struck:
-            return number
-        come = begin()
-        wait_until(functools.partial(has_come, come), 5)
 
 
 @pytest.mark.parametrize("form", FORMS)

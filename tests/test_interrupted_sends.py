@@ -136,7 +136,7 @@ def test_what_a_signal_interrupts_is_done_later(context, kind, owner, name, part
 
     def scenario(moment):
         with blocked(context, kind, 2) as pair:
-            strike = Strike(moment, but=(name,))
+            strike = Strike(moment)
             sender, pool = pair.source.sender(), ThreadPool(2)
 
             def struck(*arguments):

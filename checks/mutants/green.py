@@ -4,6 +4,28 @@ from mutants.mutation import SIMULATION, Mutation
 
 GREEN = [
     Mutation(
+        "no greenlet is the next head after an exception in the hub",
+        "green/_outgoing.py",
+        "        for lane in self.lanes:\n"
+        "            self._hub.loop.run_callback(self._pass_on, lane)\n",
+        "        pass\n",
+        "test_interrupted_waits.py",
+    ),
+    Mutation(
+        "a set is deaf to a descriptor after an exception in the hub",
+        "green/_poll_set.py",
+        "                self._unwatched[descriptor] = None\n            self._hub",
+        "                pass\n            self._hub",
+        "test_interrupted_waits.py",
+    ),
+    Mutation(
+        "an exception in the report of edges loses some",
+        "green/_edges.py",
+        "            self._note(self._entries)\n",
+        "            pass\n",
+        "test_interrupted_waits.py",
+    ),
+    Mutation(
         "the address of a monitor is free only after its socket is released",
         "green/_relay.py",
         "            self._out.unbind(self._endpoint)\n",

@@ -4,6 +4,21 @@ from mutants.mutation import SIMULATION, Mutation
 
 SOCKET = [
     Mutation(
+        "a call of another thread is lost by an exception in the hub",
+        "_base/hubs.py",
+        "            self._begun[id(call)] = call\n"
+        "            self._loop.run_callback(self._make, call)\n",
+        "            self._loop.run_callback(*call)\n",
+        "test_interrupted_waits.py",
+    ),
+    Mutation(
+        "a lasting greenlet is ended by an exception",
+        "_base/lasting.py",
+        "            self._spawn().start_later(self.pause)\n",
+        "            pass\n",
+        "test_interrupted_waits.py",
+    ),
+    Mutation(
         "an exception in the hub is not repaired",
         "_base/repairs.py",
         "                self._hub.loop.run_callback(self._repair)\n",

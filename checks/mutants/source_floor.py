@@ -75,18 +75,25 @@ SOURCE = [
     ),
     Mutation(
         "putters wait forever if a signal interrupts the waking of others",
-        "_source/lanes.py",
-        "            self._hub.loop.run_callback(self._wake_putters, key, lane)\n"
-        "            raise\n",
-        "            raise\n",
+        "_source/core.py",
+        "        if not self.closed:\n            self.outbox.revisit()\n"
+        "            self.accept()\n",
+        "        pass\n",
         "test_interrupted_sends.py",
     ),
     Mutation(
         "no flusher follows one that a signal has ended",
-        "_source/flusher.py",
-        "            gevent.spawn_later(self.pause, self._again)\n",
-        "",
+        "_source/core.py",
+        "                self._new_flusher().start_later(flusher.pause)\n",
+        "                pass\n",
         "test_interrupted_sends.py",
+    ),
+    Mutation(
+        "no other worker leads after an exception in the hub",
+        "_source/crew.py",
+        "            self._leader = None\n        self._core.hub.loop.run_callback(self._look)\n",
+        "            self._leader = None\n",
+        "test_interrupted_waits.py",
     ),
     Mutation(
         "a flusher tries a lane without messages again and again after an exception",

@@ -20,6 +20,8 @@ from gevent._ffi.callback import callback  # type: ignore[import-not-found]
 from gevent._hub_local import get_hub_if_exists
 from gevent.monkey import get_original
 
+from gzmqsource._base.repairs import Repairs
+
 _allocate_rlock = get_original("_thread", "RLock")
 
 
@@ -105,7 +107,10 @@ class HubCalls:
         # A finaliser may call, too, while its own thread is in here.
         self._lock = _allocate_rlock()
         self._watcher: Any = None
+        # Those that the loop is about to make, in order.
+        self._begun: dict[int, tuple[Callable[..., object], tuple[object, ...]]] = {}
         hub.gzmqsource_calls = self
+        Repairs.of(hub).add(self)
 
     def open(self) -> None:
         """Take over calls from now on; a loop over cffi has a watcher of its own for that."""
@@ -135,10 +140,26 @@ class HubCalls:
                 self._calls.pop()
             return False
 
+    def repair(self) -> None:
+        """Make once more each call that an exception may have ended: it may come a second time."""
+        begun, self._begun = self._begun, {}
+        for function, args in begun.values():
+            self._loop.run_callback(function, *args)
+        self._take_over()
+
     def _take_over(self) -> None:
         while self._calls:
-            function, args = self._calls.popleft()
-            self._loop.run_callback(function, *args)
+            call = self._calls[0]
+            self._begun[id(call)] = call
+            self._loop.run_callback(self._make, call)
+            # Last: a call that has begun twice is made once.
+            self._calls.popleft()
+
+    def _make(self, call: tuple[Callable[..., object], tuple[object, ...]]) -> None:
+        if id(call) in self._begun:
+            function, args = call
+            function(*args)
+            self._begun.pop(id(call), None)
 
 
 #: The hubs whose threads are over.

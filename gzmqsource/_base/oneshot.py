@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -39,10 +40,17 @@ class OneShot:
         with self._lock:
             if self.value is not old:
                 return False
-            self.value = new
-            # Under the lock, because the waiter may be about to close the watcher that wakes it.
-            if self._wake is not None:
-                self._wake()
+            try:
+                self.value = new
+                # Under the lock, because the waiter may be about to close the watcher that wakes
+                # it.
+                if self._wake is not None:
+                    self._wake()
+            except BaseException:  # of a signal handler, and nothing would wake the waiter later
+                if self._wake is not None:
+                    with contextlib.suppress(RuntimeError):  # it was woken before
+                        self._wake()
+                raise
         return True
 
     def wait(self, timeout: float | None = None) -> bool:

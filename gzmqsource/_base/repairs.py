@@ -10,7 +10,9 @@ whatever waits is woken once more.
 
 from __future__ import annotations
 
+import functools
 import weakref
+from collections.abc import Callable
 from typing import Any, Protocol
 
 
@@ -23,6 +25,15 @@ class Repairable(Protocol):
         This is called in the hub, while none of its callbacks runs. It may be called at any time,
         also if nothing is to be repaired, and again if it raises.
         """
+
+
+def call_after(greenlet: Any, function: Callable[[Any], object]) -> None:
+    """Have the hub call ``function(greenlet)`` after the end of a greenlet, whatever has ended it.
+
+    gevent calls a link itself, and reports its exception past the loop. So the link is a function
+    in C, in which no exception of a signal handler comes.
+    """
+    greenlet.rawlink(functools.partial(greenlet.loop.run_callback, function))
 
 
 class Repairs:

@@ -108,12 +108,6 @@ class Pollers(dict[Pollable, None]):
         if self:
             in_turns(hub, Each(_wake_all_of, list(self)))
 
-    def repair(self, hub: Any) -> None:
-        """Make the first greenlet of each set look again, soon, whatever was scheduled before."""
-        for poller in self:
-            poller.mark_stale()
-            hub.loop.run_callback(poller.wake_now)
-
     def unwatch(self) -> None:
         """Stop watching the descriptor: it is about to be closed, or used in another hub."""
         for poller in self._watching:

@@ -287,7 +287,6 @@ class Readiness:
         if self.many is not None:
             self.many.repair()
         self.notify(_POLLIN | _POLLOUT | _POLLERR)
-        self.pollers.repair(self.hub)
 
     def missed_edge(self) -> bool:
         """Return whether a greenlet waits although its socket is ready and no edge is pending.

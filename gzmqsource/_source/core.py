@@ -19,6 +19,7 @@ from gevent.queue import Full
 from gzmqsource._base.event import Event
 from gzmqsource._base.fork import abandon_in_child
 from gzmqsource._base.hubs import call_in_hub, end_with_thread, idle_for
+from gzmqsource._base.repairs import Repairs
 from gzmqsource._socket import HubSocket
 from gzmqsource._socket.budget import yield_to_io
 from gzmqsource._socket.linger import RECEIVES_NOTHING, close_and_free, close_and_wait
@@ -132,6 +133,7 @@ class Core:
         registry.live[id(self)] = self
         abandon_in_child(self)
         end_with_thread(self, self.hub)
+        Repairs.of(self.hub).add(self)
         # `zmq.Context.destroy` closes the original, and nothing else would report it.
         socket.close = close_underneath(weakref.ref(self), socket)  # type: ignore[assignment,method-assign]
         self._watch_if_debugging()
@@ -239,12 +241,8 @@ class Core:
         outbox, flusher = self.outbox, self.flusher
         if not outbox.has_queued:
             return
-        if flusher is None or flusher.is_over or flusher.dead:
-            refused = functools.partial(refusals.not_sent, self)
-            self.flusher = Flusher(
-                self.socket, outbox, self.report, self.fail, refused, self._flush_again
-            )
-            self.flusher.start()
+        if not flusher or flusher.is_over:
+            self._new_flusher().start()
         elif outbox.filled:
             self.socket.readiness.wake_writers()
 
@@ -358,24 +356,9 @@ class Core:
     def snapshot(self) -> Stats:
         """Return the counters."""
         # Imported when needed: `dataclasses` takes a third of this package's import time.
-        from gzmqsource._source.stats import Stats
+        from gzmqsource._source.stats import stats_of
 
-        dropped = dict(self.outbox.dropped)
-        if self.socket.transfer.oversized:
-            dropped["oversized"] = self.socket.transfer.oversized
-        return Stats(
-            received=self.socket.transfer.received,
-            sent=self.socket.transfer.sent,
-            dropped=dropped,
-            errors=self.errors,
-            wakeups=self.socket.readiness.edges,
-            budget_stops=self.socket.budget.stops,
-            in_hand=len(self.prefetched),
-            outbox_depth=self.outbox.depth,
-            outbox_bytes=self.outbox.bytes,
-            outbox_peak=self.outbox.peak,
-            oldest_queued_age=self.outbox.oldest_age(),
-        )
+        return stats_of(self)
 
     @property
     def endpoint(self) -> str:
@@ -393,10 +376,26 @@ class Core:
         late = f", and the hub has not run for {idle:.0f} s" if idle >= self.late else ""
         return f"<{' '.join(filter(None, words))}{late}>"
 
-    def _flush_again(self) -> None:
+    def _new_flusher(self) -> Flusher:
+        refused = functools.partial(refusals.not_sent, self)
+        self.flusher = flusher = Flusher(
+            self.socket, self.outbox, self.report, self.fail, refused, self._flusher_ended
+        )
+        return flusher
+
+    def _flusher_ended(self, flusher: Flusher) -> None:
+        """Start another one, some time later, if it was ended by an exception or a kill."""
+        was_ended = flusher.exception is not None or flusher.value is not None
+        if was_ended and flusher is self.flusher and not self.closed:
+            self.outbox.revisit()
+            if self.outbox.has_queued:
+                self._new_flusher().start_later(flusher.pause)
+
+    def repair(self) -> None:
+        """Move on all that waits in the outbox: a callback that was to do so may have ended."""
         if not self.closed:
             self.outbox.revisit()
-            self.flush_soon()
+            self.accept()
 
     def _watch_if_debugging(self) -> None:
         if os.environ.get("GZMQSOURCE_DEBUG", "0") not in ("", "0"):

@@ -11,6 +11,7 @@ from gevent.hub import Waiter
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.event import Event
+from gzmqsource._base.repairs import Repairs, call_after
 from gzmqsource._source.core import Core
 from gzmqsource._source.intake import Intake
 from gzmqsource._source.spawned import Spawned
@@ -74,6 +75,7 @@ class Crew:
         self._look_scheduled = False
         #: Set when something changes for which `finish` waits.
         self._changed = Event()
+        Repairs.of(core.hub).add(self)
         self._appoint()
 
     def finish(self, deadline: Deadline) -> bool:
@@ -116,6 +118,13 @@ class Crew:
         for worker in victims:
             worker.kill(block=False)
         return lost
+
+    def repair(self) -> None:
+        """Look for a leader, soon: a callback that was to do so may have been ended."""
+        self._workers = set(filter(None, self._workers))  # those that were started, and are alive
+        if self._leader not in self._workers:
+            self._leader = None
+        self._core.hub.loop.run_callback(self._look)
 
     def dismiss(self) -> None:
         """End the workers that wait to lead, if no work is left."""
@@ -203,11 +212,13 @@ class Crew:
         Prefetched messages move to a new list, so that the former leader finds none in its own.
         """
         self._look_scheduled = False
-        if self._leader in self._busy:
+        if self._size > 1 and self._leader in self._busy:
             core, left = self._core, self._core.prefetched
+            # No signal handler runs between these two, or a message would be handled twice.
             core.prefetched = left[:]
             left.clear()
             self._leader = None
+        if self._leader is None or self._leader in self._parked:
             self._appoint()
 
     def _appoint(self) -> None:
@@ -215,13 +226,14 @@ class Crew:
         if self._is_over:
             self.dismiss()
         elif self._parked:
-            self._leader, waiter = self._parked.popitem()
-            waiter.switch(None)
+            self._leader = next(reversed(self._parked))
+            self._parked[self._leader].switch(None)  # and it is not parked any more
         elif len(self._workers) < self._size:
-            self._leader = worker = Greenlet(self._work)
+            worker = Greenlet(self._work)
+            call_after(worker, self._ended)
             self._workers.add(worker)
-            worker.rawlink(self._ended)
             worker.start()
+            self._leader = worker
 
     def _park(self, worker: Any) -> None:
         """Wait to lead, or to be dismissed."""

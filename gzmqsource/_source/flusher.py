@@ -9,6 +9,7 @@ from typing import Any
 import gevent
 import zmq
 
+from gzmqsource._base.repairs import call_after
 from gzmqsource._socket import HubSocket
 from gzmqsource._source.outbox import Outbox
 from gzmqsource.errors import SendError, Severity, severity
@@ -32,8 +33,8 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
         ``fail(error)`` is called if the socket is gone for good.
     refused : callable
         ``refused(error, message)`` returns the error to report for a message.
-    again : callable
-        Called, some time later, if this ends by an exception: it starts another one.
+    ended : callable
+        ``ended(flusher)`` is called in the hub after its end, which may be by an exception.
     """
 
     #: Seconds before the next attempt after memory ran out, or after another exception.
@@ -52,7 +53,7 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
         report: Report,
         fail: Callable[[zmq.ZMQError], None],
         refused: Callable[[zmq.ZMQError, Message], SendError],
-        again: Callable[[], object],
+        ended: Callable[[Flusher], object],
     ) -> None:
         super().__init__()
         #: Whether it makes no more attempts.
@@ -62,7 +63,7 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
         self._report = report
         self._fail = fail
         self._refused = refused
-        self._again = again
+        call_after(self, ended)
         #: Chooses the lanes that have a turn, for a socket that has many destinations.
         self._many = socket.readiness.many
         #: The lanes that may have room, as far as is known.
@@ -183,9 +184,6 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
                     socket.budget.yield_to_io()
         except zmq.ZMQError as error:
             gone = error
-        except BaseException:  # of a signal handler, or a kill
-            gevent.spawn_later(self.pause, self._again)
-            raise
         finally:
             self.is_over = True
         if gone is not None:

@@ -194,7 +194,8 @@ class Lanes:
             self._hub.loop.run_callback(self._wake_putters, key, lane)
         elif first is not None:
             if first.timer is None:
-                first.timer = self._hub.loop.timer(self.patience)
+                # It comes again until it is closed, because an exception may end it.
+                first.timer = self._hub.loop.timer(self.patience, self.patience)
                 first.timer.start(self._lapse, key, lane, first)
         elif not lane.queue and not lane.waiting:
             if lane.bytes:
@@ -218,17 +219,13 @@ class Lanes:
 
     def _wake_putters(self, key: Any, lane: Lane) -> None:
         """Switch into the greenlets for which there is room, in their order; called in the hub."""
-        try:
-            ends = time.perf_counter() + self.max_seconds
-            while isinstance(first := lane.admit(), Putter):
-                first.wake()
-                if time.perf_counter() >= ends:
-                    gevent.spawn(self._wake_later, key, lane)
-                    return
-            self._left(key, lane)
-        except BaseException:  # of a signal handler: the others wait for this
-            self._hub.loop.run_callback(self._wake_putters, key, lane)
-            raise
+        ends = time.perf_counter() + self.max_seconds
+        while isinstance(first := lane.admit(), Putter):
+            first.wake()
+            if time.perf_counter() >= ends:
+                gevent.spawn(self._wake_later, key, lane)
+                return
+        self._left(key, lane)
 
     def _wake_later(self, key: Any, lane: Lane) -> None:
         yield_to_io(self._hub)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -49,3 +50,24 @@ class Stats:
 
     oldest_queued_age: float
     """Seconds since the oldest queued message was queued; 0.0 if none is."""
+
+
+def stats_of(core: Any) -> Stats:
+    """Return the counters of the source that has this `Core`."""
+    outbox, transfer = core.outbox, core.socket.transfer
+    dropped = dict(outbox.dropped)
+    if transfer.oversized:
+        dropped["oversized"] = transfer.oversized
+    return Stats(
+        received=transfer.received,
+        sent=transfer.sent,
+        dropped=dropped,
+        errors=core.errors,
+        wakeups=core.socket.readiness.edges,
+        budget_stops=core.socket.budget.stops,
+        in_hand=len(core.prefetched),
+        outbox_depth=outbox.depth,
+        outbox_bytes=outbox.bytes,
+        outbox_peak=outbox.peak,
+        oldest_queued_age=outbox.oldest_age(),
+    )

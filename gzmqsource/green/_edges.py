@@ -150,15 +150,24 @@ class Edges:
     def report(self) -> list[Waiting]:
         """Mark the sockets that have an edge as stale, and return the sets that they are in."""
         found: dict[Waiting, None] = {}
-        while True:
-            edges = self._epoll.poll(0, self.most)
-            for fd, _ in edges:
-                self._silent.add(fd)
-                for entry in tuple(self._entries.get(fd, ())):
-                    entry.mark_stale()
-                    found[entry.poll_set] = None
-            if len(edges) < self.most:
-                return list(found)
+        try:
+            while True:
+                edges = self._epoll.poll(0, self.most)
+                self._note(fd for fd, _ in edges)
+                for fd, _ in edges:
+                    found.update((entry.poll_set, None) for entry in self._entries.get(fd, ()))
+                if len(edges) < self.most:
+                    return list(found)
+        except BaseException:  # of a signal handler: no edge is reported twice
+            self._note(self._entries)
+            raise
+
+    def _note(self, fds: Iterable[int]) -> None:
+        """Note that the edges of these descriptors are reported."""
+        for fd in fds:
+            self._silent.add(fd)
+            for entry in self._entries.get(fd, ()):
+                entry.mark_stale()
 
     def listen(self, fd: int) -> None:
         """Report the next edge of a socket, which has just been looked at."""

@@ -9,6 +9,7 @@ import gevent
 import zmq
 
 from gzmqsource._base.deadline import Deadline
+from gzmqsource._base.repairs import Repairs
 from gzmqsource._base.waiters import Waiters
 from gzmqsource._socket import HubSocket
 from gzmqsource.transfer.interface import Transfer
@@ -40,6 +41,8 @@ class Outgoing:
 
     Parameters
     ----------
+    hub : gevent.hub.Hub
+        The hub of the socket.
     transfer : Transfer
         The socket's transfer.
     partial : dict
@@ -50,9 +53,13 @@ class Outgoing:
     arrivals: tuple[()] = ()
     least_frames = 1
 
-    def __init__(self, transfer: Transfer, partial: dict[Any, Any]) -> None:
+    def __init__(self, hub: Any, transfer: Transfer, partial: dict[Any, Any]) -> None:
         #: The greenlets that wait behind a head, by routing id where each peer has its own pipe.
         self.lanes: dict[bytes | None, Waiters] = {}
+        #: The heads of these lanes.
+        self._heads: dict[bytes | None, Any] = {}
+        self._hub = hub
+        Repairs.of(hub).add(self)
         self.partial = partial
         kind = transfer.option(zmq.TYPE)
         self._per_peer = kind in PER_PEER
@@ -141,24 +148,39 @@ class Outgoing:
         self, socket: HubSocket, lane: bytes | None, message: list[Part], deadline: Deadline
     ) -> bool:
         """Send behind the greenlets that wait for the same peer; return False at the deadline."""
-        readiness = socket.readiness
-        waiting = self.lanes.get(lane)
-        if waiting is None:
-            waiting = self.lanes[lane] = Waiters()
-        elif not waiting.wait(socket.hub, deadline.left(), look=functools.partial(_look, socket)):
-            return False
+        readiness, greenlet = socket.readiness, gevent.getcurrent()
+        waiting, was_woken = self.lanes.get(lane), False
         try:
+            if waiting is None:
+                waiting = self.lanes[lane] = Waiters()
+            else:
+                look = functools.partial(_look, socket)
+                while not was_woken or lane in self._heads:
+                    if not waiting.wait(socket.hub, deadline.left(), look=look, first=was_woken):
+                        return False
+                    was_woken = True
+            self._heads[lane] = greenlet
             return readiness.write(lambda: socket.transfer.send_one(message), deadline.left(), lane)
         finally:
+            if self._heads.get(lane) is greenlet:
+                del self._heads[lane]
+            if lane not in self._heads:
+                if waiting and socket.hub.loop is not None:
+                    socket.hub.loop.run_callback(self._pass_on, lane)
+                else:
+                    self.lanes.pop(lane, None)
             socket.budget.restart()
-            if waiting and socket.hub.loop is not None:
-                socket.hub.loop.run_callback(self._pass_on, lane)
-            else:
-                self.lanes.pop(lane, None)
+
+    def repair(self) -> None:
+        """Have each lane that has no head get one, soon."""
+        for lane in self.lanes:
+            self._hub.loop.run_callback(self._pass_on, lane)
 
     def _pass_on(self, lane: bytes | None) -> None:
-        """Make the greenlet that waits longest the head of its lane."""
+        """Wake the greenlet that waits longest, to be the head of its lane, if there is none."""
         waiting = self.lanes.get(lane)
+        if lane in self._heads:
+            return
         if waiting:
             waiting.wake(1)
         else:

@@ -15,6 +15,7 @@ from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base import fork
 from gzmqsource._base.hubs import can_run
+from gzmqsource._base.repairs import Repairs
 from gzmqsource._base.waiters import Waiters
 from gzmqsource.green._edges import Edges, edges_of
 from gzmqsource.green._polling import Events, Polling
@@ -71,6 +72,8 @@ class PollSet(Polling):
         self._unwatched: dict[Watched, None] = {}
         self._wake_scheduled = False
         self._order = itertools.count()
+        self._repairs = Repairs.of(self._hub)
+        self._repairs.add(self)
         try:
             for socket, mask in sockets:
                 self.put(socket, mask)
@@ -118,6 +121,7 @@ class PollSet(Polling):
     def wait(self, timeout: float | None, again: bool) -> None:
         """See `Polling.wait`; `rest` follows."""
         io = self._hub.loop.io
+        self._repairs.begin()
         if len(self._registrations) > self.few:
             self._gather_edges()
         unwatched = self._unwatched if self._is_watching else self._watched()
@@ -156,6 +160,15 @@ class PollSet(Polling):
     def wake_all(self) -> None:
         """Make all greenlets that wait look again, soon."""
         self._waiters.wake_all()
+
+    def repair(self) -> None:
+        """Make the first greenlet look at all again, soon, and start its watchers again."""
+        if self.is_waiting:
+            self._stale.update(dict.fromkeys(self._registrations.values()))
+            for descriptor in self._descriptors.values():
+                descriptor.stop()  # libev has stopped the watcher of a callback that has raised
+                self._unwatched[descriptor] = None
+            self._hub.loop.run_callback(self.wake_now)
 
     def stop_edges(self, entry: _Registration) -> None:
         """Stop watching the descriptor of a socket, unless it now belongs to another one."""

@@ -41,7 +41,7 @@ class SharedSocket(HubSocket):
         self._shadow = PlainSocket(shadow=self._address)
         super().__init__(self._shadow)
         #: The messages on their way out, for any number of greenlets.
-        self.outgoing = Outgoing(self.transfer, partial)
+        self.outgoing = Outgoing(self.hub, self.transfer, partial)
         self.allow_shortcuts(self.outgoing)
         self.shortcuts.may_pull = True
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import gevent
 
 from gzmqsource._base.event import Event
+from gzmqsource._base.lasting import Lasting
 from gzmqsource._socket.budget import yield_to_io
 from gzmqsource.workers._turns import TURN
 
@@ -54,7 +55,7 @@ class Clock:
         self._calls: dict[int, dict[Any, None]] = {}
         self._ticks: list[int] = []
         self._sooner = Event()
-        self._greenlet: gevent.Greenlet[..., None] | None = None
+        self._runs = Lasting(self._run)
 
     def start(self, call: Timed, seconds: float) -> None:
         """Set the deadline of a call, *seconds* from now."""
@@ -66,9 +67,8 @@ class Clock:
             return
         self._calls[tick] = {call: None}
         heapq.heappush(self._ticks, tick)
-        if self._greenlet is None or self._greenlet.dead:
-            self._greenlet = gevent.spawn(self._run)
-        elif self._ticks[0] == tick:
+        self._runs.start()
+        if self._ticks[0] == tick:
             self._sooner.set()
 
     def stop(self, call: Timed) -> None:
@@ -76,16 +76,15 @@ class Clock:
         if call.deadline is None:
             return
         tick = self._tick(call.deadline)
-        call.deadline = None
         calls = self._calls.get(tick)
-        if calls is None:
-            return  # all were cancelled
-        del calls[call]
-        if not calls:
-            del self._calls[tick]
-            if len(self._ticks) > self.slack + 2 * len(self._calls):
-                self._ticks = list(self._calls)
-                heapq.heapify(self._ticks)
+        if calls is not None:  # else all were cancelled
+            calls.pop(call, None)
+            if not calls:
+                self._calls.pop(tick, None)
+                if len(self._ticks) > self.slack + 2 * len(self._calls):
+                    self._ticks = list(self._calls)
+                    heapq.heapify(self._ticks)
+        call.deadline = None
 
     def close(self) -> None:
         """Cancel all deadlines."""
@@ -111,7 +110,6 @@ class Clock:
             self._look([call for tick in self._calls if tick <= due for call in self._calls[tick]])
             if self._expire_due(due):
                 yield_to_io(gevent.get_hub())
-        self._greenlet = None
 
     def _expire_due(self, now: int) -> bool:
         """Expire the calls that are due; return True if there may be more after one turn."""
@@ -121,6 +119,11 @@ class Clock:
             if not self._ticks or self._ticks[0] > now:
                 return False
             call = next(iter(self._calls[self._ticks[0]]))
-            self.stop(call)
-            self._expire(call)
+            try:
+                self.stop(call)
+                self._expire(call)
+            except BaseException:  # of a signal handler: it expires once more
+                self.stop(call)
+                self.start(call, 0)
+                raise
         return True

@@ -357,14 +357,14 @@ class Connection:
         if self.link.is_inproc and not self.is_watched:
             self._asker.watch(self)
         if self.routed and self.link.source is not None:
-            self._timer = self.link.source._core.hub.loop.timer(self.hold)
+            self._timer = self.link.source._core.hub.loop.timer(self.hold, self.hold)
             self._timer.start(self._go_on, update=True)
 
     def _go_on(self) -> None:
         """Send requests again over a connection behind which there may be other peers."""
-        self._stop_timer()
         if self.state is State.LEAVING and not self.is_retired:
             self._become(State.LIVE)
+        self._stop_timer()  # last: if an exception comes before, this is called again
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

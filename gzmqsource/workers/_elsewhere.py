@@ -45,6 +45,8 @@ def ask(
 
     def adopt() -> None:
         call.adopted = True
+        if call.place is not None and call.key in call.place:
+            return  # an exception of a signal handler has come into the first call
         try:
             begin(call)
         except Exception as error:

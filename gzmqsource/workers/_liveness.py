@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import gevent
 
+from gzmqsource._base.lasting import Lasting
 from gzmqsource.workers._connection import State
 from gzmqsource.workers._turns import in_turns
 
@@ -67,7 +68,7 @@ class Liveness:
         self._interval = max(0.001, dead_after / self.looks)
         self._round = 0
         self._watched: dict[Watched, None] = {}
-        self._greenlet: gevent.Greenlet[..., None] | None = None
+        self._runs = Lasting(self._run)
 
     def watch(self, connection: Watched) -> None:
         """Look at a connection for as long as that is necessary."""
@@ -75,14 +76,12 @@ class Liveness:
         connection.quiet = 0
         connection.heard = False
         self._watched[connection] = None
-        if self._greenlet is None or self._greenlet.dead:
-            self._greenlet = gevent.spawn(self._run)
+        self._runs.start()
 
     def close(self) -> None:
         """Stop looking."""
         self._watched.clear()
-        if self._greenlet is not None:
-            self._greenlet.kill(block=False)
+        self._runs.kill()
 
     def _run(self) -> None:
         while self._watched:

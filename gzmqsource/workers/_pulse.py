@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gevent
 
+from gzmqsource._base.lasting import Lasting
 from gzmqsource._source.core import Core
 from gzmqsource.workers._askers import Asker
 from gzmqsource.workers._parts import Parts
@@ -74,25 +75,25 @@ class Pulse:
         self._number = 0
         #: Whether the messages of askers are read.
         self.heard = Heard(core)
-        self._greenlet: gevent.Greenlet[..., None] | None = None
+        self._runs = Lasting(self._run)
         reception.watch = parts.voice.watch = self.watch
 
     def watch(self) -> None:
         """Start ticking, unless it already does."""
         if not self._reception.is_watched:
             self._reception.is_watched = True
-            self._greenlet = gevent.spawn(self._run)
+            self._runs.start()
 
     def close(self) -> None:
         """Stop ticking."""
-        if self._greenlet is not None:
-            self._greenlet.kill(block=False)
+        self._runs.kill()
 
     def is_silent(self, asker: Asker) -> bool:
         """Return whether an asker has been silent for too long to count as alive."""
         return asker.silence >= (asker.patience or TICKS + 1)
 
     def _run(self) -> None:
+        self._reception.is_watched = True  # again, if an exception has ended it before
         try:
             while True:
                 gevent.sleep(self._tick)

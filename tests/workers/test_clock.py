@@ -45,7 +45,7 @@ def test_what_is_taken_back_does_not_expire_and_does_not_pile_up():
     assert len(clock._ticks) <= 2 * clock.slack + 1
     clock.close()
     all_blocked()
-    assert clock._greenlet is None
+    assert not clock._runs.is_running
 
 
 def test_a_call_may_be_started_again_as_it_expires():
@@ -90,4 +90,4 @@ def test_it_does_not_look_for_what_was_taken_back():
     call = Call()
     clock.start(call, 0.005)
     clock.stop(call)
-    wait_until(lambda: clock._greenlet is None)
+    wait_until(lambda: not clock._runs.is_running)

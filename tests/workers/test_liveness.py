@@ -115,7 +115,7 @@ def test_nothing_is_said_and_no_timer_runs_while_nothing_is_outstanding(context)
         for _ in range(10):
             assert requester.request(b"x") == [b"x"]
         liveness = requester._dispatcher.liveness
-        wait_until(lambda: liveness._greenlet is None or liveness._greenlet.dead)
+        wait_until(lambda: not liveness._runs.is_running)
         said = len(server.kinds)
         gevent.sleep(2 * DEAD_AFTER)
         assert len(server.kinds) == said
