@@ -71,8 +71,8 @@ GREEN = [
     Mutation(
         "a greenlet that is killed keeps its lane",
         "green/_outgoing.py",
-        "            else:\n                self.lanes.pop(lane, None)\n\n    def _pass_on",
-        "\n    def _pass_on",
+        "                else:\n                    self.lanes.pop(lane, None)\n",
+        "",
         "green/test_timeouts.py green/test_faults.py",
     ),
     Mutation(

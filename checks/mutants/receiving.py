@@ -6,8 +6,8 @@ RECEIVING = [
     Mutation(
         "no worker follows a leader that waits",
         "_source/crew.py",
-        "            left.clear()\n            self._leader = None\n            self._appoint()\n",
-        "            left.clear()\n            self._leader = None\n",
+        "        if self._leader is None or self._leader in self._parked:\n",
+        "        if False:\n",
         SIMULATION,
     ),
     Mutation(
@@ -55,8 +55,8 @@ RECEIVING = [
     Mutation(
         "the worker that parked first is the next",
         "_source/crew.py",
-        "self._parked.popitem()",
-        "(first := next(iter(self._parked))), self._parked.pop(first)",
+        "next(reversed(self._parked))",
+        "next(iter(self._parked))",
         "test_crew.py",
     ),
     Mutation(

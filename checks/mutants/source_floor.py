@@ -13,8 +13,8 @@ SOURCE = [
     Mutation(
         "a message goes into a lane that a handler has ended",
         "_source/outbox.py",
-        "                    if self.lanes.get(key) is not lane:\n",
-        "                    if False:\n",
+        "                        self._keep(key, lane)\n",
+        "                        self._note(key, lane)\n",
         "test_sending_handlers.py",
     ),
     Mutation(

@@ -170,10 +170,8 @@ class Outbox(Lanes):
                     # Not by a call, in the usual case.
                     depth = len(lane.queue) if lane.aside is None else lane.depth
                     lane.append(message, size)
-                    if self.lanes.get(key) is not lane:
+                    if key not in self._queued or self.lanes.get(key) is not lane:
                         self._keep(key, lane)
-                    if key not in self._queued:
-                        self._note(key, lane)
                 elif has_place is False:
                     putter = Putter(self._hub, size)
                     self._let_wait(key, arrivals, putter)
