@@ -1,5 +1,6 @@
 """Raising at each moment at which a signal handler could, one after the other."""
 
+import dis
 import functools
 import itertools
 import sys
@@ -81,6 +82,45 @@ def moments(scenario, at_least, first=0, step=1, most=2000):
         moment += step
         assert moment < most, place
     assert moment >= at_least
+
+
+@functools.cache
+def after_calls(code):
+    """Return where Python runs the handlers of signals: behind calls, and where a function begins.
+
+    A profile function would not see the calls of compiled methods.
+    """
+    pairs = itertools.pairwise(dis.get_instructions(code))
+    return {after.offset for one, after in pairs if one.opname.startswith(("CALL", "RESUME"))}
+
+
+def at_moment(number, call, handler, packages):
+    """Call *call*, and *handler* at a moment of that, in the files of these packages.
+
+    Returns
+    -------
+    bool
+        Whether it had so many moments.
+    """
+
+    def trace(frame, event, _):
+        nonlocal number
+        if not any(package in frame.f_code.co_filename for package in packages):
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode" and frame.f_lasti in after_calls(frame.f_code):
+            number -= 1
+            if number == 0:
+                sys.settrace(None)
+                handler()
+        return trace
+
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(None)
+    return number <= 0
 
 
 class Strikes:

@@ -1,5 +1,6 @@
 """A `Monitor` that ends before, with and after its socket holds up nothing of the context."""
 
+import contextlib
 import os
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 import zmq
 from gevent import get_hub, subprocess
 from helpers import endpoint_of, in_thread, pair_of, until_reaped
+from striking import Struck, at_moment, moments
 
 from gzmqsource import Source, SourceClosed, SourceForked, green
 from gzmqsource.monitor import Monitor
@@ -191,6 +193,31 @@ def test_one_thread_reads_all_monitors_and_ends_with_the_last(context):
         assert monitor.recv(timeout=10).name == "listening"
         socket.close()
     wait_until(lambda: readers() == 0)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # struck before it has a name
+def test_monitors_work_after_an_exception_at_any_moment_of_another(context):
+    """Of a signal handler: the thread that reads them all goes on."""
+
+    def strike():
+        raise Struck
+
+    def works():
+        with source(context) as watched, Monitor(watched) as monitor:
+            watched.socket.bind("tcp://127.0.0.1:*")
+            return monitor.wait_for("listening", timeout=5)
+
+    def scenario(moment):
+        has_come = True
+        with source(context) as watched:
+            with contextlib.suppress(Struck):
+                has_come = at_moment(
+                    moment, lambda: Monitor(watched).close(), strike, ["_socket/reports.py"]
+                )
+            assert works()
+        return has_come
+
+    moments(scenario, at_least=20, first=1)
 
 
 def test_an_inherited_monitor_is_closed_in_a_forked_child_and_a_new_one_works(context):

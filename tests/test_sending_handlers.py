@@ -1,18 +1,14 @@
 """A signal handler that sends, or withdraws, at each moment of a send or of a withdrawal."""
 
-import dis
 import functools
-import itertools
-import sys
 
 import pytest
+from striking import PACKAGES, at_moment
 
 from gzmqsource._source.outbox import Outbox
 from gzmqsource.transfer.message import as_frames
 
 pytestmark = pytest.mark.once
-
-PACKAGE = "/gzmqsource/_source/"
 
 
 class Queued:
@@ -42,39 +38,6 @@ class Queued:
         assert {as_frames(message)[-1] for message in outbox.close()} == self.expected
 
 
-@functools.cache
-def after_calls(code):
-    """Return where Python runs the handlers of signals: behind calls, and where a function begins.
-
-    A profile function would not see the calls of compiled methods.
-    """
-    pairs = itertools.pairwise(dis.get_instructions(code))
-    return {after.offset for one, after in pairs if one.opname.startswith(("CALL", "RESUME"))}
-
-
-def at_moment(number, call, handler):
-    """Make a call, and another one at a moment of it; return whether it had so many."""
-
-    def trace(frame, event, _):
-        nonlocal number
-        if PACKAGE not in frame.f_code.co_filename:
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode" and frame.f_lasti in after_calls(frame.f_code):
-            number -= 1
-            if number == 0:
-                sys.settrace(None)
-                handler()
-        return trace
-
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(None)
-    return number <= 0
-
-
 @pytest.mark.parametrize("per_peer", [False, True], ids=["one", "each"])
 @pytest.mark.parametrize("has_lane", [False, True], ids=["new", "there"])
 @pytest.mark.parametrize("handler", ["send", "withdraw"])
@@ -90,6 +53,6 @@ def test_nothing_is_lost_by_a_handler_that_uses_the_source(per_peer, has_lane, h
             "withdraw": functools.partial(queued.withdraw, b"queued"),
         }
         handlers = calls | {"send": functools.partial(queued.send, b"sent by the handler")}
-        has_come = at_moment(number, calls[call], handlers[handler])
+        has_come = at_moment(number, calls[call], handlers[handler], PACKAGES[:1])
         queued.check()
     assert number > 2

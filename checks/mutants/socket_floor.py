@@ -312,6 +312,13 @@ SOCKET = [
         "test_known_endpoints.py",
     ),
     Mutation(
+        "a thread whose start was struck counts as the one that reads all monitors",
+        "_socket/reports.py",
+        "                start_thread(self._run, ())\n",
+        "                self._running = True\n                start_thread(self._run, ())\n",
+        "test_monitor_ends.py::test_monitors_work_after_an_exception_at_any_moment_of_another",
+    ),
+    Mutation(
         "a monitor holds any number of events",
         "_socket/reports.py",
         "            if len(queue) >= self._most:\n",

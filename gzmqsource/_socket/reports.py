@@ -26,7 +26,7 @@ from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base import fork
 from gzmqsource._base.hubs import call_in_hub
-from gzmqsource._base.oneshot import OneShot, allocate_lock
+from gzmqsource._base.oneshot import OneShot
 from gzmqsource._base.threads import start_thread
 from gzmqsource._base.waiters import Waiters
 from gzmqsource._base.warning import LimitedWarning
@@ -38,6 +38,7 @@ except AttributeError:
     _epoll = None
 
 _sleep = get_original("time", "sleep")
+_allocate_rlock = get_original("_thread", "RLock")
 
 #: The most events and bytes that are read from one socket before another has its turn.
 _BATCH = 1000
@@ -117,14 +118,15 @@ class Report:
             PlainSocket.monitor(socket, address, events)
             try:
                 _reader.add(self)
+                self._address = int(socket.underlying)
+                _current[self._address] = self
             except BaseException:
+                _reader.forget(self)
                 PlainSocket.monitor(socket, None, 0)
                 raise
         except BaseException:
             self._pair.close()
             raise
-        self._address = int(socket.underlying)
-        _current[self._address] = self
 
     @property
     def has_news(self) -> bool:
@@ -219,14 +221,17 @@ def is_watched(socket: zmq.Socket[Any]) -> bool:
 
 
 class _Reader:
-    """The thread that reads all reports; it ends with the last one."""
+    """The thread that reads all reports; it ends with the last one.
+
+    Signal handlers may raise in whatever other threads call, and may call the same.
+    """
 
     _lock: Any
     _reports: dict[int, Report]
     _busy: dict[Report, None]
     _lingering: dict[Report, None]
     _running: bool
-    _poll: _Poll
+    _poll: _Poll | None
 
     def __init__(self) -> None:
         self._renew()
@@ -240,61 +245,76 @@ class _Reader:
             No thread or descriptor is available; the report is not read.
         """
         with self._lock:
-            if not self._running:
+            if self._poll is None:
                 self._poll = _Poll()
+            if not self._running:
                 start_thread(self._run, ())
-                self._running = True
             for fd in report.fds:
                 self._reports[fd] = report
                 self._poll.register(fd)
+
+    def forget(self, report: Report) -> None:
+        """Read a report no more."""
+        with self._lock:
+            for fd in report.fds:
+                if self._reports.pop(fd, None) is not None and self._poll is not None:
+                    self._poll.unregister(fd)
+            self._busy.pop(report, None)
+            self._lingering.pop(report, None)
 
     def abandon(self) -> None:
         """Leave all reports to the parent process, in a forked child."""
         for report in {*self._reports.values()}:
             report.abandon()
-        if self._running:
+        if self._poll is not None:
             self._poll.close()
         self._renew()
 
     def _renew(self) -> None:
-        self._lock = allocate_lock()
+        self._lock = _allocate_rlock()
         self._reports = {}
         self._busy = {}
         self._lingering = {}
         self._running = False
+        self._poll = None
         fork.abandon_in_child(self)
 
     def _run(self) -> None:
+        with self._lock:
+            if self._running or self._poll is None:
+                return  # an exception has come into the call that has started another one
+            self._running, poll = True, self._poll
         while True:
             try:
-                fds = self._poll.wait(0 if self._busy else _PATIENCE if self._lingering else -1)
-                if not fds:
-                    self._busy.update(self._lingering)
-                for fd in fds:
-                    if fd in self._reports:
-                        self._busy[self._reports[fd]] = None
+                fds = poll.wait(0 if self._busy else _PATIENCE if self._lingering else -1)
+                with self._lock:
+                    if not fds:
+                        self._busy.update(self._lingering)
+                    for fd in fds:
+                        if fd in self._reports:
+                            self._busy[self._reports[fd]] = None
                 for report in list(self._busy):
-                    self._read(report)
+                    with self._lock:
+                        self._read(report)
                 with self._lock:
                     if not self._reports:
-                        self._running = False
-                        self._poll.close()
+                        self._running, self._poll = False, None
+                        poll.close()
                         return
-            except MemoryError:  # without this thread no socket works
+            except Exception:  # such as a lack of memory: without this thread no socket works
                 _sleep(0.01)
 
     def _read(self, report: Report) -> None:
+        if report not in self._busy:
+            return  # it was forgotten meanwhile
         more, is_over = report.read()
         if is_over:
-            with self._lock:
-                for fd in report.fds:
-                    if self._reports.pop(fd, None) is not None:
-                        self._poll.unregister(fd)
-            self._lingering.pop(report, None)
+            self.forget(report)
             report.release()
-        elif report.lingers:
+            return
+        if report.lingers:
             self._lingering[report] = None
-        if is_over or not more:
+        if not more:
             del self._busy[report]
 
 
@@ -314,9 +334,10 @@ class _Poll:
             self._set.register(fd, zmq.POLLIN)  # EPOLLIN is the same bit
 
     def unregister(self, fd: int) -> None:
-        del self._fds[fd]
+        self._fds.pop(fd, None)
         if self._set is not None:
-            self._set.unregister(fd)
+            with contextlib.suppress(OSError):  # it was not registered yet
+                self._set.unregister(fd)
 
     def wait(self, timeout: float) -> list[int]:
         """Return the descriptors that may be ready; wait for one unless *timeout* is 0."""
