@@ -215,7 +215,12 @@ def test_plain_peers_that_never_stop_are_answered_for_a_while(context, monkeypat
 def test_a_plain_peer_that_has_been_quiet_for_long_costs_no_time(context, monkeypatch):
     looks = []
     is_over = Farewell._is_over
-    monkeypatch.setattr(Farewell, "_is_over", lambda self: looks.append(1) or is_over(self))
+
+    def look(farewell):
+        looks.append(1)
+        return is_over(farewell)
+
+    monkeypatch.setattr(Farewell, "_is_over", look)
     with responder_of(context, Held()) as responder:
         with Source.open(
             zmq.DEALER, connect=endpoint_of(responder.source), context=context, linger=0
