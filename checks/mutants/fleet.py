@@ -5,8 +5,52 @@ from mutants.mutation import Mutation
 WORKERS, STUCK = "cli/test_serve_workers.py", "cli/test_serve_stuck.py"
 NUMBERS, RELOADING = "cli/test_serve_numbers.py", "cli/test_serve_reloading.py"
 ATTACKS = "cli/test_fleet_attacks.py"
+STARTING = "cli/test_signals_while_workers_start.py"
 
 FLEET = [
+    Mutation(
+        "a signal to all processes ends a worker that starts",
+        "cli/_fleet/worker.py",
+        "            with theirs, shared_signals_held():\n",
+        "            with theirs:\n",
+        f"{STARTING}::test_a_signal_to_all_processes_while_workers_start_stops_the_master_in_order",
+    ),
+    Mutation(
+        "a worker's programs ignore a Ctrl-C",
+        "cli/_early.py",
+        "            before = signal.signal(number, _leave)\n",
+        "            before = signal.signal(number, signal.SIG_IGN)\n",
+        f"{STARTING}::test_what_a_module_starts_has_the_signals_that_it_has_without_a_master",
+    ),
+    Mutation(
+        "a fork of a worker that starts ignores signals to stop",
+        "cli/_early.py",
+        "            os.register_at_fork(after_in_child="
+        "functools.partial(_take_back, number, before))\n",
+        "",
+        f"{STARTING}::test_what_a_module_starts_has_the_signals_that_it_has_without_a_master",
+    ),
+    Mutation(
+        "a worker that is dismissed while it starts goes on to start",
+        "cli/_fleet/tether.py",
+        "                    os._exit(0)\n",
+        "                    pass\n",
+        f"{STARTING}::test_a_worker_that_is_dismissed_while_it_starts_ends_at_once",
+    ),
+    Mutation(
+        "a stop waits for a worker that does not read its orders yet",
+        "cli/_fleet/fleet.py",
+        "            worker.kill()  # a module",
+        "            pass  # a module",
+        f"{STARTING}::test_a_signal_to_all_processes_while_workers_start_stops_the_master_in_order",
+    ),
+    Mutation(
+        "a master that was asked to stop complains that its workers have ended",
+        "cli/_fleet/master.py",
+        "        if fleet.gave_up and not gevent.wait(cast(Any, [told]), timeout=told.once):\n",
+        "        if fleet.gave_up:\n",
+        f"{STARTING}::test_a_signal_to_stop_counts_before_the_ends_of_the_workers",
+    ),
     Mutation(
         "a terminal stops a master that writes from its background",
         "cli/_stderr.py",

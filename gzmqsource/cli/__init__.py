@@ -9,6 +9,7 @@ from gzmqsource.cli._early import (
     end_by_interrupts,
     hold_hangups,
     is_output_closed,
+    leave_stops,
     open_streams,
 )
 
@@ -18,6 +19,7 @@ def main() -> None:
     open_streams()
     end_by_interrupts()
     hold_hangups()
+    leave_stops()
     for name in ("click", "rich"):
         if find_spec(name) is None:
             raise SystemExit(f"gzmqsource: {name} is missing: pip install 'gzmqsource[cli]'")

@@ -5,16 +5,22 @@ A SIGHUP would end a server that has yet to start, and a SIGINT would show a tra
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import functools
 import io
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 #: The verbs that reload something, or may: a file with options may not have been read yet.
 _RELOADING = {"serve", "broker"}
+
+#: The signals that a service manager or a terminal sends to all processes, whatever they do.
+_SHARED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 #: Whether there was a SIGHUP that was not handled yet.
 hung_up = False
@@ -79,10 +85,7 @@ def raise_interrupts() -> None:
 
 
 def hold_hangups() -> None:
-    """Note a SIGHUP until `gzmqsource.cli._signals.on_hangup`, if the verb is one that reloads.
-
-    A worker that a master has started ignores a SIGINT until it has connected.
-    """
+    """Note a SIGHUP until `gzmqsource.cli._signals.on_hangup`, if the verb is one that reloads."""
     global _before
     words = sys.argv[1:]
     # Options may come before the verb, and be in the environment; a file is yet to be read.
@@ -91,9 +94,30 @@ def hold_hangups() -> None:
     )
     if has_clients or not _RELOADING.isdisjoint(words):
         _before = signal.signal(signal.SIGHUP, _note)
-    if "--tether" in words:
-        # A terminal sends it to all processes; in a worker, the master decides.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def shared_signals_held() -> Iterator[None]:
+    """Hold back signals from the processes that start in the block, until they `leave_stops`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SHARED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def leave_stops() -> None:
+    """Leave SIGINT and SIGTERM to the master until `Told.listen`, if this process is its worker.
+
+    They have a handler, and are not ignored: the programs that a module starts would inherit that.
+    """
+    if "--tether" not in sys.argv[1:]:
+        return
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before = signal.signal(number, _leave)
+            os.register_at_fork(after_in_child=functools.partial(_take_back, number, before))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SHARED)
 
 
 def release_hangups() -> None:
@@ -102,6 +126,16 @@ def release_hangups() -> None:
         signal.signal(signal.SIGHUP, _before)  # nohup has it ignored
         if hung_up:
             signal.raise_signal(signal.SIGHUP)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing: the master has the signal, too."""
+
+
+def _take_back(number: int, before: Any) -> None:
+    """Let a signal do again what it did before `leave_stops`."""
+    if signal.getsignal(number) is _leave:
+        signal.signal(number, before)
 
 
 def _note(_number: int, _frame: FrameType | None) -> None:

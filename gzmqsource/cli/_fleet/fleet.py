@@ -147,9 +147,12 @@ class Fleet:
         """End all workers after the broker; kill those that are still there at the deadline."""
         self._stopping = True
         left = deadline.left() or 0.0
-        for worker in self._in(State.STARTING) + self._in(State.READY):
+        starting = self._in(State.STARTING)
+        for worker in starting + self._in(State.READY):
             # Without the broker its work is of no use.
             worker.leave(0, left + Worker.grace)
+        for worker in starting:
+            worker.kill()  # a module that computes while it is imported reads no order
         self._look()
         self.over.wait(left)
         self.kill()

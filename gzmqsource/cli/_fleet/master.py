@@ -136,7 +136,8 @@ def serve_with_workers(
         master.start()
         with shown(master.broker.front, master.lines):
             gevent.wait(cast(Any, [told, fleet.over]), count=1)
-        if fleet.gave_up:
+        # Their ends may be seen before the signal that has ended all processes.
+        if fleet.gave_up and not gevent.wait(cast(Any, [told]), timeout=told.once):
             master.quit()
             raise click.ClickException("no worker was ready, and all have ended: see above")
         lost = master.broker.stats().lost

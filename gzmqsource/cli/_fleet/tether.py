@@ -70,11 +70,17 @@ class Tether(StopOrders):
         os.set_inheritable(line, False)
         self._interval = interval
         self._joined = joined
+        self._is_loaded = False
         self._hub = gevent.get_hub()
         # The process ends by the same signal, but only after it has written the whole stack.
         faulthandler.register(TELL_STACK, line, all_threads=False, chain=True)
         start_thread(self._obey, ())
         os.register_at_fork(after_in_child=self._let_go)
+
+    def listen(self) -> None:
+        """Handle signals to stop from now on, and orders in the hub: the module is loaded."""
+        super().listen()
+        self._is_loaded = True
 
     def ask_to_stop(self) -> None:
         """Ask to leave once another worker is ready."""
@@ -154,8 +160,10 @@ class Tether(StopOrders):
             for line in lines:
                 if line == ASK:
                     call_in_hub(self._hub, gevent.spawn, self._tell_numbers)
-                else:
+                elif self._is_loaded:
                     call_in_hub(self._hub, self._leave, float(line))
+                else:
+                    os._exit(0)
         self._remove_folder()
         call_in_hub(self._hub, self._leave, _ALONE)
         _sleep(_LAST)

@@ -16,6 +16,7 @@ import gevent.socket
 from gevent.event import AsyncResult, Event
 
 from gzmqsource._base.deadline import Deadline
+from gzmqsource.cli._early import shared_signals_held
 from gzmqsource.cli._fleet.answers import Answers
 from gzmqsource.cli._fleet.words import ASK, ENOUGH, READY, RUNS, TELL_STACK, text_in, words_in
 from gzmqsource.cli._text import printable
@@ -76,7 +77,7 @@ class Worker:
     ) -> None:
         self._line, theirs = gevent.socket.socketpair()
         try:
-            with theirs:
+            with theirs, shared_signals_held():
                 fd = theirs.fileno()
                 self._process = subprocess.Popen(
                     [*command, "--tether", str(fd)],
@@ -137,7 +138,8 @@ class Worker:
     @property
     def has_left(self) -> bool:
         """Whether it has ended by order."""
-        return self.state is State.LEAVING and self._process.returncode in (0, -signal.SIGTERM)
+        in_order = self._process.returncode in (0, -signal.SIGTERM) or not self.was_ready
+        return self.state is State.LEAVING and in_order
 
     def pass_time(self, seconds: float) -> None:
         """Count time in which the master has listened: its own pauses do not count against it."""
@@ -155,7 +157,7 @@ class Worker:
         return None
 
     def leave(self, seconds: float, patience: float) -> None:
-        """Tell it to leave; one that still imports its module just ends.
+        """Tell it to leave; one that still imports its module ends at once.
 
         Parameters
         ----------
@@ -164,8 +166,6 @@ class Worker:
         patience : float
             After how many it must be over.
         """
-        if self.state is State.STARTING:
-            self._signal(signal.SIGTERM)
         # A few bytes always find room.
         with contextlib.suppress(OSError):
             self._line.send(b"%g\n" % seconds)
