@@ -4,6 +4,27 @@ from mutants.mutation import Mutation
 
 OPERATING = [
     Mutation(
+        "a request with too many headers is a traceback",
+        "cli/_http.py",
+        "        refused = error if isinstance(error, ValueError) else ValueError(error)\n",
+        "        refused = error\n",
+        "cli/test_wrong_page_requests.py",
+    ),
+    Mutation(
+        "each page that fails is a traceback",
+        "cli/_http.py",
+        "    def _log_error(self",
+        "    def _log_no_error(self",
+        "cli/test_wrong_page_requests.py",
+    ),
+    Mutation(
+        "a client that does not read a page is an error of it",
+        "cli/_http.py",
+        "        if isinstance(error, gevent.Timeout):\n",
+        "        if False:\n",
+        "cli/test_wrong_page_requests.py",
+    ),
+    Mutation(
         "a handler that exits ends all other requests of its process",
         "cli/_handler.py",
         "            raise gevent.GreenletExit from None\n",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import gevent
 from gevent.pool import Pool
-from gevent.pywsgi import WSGIServer
+from gevent.pywsgi import WSGIHandler, WSGIServer
 
+from gzmqsource._base.reports import Reports
+from gzmqsource._base.warning import LimitedWarning
+from gzmqsource.cli._log import log
 from gzmqsource.cli._text import printable
 
 _TEXT = "text/plain; charset=utf-8"
@@ -66,6 +71,35 @@ class Pages:
         return "200 OK", "text/plain; version=0.0.4; charset=utf-8", self._metrics()
 
 
+class _Exchange(WSGIHandler):
+    """A request and its answer, whose errors are in the log, at a bounded rate.
+
+    Clients decide how many there are. The fault of a request is a line without a traceback.
+    """
+
+    _warn = LimitedWarning(log, "--metrics: a request is refused: %s")
+    _report = Reports(log.name, logging.ERROR)
+
+    def log_error(self, text: str, *args: object) -> None:
+        """Log what is wrong with a request."""
+        self._warn(text % args)
+
+    def _handle_client_error(self, error: Exception) -> Any:
+        # Of other classes, gevent writes the traceback to the standard error.
+        refused = error if isinstance(error, ValueError) else ValueError(error)
+        return super()._handle_client_error(refused)  # type: ignore[misc]
+
+    def handle_error(self, kind: Any, error: Any, trace: Any) -> None:
+        """Answer that a page failed, unless its time is over."""
+        if isinstance(error, gevent.Timeout):
+            self.close_connection = True
+        else:
+            super().handle_error(kind, error, trace)
+
+    def _log_error(self, _kind: Any, error: Any, _trace: Any) -> None:
+        self._report(lambda: f"--metrics: {self.path} failed: {error!r}", error)
+
+
 class PageServer(WSGIServer):
     """Serves `Pages`; a client with errors, or a slow one, does not delay other clients.
 
@@ -77,6 +111,8 @@ class PageServer(WSGIServer):
         The WSGI application.
     """
 
+    handler_class = _Exchange
+
     #: Connections at a time. A further one waits for its turn.
     max_connections = 100
 
@@ -85,9 +121,10 @@ class PageServer(WSGIServer):
 
     def __init__(self, address: tuple[str, int], pages: Pages) -> None:
         # Clients decide how many requests they send, and would fill a log of them.
-        super().__init__(address, pages, log=None, error_log=None, spawn=Pool(self.max_connections))
+        super().__init__(address, pages, log=None, spawn=Pool(self.max_connections))
 
     def handle(self, *connection: Any) -> None:
         """Serve one connection."""
-        with gevent.Timeout(self.patience, False):  # type: ignore[arg-type]
+        patience = gevent.Timeout(self.patience, False)  # type: ignore[arg-type]
+        with patience, contextlib.suppress(OSError):  # the client has gone
             super().handle(*connection)

@@ -81,13 +81,6 @@ def test_each_connection_is_for_one_request(pages):
     assert b"Connection: close" in answer
 
 
-def test_what_is_no_http_costs_no_line_of_the_log(capfd, pages):
-    with socket.create_connection(("127.0.0.1", pages.port)) as client:
-        client.sendall(b"\x1b[31m nonsense\r\n\r\n")
-        assert b"400" in client.recv(1000)
-    assert capfd.readouterr() == ("", "")
-
-
 @pytest.mark.parametrize(
     ("text", "address"),
     [
