@@ -4,6 +4,13 @@ from mutants.mutation import Mutation
 
 STOPPING = [
     Mutation(
+        "a request that was never accepted is one that is not finished",
+        "cli/_signals.py",
+        '    return given_up - dropped.get("unread", 0) - dropped.get("unhandled", 0)\n',
+        "    return given_up\n",
+        "cli/test_stop_under_plain_clients.py",
+    ),
+    Mutation(
         "a stop does not receive what is on its way",
         "_source/stopping.py",
         "            if core.state is State.DRAINING:\n                self._drain",

@@ -13,7 +13,14 @@ from gzmqsource.broker import Broker
 from gzmqsource.cli._numbers import Seconds, Whole
 from gzmqsource.cli._operations import Operations, operating_options
 from gzmqsource.cli._security import security_options
-from gzmqsource.cli._signals import Interrupted, Told, check_finished, finish, unfinished
+from gzmqsource.cli._signals import (
+    Interrupted,
+    Told,
+    check_finished,
+    finish,
+    stop_accepted,
+    unfinished,
+)
 from gzmqsource.cli._sockets import Endpoint, check_sides, ipv6_for, telling_errors
 
 _log = logging.getLogger("gzmqsource.broker")
@@ -87,9 +94,8 @@ def broker(
         operations.stopping()
         lost = serving.stats().lost
         try:
-            given_up = finish(
-                told, serving.stop, stop_timeout, functools.partial(_pending, serving)
-            )
+            stop = functools.partial(stop_accepted, serving)
+            given_up = finish(told, stop, stop_timeout, functools.partial(_pending, serving))
         except Interrupted:
             serving.close()
             raise

@@ -24,7 +24,7 @@ from gzmqsource.cli._loading import parts_of
 from gzmqsource.cli._log import is_live
 from gzmqsource.cli._numbers import MOST_BYTES, Seconds, Whole
 from gzmqsource.cli._operations import Operations, operating_options
-from gzmqsource.cli._signals import Interrupted, StopOrders, unfinished
+from gzmqsource.cli._signals import Interrupted, StopOrders, stop_accepted, unfinished
 from gzmqsource.cli._sockets import RECEIVING, socket_options, telling_errors, type_of
 from gzmqsource.monkey import patch_zmq
 from gzmqsource.workers import Responder
@@ -212,13 +212,14 @@ def _run(
     """Serve until a signal or the master asks to stop; return the work that was given up."""
     is_consumer = isinstance(server, Consumer)
     pending = server.pending if is_consumer else functools.partial(_pending, server)
+    stop = server.stop if is_consumer else functools.partial(stop_accepted, server)
     server.start()
     shown = _shown(operations, source, functools.partial(_lines, source))
     with shown if orders.is_alone else contextlib.nullcontext():
         orders.ready(server, functools.partial(operations.reload, served.reload))
         orders.told.wait()
     try:
-        return orders.finish(server.stop, pending)
+        return orders.finish(stop, pending)
     except Interrupted:
         server.close()
         raise

@@ -8,7 +8,7 @@ import math
 import signal
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import click
 import gevent
@@ -17,6 +17,10 @@ from gevent.lock import Semaphore
 
 from gzmqsource.cli import _early
 from gzmqsource.cli._log import log
+
+if TYPE_CHECKING:
+    from gzmqsource.broker import Broker
+    from gzmqsource.workers import Responder
 
 _log = logging.getLogger("gzmqsource.serve")
 
@@ -131,6 +135,17 @@ def finish(
             stopping.kill()
             raise Interrupted(told.number, f"quit before the end: {given_up} not finished")
     return stopping.get()
+
+
+def stop_accepted(server: Broker | Responder, seconds: float) -> int:
+    """Stop a server; return how many requests that it has accepted are not finished.
+
+    A plain client may go on to ask until the end. Its last messages are not accepted: the log and
+    the counts of the source have their number.
+    """
+    given_up = server.stop(seconds)
+    dropped = server.source.stats().dropped
+    return given_up - dropped.get("unread", 0) - dropped.get("unhandled", 0)
 
 
 def check_finished(seconds: float, given_up: int, lost: int = 0) -> None:

@@ -28,6 +28,7 @@ from gzmqsource.cli._signals import (
     finish,
     on_hangup,
     on_signals,
+    stop_accepted,
     unfinished,
 )
 from gzmqsource.cli._sockets import telling_errors
@@ -65,7 +66,8 @@ class Master:
     def stop(self, timeout: float) -> int:
         """Finish what was accepted, and have the workers leave; return how many were given up."""
         deadline = Deadline(timeout)
-        given_up = self.broker.stop(timeout - min(_LAST_PART * timeout, _LAST_SECONDS))
+        seconds = timeout - min(_LAST_PART * timeout, _LAST_SECONDS)
+        given_up = stop_accepted(self.broker, seconds)
         self.fleet.stop(deadline)
         return given_up
 
