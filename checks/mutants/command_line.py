@@ -4,6 +4,27 @@ from mutants.mutation import Mutation
 
 COMMAND_LINE = [
     Mutation(
+        "a wrong variable is a traceback",
+        "cli/_command.py",
+        "        check_variables()\n",
+        "",
+        "cli/test_variables.py",
+    ),
+    Mutation(
+        "a program is run with a wrong variable",
+        "monkey/__main__.py",
+        "        _refuse(str(error))\n",
+        "        pass\n",
+        "cli/test_variables.py",
+    ),
+    Mutation(
+        "an empty variable keeps serve from patching",
+        "cli/_serve.py",
+        '            if not os.environ.get("GZMQSOURCE_PATCH"):\n',
+        '            if "GZMQSOURCE_PATCH" not in os.environ:\n',
+        "cli/test_variables.py",
+    ),
+    Mutation(
         "a socket gets the number of an output that was closed",
         "cli/__init__.py",
         "    open_streams()\n",

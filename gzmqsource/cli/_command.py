@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gzmqsource import __version__
-from gzmqsource.cli._config import PREFIX, Config, name_variables, naming_sources
+from gzmqsource.cli._config import PREFIX, Config, check_variables, name_variables, naming_sources
 from gzmqsource.cli._early import raise_interrupts, release_hangups
 from gzmqsource.cli._help import Context, folded
 from gzmqsource.cli._log import FORMATS, LEVELS, is_json, log, log_to_stderr
@@ -70,6 +70,7 @@ class _Verbs(click.Group):
     def get_command(self, _context: click.Context, name: str) -> click.Command | None:
         if name not in _VERBS:
             return None
+        check_variables()
         try:
             command: Any = getattr(import_module(f"gzmqsource.cli._{_VERBS[name]}"), name)
         except ImportError as error:

@@ -30,10 +30,32 @@ _OF_THE_MASTER = {
 }
 
 
+#: The values of the variables that every program reads.
+_VALUES = {
+    f"{PREFIX}_TRANSFER": ("native", "pure"),
+    f"{PREFIX}_PATCH": ("1", "green", "0"),
+    f"{PREFIX}_DEBUG": ("1", "0"),
+}
+
+
 class WrongConfig(click.ClickException):
-    """A file of options that cannot be used, with the exit status of a wrong command line."""
+    """A file or a variable that cannot be used, with the exit status of a wrong command line."""
 
     exit_code = 2
+
+
+def check_variables() -> None:
+    """Refuse wrong values, before a verb is imported, or starts processes that have them, too.
+
+    Raises
+    ------
+    WrongConfig
+        A variable has a value that it cannot have.
+    """
+    for name, values in _VALUES.items():
+        value = os.environ.get(name, "")
+        if value and value not in values:
+            raise WrongConfig(f"{name}={value!r}: use {', '.join(values[:-1])} or {values[-1]}")
 
 
 class Config:

@@ -47,7 +47,7 @@ def _patching(function: Callable[..., Any]) -> Callable[..., Any]:
         if patch and rest["workers"] is None:
             with _plugins_found_once():
                 gevent.monkey.patch_all()
-            if "GZMQSOURCE_PATCH" not in os.environ:
+            if not os.environ.get("GZMQSOURCE_PATCH"):
                 patch_zmq()
         return function(**rest)
 

@@ -57,6 +57,10 @@ def _check(arguments: list[str]) -> None:
     if not {"-h", "--help"}.isdisjoint(options):
         print(usage)
         raise SystemExit(0)
+    try:
+        _wanted_by_environment()
+    except ValueError as error:
+        _refuse(str(error))
     known = {
         "--verbose",
         "--module",
