@@ -9,6 +9,13 @@ STARTING = "cli/test_signals_while_workers_start.py"
 
 FLEET = [
     Mutation(
+        "a worker that is stopped outlives its master",
+        "cli/_fleet/tether.py",
+        "        _continue_without_master()\n",
+        "",
+        f"{STUCK}::test_workers_that_are_stopped_end_with_a_master_that_is_killed_too",
+    ),
+    Mutation(
         "a signal to all processes ends a worker that starts",
         "cli/_fleet/worker.py",
         "            with theirs, shared_signals_held():\n",

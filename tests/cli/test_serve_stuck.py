@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import signal
+import sys
 import time
 
 import gevent
@@ -125,6 +126,16 @@ def test_workers_end_with_a_master_that_is_killed_and_the_next_one_serves(
     assert not os.path.exists(folder)
     _, others = serve(1)
     assert requester.request(b"x", timeout=20)[0] == b"%d" % others[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is a call of Linux")
+def test_workers_that_are_stopped_end_with_a_master_that_is_killed_too(serve):
+    process, pids = serve(2, "--stuck-after", 60)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    process.kill()
+    process.wait(timeout=20)
+    wait_until(lambda: not any(map(is_running, pids)), timeout=3)
 
 
 def test_a_master_that_was_stopped_accuses_no_worker(serve, requester):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import logging
 import os
+import signal
 import socket
+import sys
 from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +33,9 @@ _sleep = get_original("time", "sleep")
 #: Seconds to leave within once the master is gone, and those after which the process is ended in
 #: any case.
 _ALONE, _LAST = 1.0, 2.0
+
+#: The number of the call of ``prctl`` that asks for a signal at the end of the parent process.
+_PR_SET_PDEATHSIG = 1
 
 #: Seconds between two looks at whether the broker has answered.
 _LOOK = 0.01
@@ -72,6 +78,7 @@ class Tether(StopOrders):
         self._joined = joined
         self._is_loaded = False
         self._hub = gevent.get_hub()
+        _continue_without_master()
         # The process ends by the same signal, but only after it has written the whole stack.
         faulthandler.register(TELL_STACK, line, all_threads=False, chain=True)
         start_thread(self._obey, ())
@@ -185,3 +192,12 @@ class Tether(StopOrders):
     def _leave(self, seconds: float) -> None:
         self.seconds = seconds
         self.told.set()
+
+
+def _continue_without_master() -> None:
+    """Have the kernel continue this process at the end of the master: it may be stopped then.
+
+    Only Linux can. The line to the master has to be read for this process to end, too.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
