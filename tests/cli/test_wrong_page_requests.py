@@ -1,10 +1,12 @@
 """Requests that are no HTTP, or end in the middle, at the pages of a server."""
 
 import logging
+import os
 import struct
 
 import pytest
 from gevent import socket
+from gevent.event import Event
 from gevent.socket import SHUT_WR, SO_LINGER, SOL_SOCKET
 from helpers import free_ports
 from http_pages import ask
@@ -99,7 +101,7 @@ def pages():
 
 def test_a_page_that_fails_is_one_record_in_a_second(pages, caplog):
     made, server = pages
-    made.append(lambda: {}["no such thing"])
+    made.append(lambda: os.environ["no such thing"])
     for _ in range(5):
         assert ask(server.server_port, "/metrics")[0] == 500
     (record,) = caplog.records
@@ -111,10 +113,15 @@ def test_a_page_that_fails_is_one_record_in_a_second(pages, caplog):
 def test_a_client_that_does_not_read_is_disconnected_without_a_record(pages, caplog, monkeypatch):
     made, server = pages
     monkeypatch.setattr(PageServer, "patience", 0.2)
-    began = []
-    made.append(lambda: began.append(True) or bytes(100_000_000))
+    began = Event()
+
+    def large():
+        began.set()
+        return bytes(100_000_000)
+
+    made.append(large)
     with socket.create_connection(("127.0.0.1", server.server_port)) as client:
         client.sendall(START + b"\r\n")
-        wait_until(lambda: began)
+        assert began.wait(timeout=10)
         wait_until(lambda: not len(server.pool))
     assert not caplog.records
