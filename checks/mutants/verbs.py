@@ -4,6 +4,20 @@ from mutants.mutation import Mutation
 
 VERBS = [
     Mutation(
+        "a server whose name is not found is not among those without a reply",
+        "cli/_pipes.py",
+        "', '.join(self._endpoints)",
+        "', '.join(each.endpoint for each in self._requester.endpoints())",
+        "cli/test_request_verb.py",
+    ),
+    Mutation(
+        "a second SIGTERM does nothing to a send",
+        "cli/_send.py",
+        "    work = Work(signal.SIGTERM, signal.SIGINT)\n",
+        "    work = Work()\n",
+        "cli/test_send_waiting.py::test_a_second_signal_ends_that_time",
+    ),
+    Mutation(
         "what no peer has is success",
         "cli/_send.py",
         "            self.undelivered = self.total - len(self.refused)\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -85,7 +86,9 @@ def request(socket: dict[str, Any], given: Input, form: str, timeout: float, ret
         socket.pop(mark, None)  # one request at a time is outstanding
     with telling_errors():
         requester = Requester.open(**socket)
-    asking = Asking(requester, Output(form), timeout, retries)
+    asking = Asking(
+        requester, [*socket["bind"], *socket["connect"]], Output(form), timeout, retries
+    )
     work = Work().run(asking.ask_all, given)
     requester.close()
     work.tell()
@@ -95,8 +98,15 @@ def request(socket: dict[str, Any], given: Input, form: str, timeout: float, ret
 class Asking:
     """Makes requests, one after another, and counts those without a reply."""
 
-    def __init__(self, requester: Requester, output: Output, timeout: float, retries: int) -> None:
-        self._requester, self._output = requester, output
+    def __init__(
+        self,
+        requester: Requester,
+        endpoints: Sequence[str],
+        output: Output,
+        timeout: float,
+        retries: int,
+    ) -> None:
+        self._requester, self._endpoints, self._output = requester, endpoints, output
         self._timeout, self._retries = timeout, retries
         self._total = 0
         self._errors = 0
@@ -148,10 +158,10 @@ class Asking:
 
     def _where(self) -> str:
         """Return which endpoints have no server, if none has one."""
-        endpoints = self._requester.endpoints()
-        if any(each.state != "connecting" for each in endpoints):
+        # Names that are not resolved have no connections.
+        if any(each.state != "connecting" for each in self._requester.endpoints()):
             return ""
-        return f": no server at {', '.join(each.endpoint for each in endpoints)}"
+        return f": no server at {', '.join(self._endpoints)}"
 
 
 def _requests(total: int) -> str:

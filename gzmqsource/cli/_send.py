@@ -44,7 +44,7 @@ def send(
     It waits for peers, reports that after a second without one, and exits once they have all
     messages. If messages are left, it reports how many, and the exit status is 1. A PUB or XPUB
     never waits: messages that no subscriber wants yet are gone. SIGTERM and SIGINT end the input. A
-    second Ctrl-C, or the first one while there is no peer, ends the verb.
+    second signal, or a first Ctrl-C while there is no peer, ends the verb.
 
     \b
     Example:
@@ -54,7 +54,7 @@ def send(
     if kind == "router":
         # Or libzmq would silently drop a message to an unknown peer.
         socket["router_mandatory"] = 1
-    work = Work()
+    work = Work(signal.SIGTERM, signal.SIGINT)
     delivery = Delivery()
     with watched_source(kind, socket, on_error=delivery.refuse) as (source, events, bound):
         endpoints = ((), ()) if kind in _NEVER_WAITS else (bound, socket["connect"])

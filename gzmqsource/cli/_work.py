@@ -17,9 +17,14 @@ class Work:
 
     Signals count from the creation of this object. Make it before a socket is bound: until then, a
     signal ends the process, and the messages that the socket has received would be lost.
+
+    Parameters
+    ----------
+    *repeated : int
+        As for `Told`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *repeated: int) -> None:
         #: The result of the function; None if it raised, or a signal ended it.
         self.result: Any = None
         #: The exception that the function raised.
@@ -27,7 +32,7 @@ class Work:
         #: The signal that ended the function; None if it came to its end.
         self.signal: int | None = None
         #: The signals that have come and are not handled yet.
-        self.told = Told()
+        self.told = Told(*repeated)
         self.told.listen()
 
     def run(

@@ -134,3 +134,11 @@ def test_an_interrupt_after_an_error_keeps_its_status(server, address):
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=5) == 1
         assert process.stderr.read() == "Error: 1 of 1 request had no reply\n"
+
+
+def test_of_servers_without_a_reply_those_whose_names_are_not_found_are_named_too(address):
+    missing = "tcp://nohost.invalid:1"
+    words = ("--connect", missing, "--connect", address, "--timeout", 0.5, "x")
+    finished = run("--log-level", "error", "request", *words, text=True)
+    expected = f"Error: no reply within 0.5 s: no server at {missing}, {address}\n"
+    assert (finished.returncode, finished.stderr) == (1, expected)

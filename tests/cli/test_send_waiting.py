@@ -209,13 +209,16 @@ def test_a_sigterm_without_a_peer_leaves_one_the_time_to_come(sending, address, 
         assert process.wait(timeout=20) == 0
 
 
-def test_a_ctrl_c_after_a_sigterm_ends_that_time(sending, address):
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_that_time(sending, address, second):
     process = sending("--bind", address)
     write(process, "one", "two")
     process.terminate()
     until_told(process, "stopping: the messages that were read are sent within 30 s")
-    process.send_signal(signal.SIGINT)
-    assert until_told(process, "not delivered").startswith("Error: 2 of 2 messages were not ")
+    process.send_signal(second)
+    line = until_told(process, "not delivered")
+    assert line.startswith("Error: 2 of 2 messages were not delivered: no peer at ")
+    assert line.endswith(" before the interrupt\n")
     assert process.wait(timeout=5) == 1
 
 
