@@ -112,8 +112,8 @@ OPERATING = [
     Mutation(
         "a client that says nothing keeps its connection",
         "cli/_http.py",
-        "        with gevent.Timeout(self.patience, False):",
-        "        with gevent.Timeout(None, False):",
+        "        patience = gevent.Timeout(self.patience, False)",
+        "        patience = gevent.Timeout(None, False)",
         "cli/test_operations.py",
     ),
     Mutation(
@@ -124,11 +124,11 @@ OPERATING = [
         "cli/test_operations.py",
     ),
     Mutation(
-        "nonsense of a client is logged",
+        "all nonsense of clients is logged",
         "cli/_http.py",
-        "log=None, error_log=None, spawn",
-        "log=None, spawn",
-        "cli/test_operations.py",
+        "        self._warn(text % args)\n",
+        "        log.warning(text, *args)\n",
+        "cli/test_wrong_page_requests.py",
     ),
     Mutation(
         "a server is ready while it stops",

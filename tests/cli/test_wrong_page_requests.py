@@ -101,12 +101,12 @@ def pages():
 
 def test_a_page_that_fails_is_one_record_in_a_second(pages, caplog):
     made, server = pages
-    made.append(lambda: os.environ["no such thing"])
+    made.append(lambda: os.environ["NO_SUCH_THING"])
     for _ in range(5):
         assert ask(server.server_port, "/metrics")[0] == 500
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
-    assert "/metrics failed: KeyError('no such thing')" in record.getMessage()
+    assert "/metrics failed: KeyError('NO_SUCH_THING')" in record.getMessage()
     assert "Traceback" in record.getMessage()
 
 
