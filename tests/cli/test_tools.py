@@ -161,9 +161,9 @@ gevent.__version__ = {version!r}
     assert "gevent >= 24.2.1" in declared
 
 
-def test_what_the_package_needs_is_said_in_one_line():
+def test_a_wrong_transfer_is_refused_in_one_line():
     finished = run("doctor", env=os.environ | {"GZMQSOURCE_TRANSFER": "turbo"})
-    assert finished.returncode == 1
+    assert finished.returncode == 2
     assert finished.stderr == b"Error: GZMQSOURCE_TRANSFER='turbo': use native or pure\n"
 
 
