@@ -251,7 +251,7 @@ FORMS = {
 def test_the_next_message_comes_after_an_exception_in_the_hub(strikes, context, form, monkeypatch):
     monkeypatch.setattr(waiters, "_AGAIN", 0.005)
     with FORMS[form](context) as made:
-        assert strike_each(strikes, made) > 20
+        assert strike_each(strikes, made) > 5
 
 
 @pytest.mark.parametrize("second", [1, 10, 40])
@@ -260,7 +260,7 @@ def test_the_next_message_comes_after_another_exception_in_the_repair(
     strikes, context, form, second
 ):
     with FORMS[form](context) as made:
-        assert strike_each(strikes, made, then=(second,)) > 20
+        assert strike_each(strikes, made, then=(second,)) > 5
 
 
 def test_an_error_that_stays_is_not_repaired_for_ever(monkeypatch, told):
