@@ -38,10 +38,10 @@ def restarts(servers: int, runs: int, blocked: float = 0.0) -> Iterator[Row]:
         load = Load(lambda number: requester.request([b"%d" % number], timeout=20), 50)
         blocking = gevent.spawn(_block_now_and_then, blocked) if blocked else None
         for turn in range(runs):
-            gevent.sleep(0.2)
+            _wait_for_more(load)
             running[turn % servers].end()
             running[turn % servers] = start("server", log.path, "--bind", endpoints[turn % servers])
-        gevent.sleep(0.2)
+        _wait_for_more(load)
         if blocking is not None:
             blocking.kill()
         load.end()
@@ -63,10 +63,10 @@ def proxied(runs: int) -> Iterator[Row]:
         with Requester.open(front) as requester:
             load = Load(lambda number: requester.request([b"%d" % number], timeout=20), 50)
             for turn in range(runs):
-                gevent.sleep(0.2)
+                _wait_for_more(load)
                 workers[turn % 2].end()
                 workers[turn % 2] = start("server", log.path, "--connect", back)
-            gevent.sleep(0.2)
+            _wait_for_more(load)
             load.end()
     yield counted(f"one of two workers behind a Proxy restarted {runs} times", load, log)
 
@@ -284,6 +284,13 @@ def _block_now_and_then(seconds: float) -> None:
     while True:
         gevent.sleep(0.1)
         block_hub(seconds)
+
+
+def _wait_for_more(load: Load) -> None:
+    """Wait until the load goes on for a while, and has its replies."""
+    gevent.sleep(0.2)
+    answered = load.answered
+    wait_until(lambda: load.answered > answered + 100, timeout=20)
 
 
 def _wait_for_all(requester: Requester, count: int) -> None:
