@@ -22,7 +22,7 @@ from gevent.monkey import get_original
 
 from gzmqsource._base.repairs import Repairs
 
-_allocate_rlock = get_original("_thread", "RLock")
+allocate_rlock = get_original("_thread", "RLock")
 
 
 class Ending(Protocol):
@@ -105,7 +105,7 @@ class HubCalls:
         self._loop = hub.loop
         self._calls: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
         # A finaliser may call, too, while its own thread is in here.
-        self._lock = _allocate_rlock()
+        self._lock = allocate_rlock()
         self._watcher: Any = None
         # Those that the loop is about to make, in order.
         self._begun: dict[int, tuple[Callable[..., object], tuple[object, ...]]] = {}

@@ -19,11 +19,9 @@ from typing import Any, NamedTuple
 
 import gevent
 from gevent._hub_local import get_hub_if_exists
-from gevent.monkey import get_original
 
 from gzmqsource._base.fork import abandon_in_child
-
-allocate_rlock = get_original("_thread", "RLock")
+from gzmqsource._base.hubs import allocate_rlock
 
 #: The most characters of an exception's text, and of a line of a traceback.
 MAX_TEXT = 300

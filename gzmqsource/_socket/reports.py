@@ -25,7 +25,7 @@ from gevent.monkey import get_original
 from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base import fork
-from gzmqsource._base.hubs import call_in_hub
+from gzmqsource._base.hubs import allocate_rlock, call_in_hub
 from gzmqsource._base.oneshot import OneShot
 from gzmqsource._base.threads import start_thread
 from gzmqsource._base.waiters import Waiters
@@ -38,7 +38,6 @@ except AttributeError:
     _epoll = None
 
 _sleep = get_original("time", "sleep")
-_allocate_rlock = get_original("_thread", "RLock")
 
 #: The most events and bytes that are read from one socket before another has its turn.
 _BATCH = 1000
@@ -271,7 +270,7 @@ class _Reader:
         self._renew()
 
     def _renew(self) -> None:
-        self._lock = _allocate_rlock()
+        self._lock = allocate_rlock()
         self._reports = {}
         self._busy = {}
         self._lingering = {}

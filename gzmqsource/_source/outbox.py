@@ -23,9 +23,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
-from gevent.monkey import get_original
 from gevent.queue import Full
 
+from gzmqsource._base.hubs import allocate_rlock
 from gzmqsource._base.waiters import Waiters
 from gzmqsource._source.arrivals import Arrivals
 from gzmqsource._source.bounds import Bounds
@@ -35,8 +35,6 @@ from gzmqsource._source.putter import ForeignPutter, Putter
 from gzmqsource.errors import SourceClosed
 from gzmqsource.transfer import weight_of
 from gzmqsource.transfer.message import UNLIMITED, AnyMessage, Message, as_frames, as_message
-
-allocate_rlock = get_original("_thread", "RLock")
 
 #: The policy for a message that finds its lane full.
 Overflow = Literal["block", "raise", "drop_newest", "drop_oldest"]
