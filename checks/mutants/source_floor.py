@@ -34,8 +34,8 @@ SOURCE = [
     Mutation(
         "a message of a lane that had ended counts no bytes",
         "_source/lanes.py",
-        "        kept = self.lanes.setdefault(key, lane)\n        lane.settle(0)\n",
-        "        kept = self.lanes.setdefault(key, lane)\n",
+        "            kept = self.lanes.setdefault(key, lane)\n            lane.settle(0)\n",
+        "            kept = self.lanes.setdefault(key, lane)\n",
         "test_sending_handlers.py",
     ),
     Mutation(

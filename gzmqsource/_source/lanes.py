@@ -150,14 +150,16 @@ class Lanes:
         return lane
 
     def _keep(self, key: Any, lane: Lane) -> None:
-        """Keep a lane that is not empty: it has ended in a signal handler, or got its message."""
-        kept = self.lanes.setdefault(key, lane)
-        lane.settle(0)
-        if kept is not lane:
-            for message in lane.take_all():
-                kept.append(message, weight_of(message))
-            kept.waiting.update(lane.waiting)
-        self._note(key, kept)
+        """Note that a lane is not empty, and keep it if it has ended in a signal handler."""
+        if self.lanes.get(key) is not lane:
+            kept = self.lanes.setdefault(key, lane)
+            lane.settle(0)
+            if kept is not lane:
+                for message in lane.take_all():
+                    kept.append(message, weight_of(message))
+                kept.waiting.update(lane.waiting)
+                lane = kept
+        self._note(key, lane)
 
     def _note(self, key: Any, lane: Lane) -> None:
         """Note whether the deque of a lane is empty."""
