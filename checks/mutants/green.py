@@ -6,7 +6,7 @@ GREEN = [
     Mutation(
         "no greenlet is the next head after an exception in the hub",
         "green/_outgoing.py",
-        "        for lane in self.lanes:\n"
+        "        for lane in tuple(self.lanes):\n"
         "            self._hub.loop.run_callback(self._pass_on, lane)\n",
         "        pass\n",
         "test_interrupted_waits.py",
@@ -21,7 +21,7 @@ GREEN = [
     Mutation(
         "an exception in the report of edges loses some",
         "green/_edges.py",
-        "            self._note(self._entries)\n",
+        "            self._note(tuple(self._entries))\n",
         "            pass\n",
         "test_interrupted_waits.py",
     ),

@@ -155,18 +155,18 @@ class Edges:
                 edges = self._epoll.poll(0, self.most)
                 self._note(fd for fd, _ in edges)
                 for fd, _ in edges:
-                    found.update((entry.poll_set, None) for entry in self._entries.get(fd, ()))
+                    found.update((each.poll_set, None) for each in tuple(self._entries.get(fd, ())))
                 if len(edges) < self.most:
                     return list(found)
         except BaseException:  # of a signal handler: no edge is reported twice
-            self._note(self._entries)
+            self._note(tuple(self._entries))
             raise
 
     def _note(self, fds: Iterable[int]) -> None:
         """Note that the edges of these descriptors are reported."""
         for fd in fds:
             self._silent.add(fd)
-            for entry in self._entries.get(fd, ()):
+            for entry in tuple(self._entries.get(fd, ())):
                 entry.mark_stale()
 
     def listen(self, fd: int) -> None:

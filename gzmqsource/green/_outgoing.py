@@ -173,7 +173,7 @@ class Outgoing:
 
     def repair(self) -> None:
         """Have each lane that has no head get one, soon."""
-        for lane in self.lanes:
+        for lane in tuple(self.lanes):
             self._hub.loop.run_callback(self._pass_on, lane)
 
     def _pass_on(self, lane: bytes | None) -> None:
