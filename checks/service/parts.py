@@ -18,15 +18,14 @@ from typing import Any
 import gevent
 import gevent.socket
 from gevent.server import StreamServer
+from helpers import free_ports
 
 from gzmqsource.testing import wait_until
 
 
 def free_endpoint() -> str:
     """Give an endpoint that nobody has; a server that is started anew binds it again."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{one.getsockname()[1]}"
+    return f"tcp://127.0.0.1:{free_ports(1)[0]}"
 
 
 class Log:
