@@ -5,6 +5,7 @@ import functools
 import pytest
 from striking import PACKAGES, at_moment
 
+from gzmqsource._source.lane import Lane
 from gzmqsource._source.outbox import Outbox
 from gzmqsource.transfer.message import as_frames
 
@@ -56,3 +57,27 @@ def test_nothing_is_lost_by_a_handler_that_uses_the_source(per_peer, has_lane, h
         has_come = at_moment(number, calls[call], handlers[handler], PACKAGES[:1])
         queued.check()
     assert number > 2
+
+
+@pytest.mark.parametrize("handler", ["send", "withdraw"])
+@pytest.mark.parametrize("content", [b"0", b"1", b"2", b"5"])
+@pytest.mark.parametrize("count", [4, 6])
+def test_nothing_is_lost_by_a_handler_that_uses_a_long_lane(monkeypatch, count, content, handler):
+    """Some of its messages are set aside, and come back one by one."""
+    monkeypatch.setattr(Lane, "near", 2)
+    number = 0
+    has_come = True
+    while has_come:
+        number += 1
+        queued = Queued(False, [b"%d" % each for each in range(count)])
+        queued.outbox.lanes[None]._searched = 1000
+        queued.withdraw(b"3")
+        assert queued.outbox.lanes[None].aside
+        handlers = {
+            "send": functools.partial(queued.send, b"sent by the handler"),
+            "withdraw": functools.partial(queued.withdraw, b"2"),
+        }
+        call = functools.partial(queued.withdraw, content)
+        has_come = at_moment(number, call, handlers[handler], PACKAGES[:1])
+        queued.check()
+    assert number > 10

@@ -25,6 +25,20 @@ SOURCE = [
         "test_sending_handlers.py",
     ),
     Mutation(
+        "a handler withdraws what a lane is just moving",
+        "_source/lane.py",
+        "        if self._is_moving:\n",
+        "        if False:\n",
+        "test_sending_handlers.py",
+    ),
+    Mutation(
+        "a lane whose last message is moved drops what a handler has sent",
+        "_source/lane.py",
+        "            if aside:  # a signal handler has sent meanwhile\n",
+        "            if False:\n",
+        "test_sending_handlers.py",
+    ),
+    Mutation(
         "a lane that a handler fills is not flushed",
         "_source/lanes.py",
         "            self.filled.pop(key, None)\n            self._queued.discard(key)\n",
@@ -334,8 +348,8 @@ SOURCE = [
     Mutation(
         "a message is searched again and again",
         "_source/lane.py",
-        "            self._set_aside()\n        left,",
-        "            pass\n        left,",
+        "            self._set_aside()\n        try",
+        "            pass\n        try",
         "test_lane.py",
     ),
     Mutation(

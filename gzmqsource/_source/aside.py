@@ -34,27 +34,29 @@ class Aside:
         return len(self._messages)
 
     def __iter__(self) -> Iterator[Message]:
-        return (message for message, _ in self._messages.values())
+        return (message for message, _ in list(self._messages.values()))
 
     def append(self, message: Message, size: int) -> None:
         """Append a message, with the bytes that it counts."""
         content = _content(message)
-        self._number += 1
-        self._messages[self._number] = message, size
+        number = self._number = self._number + 1
+        self._messages[number] = message, size
         # No call comes in between, so no exception of a signal handler either.
         self.bytes += size
         self._all.total += size
         numbers = self._numbers.get(content)
         if numbers is None:
-            self._numbers[content] = self._number
+            self._numbers[content] = number
         elif isinstance(numbers, int):
-            self._numbers[content] = deque((numbers, self._number))
+            self._numbers[content] = deque((numbers, number))
         else:
-            numbers.append(self._number)
+            numbers.append(number)
 
     def first(self) -> tuple[Message, int]:
         """Return the oldest message, and the bytes that it counts."""
-        return next(iter(self._messages.values()))
+        for entry in self._messages.values():  # no call comes between the two steps
+            return entry
+        raise IndexError("there is none")
 
     def remove(self, message: Message) -> bool:
         """Remove the oldest message that is equal to *message*; return False if there is none."""

@@ -35,7 +35,17 @@ class Lane(MessageQueue):
         The limits of this lane and of the others.
     """
 
-    __slots__ = ("_bounds", "_left", "_marks", "_searched", "aside", "sizes", "waiting", "wanted")
+    __slots__ = (
+        "_bounds",
+        "_is_moving",
+        "_left",
+        "_marks",
+        "_searched",
+        "aside",
+        "sizes",
+        "waiting",
+        "wanted",
+    )
 
     #: Seconds between two time stamps, so that not every message needs one.
     resolution = 0.001
@@ -67,6 +77,8 @@ class Lane(MessageQueue):
         self._left = 0
         # How many messages the searches have passed.
         self._searched = 0
+        # Whether messages are being removed, or moved between the deque and those set aside.
+        self._is_moving = False
 
     @property
     def depth(self) -> int:
@@ -156,13 +168,29 @@ class Lane(MessageQueue):
         else:  # an exception came between two steps
             self.sizes.recount([weight_of(message) for message in self.queue])
         if self.aside is not None:
-            self._refill(self.aside)
+            was_moving = self._is_moving
+            try:
+                self._is_moving = True
+                self._refill(self.aside)
+            finally:
+                self._is_moving = was_moving
 
     def withdraw(self, message: Message) -> bool:
-        """Remove the oldest message that is equal to *message*; return False if there is none."""
+        """Remove the oldest message that is equal to *message*; return False if there is none.
+
+        A signal handler can withdraw none in the middle of this, or of `settle`.
+        """
+        if self._is_moving:
+            return False
+        try:
+            self._is_moving = True
+            return self._remove(message)
+        finally:
+            self._is_moving = False
+
+    def _remove(self, message: Message) -> bool:
         if len(self.queue) > self.near and self._searched > self.searches * len(self.queue):
             self._set_aside()
-        left, searched = self._left, self._searched
         try:
             index = self.queue.index(message)
         except ValueError:
@@ -171,11 +199,8 @@ class Lane(MessageQueue):
                 return False
             self._refill(self.aside)
             return True
-        if self._left != left or self._searched != searched:
-            return self.withdraw(message)  # a signal handler has removed others meanwhile
-        # Without a call in between, no handler runs between that look and this.
-        del self.queue[index]
         self._searched += index
+        del self.queue[index]
         self.sizes.remove(index)
         self._left += not index
         self.settle(0)
@@ -249,6 +274,9 @@ class Lane(MessageQueue):
             aside.remove(message)
         if not aside:
             self.aside = None
+            if aside:  # a signal handler has sent meanwhile
+                self.aside = aside
+                return
             self.sizes.most = self._bounds.lane_bytes
 
     def _invite(self) -> None:
