@@ -80,7 +80,8 @@ class SendingSource(BaseSource[FrameT]):
         Returns
         -------
         bool
-            False if it is not queued: libzmq has taken it, or it was dropped.
+            False if it is not queued: libzmq has taken it, or it was dropped. Also False in a
+            signal handler that has interrupted another `withdraw`, or a move within the queue.
 
         Raises
         ------
