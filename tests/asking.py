@@ -54,6 +54,8 @@ class Asker:
         )
         #: Each header that has come, with its payload.
         self.heard: list[tuple[Header, list[bytes]]] = []
+        #: The session of the last LEAVING.
+        self.left = 0
         self.source.start()
 
     def ask(self, payload=b"x", key=None, flags=0, attempt=0, left=0, kind=Kind.ASK):
@@ -64,8 +66,9 @@ class Asker:
         return key
 
     def say(self, kind, key=bytes(16), left=0):
-        """Send a control."""
-        self.source.send([Header(kind, key, left=left).encode()])
+        """Send a control; NOMORE answers the last LEAVING."""
+        session = self.left if kind == Kind.NOMORE else 0
+        self.source.send([Header(kind, key, left=left, session=session).encode()])
 
     def of(self, key, kind=None):
         """Return what has come about a request."""
@@ -105,4 +108,7 @@ class Asker:
         assert has_header(frame), message
         if len(message) > 1:
             assert message[1] == b""
-        self.heard.append((decode(frame), message[2:]))
+        header = decode(frame)
+        if header.kind == Kind.LEAVING:
+            self.left = header.session
+        self.heard.append((header, message[2:]))

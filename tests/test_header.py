@@ -30,6 +30,7 @@ VECTORS = [
     Header(Kind.REPLY, KEY_OF_VECTORS, Flag.ROUTED | Flag.KEEP, attempt=2, session=5),
     Header(Kind.REFUSED, KEY_OF_VECTORS, detail=Detail.FULL, session=5),
     Header(Kind.LEAVING, bytes(16), session=5),
+    Header(Kind.NOMORE, bytes(16), session=5),
 ]
 
 

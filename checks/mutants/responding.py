@@ -229,6 +229,27 @@ RESPONDING = [
         "workers/test_leaving.py",
     ),
     Mutation(
+        "a responder takes the NOMORE for another one",
+        "workers/_reception.py",
+        "            if session == self._voice.session:\n",
+        "            if True:\n",
+        "workers/test_restarts.py",
+    ),
+    Mutation(
+        "a requester does not say which LEAVING it answers",
+        "workers/_connection.py",
+        "Header(Kind.NOMORE, NO_KEY, session=head.session)",
+        "Header(Kind.NOMORE, NO_KEY)",
+        "workers/test_connection.py",
+    ),
+    Mutation(
+        "a broker does not say which LEAVING it answers",
+        "broker/_back.py",
+        "Header(Kind.NOMORE, NO_KEY, session=header.session)",
+        "Header(Kind.NOMORE, NO_KEY)",
+        "broker/test_lost_workers.py",
+    ),
+    Mutation(
         "those behind a proxy are told once",
         "workers/_farewell.py",
         "        self._tell(only_routed=True)\n",

@@ -109,7 +109,6 @@ class Back:
         self._is_filling = False
         self._left = parts.voice.left
         self._cancel_all = Header(Kind.CANCEL, NO_KEY).encode()
-        self._no_more = Header(Kind.NOMORE, NO_KEY).encode()
         forwarding.cancel_at_worker = self._cancel
         # The probe shows a worker that its connection, which libzmq makes by itself, is new. The
         # handover gives it its routing id at once, even if the old connection has not ended here.
@@ -271,7 +270,7 @@ class Back:
             self._ended(worker, header)
         elif kind == Kind.LEAVING:
             self.roster.withdraw(worker, State.LEAVING)
-            self._say(worker, self._no_more)
+            self._say(worker, Header(Kind.NOMORE, NO_KEY, session=header.session).encode())
         elif kind != Kind.PONG:
             return False
         return True

@@ -311,7 +311,7 @@ class Connection:
         self._spoke(head)
         if head.kind == Kind.LEAVING:
             if not self.link.is_bound:
-                self._tell(Kind.NOMORE)
+                self._send(Header(Kind.NOMORE, NO_KEY, session=head.session).encode())
             self._leave()
         elif head.kind in (Kind.REFUSED, Kind.LOST):
             call = self.outstanding.get(head.key)

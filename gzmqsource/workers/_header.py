@@ -102,7 +102,7 @@ class Header(NamedTuple):
     detail: int = 0
     #: Milliseconds, whose meaning depends on the kind. 0 means none.
     left: int = 0
-    #: The session of a responder, or the credit of a worker.
+    #: The session of a responder, also in the answer to its `LEAVING`, or the credit of a worker.
     session: int = 0
 
     def encode(self) -> bytes:

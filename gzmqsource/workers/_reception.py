@@ -76,7 +76,7 @@ class Reception:
         header = header_of(message, delimiter, self._at_router)
         has_content = len(message) - delimiter > 1
         if header is not None:
-            _, kind, flags, attempt, detail, key, left, _ = unpack(header)
+            _, kind, flags, attempt, detail, key, left, session = unpack(header)
             # Most come from an asker that is known and not routed.
             name = message[0] if delimiter == 2 else None
             asker = self._asker(name) if type(name) is bytes else None
@@ -90,7 +90,7 @@ class Reception:
                 if detail:
                     job.priority = detail
                 self._ask(job, asker, left)
-            elif delimiter < len(message) or not self._hear(asker, kind, key, left):
+            elif delimiter < len(message) or not self._hear(asker, kind, key, left, session):
                 what = f"a header of kind {kind}"
                 if kind == Kind.JOIN:
                     what = "a worker joins here, where clients ask: it joins the back of a broker"
@@ -210,7 +210,7 @@ class Reception:
         line.append(job)
         self.places.notify()
 
-    def _hear(self, asker: Asker, kind: int, key: bytes, left: int) -> bool:
+    def _hear(self, asker: Asker, kind: int, key: bytes, left: int, session: int) -> bool:
         """Process a control; return False if no asker sends its kind."""
         if kind == Kind.PING:
             asker.patience = patience_of(left, self._tick)
@@ -226,8 +226,10 @@ class Reception:
             else:
                 self.abandon(asker, self.is_worker)
         elif kind == Kind.NOMORE:
-            asker.has_left = True
-            self._handling.note_change()
+            # One for the server that was here before is sent to this one once it is connected.
+            if session == self._voice.session:
+                asker.has_left = True
+                self._handling.note_change()
         else:
             return False
         return True

@@ -63,8 +63,9 @@ def test_one_that_leaves_is_given_nothing_when_it_has_less(context):
     ):
         asked = [requester.submit(b"x") for _ in range(4)]
         leaving.next_request(4)
-        leaving.say(Kind.LEAVING)
+        leaving.say(Kind.LEAVING, session=9)
         leaving.until_heard(Kind.NOMORE)
+        assert leaving.heard[-1][0].session == 9
         for header, payload in leaving.asked():
             leaving.say(Kind.REPLY, header.key, payload)
         assert [each.get(timeout=10) for each in asked] == [[b"x"]] * 4

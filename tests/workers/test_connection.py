@@ -211,6 +211,7 @@ def test_nothing_is_asked_of_a_server_that_leaves_and_what_it_has_ends_as_it_wou
             wait_until(lambda: requester.endpoints()[0].speaks)
             leaving.tell(Kind.LEAVING)
             wait_until(lambda: Kind.NOMORE in leaving.kinds)
+            assert {c.session for c in leaving.controls if c.kind == Kind.NOMORE} == {7}
             assert state_of(requester) == "leaving"
             waiting = requester.submit(b"y")
             gevent.sleep(0.2)

@@ -421,7 +421,7 @@ def test_what_comes_after_the_last_look_is_refused(context, monkeypatch):
     """A busy machine may take long from there to the close."""
     with (
         responder_of(context, lambda payload: payload) as responder,
-        Asker(context, responder) as asker,
+        Polite(context, responder) as asker,
     ):
         assert asker.wait_for(asker.ask(b"before")) == [b"before"]
         core, keys = responder.source._core, []
@@ -433,7 +433,6 @@ def test_what_comes_after_the_last_look_is_refused(context, monkeypatch):
             return flush(timeout)
 
         monkeypatch.setattr(core, "wait_until_flushed", ask_and_flush)
-        asker.say(Kind.NOMORE)
         assert responder.stop(10) == 0
         assert asker.wait_for(keys[0], Kind.REFUSED) == Detail.LEAVING
         assert not responder.source.stats().dropped

@@ -7,9 +7,10 @@ from collections import Counter
 import gevent
 import pytest
 import zmq
-from asking import Asker, Detail, Kind, key_of
+from asking import Asker, Detail, Kind, key_of, responder_of
 from helpers import endpoint_of
 
+from gzmqsource.monitor import Monitor
 from gzmqsource.proxy import Proxy
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import Responder
@@ -31,7 +32,7 @@ class Patient(Asker):
         self.ended: Counter[bytes] = Counter()
         self.outstanding: set[bytes] = set()
         self.held: list[bytes] = []
-        self.session = self.left = 0
+        self.session = 0
         self.goes_on = 0.0
         self.is_holding = False
         self.details: Counter[int] = Counter()
@@ -44,15 +45,15 @@ class Patient(Asker):
             self.ask(key, key=key)
 
     def _read(self, message):
+        left = self.left
         super()._read(message)
         header, payload = self.heard.pop()
-        if header.session not in (self.session, self.left):
+        if header.session not in (self.session, left):
             self.session = header.session
             if self.hold is None:
                 self._go_on()
         if header.kind == Kind.LEAVING:
             self.say(Kind.NOMORE)
-            self.left = header.session
             if self.hold is None:
                 self.is_holding = True
                 gevent.spawn(self._probe)
@@ -72,7 +73,7 @@ class Patient(Asker):
 
     def _probe(self):
         while self.is_holding and not self.source.closed:
-            self.say(Kind.PING, left=1000)
+            self.say(Kind.PING, left=60_000)
             gevent.sleep(0.02)
 
     def _hold(self):
@@ -93,6 +94,10 @@ class Patient(Asker):
         held, self.held = self.held, []
         for key in held:
             self.ask(key, key=key)
+
+
+def echo(payload):
+    return payload
 
 
 def has_grown(counter, size):
@@ -191,3 +196,25 @@ def test_one_of_two_behind_a_proxy_is_stopped_and_another_takes_its_place(contex
         assert len(ended) == len(executed)
         for each in (*askers, *responders):
             each.close()
+
+
+def test_a_late_answer_to_the_server_before_is_none_to_this_one(context):
+    with responder_of(context, echo) as before, Asker(context, before) as asker:
+        endpoint = endpoint_of(before.source)
+        asker.ask()
+        stopping = gevent.spawn(before.stop, 20)
+        asker.until_heard(Kind.LEAVING)
+        with Monitor(asker.source, zmq.EVENT_DISCONNECTED) as monitor:
+            before.close()
+            monitor.recv(timeout=10)
+        stopping.join()
+        asker.say(Kind.NOMORE)
+        late = asker.ask()
+        with responder_of(context, echo, endpoint, dead_after=10) as responder:
+            asker.wait_for(late)
+            stopping = gevent.spawn(responder.stop, 20)
+            asker.until_heard(Kind.LEAVING, 2)
+            assert asker.wait_for(asker.ask(), Kind.REFUSED) == Detail.LEAVING
+            assert not stopping.ready()
+            asker.say(Kind.NOMORE)
+            assert stopping.get(timeout=10) == 0
