@@ -4,10 +4,14 @@ import contextlib
 import random
 
 import gevent
+import greenlet
 import pytest
 import zmq
+from gevent.hub import get_hub
 from green_under_test import fault, fill, soon
 from zmq.sugar.socket import Socket as PlainSocket
+
+from gzmqsource.testing import wait_until
 
 
 @fault("a send that raises a Timeout was not sent")
@@ -123,26 +127,28 @@ def test_the_clock_waits_for_all_in_front(context, original_sleep, call, count):
     sender.connect("inproc://many")
     if call == "send":
         fill(sender)
-    waiting, done = [], []
+    done = []
 
     def wait():
-        waiting.append(1)
         receiver.recv() if call == "recv" else sender.send(b"message")
         original_sleep(0.05 / count)  # what a greenlet does then
         done.append(1)
 
-    receiver.rcvtimeo = sender.sndtimeo = 1000
-    greenlets = [gevent.spawn(wait) for _ in range(count)]
-    while len(waiting) < count:
-        gevent.sleep(0)
-    for _ in range(count):
-        if call == "recv":
-            sender.send(b"message", zmq.NOBLOCK)
-        else:
-            receiver.recv(zmq.NOBLOCK)
-    original_sleep(1.1)
-    gevent.joinall(greenlets, timeout=20)
-    assert len(done) == count
+    def hold_up_the_hub():
+        for one in waiting:
+            one.switch()  # it waits
+        for _ in range(count):
+            if call == "recv":
+                sender.send(b"message", zmq.NOBLOCK)
+            else:
+                receiver.recv(zmq.NOBLOCK)
+        original_sleep(0.2)
+
+    receiver.rcvtimeo = sender.sndtimeo = 100
+    hub = get_hub()
+    waiting = [greenlet.greenlet(wait, hub) for _ in range(count)]
+    hub.loop.run_callback(hold_up_the_hub)
+    wait_until(lambda: len(done) == count, 20)
 
 
 @pytest.mark.parametrize("kind", ["ROUTER", "XPUB", "PUB"])
