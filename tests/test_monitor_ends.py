@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from typing import Any
 
 import gevent
 import pytest
@@ -12,6 +13,8 @@ from helpers import endpoint_of, in_thread, pair_of, until_reaped
 from striking import Struck, at_moment, moments
 
 from gzmqsource import Source, SourceClosed, SourceForked, green
+from gzmqsource._base.threads import start_thread
+from gzmqsource._socket import reports
 from gzmqsource.monitor import Monitor
 from gzmqsource.testing import all_blocked, in_forked_child, no_leaks, wait_until
 
@@ -184,7 +187,7 @@ def test_one_thread_reads_all_monitors_and_ends_with_the_last(context):
         return len(os.listdir("/proc/self/task"))
 
     sockets = [context.socket(zmq.PULL) for _ in range(50)]
-    wait_until(lambda: threads() == threads())
+    wait_until(lambda: not reports._reader._running and threads() == threads())
     before = threads()
     monitors = [Monitor(socket) for socket in sockets]
     assert readers() == 1
@@ -193,6 +196,34 @@ def test_one_thread_reads_all_monitors_and_ends_with_the_last(context):
         assert monitor.recv(timeout=10).name == "listening"
         socket.close()
     wait_until(lambda: readers() == 0)
+
+
+def test_no_second_thread_is_started_before_the_first_has_begun(context, monkeypatch):
+    held: list[Any] = []
+    wait_until(lambda: not reports._reader._running)
+    monkeypatch.setattr(reports, "start_thread", lambda *thread: held.append(thread))
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(context.socket(zmq.PULL)) for _ in range(3)]
+        monitors = [stack.enter_context(Monitor(socket)) for socket in sockets]
+        [thread] = held
+        start_thread(*thread)
+        for socket, monitor in zip(sockets, monitors, strict=True):
+            socket.bind("tcp://127.0.0.1:*")
+            assert monitor.recv(timeout=10).name == "listening"
+
+
+def test_a_monitor_works_after_one_for_which_there_was_no_thread(context, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("can't start new thread")
+
+    wait_until(lambda: not reports._reader._running)
+    with context.socket(zmq.PULL) as socket:
+        with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+            patch.setattr(reports, "start_thread", refuse)
+            Monitor(socket)
+        with Monitor(socket) as monitor:
+            socket.bind("tcp://127.0.0.1:*")
+            assert monitor.recv(timeout=10).name == "listening"
 
 
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # struck before it has a name

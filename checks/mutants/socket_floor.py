@@ -312,11 +312,18 @@ SOCKET = [
         "test_known_endpoints.py",
     ),
     Mutation(
-        "a thread whose start was struck counts as the one that reads all monitors",
+        "a thread that could not start counts as the one that reads all monitors",
         "_socket/reports.py",
-        "                start_thread(self._run, ())\n",
-        "                self._running = True\n                start_thread(self._run, ())\n",
-        "test_monitor_ends.py::test_monitors_work_after_an_exception_at_any_moment_of_another",
+        "                start_thread(self._run, ())\n                self._starting = True\n",
+        "                self._starting = True\n                start_thread(self._run, ())\n",
+        "test_monitor_ends.py",
+    ),
+    Mutation(
+        "each monitor starts a thread until one has begun",
+        "_socket/reports.py",
+        "                self._starting = True\n",
+        "                pass\n",
+        "test_monitor_ends.py",
     ),
     Mutation(
         "a monitor holds any number of events",

@@ -229,6 +229,7 @@ class _Reader:
     _reports: dict[int, Report]
     _busy: dict[Report, None]
     _lingering: dict[Report, None]
+    _starting: bool
     _running: bool
     _poll: _Poll | None
 
@@ -246,8 +247,9 @@ class _Reader:
         with self._lock:
             if self._poll is None:
                 self._poll = _Poll()
-            if not self._running:
+            if not (self._running or self._starting):
                 start_thread(self._run, ())
+                self._starting = True
             for fd in report.fds:
                 self._reports[fd] = report
                 self._poll.register(fd)
@@ -274,12 +276,14 @@ class _Reader:
         self._reports = {}
         self._busy = {}
         self._lingering = {}
-        self._running = False
+        #: Whether a thread is about to begin, and whether one has begun.
+        self._starting = self._running = False
         self._poll = None
         fork.abandon_in_child(self)
 
     def _run(self) -> None:
         with self._lock:
+            self._starting = False
             if self._running or self._poll is None:
                 return  # an exception has come into the call that has started another one
             self._running, poll = True, self._poll
