@@ -19,7 +19,7 @@ from gzmqsource.auth import Authenticator
 from gzmqsource.metrics import SourceCollector
 from gzmqsource.monitor import Monitor
 from gzmqsource.proxy import Proxy
-from gzmqsource.testing import wait_until
+from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import RemoteError, Requester, Responder
 
 START_NATIVE_THREAD = get_original("_thread", "start_new_thread")
@@ -51,6 +51,7 @@ def open_and_close(context, count):
             bound(context, handle=print).close()
             if not index % 50 or index == count - 1:
                 wait_until(lambda: not _reader._reports)  # their sockets are closed by a thread
+                all_blocked()  # which has notified the hub of each
 
 
 @pytest.mark.limit(120)

@@ -251,7 +251,7 @@ def test_an_asker_that_does_not_read_holds_up_nobody(context):
         broker.start()
         with (
             worker_of(broker, lambda _: bytes(100_000)),
-            asking(broker) as requester,
+            asking(broker, dead_after=10) as requester,
             Source.open(
                 zmq.DEALER, connect=endpoint_of(front), context=context, rcvhwm=1, linger=0
             ) as odd,

@@ -11,6 +11,7 @@ from helpers import endpoint_of
 
 from gzmqsource import Source
 from gzmqsource.broker import Broker
+from gzmqsource.errors import SendError
 from gzmqsource.testing import wait_until
 from gzmqsource.workers._header import Kind
 
@@ -23,12 +24,21 @@ def echo(payload):
 
 
 @contextlib.contextmanager
-def plain_of(broker):
+def plain_of(broker, **options):
     """Make a peer of a broker's front."""
     context = broker.front.socket.context
     endpoint = endpoint_of(broker.front)
-    with Source.open(zmq.DEALER, connect=endpoint, context=context, linger=0) as plain:
+    with Source.open(zmq.DEALER, connect=endpoint, context=context, linger=0, **options) as plain:
         yield plain
+
+
+def is_gone(broker, name):
+    """Return whether the front of a broker knows that a peer is gone."""
+    try:
+        broker.front.send([name, b"", b"a message to nobody"], block=False)
+    except SendError:
+        return True
+    return False
 
 
 @contextlib.contextmanager
@@ -112,9 +122,10 @@ def test_plain_requests_for_which_a_worker_has_no_room_wait(context):
 def test_a_reply_to_a_plain_peer_that_is_gone_gives_the_place_back(context):
     sleeper = Sleeper()
     with watching(context) as broker, worker_of(broker, sleeper):
-        with plain_of(broker) as gone:
+        with plain_of(broker, routing_id=b"gone") as gone:
             gone.send([b"", b"x"])
             wait_until(lambda: sleeper.begun == [b"x"])
+        wait_until(lambda: is_gone(broker, b"gone"))
         with plain_of(broker) as plain:
             plain.send([b"", b"y"])
             wait_until(lambda: broker.stats().waiting == 1)
