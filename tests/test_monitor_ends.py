@@ -218,9 +218,10 @@ def test_a_monitor_works_after_one_for_which_there_was_no_thread(context, monkey
 
     wait_until(lambda: not reports._reader._running)
     with context.socket(zmq.PULL) as socket:
-        with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        with monkeypatch.context() as patch:
             patch.setattr(reports, "start_thread", refuse)
-            Monitor(socket)
+            with pytest.raises(RuntimeError):
+                Monitor(socket)
         with Monitor(socket) as monitor:
             socket.bind("tcp://127.0.0.1:*")
             assert monitor.recv(timeout=10).name == "listening"
