@@ -176,32 +176,14 @@ class Monitor:
         InvalidThreadUseError
             The monitor belongs to the hub of another thread.
         """
-        deadline = Deadline(timeout)
-        self._enter()
-        report = self._report
-        self._taken += 1
-        if self._taken > self.max_batch:
-            self._taken = 1
-            yield_to_io(self._hub)
-        while not self._closed:
-            has_ended = report.ended  # before the look: it is set after the last event
-            if report.queue:
-                event = report.queue.popleft()
-                try:
-                    return decode(event)
-                except BaseException:  # memory has run out, or a signal handler raises
-                    report.queue.appendleft(event)
-                    raise
-            if has_ended:
-                break
-            left = deadline.left()
-            if left == 0:
-                raise Empty(LateText(_why_empty, self, timeout, "event"))
-            self._taken = 0
-            # A timer keeps the loop running; nothing else here could.
-            report.waiters.wait(self._hub, LONGEST if left is None else left, self._ref)
-        error = SourceBroken if report.error is not None else SourceClosed
-        raise error(f"{self!r}: {self._why_ended()}") from report.error
+        self._wait(timeout)
+        queue = self._report.queue
+        event = queue.popleft()
+        try:
+            return decode(event)
+        except BaseException:  # memory has run out, or a signal handler raises
+            queue.appendleft(event)
+            raise
 
     def __iter__(self) -> Iterator[SocketEvent]:
         """Iterate over the events, until the monitor or the socket is closed.
@@ -282,6 +264,30 @@ class Monitor:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._watched!r}>"
+
+    def _wait(self, timeout: float | None) -> None:
+        """Wait until there is an event; `recv` describes the exceptions."""
+        deadline = Deadline(timeout)
+        self._enter()
+        report = self._report
+        self._taken += 1
+        if self._taken > self.max_batch:
+            self._taken = 1
+            yield_to_io(self._hub)
+        while not self._closed:
+            has_ended = report.ended  # before the look: it is set after the last event
+            if report.queue:
+                return
+            if has_ended:
+                break
+            left = deadline.left()
+            if left == 0:
+                raise Empty(LateText(_why_empty, self, timeout, "event"))
+            self._taken = 0
+            # A timer keeps the loop running; nothing else here could.
+            report.waiters.wait(self._hub, LONGEST if left is None else left, self._ref)
+        error = SourceBroken if report.error is not None else SourceClosed
+        raise error(f"{self!r}: {self._why_ended()}") from report.error
 
     def _why_ended(self) -> str:
         if self._closed:

@@ -14,8 +14,8 @@ ASKING = [
     Mutation(
         "who was answered is told that the peer was lost",
         "workers/_link.py",
-        "                self.hear_out()\n",
-        "                pass\n",
+        "            self.hear_out()\n            self._owner.disconnected()\n",
+        "            self._owner.disconnected()\n",
         "workers",
     ),
     Mutation(
@@ -43,8 +43,8 @@ ASKING = [
     Mutation(
         "calls of other threads wait until those of this one have ended",
         "workers/_asking.py",
-        "        self._fail(call for call in calls if isinstance(call, ForeignCall))\n",
-        "",
+        "            if isinstance(call, ForeignCall):\n                self._fail(call)\n",
+        "            pass\n",
         "workers/test_many_calls.py",
     ),
     Mutation(
@@ -56,7 +56,7 @@ ASKING = [
     ),
     Mutation(
         "a caller that leaves tells nobody",
-        "workers/_dispatcher.py",
+        "workers/_table.py",
         "            connection.cancel(call)\n",
         "            pass\n",
         "workers/test_connection.py",
@@ -119,9 +119,9 @@ ASKING = [
     ),
     Mutation(
         "after a cut a request goes to another server",
-        "workers/_dispatcher.py",
-        "        back_to = connection if comes_back else None\n",
-        "        back_to = None\n",
+        "workers/_losses.py",
+        "_Loss(calls, why, connection if comes_back else None)\n",
+        "_Loss(calls, why, None)\n",
         "workers/test_retries.py",
     ),
     Mutation(
@@ -176,8 +176,8 @@ ASKING = [
     Mutation(
         "a timer opens a link between its end and the arrival of that",
         "workers/_link.py",
-        "            if not self.closed:  # a timer may come between a kill and its arrival\n",
-        "            if True:\n",
+        "        if self.closed:  # a timer may come between a kill and its arrival\n",
+        "        if False:\n",
         "workers/test_link.py",
     ),
     Mutation(
@@ -190,8 +190,8 @@ ASKING = [
     Mutation(
         "an address that is gone is used for ever",
         "workers/_servers.py",
-        "            known.pop(address).retire()\n",
-        "            known.pop(address)\n",
+        "            known[address].retire()\n",
+        "            pass\n",
         "workers/test_targets.py",
     ),
     Mutation(
@@ -232,7 +232,7 @@ ASKING = [
     Mutation(
         "what comes back to an address that was given up meanwhile waits there for ever",
         "workers/_dispatcher.py",
-        " or back_to.state is State.CLOSED:",
+        " or connection.state is State.CLOSED:",
         ":",
         "workers/test_targets.py",
     ),
@@ -245,7 +245,7 @@ ASKING = [
     ),
     Mutation(
         "an address that was given up stays connected after a request that has no reply",
-        "workers/_dispatcher.py",
+        "workers/_table.py",
         "            connection.cancel(call)\n            self._has_fewer(connection)\n",
         "            connection.cancel(call)\n",
         "workers/test_targets.py",
@@ -280,7 +280,7 @@ ASKING = [
     ),
     Mutation(
         "requests of a thread that has ended stay outstanding",
-        "workers/_dispatcher.py",
+        "workers/_table.py",
         "        self.admitted = self.bytes = 0\n        return calls\n",
         "        return calls\n",
         "workers/test_requester_ends.py",

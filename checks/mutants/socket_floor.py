@@ -21,7 +21,7 @@ SOCKET = [
     Mutation(
         "an exception in the hub is not repaired",
         "_base/repairs.py",
-        "                self._hub.loop.run_callback(self._repair)\n",
+        "                self._hub.loop.run_callback(self.repair_all)\n",
         "                pass\n",
         "test_interrupted_hub.py",
     ),
@@ -349,7 +349,7 @@ SOCKET = [
     Mutation(
         "an event that cannot be decoded is lost",
         "monitor.py",
-        "                    report.queue.appendleft(event)\n",
+        "            queue.appendleft(event)\n",
         "",
         "test_monitor.py",
     ),

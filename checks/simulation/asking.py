@@ -192,7 +192,7 @@ class Asker:
         check(not dispatcher.outstanding, f"{dispatcher.outstanding} requests are in a table")
         left = [
             *(*dispatcher.wanting, *dispatcher.again, *dispatcher.fresh, *dispatcher.held),
-            *(*dispatcher.held._holds, *dispatcher._losing, *dispatcher._sending_back),
+            *(*dispatcher.held._holds, *dispatcher._losses._left, *dispatcher._sending_back),
             *(*dispatcher.clock._calls, *dispatcher.held._clock._calls, *dispatcher.connections),
         ]
         check(not left, f"what is left of requests: {left}")

@@ -193,8 +193,8 @@ class Joined(Handlers, AnyResponder):
 
     def check_over(self):
         super().check_over()
-        greenlet = self.responder._membership._greenlet
-        check(greenlet.dead, f"{self} still tells brokers what it takes")
+        runs = self.responder._membership._runs
+        check(not runs.is_running, f"{self} still tells brokers what it takes")
 
     @property
     def _others(self):

@@ -27,6 +27,7 @@ class Lasting:
         self._hub = get_hub()
         self._function = function
         self._greenlet: Greenlet[..., object] | None = None
+        self._is_killed = False
         Repairs.of(self._hub).add(self)
 
     @property
@@ -36,17 +37,22 @@ class Lasting:
 
     def start(self) -> None:
         """Run the function, unless it runs."""
+        self._is_killed = False
         if not self._greenlet:
             self._spawn().start()
 
     def kill(self) -> None:
         """End the greenlet, soon."""
+        self._is_killed = True
         if self._greenlet is not None:
             self._greenlet.kill(block=False)
 
     def repair(self) -> None:
-        """Run the function again if an exception has ended it."""
-        if self._greenlet is not None and self._greenlet.exception is not None:
+        """Run the function again if an exception has ended it, or the attempt to start it."""
+        greenlet = self._greenlet
+        if self._is_killed or greenlet is None or greenlet:
+            return
+        if greenlet.exception is not None or not greenlet.dead:
             self._spawn().start_later(self.pause)
 
     def _spawn(self) -> Greenlet[..., Any]:
@@ -55,4 +61,5 @@ class Lasting:
         return greenlet
 
     def _ended(self, greenlet: Any) -> None:
-        self.repair()
+        if greenlet.exception is not None:  # other objects may be in the middle of a change, too
+            Repairs.of(self._hub).repair_all()

@@ -83,15 +83,16 @@ class Repairs:
         try:
             if self._hub.loop is not None and self._failures < self.patience:
                 self._failures += 1
-                self._hub.loop.run_callback(self._repair)
+                self._hub.loop.run_callback(self.repair_all)
         finally:
             self._hub.handle_error(context, kind, value, traceback)
+
+    def repair_all(self) -> None:
+        """Have everything repaired; call this in the hub, while none of the callbacks runs."""
+        for each in list(self._all):
+            each.repair()
+        self._failures = 0
 
     def _begin_in(self, loop: Any) -> None:
         if loop.error_handler is self._hub:
             loop.error_handler = self
-
-    def _repair(self) -> None:
-        for each in list(self._all):
-            each.repair()
-        self._failures = 0

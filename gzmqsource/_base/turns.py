@@ -79,8 +79,8 @@ class _Turns:
     def add(self, steps: Iterator[object]) -> None:
         self._work.append(steps)
         if not self._is_scheduled:
-            self._is_scheduled = True
             self.hub.loop.run_callback(self._turn)
+            self._is_scheduled = True
 
     def repair(self) -> None:
         self._go_on()

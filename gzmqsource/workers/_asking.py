@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from typing import Any, Generic
 
-import gevent
 import zmq
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import get_hub
 
 from gzmqsource._base.fork import abandon_in_child
 from gzmqsource._base.hubs import end_with_thread
+from gzmqsource._base.lasting import Lasting
 from gzmqsource._source.opening import Endpoints, SourceOption, each_of
 from gzmqsource._source.source import Source
 from gzmqsource.errors import InvalidThreadUseError, RequestTimeout, SourceClosed, SourceForked
@@ -78,6 +79,10 @@ class BaseRequester(Generic[FrameT]):
         self._carrier: Source | None = None
         self._broken: Source | None = None
         self._stopping = self._closed = self._forked = False
+        #: The calls that are about to fail because this was closed.
+        self._failing: deque[AnyCall] = deque()
+        self._linger: int | None = None
+        self._ends = Lasting(self._fail_all)
         abandon_in_child(self)
         end_with_thread(self, self._hub)
         try:
@@ -128,9 +133,7 @@ class BaseRequester(Generic[FrameT]):
         if self._closed or call.place is None or call.key not in call.place:
             return  # it was answered, or is about to fail because this is closed
         error = _reasons.timed_out(self, self._dispatcher, call, self._servers.names)
-        if self._dispatcher.leave(call):
-            self._counts.timeouts += 1
-            call.settle(error)
+        self._counts.timeouts += self._dispatcher.give_up(call, error)
 
     def _give_up(self, call: ForeignCall) -> None:
         """Note that the thread of a call no longer waits."""
@@ -168,19 +171,29 @@ class BaseRequester(Generic[FrameT]):
         """Close all connections, and raise in every greenlet that waits, in turns."""
         if self._closed or self._forked:
             return
-        self._closed = self._stopping = True
-        calls = list(self._dispatcher.calls())
-        self._dispatcher.close()
-        self._servers.close(linger)
+        self._linger = linger
+        self._failing.extend(self._dispatcher.calls())
+        self._ends.start()  # first: it also does what an exception leaves undone here
+        self._close_all()
         # Those of other threads at once: this hub may soon run no more.
-        self._fail(call for call in calls if isinstance(call, ForeignCall))
-        if len(calls):
-            gevent.spawn(self._fail, in_turns(calls))
+        for call in list(self._failing):
+            if isinstance(call, ForeignCall):
+                self._fail(call)
 
-    def _fail(self, calls: Iterable[AnyCall]) -> None:
-        """End each call with an error of its own, whose traceback no other greenlet extends."""
-        for call in calls:
-            self._counts.failed += self._dispatcher.fail(call, self._closed_error())
+    def _close_all(self) -> None:
+        self._closed = self._stopping = True
+        self._dispatcher.close()
+        self._servers.close(self._linger)
+
+    def _fail_all(self) -> None:
+        self._close_all()
+        for call in in_turns(list(self._failing)):
+            self._fail(call)
+            self._failing.popleft()
+
+    def _fail(self, call: AnyCall) -> None:
+        """End a call with an error of its own, whose traceback no other greenlet extends."""
+        self._counts.failed += self._dispatcher.fail(call, self._closed_error())
 
     def _closed_error(self) -> SourceClosed:
         """Return the error of a call that comes too late."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sized
+from collections.abc import Collection, Iterable, Iterator, Sized
 from typing import Generic, Protocol, TypeVar
 
 
@@ -57,6 +57,14 @@ class Balance(Generic[_Connection]):
             if len(self._level_of) == 1:
                 (self.only,) = self._level_of
                 self._take(self.only)
+
+    def renew(self, connections: Iterable[_Connection]) -> None:
+        """Have these live connections, and no others."""
+        self.only = None
+        self._levels.clear()
+        self._level_of.clear()
+        for connection in connections:
+            self.add(connection)
 
     def note(self, connection: _Connection) -> None:
         """Note that a connection has more or fewer calls than before."""

@@ -42,6 +42,9 @@ class AnyLink(Protocol):
     #: Whether a message that was sent may be queued in the source: libzmq has no connection.
     may_queue: bool
 
+    def start(self) -> None:
+        """Make the socket; errors of libzmq propagate."""
+
     def lose(self) -> None:
         """Give up the connection, and make a new one."""
 
@@ -76,14 +79,19 @@ class Asker(Protocol):
     def answered(self, connection: Any, call: AnyCall, outcome: list[Any] | Exception) -> None:
         """End a call that was outstanding."""
 
+    def interrupted(self, call: AnyCall, outcome: list[Any] | Exception) -> None:
+        """End a call during whose end a signal handler has raised."""
+
     def refused(self, connection: Any, call: AnyCall, detail: int) -> None:
         """Ask another peer, or later; the call was outstanding."""
 
     def lost(self, connection: Any, calls: Outstanding, why: str, comes_back: bool) -> None:
         """End an attempt of each call; *comes_back* means that the next goes over *connection*."""
 
-    def give_away(self, calls: Place) -> None:
-        """Send to other peers the calls that have waited for a connection."""
+    def give_away(
+        self, calls: Place | Outstanding, which: Callable[[AnyCall], object] = ...
+    ) -> None:
+        """Send to other peers calls that have waited for a connection, or were not sent yet."""
 
     def late(self) -> None:
         """Count a reply to a call that is over."""
@@ -148,6 +156,10 @@ class Connection:
         self._may_queue = self.link.may_queue and not self.link.is_bound
         if self.link.is_bound:
             self.is_watched = True  # nominally: it is unknown which of its peers would be silent
+
+    def start(self) -> None:
+        """Connect, or bind; errors of libzmq propagate."""
+        self.link.start()
         if self.link.is_inproc:
             self.connected()  # libzmq reports nothing there
 
@@ -207,8 +219,7 @@ class Connection:
     def give_away(self) -> None:
         """Give away the calls that wait for this connection."""
         if self.returning:
-            returning, self.returning = self.returning, Place()
-            self._asker.give_away(returning)
+            self._asker.give_away(self.returning)
 
     def retire(self) -> None:
         """Send no more requests over it, and close once nothing is outstanding."""
@@ -227,8 +238,8 @@ class Connection:
             self._tell(Kind.CANCEL)
         was_used = self.state in (State.LIVE, State.LEAVING, State.PROBING)
         self._become(State.CLOSED)
-        self._asker.gone(self)
         self.link.close(linger if was_used else 0)
+        self._asker.gone(self)  # last: if an exception comes before, this is called again
 
     def snapshot(self) -> EndpointStats:
         """Return its current state."""
@@ -291,10 +302,14 @@ class Connection:
             elif kind != _PLAIN:
                 self._received_other(message, head)
                 return
-        del self.outstanding[call.key]
         if kind != _PLAIN and not self.speaks:
             self._spoke(decode(head))
-        self._asker.answered(self, call, outcome)
+        del self.outstanding[call.key]
+        try:
+            self._asker.answered(self, call, outcome)
+        except BaseException:
+            self._asker.interrupted(call, outcome)
+            raise
 
     def _received_other(self, message: list[Any], head: bytes) -> None:
         """Take a message that is not the reply to a call."""
@@ -392,22 +407,18 @@ class Connection:
         self._asker.missed(self, why)
         if not self.outstanding:
             return
-        lost, self.outstanding = self.outstanding, Outstanding(self)
         source = self.link.source
         if self.link.may_queue and source is not None and not source.closed:
-            queued = {key: call for key, call in lost.items() if source.withdraw(call.frames)}
-            for key in queued:
-                del lost[key]
-            self._asker.give_away(Place(queued))
-        self._asker.lost(self, lost, why, comes_back and not self.is_retired)
+            self._asker.give_away(self.outstanding, lambda call: source.withdraw(call.frames))
+        self._asker.lost(self, self.outstanding, why, comes_back and not self.is_retired)
 
     def _look_after_send(self, source: Source) -> None:
         """Watch the peer, and note if libzmq has no connection: nothing reports that for inproc."""
         if self.speaks and not self.is_watched:
             self._asker.watch(self)
         if self._may_queue and source._core.outbox.has_queued:
-            self._become(State.CONNECTING)
             self.link.lose()
+            self._become(State.CONNECTING)
 
     def _tell(self, kind: Kind, key: bytes = NO_KEY) -> None:
         self._send(Header(kind, key).encode())
@@ -418,8 +429,8 @@ class Connection:
             source.send([control], False)
             if self._may_queue and source._core.outbox.has_queued:
                 source.withdraw([control])
-                self._become(State.CONNECTING)
                 self.link.lose()
+                self._become(State.CONNECTING)
 
 
 def _error(kind: int, payload: list[Any]) -> RemoteError | None:

@@ -24,7 +24,7 @@ class Holds(Place):
     Parameters
     ----------
     let_go : callable
-        ``let_go(call)`` is called with a call at the end of its time, when it is in no place.
+        ``let_go(call)`` is called with a call at the end of its time, to put it in another place.
     """
 
     def __init__(self, let_go: Callable[[AnyCall], object]) -> None:
@@ -51,5 +51,6 @@ class Holds(Place):
     def _ended(self, hold: _Hold) -> None:
         call = hold.call
         if self._holds.get(call) is hold:
-            del self._holds[call], self[call.key]
-            self._let_go(call)
+            if call.place is self:
+                self._let_go(call)
+            del self._holds[call], self[call.key]  # last: an exception may come before

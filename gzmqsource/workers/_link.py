@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-import gevent
 import zmq
 from gevent.queue import Empty
 
 from gzmqsource._base.event import Event
+from gzmqsource._base.lasting import Lasting
 from gzmqsource._base.warning import LimitedWarning
 from gzmqsource._source.source import Source
 from gzmqsource.errors import SourceClosed
@@ -98,12 +98,14 @@ class Opening:
         self.broken = broken
 
     def open(self, handle: Callable[[list[Any]], None]) -> Source:
-        """Make a source that is not connected yet."""
-        source = Source.open(zmq.DEALER, handle, context=self.context, **self._options)
+        """Make a source, which its owner starts next."""
+        return Source.open(zmq.DEALER, handle, context=self.context, **self._options)
+
+    def start(self, source: Source) -> None:
+        """Start a source that is not connected yet."""
         self._opened(source)
         source.rawlink(self.broken)
         source.start()
-        return source
 
 
 class Link:
@@ -119,11 +121,6 @@ class Link:
         Takes the messages.
     patience : float
         Seconds after which an attempt to connect counts as failed, and a connection as lasting.
-
-    Raises
-    ------
-    zmq.ZMQError
-        libzmq refuses an option, or the address.
     """
 
     is_bound = False
@@ -146,9 +143,20 @@ class Link:
         self._patience = patience
         self._monitor: Monitor | None = None
         self._is_unused = False  # whether the socket has never been connected
+        self._is_tried = False  # whether there was an attempt to connect the socket
         self._is_lost = Event()  # for losses that a monitor cannot report
+        self._runs = Lasting(self._run)
+
+    def start(self) -> None:
+        """Make the socket.
+
+        Raises
+        ------
+        zmq.ZMQError
+            libzmq refuses an option, or the address.
+        """
         self._open()
-        self._greenlet = gevent.spawn(self._run)
+        self._runs.start()
 
     def lose(self) -> None:
         """Give up the connection, as if libzmq had reported its end."""
@@ -166,7 +174,7 @@ class Link:
         """
         self.closed = True
         self._drop(linger)
-        self._greenlet.kill(block=False)
+        self._runs.kill()
 
     def hear_out(self) -> None:
         """Take the messages that are there."""
@@ -174,8 +182,14 @@ class Link:
             hear_out(self.source, self.max_turns)
 
     def _run(self) -> None:
+        """Connect, again and again; after an exception, the connection counts as lost."""
         pace, failures = self._opening.pace, 0
+        if self._is_tried:
+            self._is_unused = False
+            self._lose()
+            self._renew()
         while not self.closed:
+            self._is_tried = True
             pace.attempted += 1
             try:
                 connects = self._connects()
@@ -185,12 +199,9 @@ class Link:
                 began = time.monotonic()
                 self._owner.connected()
                 self._lasts()
-                if self.closed:
-                    return
-                self.hear_out()
                 lasted = time.monotonic() - began > self._patience
                 failures = 0 if lasted else min(failures + 1, self.max_short)
-                self._owner.disconnected()
+                self._lose()
             else:
                 failures += 1
                 self._owner.failed()
@@ -200,8 +211,13 @@ class Link:
                     pace.pause(failures)
                 finally:
                     pace.attempted -= 1
-            if not self.closed:  # a timer may come between a kill and its arrival
-                self._renew()
+            self._renew()
+
+    def _lose(self) -> None:
+        """Report that the peer is gone, once its messages were received."""
+        if not self.closed:
+            self.hear_out()
+            self._owner.disconnected()
 
     def _connects(self) -> bool:
         """Wait until there is a connection; return False if the attempt fails."""
@@ -238,10 +254,10 @@ class Link:
             return None
 
     def _open(self) -> None:
-        source = self._opening.open(self._owner.received)
-        self.source = source
+        self.source = source = self._opening.open(self._owner.received)
         self._is_lost.clear()
         try:
+            self._opening.start(source)
             if not self.is_inproc:
                 self._monitor = Monitor(source, _EVENTS, ref=False)
             source.socket.connect(self.address)
@@ -251,6 +267,8 @@ class Link:
 
     def _renew(self) -> None:
         """Connect once more, with a new socket unless the old one has never been connected."""
+        if self.closed:  # a timer may come between a kill and its arrival
+            return
         try:
             if self._is_unused and self.source is not None:
                 self.source.socket.disconnect(self.address)
@@ -267,12 +285,11 @@ class Link:
 
     def _drop(self, linger: int | None) -> None:
         monitor, source = self._monitor, self.source
-        self._monitor = self.source = None
         if monitor is not None:
             monitor.close()
-        if source is None or source.closed:
-            return
-        source.unlink(self._opening.broken)
-        if linger is not None:
-            source.socket.linger = linger
-        source.close()
+        if source is not None and not source.closed:
+            source.unlink(self._opening.broken)
+            if linger is not None:
+                source.socket.linger = linger
+            source.close()
+        self._monitor = self.source = None  # last: an exception may come before

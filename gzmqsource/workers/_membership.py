@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gevent
 
+from gzmqsource._base.lasting import Lasting
 from gzmqsource._source.source import Source
 from gzmqsource.workers._askers import Asker
 from gzmqsource.workers._header import NO_KEY
@@ -58,19 +59,18 @@ class Membership:
         self._askers = parts.askers
         self._reception = reception
         self._interval = self.says * parts.tick
-        self._greenlet: gevent.Greenlet[..., None] | None = None
+        self._runs = Lasting(self._run)
         reception.is_worker = True
         reception.be_met = self._be_met
         self._share()
 
     def start(self) -> None:
         """Start reporting."""
-        self._greenlet = gevent.spawn(self._run)
+        self._runs.start()
 
     def close(self) -> None:
         """Stop reporting."""
-        if self._greenlet is not None:
-            self._greenlet.kill(block=False)
+        self._runs.kill()
 
     def part(self) -> None:
         """End the connections to brokers that have not answered the farewell.

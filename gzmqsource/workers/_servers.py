@@ -98,7 +98,8 @@ class Servers:
                     raise
                 _warn_unusable(f"{address} of {endpoint}: {error}")
         for address in known.keys() - set(addresses):
-            known.pop(address).retire()
+            known[address].retire()
+            del known[address]
 
     def _add(self, endpoint: str, address: str, link: Callable[..., AnyLink]) -> None:
         def make(connection: Connection) -> AnyLink:
@@ -106,4 +107,9 @@ class Servers:
 
         connection = Connection(endpoint, address, self._dispatcher, make)
         self._dispatcher.connections[connection] = None
-        self._connections.setdefault(endpoint, {})[address] = connection
+        try:
+            connection.start()
+            self._connections.setdefault(endpoint, {})[address] = connection
+        except BaseException:
+            connection.close(0)
+            raise

@@ -15,6 +15,7 @@ from gevent.pool import Pool
 
 from gzmqsource._base.deadline import check_positive
 from gzmqsource._base.event import Event
+from gzmqsource._base.lasting import Lasting
 from gzmqsource._base.warning import LimitedWarning
 from gzmqsource._socket.addresses import check_endpoint
 from gzmqsource._source.handlers import check_callable
@@ -91,7 +92,7 @@ class Targets:
         self._endpoints: list[str] = []
         self._missing: set[str] = set()
         self._is_wanted = Event()
-        self._greenlet: gevent.Greenlet[..., None] | None = None
+        self._runs = Lasting(self._run)
 
     def add(self, endpoint: str) -> None:
         """Use an endpoint as it is, or the endpoints for which it stands.
@@ -112,8 +113,7 @@ class Targets:
                 f"cannot connect to {endpoint}: a tcp endpoint ends with a port, as in :5555",
             )
         self._endpoints.append(endpoint)
-        if self._greenlet is None:
-            self._greenlet = gevent.spawn(self._run)
+        self._runs.start()
 
     def look_soon(self, endpoint: str) -> None:
         """Look up again, because a connection of this endpoint was lost."""
@@ -122,8 +122,7 @@ class Targets:
 
     def close(self) -> None:
         """Stop looking up."""
-        if self._greenlet is not None:
-            self._greenlet.kill(block=False)
+        self._runs.kill()
 
     def _run(self) -> None:
         pool = Pool(self.at_once)
@@ -131,6 +130,7 @@ class Targets:
             self._is_wanted.clear()
             pool.join()
             for endpoint in self._endpoints:
+                self._missing.add(endpoint)  # until it is found, whatever ends the look-up
                 pool.spawn(self._look_up, endpoint)
             pool.join()
             if not self._missing:
@@ -144,10 +144,8 @@ class Targets:
             _warn_unknown(f"{endpoint}: {error}")
             addresses = []
         if addresses:
-            self._missing.discard(endpoint)
             self._changed(endpoint, addresses)
-        else:
-            self._missing.add(endpoint)
+            self._missing.discard(endpoint)
 
     def _addresses_of(self, endpoint: str) -> list[str]:
         stands_for = [endpoint] if self._resolve is None else list(self._resolve(endpoint))

@@ -151,10 +151,10 @@ def test_a_closed_requester_leaves_no_source_and_no_greenlet_behind(context):
         wait_until(lambda: "live" in states(requester))
         sources: Any = [each.link.source for each in requester._dispatcher.connections]
         links = [each.link for each in requester._dispatcher.connections]
-        greenlets = [getattr(link, "_greenlet", None) for link in links]
+        running = [link._runs for link in links if hasattr(link, "_runs")]
         requester.close()
         assert requester.endpoints() == []
-        wait_until(lambda: all(each is None or each.dead for each in greenlets))
+        wait_until(lambda: not any(each.is_running for each in running))
         assert all(source.closed for source in sources)
 
 
