@@ -175,14 +175,14 @@ class BaseRequester(Generic[FrameT]):
         self._failing.extend(self._dispatcher.calls())
         self._ends.start()  # first: it also does what an exception leaves undone here
         self._close_all()
-        # Those of other threads at once: this hub may soon run no more.
-        for call in list(self._failing):
-            if isinstance(call, ForeignCall):
-                self._fail(call)
 
     def _close_all(self) -> None:
         self._closed = self._stopping = True
         self._dispatcher.close()
+        # Those of other threads at once: this hub may soon run no more.
+        for call in list(self._failing):
+            if isinstance(call, ForeignCall):
+                self._fail(call)
         self._servers.close(self._linger)
 
     def _fail_all(self) -> None:
