@@ -8,13 +8,17 @@ from typing import Any
 import gevent
 import pytest
 import zmq
-from brokering import ScriptedBroker
+from asking import responder_of
+from brokering import ScriptedBroker, ScriptedWorker, asking, broker_of
 from gevent.hub import get_hub
+from gevent.pool import Pool
 from helpers import endpoint_of, free_ports, unique_inproc
 from requesting import echo, ignore, requester_of, server_of
 from striking import Strike, Struck, after_calls, moments
 
 from gzmqsource._base.lasting import Lasting
+from gzmqsource.broker._back import Back
+from gzmqsource.broker._watch import Watch
 from gzmqsource.errors import SourceClosed
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import PeerLost, Requester, RequestTimeout, Responder
@@ -25,6 +29,7 @@ from gzmqsource.workers._holds import Holds
 from gzmqsource.workers._link import Link
 from gzmqsource.workers._losses import Losses
 from gzmqsource.workers._membership import Membership
+from gzmqsource.workers._places import Spawning
 from gzmqsource.workers._retries import Pace
 from gzmqsource.workers._targets import Targets
 
@@ -39,7 +44,12 @@ pytestmark = [
 ]
 
 #: What a request goes through.
-PACKAGES = "/gzmqsource/workers/", "/gzmqsource/_base/lasting", "/gzmqsource/monitor"
+PACKAGES = (
+    "/gzmqsource/workers/",
+    "/gzmqsource/broker/",
+    "/gzmqsource/_base/lasting",
+    "/gzmqsource/monitor",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +77,7 @@ def struck_in(monkeypatch, cls, name, scenario, at_least, step=1):
     gc.collect()  # the sources that were interrupted while they were made
 
 
-def struck_in_greenlet(monkeypatch, cls, name, scenario, at_least, step=1):
+def struck_in_greenlet(monkeypatch, cls, name, scenario, at_least, step=1, packages=PACKAGES):
     """Run a scenario for each moment of the method of a greenlet, the first of which is struck."""
     whole = getattr(cls, name)
 
@@ -77,7 +87,7 @@ def struck_in_greenlet(monkeypatch, cls, name, scenario, at_least, step=1):
 
         def trace(frame, event, _):
             nonlocal left
-            if gevent.getcurrent() is not greenlets[0] or not in_package(frame):
+            if gevent.getcurrent() is not greenlets[0] or not is_in(packages, frame):
                 return None
             frame.f_trace_opcodes = True
             if event == "opcode" and frame.f_lasti in after_calls(frame.f_code):
@@ -106,8 +116,8 @@ def struck_in_greenlet(monkeypatch, cls, name, scenario, at_least, step=1):
     gc.collect()
 
 
-def in_package(frame):
-    return any(package in frame.f_code.co_filename for package in PACKAGES)
+def is_in(packages, frame):
+    return any(package in frame.f_code.co_filename for package in packages)
 
 
 def free_address():
@@ -286,3 +296,56 @@ def test_a_worker_goes_on_reporting_although_a_signal_interrupts(monkeypatch, co
                 wait_until(lambda: len(broker.joins()) > 2)
 
     struck_in_greenlet(monkeypatch, Membership, "_run", scenario, 50, step=17)
+
+
+def gives_up_a_silent_worker(context):
+    with (
+        broker_of(context, dead_after=0.02) as broker,
+        asking(broker) as requester,
+        ScriptedWorker(broker, 0) as worker,
+    ):
+        worker.join(1, left=20)
+        with pytest.raises(PeerLost):
+            requester.request(b"x", timeout=5)
+
+
+def gives_up_a_worker_that_is_gone(context):
+    with broker_of(context, dead_after=80) as broker, asking(broker) as requester:
+        with ScriptedWorker(broker) as worker:
+            call = requester.submit(b"x", timeout=5)
+            worker.next_request()
+        assert [type(error) for error in ended([call])] == [PeerLost]
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "scenario", "step"),
+    [
+        (Watch, "_run", gives_up_a_silent_worker, 7),
+        (Watch, "_hear_ends", gives_up_a_worker_that_is_gone, 3),
+        (Back, "_forget_gone", gives_up_a_worker_that_is_gone, 5),
+    ],
+)
+def test_a_broker_gives_up_workers_although_a_signal_interrupts(
+    monkeypatch, context, cls, name, scenario, step
+):
+    packages = "/broker/_back", "/broker/_watch", "/gzmqsource/_base/lasting"
+    struck_in_greenlet(
+        monkeypatch, cls, name, lambda: scenario(context), 10, step=step, packages=packages
+    )
+
+
+def test_requests_are_handled_in_new_greenlets_although_a_signal_interrupts(monkeypatch, context):
+    whole, begun = Spawning._feed, []
+
+    def feed(places):
+        begun.append(places)
+        if len(begun) == 1:
+            raise Struck
+        whole(places)
+
+    monkeypatch.setattr(Spawning, "_feed", feed)
+    with (
+        responder_of(context, list, spawn=Pool(2)) as responder,
+        requester_of(responder.source, context) as requester,
+    ):
+        assert asked(requester)

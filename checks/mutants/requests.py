@@ -256,4 +256,25 @@ REQUESTS = [
         "        gevent.spawn(self._run)\n",
         "test_interrupted_requests.py",
     ),
+    Mutation(
+        "a broker overlooks the end of a worker if a signal handler raises",
+        "broker/_watch.py",
+        "        self._ask_all()  # after",
+        "        # after",
+        "test_interrupted_requests.py",
+    ),
+    Mutation(
+        "a worker that is gone keeps its requests if a signal handler raises",
+        "broker/_back.py",
+        "            gone = list(self._gone)\n",
+        "            gone = [self._gone.popitem()[0]]\n",
+        "test_interrupted_requests.py",
+    ),
+    Mutation(
+        "requests wait for the next one if a signal handler raises as they begin",
+        "workers/_places.py",
+        "        self._feeds.start()\n",
+        "        self._feeds.start()\n        self._feeds.repair = lambda: None\n",
+        "test_interrupted_requests.py",
+    ),
 ]

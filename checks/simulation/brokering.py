@@ -69,8 +69,8 @@ class Middle(AnyResponder):
 
     def check_over(self):
         super().check_over()
-        for each in self.responder._watch._greenlets:
-            check(each.dead, f"{each} still watches the workers")
+        for each in self.responder._watch._runs:
+            check(not each.is_running, f"{each} still watches the workers")
 
     def _check_busy(self, stats):
         back = self.responder._back

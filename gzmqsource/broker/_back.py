@@ -8,9 +8,9 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
-import gevent
 from gevent.queue import Full
 
+from gzmqsource._base.lasting import Lasting
 from gzmqsource._base.reports import peer_of
 from gzmqsource._base.warning import LimitedWarning
 from gzmqsource._source.source import Source
@@ -107,6 +107,9 @@ class Back:
         #: Returns a new key, for a connection, or for a request that has no key of its own.
         self.new_key = Keys().next
         self._is_filling = False
+        #: The workers whose connections have ended, until their messages are read.
+        self._gone: dict[Worker, None] = {}
+        self._forgets = Lasting(self._forget_gone)
         self._left = parts.voice.left
         self._cancel_all = Header(Kind.CANCEL, NO_KEY).encode()
         forwarding.cancel_at_worker = self._cancel
@@ -169,8 +172,9 @@ class Back:
     def be_gone(self, worker: Worker) -> None:
         """Forget a worker whose connection has ended, once all its messages are read."""
         if worker.state is not State.GONE:
-            self.roster.withdraw(worker, State.GONE)
-            gevent.spawn(self._hear_out, worker)
+            self._gone[worker] = None
+            self._forgets.start()
+            self.roster.withdraw(worker, State.GONE)  # last: an exception may come before
 
     def be_silent(self, worker: Worker) -> None:
         """Give a worker no requests until it speaks again, and give up those that it has."""
@@ -186,13 +190,17 @@ class Back:
 
     # Inside.
 
-    def _hear_out(self, worker: Worker) -> None:
-        """Read the messages that a worker sent before its connection ended; then forget it."""
-        if worker.jobs:
-            hear_out(self.source, self.most_turns)
-        if self._workers.get(worker.name) is worker:
-            del self._workers[worker.name]
-        self._give_up(worker, "is gone")
+    def _forget_gone(self) -> None:
+        """Read the messages that workers sent before their connections ended; then forget them."""
+        while self._gone:
+            gone = list(self._gone)
+            if any(worker.jobs for worker in gone):
+                hear_out(self.source, self.most_turns)
+            for worker in gone:
+                if self._workers.get(worker.name) is worker:
+                    del self._workers[worker.name]
+                self._give_up(worker, "is gone")
+                self._gone.pop(worker, None)  # last: an exception may come before
 
     def _give_up(self, worker: Worker, why: str) -> None:
         """Lose the requests of a worker."""

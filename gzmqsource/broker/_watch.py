@@ -8,6 +8,7 @@ import gevent
 import zmq
 from gevent.queue import Empty
 
+from gzmqsource._base.lasting import Lasting
 from gzmqsource.broker._back import Back
 from gzmqsource.broker._roster import State
 from gzmqsource.errors import SourceClosed
@@ -49,12 +50,13 @@ class Watch:
         self._heard = Heard(back.source._core)
         self._asks = 0
         self._monitor: Monitor | None = None
-        self._greenlets: list[gevent.Greenlet[..., None]] = []
+        self._runs = [Lasting(self._run), Lasting(self._hear_ends)]
         back.watch = self._begin
 
     def close(self) -> None:
         """Stop looking."""
-        gevent.killall(self._greenlets, block=False)
+        for each in self._runs:
+            each.kill()
         if self._monitor is not None:
             self._monitor.close()
 
@@ -62,7 +64,8 @@ class Watch:
         """Start looking, unless it already does; called when a worker has joined."""
         if self._monitor is None:
             self._monitor = Monitor(self._back.source, zmq.EVENT_DISCONNECTED)
-            self._greenlets = [gevent.spawn(self._run), gevent.spawn(self._hear_ends)]
+        for each in self._runs:
+            each.start()
 
     def _run(self) -> None:
         while True:
@@ -84,11 +87,16 @@ class Watch:
     def _hear_ends(self) -> None:
         monitor = self._monitor
         assert monitor is not None
+        self._ask_all()  # after an exception, an end may have been overlooked
         for _ in monitor:
             with contextlib.suppress(Empty, SourceClosed):
                 while True:  # one look shows all connections that have ended by now
                     monitor.recv(timeout=0)
-            self._asks = self.asks
-            for worker in in_turns(list(self._workers.values()), TURN):
-                self._back.ping(worker)
+            self._ask_all()
             gevent.sleep(self.rest)
+
+    def _ask_all(self) -> None:
+        """Ping each worker, now and at the next ticks."""
+        self._asks = self.asks
+        for worker in in_turns(list(self._workers.values()), TURN):
+            self._back.ping(worker)

@@ -8,10 +8,11 @@ from contextvars import Context
 from typing import Any, Protocol
 
 import gevent
-from gevent import Greenlet, GreenletExit
+from gevent import GreenletExit
 from gevent.pool import Pool
 
 from gzmqsource._base.event import Event
+from gzmqsource._base.lasting import Lasting
 from gzmqsource._socket.budget import Budget
 from gzmqsource._source.back_off import BackOff
 from gzmqsource._source.source import Source
@@ -99,7 +100,10 @@ class Workers:
             if self._waiting:
                 self._go_on()
         finally:
-            self._give_back()
+            if self._waiting:
+                self._give_back()
+            else:  # without a call, so that no signal handler comes before
+                self._idle += 1
         return True
 
     def free(self) -> int:
@@ -172,7 +176,7 @@ class Spawning:
         self._back_off = BackOff(source)
         self._base = Context()
         self._wanted = Event()
-        self._feeder: Greenlet[..., None] | None = None
+        self._feeds = Lasting(self._feed)
         #: The CPU seconds that a handler took recently until it ended, or waited.
         self._pace = 1e-6
         self._has_failed = False
@@ -192,13 +196,11 @@ class Spawning:
     def notify(self) -> None:
         """See `Places.notify`."""
         self._wanted.set()
-        if self._feeder is None or self._feeder.dead:
-            self._feeder = gevent.spawn(self._feed)
+        self._feeds.start()
 
     def close(self) -> None:
         """See `Places.close`."""
-        if self._feeder is not None:
-            self._feeder.kill(block=False)
+        self._feeds.kill()
 
     def _feed(self) -> None:
         """Spawn a greenlet for each job of the line, when the pool and the budget allow it."""
