@@ -61,12 +61,12 @@ def soon(monkeypatch):
     monkeypatch.setattr(Pace, "growth", 1e9)
 
 
-def struck_in(monkeypatch, cls, name, scenario, at_least, step=1):
+def struck_in(monkeypatch, cls, name, scenario, at_least, step=1, packages=PACKAGES):
     """Run a scenario for each moment of a method, in which the first call of it is struck."""
     whole = getattr(cls, name)
 
     def struck(moment):
-        strike = Strike(moment, packages=PACKAGES)
+        strike = Strike(moment, packages=packages)
         with monkeypatch.context() as patch:
             patch.setattr(cls, name, lambda *arguments: strike.around(whole)(*arguments))
             with contextlib.suppress(Struck):  # at the end of its block
@@ -349,3 +349,14 @@ def test_requests_are_handled_in_new_greenlets_although_a_signal_interrupts(monk
         requester_of(responder.source, context) as requester,
     ):
         assert asked(requester)
+
+
+def test_a_request_that_has_waited_ends_if_a_signal_interrupts_its_send(monkeypatch, context):
+    address = free_address()
+
+    def scenario():
+        with requester_of(address, context) as requester:
+            waits_for_a_server(context, address, requester)
+
+    packages = ("/gzmqsource/_source/",)
+    struck_in(monkeypatch, Dispatcher, "_send_waiting", scenario, 2, packages=packages)

@@ -177,7 +177,7 @@ REQUESTS = [
         "workers/_dispatcher.py",
         "            call.place = place\n",
         "",
-        "workers/test_requester.py",
+        "test_interrupted_requests.py",
     ),
     Mutation(
         "a request is forgotten if a signal handler raises as it ends",
