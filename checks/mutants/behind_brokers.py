@@ -46,6 +46,27 @@ BEHIND_BROKERS = [
         BROKER_SIMULATION,
     ),
     Mutation(
+        "a worker does not join a broker again that starts again within the process",
+        "workers/_membership.py",
+        "        if is_gone and not self._source.closed:\n",
+        "        if False:\n",
+        "broker/test_ends_of_brokers.py",
+    ),
+    Mutation(
+        "a worker cannot leave a broker that libzmq has forgotten",
+        "workers/_membership.py",
+        "        if error.errno != errno.ENOENT:\n",
+        "        if True:\n",
+        "broker/test_ends_of_brokers.py",
+    ),
+    Mutation(
+        "who has let a responder go is told on that its hub lives",
+        "workers/_pulse.py",
+        "(leaving and not asker.has_left)",
+        "leaving",
+        "workers/test_responder_liveness.py",
+    ),
+    Mutation(
         "what workers have counts as running after the end of the broker",
         "broker/broker.py",
         "        self._farewell.give_up()",

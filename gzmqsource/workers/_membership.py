@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+from typing import Any
+
 import gevent
+import zmq
 
 from gzmqsource._base.lasting import Lasting
 from gzmqsource._source.source import Source
 from gzmqsource.workers._askers import Asker
+from gzmqsource.workers._envelope import MOST_ID
 from gzmqsource.workers._header import NO_KEY
 from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._reception import Reception
@@ -50,10 +55,14 @@ class Membership:
         reception: Reception,
     ) -> None:
         self._source = source
-        self._endpoints = brokers
-        self._brokers = {name: Asker([name], False) for name in brokers}
-        self._silence = dict.fromkeys(brokers, self.patience)
-        self._sessions = dict.fromkeys(brokers, NO_KEY)
+        # By the routing ids of the connections to the brokers.
+        self._endpoints: dict[bytes, str] = {}
+        self._brokers: dict[bytes, Asker] = {}
+        self._silence: dict[bytes, int] = {}
+        self._sessions: dict[bytes, bytes] = {}
+        for name, endpoint in brokers.items():
+            self._add(name, endpoint)
+        self._renewed = 0
         self._slots = min(slots, self.most)
         self._voice = parts.voice
         self._askers = parts.askers
@@ -80,12 +89,14 @@ class Membership:
         if self._source.closed:
             return
         socket = self._source.socket
-        for name, endpoint in self._endpoints.items():
-            asker = self._askers.get(name)
-            if asker is None or not asker.has_left:
-                linger, socket.linger = socket.linger, 0
-                socket.disconnect(endpoint)
-                socket.linger = linger
+        linger, socket.linger = socket.linger, 0
+        try:
+            for name, endpoint in self._endpoints.items():
+                asker = self._askers.get(name)
+                if asker is None or not asker.has_left:
+                    _disconnect(socket, endpoint)
+        finally:
+            socket.linger = linger
 
     @property
     def is_member(self) -> bool:
@@ -99,14 +110,34 @@ class Membership:
         while not self._reception.is_leaving:
             self._listen()
             self._share()
-            for name, silence in self._silence.items():
+            for name, silence in list(self._silence.items()):
                 # Reports made while there is no broker wait in libzmq, and reach it together.
                 if not silence & (silence - 1) or not silence % self.seldom:
                     self._join(name)
             gevent.sleep(self._interval)
 
     def _join(self, name: bytes) -> None:
-        self._voice.join(self._brokers[name], self._sessions[name], self._credits[name])
+        """Report to a broker; connect again if it is gone, as libzmq does not over inproc."""
+        broker, credit = self._brokers[name], self._credits[name]
+        is_gone = self._voice.join(broker, self._sessions[name], credit) is False
+        if is_gone and not self._source.closed:
+            self._voice.join(self._connect_again(name), NO_KEY, credit)
+
+    def _connect_again(self, name: bytes) -> Asker:
+        """Connect to a broker under a new name: libzmq aborts if it still has the old one."""
+        self._renewed += 1
+        endpoint = self._endpoints[name]
+        new = connect_as(self._source.socket, endpoint, b"%d " % self._renewed)
+        self._add(new, endpoint)
+        del self._endpoints[name], self._brokers[name], self._silence[name], self._sessions[name]
+        self._share()
+        return self._brokers[new]
+
+    def _add(self, name: bytes, endpoint: str) -> None:
+        self._endpoints[name] = endpoint
+        self._brokers[name] = Asker([name], False)
+        self._silence[name] = self.patience
+        self._sessions[name] = NO_KEY
 
     def _be_met(self, name: bytes, session: bytes | None) -> None:
         """Repeat a broker's name for the connection, so it knows that the connection is current."""
@@ -137,3 +168,20 @@ class Membership:
         share, more = divmod(self._slots, len(names))
         for index, name in enumerate(names):
             self._credits[name] = max(1, share + (index < more))
+
+
+def connect_as(socket: zmq.Socket[Any], url: str, prefix: bytes = b"") -> bytes:
+    """Connect a ROUTER, and return the connection's routing id in it."""
+    name = (prefix + url.encode())[:MOST_ID]
+    socket.connect_routing_id = name
+    socket.connect(url)
+    return name
+
+
+def _disconnect(socket: zmq.Socket[Any], url: str) -> None:
+    """Disconnect, unless libzmq has: over inproc, a connection ends with its peer."""
+    try:
+        socket.disconnect(url)
+    except zmq.ZMQError as error:
+        if error.errno != errno.ENOENT:
+            raise

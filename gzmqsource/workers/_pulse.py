@@ -115,7 +115,7 @@ class Pulse:
         for asker in in_turns(self._askers.all(), TURN):
             if self._core.closed:
                 return False
-            if asker.jobs or is_held or leaving:
+            if asker.jobs or is_held or (leaving and not asker.has_left):
                 asker.silence += may_accuse
                 # Behind a proxy, messages of an asker may go to another responder.
                 if asker.patience and not asker.is_routed and self.is_silent(asker):

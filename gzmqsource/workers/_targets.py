@@ -144,7 +144,10 @@ class Targets:
             _warn_unknown(f"{endpoint}: {error}")
             addresses = []
         if addresses:
-            self._changed(endpoint, addresses)
+            try:
+                self._changed(endpoint, addresses)
+            except zmq.ZMQError as error:
+                _warn_unknown(f"{endpoint}: {error}")
             self._missing.discard(endpoint)
 
     def _addresses_of(self, endpoint: str) -> list[str]:

@@ -73,9 +73,10 @@ class Voice:
         if self._say_or_owe(asker, self._leaving[asker.is_routed]) is False:
             asker.has_left = True
 
-    def join(self, broker: Asker, session: bytes, credit: int) -> None:
-        """Notify a broker that this hub is alive, and how many requests it takes at a time."""
-        self._say(broker, Header(Kind.JOIN, session, left=self.left, session=credit).encode())
+    def join(self, broker: Asker, session: bytes, credit: int) -> bool | None:
+        """Notify a broker that this hub is alive, and how many requests it takes; see `_say`."""
+        header = Header(Kind.JOIN, session, left=self.left, session=credit)
+        return self._say(broker, header.encode())
 
     def end(self, kind: Kind, job: Job, detail: Detail) -> None:
         """Notify an asker, unless it is plain, that an attempt has ended without a reply."""

@@ -17,9 +17,8 @@ from gzmqsource._source.receiver import Spawn, spawner
 from gzmqsource._source.source import Source
 from gzmqsource.transfer.message import FrameT
 from gzmqsource.workers._calling import Answer, Calling
-from gzmqsource.workers._envelope import MOST_ID
 from gzmqsource.workers._hooks import Hook, checked
-from gzmqsource.workers._membership import Membership
+from gzmqsource.workers._membership import Membership, connect_as
 from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._places import Places, Spawning, Workers
 from gzmqsource.workers._server import Server
@@ -389,14 +388,6 @@ def open_router(kind: type[Source], **options: Any) -> Source[Any]:
     if "overflow" in options:
         raise TypeError("overflow=...: a server sets this itself, and waits for no peer")
     return kind.open(zmq.ROUTER, overflow="raise", **{"router_mandatory": 1, **options})
-
-
-def connect_as(socket: zmq.Socket[Any], url: str) -> bytes:
-    """Connect a ROUTER, and return the connection's routing id in it."""
-    name = url.encode()[:MOST_ID]
-    socket.connect_routing_id = name
-    socket.connect(url)
-    return name
 
 
 def _name() -> bytes:

@@ -1,10 +1,12 @@
 """How a broker is made, ends, and starts anew."""
 
+import contextlib
+
 import gevent
 import pytest
 import zmq
 from brokering import SOON, Sleeper, asking, broker_of, worker_of
-from helpers import endpoint_of, in_thread
+from helpers import endpoint_of, in_thread, unique_inproc
 
 from gzmqsource import Source
 from gzmqsource.broker import Broker
@@ -15,6 +17,17 @@ from gzmqsource.workers import RequestCancelled, Requester, Responder
 
 def echo(payload):
     return payload
+
+
+@contextlib.contextmanager
+def worker_at(context, endpoint):
+    """Run a worker of a broker that may not be there."""
+    worker = Responder.join(endpoint, echo, context=context, dead_after=SOON, linger=0)
+    worker.start()
+    try:
+        yield worker
+    finally:
+        worker.close()
 
 
 def test_a_stop_finishes_what_was_accepted(context):
@@ -124,3 +137,28 @@ def test_a_worker_at_the_front_and_a_client_at_the_back_are_named(context, caplo
         with Requester.open(endpoint_of(broker.back), context=context, linger=0) as requester:
             requester.submit(b"x")
             wait_until(lambda: "it asks the front" in caplog.text)
+
+
+@pytest.mark.parametrize("ending", ["close", "stop"])
+def test_a_worker_joins_a_broker_again_that_starts_again_in_the_process(context, ending):
+    front, back = unique_inproc(), unique_inproc()
+    with worker_at(context, back) as worker, Requester.open(front, context=context) as requester:
+        for number in range(3):
+            broker = Broker.open(front, back, context=context, dead_after=SOON)
+            broker.start()
+            wait_until(lambda: worker.is_member)
+            assert requester.request(b"%d" % number, timeout=10) == [b"%d" % number]
+            getattr(broker, ending)()
+            wait_until(lambda: not worker.is_member)
+        assert worker.leave(10) == 0
+
+
+def test_a_worker_leaves_although_its_broker_has_gone_before_they_spoke(context):
+    for _ in range(10):
+        endpoint = unique_inproc()
+        broker = Broker.open(unique_inproc(), endpoint, context=context)
+        broker.start()
+        with worker_at(context, endpoint) as worker:
+            broker.close()
+            assert worker.leave(10) == 0
+            assert worker.closed

@@ -277,3 +277,25 @@ def test_the_number_of_askers_that_are_remembered_is_bounded(context, monkeypatc
         back.send([b"first", Header(Kind.CANCEL, bytes(16)).encode()])
         wait_until(lambda: responder.stats().cancelled == 1)
         responder.close()
+
+
+def test_who_has_let_a_responder_go_hears_no_more_that_its_hub_lives(context):
+    go_on = Event()
+    with (
+        responder_of(context, lambda payload: [go_on.wait(), b""][1:], dead_after=0.2) as responder,
+        Asker(context, responder) as asker,
+        Asker(context, responder) as idle,
+    ):
+        asker.ask()
+        idle.say(Kind.PING, left=60_000)
+        idle.until_heard(Kind.PONG)
+        stopping = gevent.spawn(responder.stop, 20)
+        for each in asker, idle:
+            each.until_heard(Kind.LEAVING)
+            each.say(Kind.NOMORE)
+        idle.wait_for(idle.ask(), Kind.REFUSED)
+        told = idle.count(Kind.PONG)
+        asker.until_heard(Kind.PONG, asker.count(Kind.PONG) + 3)
+        assert idle.count(Kind.PONG) == told
+        go_on.set()
+        assert stopping.get(timeout=10) == 0
