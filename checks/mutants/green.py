@@ -345,4 +345,25 @@ GREEN = [
         "",
         "green/test_devices.py",
     ),
+    Mutation(
+        "a socket is closed while a loop of libzmq uses it",
+        "green/_held.py",
+        "            socket.close = functools.partial(self._close_later, socket)\n",
+        "            pass\n",
+        "green/test_devices.py",
+    ),
+    Mutation(
+        "a proxy goes on when one of its sockets is to be closed",
+        "green/_held.py",
+        "            if self._steering is not None:\n",
+        "            if False:\n",
+        "green/test_devices.py",
+    ),
+    Mutation(
+        "a socket that was closed under a loop stays open",
+        "green/_held.py",
+        "            close_on_thread(socket, linger)\n",
+        "            pass\n",
+        "green/test_devices.py",
+    ),
 ]

@@ -9,7 +9,6 @@ from typing import Any
 
 import zmq
 from gevent._hub_local import get_hub_if_exists
-from zmq import device as plain_device
 from zmq.backend import proxy as plain_proxy
 from zmq.backend import proxy_steerable as plain_proxy_steerable
 from zmq.devices import ThreadDevice as PlainThreadDevice
@@ -22,6 +21,7 @@ from zmq.sugar.socket import Socket as PlainSocket
 from gzmqsource._base.threads import NativeThread
 from gzmqsource._socket.loops import run_loop
 from gzmqsource.green._context import Context, prepare_collector
+from gzmqsource.green._held import Held
 
 
 def _call(loop: Callable[[], Any], sockets: Iterable[Any]) -> Any:
@@ -40,18 +40,36 @@ def _call(loop: Callable[[], Any], sockets: Iterable[Any]) -> Any:
     return thread.value
 
 
-def _call_proxy(loop: Callable[..., Any], *sockets: Any) -> Any:
-    given = [each for each in sockets if each is not None]
-    return _call(lambda: run_loop(lambda: loop(*sockets), given), given)
+def _call_held(loop: Callable[[], Any], sockets: Iterable[Any], held: Held) -> Any:
+    """Run a loop of libzmq whose sockets are held, likewise."""
+    try:
+        return _call(lambda: held.run(loop), sockets)
+    except RuntimeError:  # there is no thread for it
+        held.end()
+        raise
+
+
+def _call_proxy(
+    frontend: Any, backend: Any, capture: Any = None, control: Any = None, steers: bool = True
+) -> Any:
+    """Run libzmq's proxy; with *steers*, the close of a socket ends it through the control."""
+    given = [each for each in (frontend, backend, capture, control) if each is not None]
+    if any(each.closed for each in given):
+        return _call(lambda: plain_proxy(frontend, backend, capture), given)  # its own error
+    held = Held(given, steers)
+    loop = functools.partial(
+        plain_proxy_steerable, frontend, backend, capture, held.control if steers else control
+    )
+    return _call_held(lambda: run_loop(loop, given), given, held)
 
 
 def proxy(
     frontend: PlainSocket[Any], backend: PlainSocket[Any], capture: PlainSocket[Any] | None = None
 ) -> Any:
-    """Pass messages between two sockets until their context ends; see `zmq.proxy`.
+    """Pass messages until the context ends, or one of the sockets is closed; see `zmq.proxy`.
 
-    libzmq's own proxy runs on a native thread, which owns the sockets from now on. If the greenlet
-    is killed, the proxy continues.
+    libzmq's own proxy runs on a native thread, which owns the sockets from now on: it closes them
+    once it has ended. If the greenlet is killed, the proxy continues.
 
     Parameters
     ----------
@@ -65,9 +83,10 @@ def proxy(
     Raises
     ------
     zmq.ZMQError
-        The error that ended the proxy: ``ETERM`` if the context was terminated.
+        The error that ended the proxy: ``ETERM`` if the context was terminated, ``ENOTSOCK`` if
+        one of the sockets was closed.
     """
-    return _call_proxy(plain_proxy, frontend, backend, capture)
+    return _call_proxy(frontend, backend, capture)
 
 
 def proxy_steerable(
@@ -77,6 +96,8 @@ def proxy_steerable(
     control: PlainSocket[Any] | None = None,
 ) -> Any:
     """Pass messages, steered by a control socket; see `zmq.proxy_steerable`.
+
+    A socket that is closed meanwhile is open until a command, or the end of the context, ends it.
 
     Parameters
     ----------
@@ -94,7 +115,7 @@ def proxy_steerable(
     zmq.ZMQError
         As for `proxy`.
     """
-    return _call_proxy(plain_proxy_steerable, frontend, backend, capture, control)
+    return _call_proxy(frontend, backend, capture, control, steers=control is None)
 
 
 def device(
@@ -116,8 +137,7 @@ def device(
     zmq.ZMQError
         As for `proxy`.
     """
-    loop: Callable[..., Any] = functools.partial(plain_device, device_type)  # type: ignore[arg-type]
-    return _call_proxy(loop, frontend, backend or frontend)
+    return _call_proxy(frontend, backend or frontend)
 
 
 def monitored_queue(
@@ -128,6 +148,8 @@ def monitored_queue(
     out_prefix: bytes = b"out",
 ) -> Any:
     """Pass messages, and send a copy of each behind a prefix; see `zmq.devices.monitored_queue`.
+
+    A socket that is closed meanwhile is open until the context ends.
 
     Parameters
     ----------
@@ -147,12 +169,11 @@ def monitored_queue(
     zmq.ZMQError
         As for `proxy`.
     """
-    return _call(
-        functools.partial(
-            plain_monitored_queue, in_socket, out_socket, mon_socket, in_prefix, out_prefix
-        ),
-        (in_socket, out_socket, mon_socket),
-    )
+    given = (in_socket, out_socket, mon_socket)
+    loop = functools.partial(plain_monitored_queue, *given, in_prefix, out_prefix)
+    if any(each.closed for each in given):
+        return _call(loop, given)  # its own error
+    return _call_held(loop, given, Held(given, steers=False))
 
 
 class _DeviceContext(Context[Any]):

@@ -78,6 +78,130 @@ def test_a_proxy_may_be_all_that_runs(green, context, ends):
     wait_until(lambda: ended)
 
 
+@pytest.mark.parametrize("which", [0, 1], ids=["frontend", "backend"])
+@pytest.mark.parametrize("how", ["proxy", "proxy_steerable", "device"])
+def test_a_proxy_ends_when_one_of_its_sockets_is_closed(green, context, ends, how, which):
+    frontend, backend, source, sink = ends
+    before = [zmq.STREAMER] if how == "device" else []
+    running = gevent.spawn(lambda: getattr(green, how)(*before, frontend, backend))
+    with gevent.Timeout(5):
+        passes(source, sink)
+    ends[which].close(0)
+    with pytest.raises(zmq.ZMQError) as raised:
+        running.get(timeout=5)
+    assert raised.value.errno == zmq.ENOTSOCK
+    assert [each.closed for each in ends] == [number == which for number in range(4)]
+    for each in ends:
+        each.close()
+        assert each.closed
+
+
+@pytest.mark.parametrize("how", ["monitored_queue", "proxy_steerable"])
+def test_a_socket_that_a_loop_uses_is_closed_at_its_end(green, context, ends, how):
+    frontend, backend, source, sink = ends
+    control, steer = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
+    control.bind("inproc://control")
+    steer.connect("inproc://control")
+    if how == "monitored_queue":
+        running = gevent.spawn(lambda: green.monitored_queue(frontend, backend, control))
+    else:
+        running = gevent.spawn(lambda: green.proxy_steerable(frontend, backend, None, control))
+    with gevent.Timeout(5):
+        passes(source, sink)
+        frontend.close(0)
+        passes(source, sink)
+    assert not frontend.closed
+    if how == "monitored_queue":
+        for socket in (source, sink, steer):
+            socket.close(0)
+        ending = gevent.spawn(context.term)
+    else:
+        steer.send(b"TERMINATE")
+        ending = gevent.spawn(lambda: None)
+    with pytest.raises(zmq.ZMQError) as raised:
+        running.get(timeout=5)
+    assert raised.value.errno == (zmq.ETERM if how == "monitored_queue" else zmq.ENOTSOCK)
+    assert frontend.closed
+    for socket in (backend, control, steer):
+        socket.close(0)
+    ending.get(timeout=5)
+
+
+FLOODED = """
+import os
+import sys
+import threading
+
+import gevent
+import zmq
+from gzmqsource import green
+
+how, ending = sys.argv[1:]
+
+def send(context):
+    with zmq.Socket(context, zmq.PUSH) as socket:
+        socket.linger = 0
+        socket.connect("inproc://front")
+        while True:
+            socket.send(b"x")
+
+def receive(context, passed):
+    with zmq.Socket(context, zmq.PULL) as socket:
+        socket.connect("inproc://back")
+        while True:
+            socket.recv()
+            passed.set()
+
+def until_terminated(function, *arguments):
+    try:
+        function(*arguments)
+    except zmq.ContextTerminated:
+        pass
+
+for number in range(8):
+    context = green.Context()
+    plain = zmq.Context(shadow=context.underlying)
+    front, back = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+    front.linger = back.linger = 0
+    front.bind("inproc://front")
+    back.bind("inproc://back")
+    if how == "proxy":
+        running = gevent.spawn(green.proxy, front, back)
+    else:
+        running = gevent.spawn(green.device, zmq.STREAMER, front, back)
+    passed = threading.Event()
+    threads = [
+        threading.Thread(target=until_terminated, args=arguments)
+        for arguments in [(send, plain), (send, plain), (receive, plain, passed)]
+    ]
+    for thread in threads:
+        thread.start()
+    while not passed.is_set():
+        gevent.sleep(0.001)
+    gevent.sleep(0.005 * number)
+    if ending == "close":
+        (front, back)[number % 2].close(0)
+    context.destroy(0)
+    for thread in threads:
+        thread.join()
+    running.join()
+    assert isinstance(running.exception, zmq.ZMQError)
+print("done")
+"""
+
+
+@pytest.mark.once
+@pytest.mark.processes
+@pytest.mark.limit(60)
+@pytest.mark.parametrize("ending", ["close", "destroy"])
+@pytest.mark.parametrize("how", ["proxy", "device"])
+def test_a_flooded_proxy_ends_in_peace(how, ending):
+    """libzmq crashes if a socket is closed that its loop uses on another thread."""
+    with python_process(FLOODED, how, ending) as process:
+        assert line_of(process) == "done"
+        assert process.wait(20) == 0
+
+
 def test_a_steerable_proxy_obeys(green, context, ends):
     if not zmq.has("proxy_steerable") and not hasattr(zmq, "proxy_steerable"):
         pytest.skip("this libzmq has none")
