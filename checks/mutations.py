@@ -59,7 +59,7 @@ def fails(tree: pathlib.Path, tests: str, transfer: str, seconds: int = 150) -> 
     if name == SIMULATION:
         command = [sys.executable, "-m", "simulation", "--seconds", str(seconds), "--seed", "1"]
         command += ["--world", world] if world else []
-        environment["PYZMQ_BACKEND"] = "simulation.backend"
+        environment |= {"PYZMQ_BACKEND": "simulation.backend", "GZMQSOURCE_TRANSFER": "pure"}
         environment["PYTHONPATH"] = os.pathsep.join((str(tree / "checks"), str(tree)))
     try:
         finished = subprocess.run(

@@ -91,9 +91,9 @@ class ScriptedBroker:
         self.heard: list[Header] = []
         self.source.start()
 
-    def say(self, kind, key=bytes(16), payload=(), session=0):
+    def say(self, kind, key=bytes(16), payload=(), **fields):
         """Send a control, or a request with a payload."""
-        header = Header(kind, key, left=200, session=session).encode()
+        header = Header(kind, key, **{"left": 200, **fields}).encode()
         self.source.send([self._name, header, *([b"", *payload] if payload else [])])
 
     def joins(self):

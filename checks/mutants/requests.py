@@ -13,7 +13,7 @@ REQUESTS = [
     Mutation(
         "an attempt that comes after a later one takes its reply",
         "workers/_reception.py",
-        "        if attempt < job.attempt:\n",
+        "        if again.attempt < known.attempt:  # a later one came first\n",
         "        if False:\n",
         REQUESTS_SIMULATION,
     ),

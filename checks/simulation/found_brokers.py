@@ -152,4 +152,42 @@ def test_a_worker_that_was_stuck_and_has_died_is_asked_when_it_is_there_again():
     world.finish()
 
 
+def with_two_brokers(workers, room, steady):
+    return BrokerWorld(
+        brokers=2,
+        workers=workers,
+        askers=1,
+        spawn="spawned",
+        waiting=100,
+        redelivers=False,
+        named=False,
+        deaf=False,
+        room=room,
+        steady=steady,
+        marks=1000,
+        delay=2,
+    )
+
+
+def test_a_worker_that_leaves_finishes_requests_that_take_long():
+    """It said nothing that its broker answered, and took the broker for dead."""
+    world = with_two_brokers(workers=2, room=1, steady=False)
+    world.ask(asker=1, timeout=3.0, retries=0, mood="doze", count=4)
+    world.settle()
+    world.leave_brokers(worker=2, timeout=5.0)
+    world.finish()
+
+
+def test_a_request_that_comes_from_two_brokers_ends_for_both():
+    """The one that did not get the reply counted the request as running for ever."""
+    world = with_two_brokers(workers=1, room=1000, steady=True)
+    world.ask(asker=1, timeout=0.01, retries=1, mood="stop", count=1)
+    world.ask(asker=1, timeout=3.0, retries=1, mood="sleep", count=1)
+    world.settle()
+    world.ask(asker=1, timeout=None, retries=1, mood="sleep", count=4)
+    world.stick(which=1)
+    world.advance(seconds=5.0)
+    world.finish()
+
+
 TESTS = [test for name, test in list(globals().items()) if name.startswith("test_")]

@@ -80,8 +80,8 @@ class Watch:
                         self._back.be_silent(worker)
                     elif worker.silence >= self.forget * worker.patience:
                         self._back.be_gone(worker)
-                elif self._asks:
-                    self._back.ping(worker)
+                elif self._asks or (worker.state is State.LEAVING and worker.jobs):
+                    self._back.ping(worker)  # one that leaves sends nothing to answer
             self._asks = max(0, self._asks - 1)
 
     def _hear_ends(self) -> None:

@@ -156,7 +156,7 @@ class Reception:
         handling, key = self._handling, job.key
         known = handling.jobs.get(key)
         if known is not None:
-            self._ask_again(known, asker, job.attempt)
+            self._ask_again(known, job, asker)
             return
         kept = self._kept.get(key) if self._kept.replies else None
         if kept is not None:
@@ -177,18 +177,26 @@ class Reception:
         handling.jobs[key] = asker.jobs[key] = job
         self._admit(job)
 
-    def _ask_again(self, job: Job, asker: Asker, attempt: int) -> None:
-        """Have the reply to a request that waits or runs sent to the asker that sent it last."""
+    def _ask_again(self, known: Job, again: Job, asker: Asker) -> None:
+        """Have the reply to a request that waits or runs sent to the asker that sent it last.
+
+        A broker counts the requests of this worker, so it is notified if another one has the reply.
+        """
         self.duplicates += 1
-        if attempt < job.attempt:
-            return  # a later one came first, over a newer connection
-        job.attempt = attempt
-        if job.is_cancelled:
-            self._voice.end(Kind.LOST, job, Detail.NONE)
-        elif job.asker is not asker and job.asker is not None:
-            del job.asker.jobs[job.key]
-            job.asker = asker
-            asker.jobs[job.key] = job
+        is_other = known.asker is not asker
+        if again.attempt < known.attempt:  # a later one came first
+            if is_other and self.is_worker:
+                self._voice.end(Kind.LOST, again, Detail.NONE)
+        elif known.is_cancelled:
+            self._voice.end(Kind.LOST, again, Detail.NONE)
+        else:
+            if is_other and known.asker is not None:
+                if self.is_worker:
+                    self._voice.end(Kind.LOST, known, Detail.NONE)
+                del known.asker.jobs[known.key]
+                known.asker = asker
+                asker.jobs[known.key] = known
+            known.attempt = again.attempt
 
     def _admit(self, job: Job) -> None:
         """Begin a job, or let it wait; a plain peer cannot be refused."""

@@ -162,3 +162,20 @@ def test_a_worker_leaves_although_its_broker_has_gone_before_they_spoke(context)
             broker.close()
             assert worker.leave(10) == 0
             assert worker.closed
+
+
+def test_a_worker_that_leaves_finishes_what_takes_longer_than_its_broker_is_silent(context):
+    sleeper = Sleeper()
+    with (
+        broker_of(context) as broker,
+        asking(broker) as requester,
+        worker_of(broker, sleeper) as worker,
+    ):
+        asked = requester.submit(b"x")
+        wait_until(lambda: sleeper.begun)
+        leaving = gevent.spawn(worker.leave, 20)
+        leaving.join(3 * SOON)
+        assert not asked.ready()
+        sleeper.go_on.set()
+        assert asked.get(timeout=10) == [b"x"]
+        assert leaving.get(timeout=10) == 0
