@@ -1,6 +1,6 @@
-"""The sockets of a loop of libzmq: whoever closes one of them ends the loop first.
+"""The sockets of a loop of libzmq on another thread: a close of one ends the loop first.
 
-libzmq would crash in the thread of the loop. So the thread closes them at the end of the loop.
+Otherwise libzmq would crash in that thread. So the thread closes them at the end of the loop.
 """
 
 from __future__ import annotations
