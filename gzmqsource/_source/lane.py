@@ -250,8 +250,11 @@ class Lane(MessageQueue):
             raise
 
     def _forget_marks(self) -> None:
-        while len(self._marks) > 1 and self._marks[1][0] <= self._left:
-            self._marks.popleft()
+        try:
+            while len(self._marks) > 1 and self._marks[1][0] <= self._left:
+                self._marks.popleft()
+        except IndexError:  # a signal handler has forgotten them meanwhile
+            pass
 
     def _set_aside(self) -> None:
         """Set aside all but the first messages, so that each can leave without a search."""
