@@ -174,13 +174,6 @@ ASKING = [
         "workers/test_link.py",
     ),
     Mutation(
-        "a timer opens a link between its end and the arrival of that",
-        "workers/_link.py",
-        "        if self.closed:  # a timer may come between a kill and its arrival\n",
-        "        if False:\n",
-        "workers/test_link.py",
-    ),
-    Mutation(
         "there is no bound for what is outstanding",
         "workers/_dispatcher.py",
         "        if express is None or self.admitted >= self._most or held > self._most_bytes:\n",

@@ -50,7 +50,7 @@ REQUESTS = [
         "workers/_link.py",
         "            if not self.closed:  # the drop may have waited\n",
         "            if True:\n",
-        REQUESTS_SIMULATION,
+        "workers/test_link.py",
     ),
     Mutation(
         "a stop waits on for askers when its responder is closed",

@@ -267,8 +267,6 @@ class Link:
 
     def _renew(self) -> None:
         """Connect once more, with a new socket unless the old one has never been connected."""
-        if self.closed:  # a timer may come between a kill and its arrival
-            return
         try:
             if self._is_unused and self.source is not None:
                 self.source.socket.disconnect(self.address)
