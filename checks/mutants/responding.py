@@ -133,8 +133,8 @@ RESPONDING = [
     Mutation(
         "a reply goes to who has asked first",
         "workers/_reception.py",
-        "            job.asker = asker\n            asker.jobs",
-        "            asker.jobs",
+        "                known.asker = asker\n                asker.jobs",
+        "                asker.jobs",
         "workers/test_dedup.py",
     ),
     Mutation(
