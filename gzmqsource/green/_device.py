@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import zmq
 from gevent._hub_local import get_hub_if_exists
-from zmq.backend import proxy as plain_proxy
 from zmq.backend import proxy_steerable as plain_proxy_steerable
 from zmq.devices import ThreadDevice as PlainThreadDevice
 from zmq.devices import ThreadMonitoredQueue as PlainThreadMonitoredQueue
@@ -40,27 +38,30 @@ def _call(loop: Callable[[], Any], sockets: Iterable[Any]) -> Any:
     return thread.value
 
 
-def _call_held(loop: Callable[[], Any], sockets: Iterable[Any], held: Held) -> Any:
-    """Run a loop of libzmq whose sockets are held, likewise."""
+def _call_held(loop: Callable[[Any], Any], sockets: Iterable[Any], steers: bool) -> Any:
+    """Run a loop to whose end its sockets are held; it is called with its `Held.control`."""
+    if any(each.closed for each in sockets):
+        return _call(lambda: loop(None), sockets)  # its own error
+    held = Held(sockets, steers)
     try:
-        return _call(lambda: held.run(loop), sockets)
+        return _call(lambda: held.run(lambda: loop(held.control)), sockets)
     except RuntimeError:  # there is no thread for it
         held.end()
         raise
 
 
-def _call_proxy(
-    frontend: Any, backend: Any, capture: Any = None, control: Any = None, steers: bool = True
-) -> Any:
-    """Run libzmq's proxy; with *steers*, the close of a socket ends it through the control."""
+def _call_proxy(frontend: Any, backend: Any, capture: Any = None, control: Any = None) -> Any:
+    """Run libzmq's proxy. Without a control, the close of a socket ends it through one."""
+    # pyzmq passes those that are closed as none at all.
+    capture = None if capture is None or capture.closed else capture
+    control = None if control is None or control.closed else control
     given = [each for each in (frontend, backend, capture, control) if each is not None]
-    if any(each.closed for each in given):
-        return _call(lambda: plain_proxy(frontend, backend, capture), given)  # its own error
-    held = Held(given, steers)
-    loop = functools.partial(
-        plain_proxy_steerable, frontend, backend, capture, held.control if steers else control
-    )
-    return _call_held(lambda: run_loop(loop, given), given, held)
+
+    def loop(steering: Any) -> Any:
+        steered = steering if control is None else control
+        return run_loop(lambda: plain_proxy_steerable(frontend, backend, capture, steered), given)
+
+    return _call_held(loop, given, steers=control is None)
 
 
 def proxy(
@@ -115,7 +116,7 @@ def proxy_steerable(
     zmq.ZMQError
         As for `proxy`.
     """
-    return _call_proxy(frontend, backend, capture, control, steers=control is None)
+    return _call_proxy(frontend, backend, capture, control)
 
 
 def device(
@@ -170,10 +171,9 @@ def monitored_queue(
         As for `proxy`.
     """
     given = (in_socket, out_socket, mon_socket)
-    loop = functools.partial(plain_monitored_queue, *given, in_prefix, out_prefix)
-    if any(each.closed for each in given):
-        return _call(loop, given)  # its own error
-    return _call_held(loop, given, Held(given, steers=False))
+    return _call_held(
+        lambda _: plain_monitored_queue(*given, in_prefix, out_prefix), given, steers=False
+    )
 
 
 class _DeviceContext(Context[Any]):

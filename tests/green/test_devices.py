@@ -226,6 +226,22 @@ def test_an_error_of_a_proxy_reaches_its_caller(green, context):
     assert raised.value.errno == errno.EFAULT
 
 
+@pytest.mark.parametrize("which", ["capture", "control"])
+def test_a_proxy_goes_without_a_capture_or_control_that_is_closed(green, context, ends, which):
+    frontend, backend, source, sink = ends
+    closed = context.socket(zmq.PAIR)
+    closed.close()
+    given = {which: closed}
+    running = gevent.spawn(lambda: green.proxy_steerable(frontend, backend, **given))
+    with gevent.Timeout(5):
+        passes(source, sink)
+    frontend.close(0)
+    with pytest.raises(zmq.ZMQError) as raised:
+        running.get(timeout=5)
+    assert raised.value.errno == zmq.ENOTSOCK
+    assert frontend.closed
+
+
 def test_a_monitored_queue_passes_messages_while_greenlets_run(green, context):
     # Two ROUTERs, whose first two frames it swaps; libzmq's own proxy cannot.
     front, back, monitor = (context.socket(kind) for kind in (zmq.ROUTER, zmq.ROUTER, zmq.PUSH))
