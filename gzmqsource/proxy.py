@@ -23,6 +23,7 @@ from gzmqsource._base.hubs import call_in_hub
 from gzmqsource._base.reports import Reports
 from gzmqsource._base.threads import NativeThread
 from gzmqsource._socket.endpoints import Endpoints
+from gzmqsource._socket.held import Held
 from gzmqsource._socket.linger import close_on_thread
 from gzmqsource._socket.loops import check_proxied, run_loop
 from gzmqsource._source.source import Source
@@ -127,7 +128,7 @@ class Proxy:
         self._replies: deque[AsyncResult[Any]] = deque()
         self._paused: AsyncResult[Any] | None = None
         self._stopping = False
-        self._lingers: dict[zmq.Socket[Any], int | None] = {}
+        self._held: Held
         self._kinds = [int(socket.get(zmq.TYPE)) for socket in self._sockets]
         self._unread = 0  # messages that its sockets held at its end
         # The counts before libzmq's loop began, and at its last report.
@@ -161,11 +162,7 @@ class Proxy:
         self._control.start()
         self._inner = PlainSocket(PlainContext(shadow=context), zmq.PAIR)
         self._inner.connect(address)
-        for socket in self._sockets:
-            # `zmq.Context.destroy` would close them, and libzmq would crash in the thread.
-            socket.close = functools.partial(  # type: ignore[method-assign]
-                self._close_later, socket
-            )
+        self._held = Held(self._sockets, lambda: None)  # until libzmq's loop is ended by `stop`
         self._thread.start()
 
     def pause(self) -> None:
@@ -357,9 +354,6 @@ class Proxy:
         if self._state is _State.RUNNING and not self._replies:
             self._ask()
 
-    def _close_later(self, socket: zmq.Socket[Any], linger: int | None = None) -> None:
-        self._lingers[socket] = linger
-
     def _count_unread(self) -> None:
         """Count the messages that the sockets still hold, in the thread; they are lost."""
         for socket, kind in zip(self._sockets, self._kinds, strict=True):
@@ -398,9 +392,9 @@ class Proxy:
                 self._pass_on()
         finally:
             self._count_unread()
+            self._held.let_go()
             for socket in self._sockets:
-                del socket.close
-                close_on_thread(socket, self._lingers.get(socket))
+                close_on_thread(socket, self._held.closed.get(socket))
             # If the context was terminated, the control socket notices that by itself.
             with contextlib.suppress(zmq.ZMQError):
                 PlainSocket.send(self._inner, _ENDED, zmq.NOBLOCK)

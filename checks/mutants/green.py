@@ -347,7 +347,7 @@ GREEN = [
     ),
     Mutation(
         "a socket is closed while a loop of libzmq uses it",
-        "green/_held.py",
+        "_socket/held.py",
         "            socket.close = functools.partial(self._close_later, socket)\n",
         "            pass\n",
         "green/test_devices.py",
@@ -355,8 +355,8 @@ GREEN = [
     Mutation(
         "a proxy goes on when one of its sockets is to be closed",
         "green/_held.py",
-        "            if self._steering is not None:\n",
-        "            if False:\n",
+        "        if self._steering is not None:\n",
+        "        if False:\n",
         "green/test_devices.py",
     ),
     Mutation(

@@ -19,7 +19,7 @@ from zmq.sugar.socket import Socket as PlainSocket
 from gzmqsource._base.threads import NativeThread
 from gzmqsource._socket.loops import run_loop
 from gzmqsource.green._context import Context, prepare_collector
-from gzmqsource.green._held import Held
+from gzmqsource.green._held import HeldLoop
 
 
 def _call(loop: Callable[[], Any], sockets: Iterable[Any]) -> Any:
@@ -39,10 +39,10 @@ def _call(loop: Callable[[], Any], sockets: Iterable[Any]) -> Any:
 
 
 def _call_held(loop: Callable[[Any], Any], sockets: Iterable[Any], steers: bool) -> Any:
-    """Run a loop to whose end its sockets are held; it is called with its `Held.control`."""
+    """Run a loop to whose end its sockets are held; it is called with its `HeldLoop.control`."""
     if any(each.closed for each in sockets):
         return _call(lambda: loop(None), sockets)  # its own error
-    held = Held(sockets, steers)
+    held = HeldLoop(sockets, steers)
     try:
         return _call(lambda: held.run(lambda: loop(held.control)), sockets)
     except RuntimeError:  # there is no thread for it
