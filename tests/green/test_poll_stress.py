@@ -91,7 +91,10 @@ class Crowd:
                     raise
                 gevent.sleep(0)
                 continue
-            assert events
+            if not events:
+                assert not self.poller.sockets  # a poll of nothing ends at once
+                gevent.sleep(0.001)
+                continue
             for name, mask in events:
                 member = self.members.get(name)
                 if member is not None and mask & zmq.POLLIN:
