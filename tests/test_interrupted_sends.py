@@ -18,7 +18,7 @@ from gzmqsource._source.outbox import Outbox
 from gzmqsource.testing import all_blocked
 
 #: The moments of the hub's work are many, and take some 50 ms each.
-PARTS = 4
+PARTS = 8
 
 numbers = itertools.count()
 
