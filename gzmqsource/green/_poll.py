@@ -154,7 +154,8 @@ class Poller(PlainPoller):
         Returns
         -------
         list of tuple
-            Pairs of a socket that is ready, and the mask of its events.
+            Pairs of a socket that is ready, and the mask of its events; empty after the time, and
+            at once if nothing is registered, as with pyzmq.
 
         Raises
         ------

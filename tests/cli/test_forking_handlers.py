@@ -5,9 +5,10 @@ import signal
 from functools import partial
 
 import pytest
-from command_under_test import run, until_told
+from command_under_test import until_told
 
 from gzmqsource.testing import wait_until
+from gzmqsource.workers import Requester
 
 pytestmark = [pytest.mark.once, pytest.mark.processes, pytest.mark.limit(60)]
 
@@ -32,13 +33,14 @@ def has_ended(pid):
 
 
 @pytest.mark.parametrize("workers", [(), ("--workers", "1")], ids=["alone", "workers"])
-def test_a_child_that_returns_from_the_handler_ends(starting, tmp_path, address, workers):
+def test_a_child_that_returns_from_the_handler_ends(starting, tmp_path, context, address, workers):
     (tmp_path / "forks.py").write_text(FORKS)
-    server = starting("serve", "forks:answer", "--bind", address, *workers)
-    for payload in ("return", "raise"):
-        child = int(run("request", "--connect", address, payload).stdout)
-        assert child
-        until_told(server, "its child returns")
-        wait_until(partial(has_ended, child))
+    server = starting("serve", "forks:answer", "--bind", address, "--dead-after", 20, *workers)
+    with Requester.open(address, context=context, linger=0, dead_after=20) as requester:
+        for payload in (b"return", b"raise"):
+            child = int(requester.request(payload, timeout=30)[0])
+            assert child
+            until_told(server, "its child returns")
+            wait_until(partial(has_ended, child))
     server.send_signal(signal.SIGTERM)
     assert server.wait(20) == 0
