@@ -112,6 +112,15 @@ def new_reports():
 
 
 @pytest.fixture
+def few_callbacks():
+    """Have the hub poll after 50 callbacks, as it does when another process takes the core."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # gevent reads it
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.fixture
 def told(monkeypatch):
     """What the hub is asked to handle: context, error."""
     told = []

@@ -8,6 +8,7 @@ from gevent.queue import Empty, Full, Queue
 from gevent.threadpool import ThreadPool
 
 from gzmqsource import SourceClosed
+from gzmqsource._base.waiters import Waiters
 from gzmqsource._source.bounds import Bounds
 from gzmqsource._source.lane import Lane
 from gzmqsource._source.outbox import Outbox
@@ -48,7 +49,7 @@ def waiting(outbox):
 
 def test_a_putter_whose_send_has_raised_has_no_turn():
     lane = full_lane(b"1")
-    gone, after = (Putter(gevent.get_hub(), 1) for _ in range(2))
+    gone, after = (Putter(gevent.get_hub(), 1, Waiters()) for _ in range(2))
     lane.waiting.update({gone: None, after: None})
     gone.withdrawn = True
     lane.get_nowait()

@@ -9,11 +9,12 @@ import gevent
 import pytest
 import zmq
 from gevent.hub import get_hub
-from gevent.queue import Empty
+from gevent.queue import Empty, Full
 from helpers import _sleep, closing, in_thread, unique_inproc
 from outboxes import numbered
 
 from gzmqsource import InvalidThreadUseError, Source
+from gzmqsource._socket.writers import ManyWriters
 from gzmqsource.testing import all_blocked, fill
 from gzmqsource.workers import Requester
 
@@ -75,6 +76,7 @@ def test_a_send_finds_room_that_came_while_the_hub_was_held_up(full, how):
 
 
 @pytest.mark.parametrize("how", ["source", "sender"])
+@pytest.mark.usefixtures("few_callbacks")
 def test_the_clock_waits_for_all_putters_in_front(context, how):
     """Each needs turns of its own: the flusher sends, and the next putter follows."""
     with closing(
@@ -90,6 +92,48 @@ def test_the_clock_waits_for_all_putters_in_front(context, how):
             receiver.recv(block=False)
         hold_up()
         gevent.joinall(sending, timeout=20, raise_error=True)
+
+
+def test_thousands_of_senders_whose_time_is_over_do_not_hold_each_other_up(full):
+    source, _, message = full
+    over = []
+
+    def send():
+        try:
+            source.send(message, timeout=0.1)
+        except Full:
+            over.append(1)
+
+    sending = [gevent.spawn(send) for _ in range(8000)]
+    gevent.joinall(sending, timeout=20)
+    assert len(over) == 8000
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda source, message: source.send(message, timeout=TIMEOUT),
+        lambda source, message: source.flush(TIMEOUT) or pytest.fail("not flushed"),
+        lambda source, message: source.stop(TIMEOUT) == [] or pytest.fail("not sent"),
+    ],
+    ids=["send", "flush", "stop"],
+)
+@pytest.mark.parametrize("full", ["ROUTER"], indirect=True)
+def test_room_that_came_meanwhile_is_found_at_a_peer_that_was_full_for_long(
+    monkeypatch, full, call
+):
+    monkeypatch.setattr(ManyWriters, "confirm_after", 60)  # edges try no such peers meanwhile
+    source, peer, message = full
+    waiting = gevent.spawn(call, source, message)
+    gevent.sleep(0)
+    many = source._core.socket.readiness.many
+    for _ in range(2):
+        many.destinations.take_all()
+    many.repair()  # the clock begins now
+    assert many.can_wait
+    assert read_all(peer) >= 1
+    hold_up()
+    waiting.get(timeout=5)
 
 
 def test_a_flush_finds_room_that_came_while_the_hub_was_held_up(full):

@@ -617,4 +617,18 @@ SOCKET = [
         "test_disconnecting.py",
         transfer="pure",
     ),
+    Mutation(
+        "each greenlet that is late has the hub look again, however many there are",
+        "_base/waiters.py",
+        "if not self._timer.active and not (self._next is not None and self._next.pending):",
+        "if True:",
+        "green/test_timeouts.py test_last_look.py",
+    ),
+    Mutation(
+        "time that was over in the queue of busy sockets leaves no last look",
+        "_socket/hub_socket.py",
+        "max(timeout, Deadline.resolution)",
+        "timeout",
+        "green/test_timeouts.py",
+    ),
 ]

@@ -373,4 +373,18 @@ SOURCE = [
         "        except ZeroDivisionError:",
         "test_sending_handlers.py",
     ),
+    Mutation(
+        "a last look does not come to a peer that was full for long",
+        "_source/outbox.py",
+        "            self.insist([key])\n",
+        "",
+        "test_last_look.py",
+    ),
+    Mutation(
+        "the last look of a flush does not come to a peer that was full for long",
+        "_source/core.py",
+        "        self.outbox.insist(list(self.outbox.lanes))\n",
+        "",
+        "test_last_look.py",
+    ),
 ]

@@ -41,6 +41,7 @@ class Waiters(OrderedDict[Any, None]):
         ref: bool = True,
         look: Callable[[], object] | None = None,
         first: bool = False,
+        waiter: Waiter[object] | None = None,
     ) -> bool:
         """Wait in the queue; return False if *timeout*, in seconds, ran out.
 
@@ -55,8 +56,10 @@ class Waiters(OrderedDict[Any, None]):
             same value.
         first : bool
             Whether to wait at the front: the greenlet was woken, and has found nothing.
+        waiter : gevent.hub.Waiter, optional
+            A new one, for `wake_this`.
         """
-        waiter: Waiter[object] = Waiter(hub)
+        waiter = waiter or Waiter(hub)
         timer = None if timeout is None else hub.loop.timer(timeout, _AGAIN, ref=ref)
         try:
             self[waiter] = None
@@ -94,17 +97,18 @@ class Waiters(OrderedDict[Any, None]):
         """
         if self:
             waiters = list(self)
-            in_turns(waiters[0].hub, Each(self._wake_if_waiting, waiters))
+            in_turns(waiters[0].hub, Each(self.wake_this, waiters))
 
-    def end_late(self) -> None:
-        """Note that none of the greenlets whose time was over still waits."""
-        self._late = None
-
-    def _wake_if_waiting(self, waiter: Waiter[object]) -> None:
+    def wake_this(self, waiter: Waiter[object]) -> None:
+        """Switch into one greenlet if it still waits; call this in the hub."""
         if waiter in self:
             if self._late is not None:
                 self._late.has_woken = True
             waiter.switch(None)
+
+    def end_late(self) -> None:
+        """Note that none of the greenlets whose time was over still waits."""
+        self._late = None
 
     def _time_out(self, waiter: Waiter[object]) -> None:
         in_turns(waiter.hub, Each(self._time_out_if_waiting, [waiter]))
@@ -124,7 +128,7 @@ class Waiters(OrderedDict[Any, None]):
 class _Late:
     """The waiters of a queue whose time is over, and the looks before they give up."""
 
-    __slots__ = ("_look", "_loop", "_queue", "_seen", "_timer", "has_woken", "waiters")
+    __slots__ = ("_look", "_loop", "_next", "_queue", "_seen", "_timer", "has_woken", "waiters")
 
     def __init__(self, queue: Waiters, hub: Any, look: Callable[[], object]) -> None:
         #: In the order in which they became late; all of them are in the queue.
@@ -135,12 +139,18 @@ class _Late:
         self._look = look
         self._loop = hub.loop
         self._timer = timer_after_io(hub.loop)
+        self._next: Any = None
         self._seen = look()
         self.go_on()
 
     def go_on(self) -> None:
-        """Look again, soon."""
-        self._loop.run_callback(self._poll)
+        """Look again, soon, unless that is already to be done.
+
+        Each late waiter calls this, ten times a second: thousands of callbacks would be more than
+        the hub calls in that time.
+        """
+        if not self._timer.active and not (self._next is not None and self._next.pending):
+            self._next = self._loop.run_callback(self._poll)
 
     def _poll(self) -> None:
         """Continue once the hub has polled; the callbacks of the look have run before this one."""

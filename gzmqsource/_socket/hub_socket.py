@@ -81,6 +81,8 @@ class HubSocket:
     def wait_behind_readers(self, timeout: float | None) -> bool:
         """Wait behind the greenlets that already wait, if any: they are woken first.
 
+        They have their turn also if the time was over before this, in the queue of busy sockets.
+
         Returns
         -------
         bool
@@ -89,7 +91,7 @@ class HubSocket:
         if not self.readiness.readers:
             return True
         self.readiness.recheck()
-        return self.wait_readable(timeout)
+        return self.wait_readable(None if timeout is None else max(timeout, Deadline.resolution))
 
     def receive(self, into: list[list[Any]], max_messages: int, max_bytes: int) -> None:
         """Receive without waiting; see `Transfer.receive`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import gevent
@@ -40,7 +40,8 @@ class Lanes:
     def __init__(self, bounds: Bounds, per_peer: bool) -> None:
         #: The live lanes.
         self.lanes: dict[Any, Lane] = {}
-        #: The lanes whose deque was empty and was filled; the flusher takes them out.
+        #: The lanes to try before all others, most of which were just filled; the flusher takes
+        #: them out.
         self.filled: dict[Any, Lane] = {}
         #: The only lane, once it was needed; None if each peer has its own.
         self.lane: Lane | None = None
@@ -92,6 +93,13 @@ class Lanes:
             self._left(key, lane)
         self._queued.intersection_update(self.lanes)
         self._ended()
+
+    def insist(self, keys: Iterable[Any]) -> None:
+        """Have the flusher try these lanes once more, however long their peers have been full."""
+        for key in keys:
+            lane = self.lanes.get(key)
+            if lane is not None and lane.queue:
+                self.filled[key] = lane
 
     def recheck(self, key: Any) -> None:
         """Look again at a lane that has no message, if an exception has left it among the queued.

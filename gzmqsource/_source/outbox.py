@@ -22,6 +22,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal, get_args
+from weakref import WeakValueDictionary
 
 from gevent.queue import Full
 
@@ -90,6 +91,8 @@ class Outbox(Lanes):
         self.arrivals: deque[Any] = deque()
         # The arrivals of each of these lanes.
         self._arrived: dict[Any, Arrivals] = {}
+        # The putters of each lane, whose time may be over at once: they look for room together.
+        self._blocked: WeakValueDictionary[Any, Waiters] = WeakValueDictionary()
         # The greenlets that wait until no lane lives, and no arrivals are left.
         self._flushing = Waiters()
         self._overflow = overflow
@@ -171,7 +174,7 @@ class Outbox(Lanes):
                     if key not in self._queued or self.lanes.get(key) is not lane:
                         self._keep(key, lane)
                 elif has_place is False:
-                    putter = Putter(self._hub, size)
+                    putter = Putter(self._hub, size, self._blocked.setdefault(key, Waiters()))
                     self._let_wait(key, arrivals, putter)
             if putter is not None:
                 putter.wait(timeout, self._progress_of(key, look))
@@ -360,6 +363,7 @@ class Outbox(Lanes):
         look_again = look()
 
         def progress() -> object:
+            self.insist([key])
             turn, lane = look_again(), self.lanes.get(key)
             return turn, lane and (lane.left, lane.depth), len(self._arrived.get(key, ()))
 

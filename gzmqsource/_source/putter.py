@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gevent._hub_local import get_hub_if_exists
+from gevent.hub import Waiter
 from gevent.queue import Full
 
 from gzmqsource._base.deadline import Deadline
@@ -36,16 +37,19 @@ class Putter:
         The hub of the lane.
     size : int
         The bytes that its message counts.
+    queue : Waiters
+        The greenlets that wait for room in the same lane.
     """
 
-    __slots__ = ("_hub", "_refused", "_waiting", "size", "withdrawn")
+    __slots__ = ("_hub", "_queue", "_refused", "_waiter", "size", "withdrawn")
 
-    def __init__(self, hub: Any, size: int) -> None:
+    def __init__(self, hub: Any, size: int, queue: Waiters) -> None:
         self.size = size
         #: Whether its ``send`` has raised; it leaves the lane soon.
         self.withdrawn = False
         self._hub = hub
-        self._waiting = Waiters()
+        self._queue = queue
+        self._waiter: Waiter[object] = Waiter(hub)
         self._refused = False
 
     def wait(self, timeout: float | None, look: Callable[[], object]) -> None:
@@ -58,7 +62,7 @@ class Putter:
         SourceClosed
             The outbox was closed first.
         """
-        has_room = self._waiting.wait(self._hub, timeout, look=look)
+        has_room = self._queue.wait(self._hub, timeout, look=look, waiter=self._waiter)
         if self._refused:
             raise _closed()
         if not has_room:
@@ -66,7 +70,7 @@ class Putter:
 
     def wake(self) -> None:
         """Switch into the greenlet, which queues its message; call this in the hub."""
-        self._waiting.wake(1)
+        self._queue.wake_this(self._waiter)
 
     def refuse(self) -> None:
         """Have the greenlet raise, because the outbox closes."""

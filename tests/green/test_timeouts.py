@@ -11,6 +11,7 @@ from gevent.hub import get_hub
 from green_under_test import fault, fill, soon
 from zmq.sugar.socket import Socket as PlainSocket
 
+from gzmqsource._socket.budget import Budget
 from gzmqsource.testing import wait_until
 
 
@@ -119,6 +120,7 @@ def test_room_that_is_there_beats_the_clock(context, original_sleep):
 
 @pytest.mark.parametrize("count", [100, 1500])
 @pytest.mark.parametrize("call", ["recv", "send"])
+@pytest.mark.usefixtures("few_callbacks")
 def test_the_clock_waits_for_all_in_front(context, original_sleep, call, count):
     """Longer than gevent runs callbacks in a row, 5 ms, and than one look wakes."""
     receiver, sender = context.socket(zmq.PULL), context.socket(zmq.PUSH)
@@ -149,6 +151,38 @@ def test_the_clock_waits_for_all_in_front(context, original_sleep, call, count):
     waiting = [greenlet.greenlet(wait, hub) for _ in range(count)]
     hub.loop.run_callback(hold_up_the_hub)
     wait_until(lambda: len(done) == count, 20)
+
+
+@pytest.mark.usefixtures("few_callbacks")
+def test_time_in_the_queue_of_busy_sockets_leaves_a_last_look(context, original_sleep, monkeypatch):
+    receiver, sender = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+    receiver.bind("inproc://busy")
+    sender.connect("inproc://busy")
+    receiver.rcvtimeo = 100
+    done = []
+
+    def receive(number):
+        receiver.recv()
+        done.append(number)
+
+    def hold_up_the_hub():
+        for number, waiting in enumerate(others):
+            waiting.switch(number)
+        for _ in range(101):
+            sender.send(b"message", zmq.NOBLOCK)
+        receiver._shared.budget.refill(0, 0.0)  # the next one queues
+        last.switch(100)
+        original_sleep(0.2)
+
+    hub = get_hub()
+    others, last = (
+        [greenlet.greenlet(receive, hub) for _ in range(100)],
+        greenlet.greenlet(receive, hub),
+    )
+    monkeypatch.setattr(Budget, "exhausted", lambda budget: budget.left <= 0)
+    hub.loop.run_callback(hold_up_the_hub)
+    wait_until(lambda: len(done) == 101, 5)
+    assert done == list(range(101))
 
 
 @pytest.mark.parametrize("kind", ["ROUTER", "XPUB", "PUB"])
