@@ -382,8 +382,8 @@ SOURCE = [
     ),
     Mutation(
         "the last look of a flush does not come to a peer that was full for long",
-        "_source/core.py",
-        "        self.outbox.insist(list(self.outbox.lanes))\n",
+        "_source/outbox.py",
+        "            self.insist(self.lanes)\n",
         "",
         "test_last_look.py",
     ),

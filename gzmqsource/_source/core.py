@@ -249,7 +249,7 @@ class Core:
     def wait_until_flushed(self, timeout: float | None) -> bool:
         """Wait until libzmq has taken all queued messages; return False if *timeout* ran out."""
         self.accept()
-        return self.outbox.wait_until_empty(timeout, last_look(self.socket, self._flush_all))
+        return self.outbox.wait_until_empty(timeout, last_look(self.socket, self.flush_soon))
 
     def serve(self) -> None:
         """Let a handler take the messages, once started; the source is no longer pulled."""
@@ -375,10 +375,6 @@ class Core:
         idle = 0.0 if self.closed else idle_for(self.hub)
         late = f", and the hub has not run for {idle:.0f} s" if idle >= self.late else ""
         return f"<{' '.join(filter(None, words))}{late}>"
-
-    def _flush_all(self) -> None:
-        self.outbox.insist(list(self.outbox.lanes))
-        self.flush_soon()
 
     def _new_flusher(self) -> Flusher:
         refused = functools.partial(refusals.not_sent, self)

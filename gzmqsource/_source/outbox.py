@@ -258,7 +258,12 @@ class Outbox(Lanes):
         """
         if not self.lanes and not self._arrived:
             return True
-        return self._flushing.wait(self._hub, timeout, look=look)
+
+        def look_at_all() -> object:
+            self.insist(self.lanes)
+            return look()
+
+        return self._flushing.wait(self._hub, timeout, look=look_at_all)
 
     def close(self) -> list[list[Any]]:
         """Refuse all putters, and return the messages for which no sender waits."""
