@@ -358,9 +358,11 @@ class Proxy:
         """Count the messages that the sockets still hold, in the thread; they are lost."""
         for socket, kind in zip(self._sockets, self._kinds, strict=True):
             deadline = Deadline(COUNTING)
+            # A green one would make a hub for this thread, and nothing destroys that.
+            plain = PlainSocket(shadow=int(socket.underlying))
             with contextlib.suppress(zmq.ZMQError):  # there is no more, or it receives nothing
                 while deadline.left():
-                    message = PlainSocket.recv_multipart(socket, zmq.NOBLOCK)
+                    message = plain.recv_multipart(zmq.NOBLOCK)
                     self._unread += not is_notice(kind, message)
 
     def _replied(self, message: list[bytes]) -> None:

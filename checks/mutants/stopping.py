@@ -291,6 +291,20 @@ STOPPING = [
         "test_proxy.py",
     ),
     Mutation(
+        "the thread of a proxy makes a hub, which stays",
+        "proxy.py",
+        "            plain = PlainSocket(shadow=int(socket.underlying))\n",
+        "            plain = socket\n",
+        "test_thread_hubs.py",
+    ),
+    Mutation(
+        "greenlets wait for ever on a green socket that a thread has closed",
+        "_socket/linger.py",
+        "    socket.close(linger)  # a green",
+        "    zmq.Socket.close(socket, linger)  # a green",
+        "test_thread_hubs.py",
+    ),
+    Mutation(
         "a proxy whose stop was killed while messages pass goes on",
         "proxy.py",
         "        finally:\n            if control is not None and not control.closed and",

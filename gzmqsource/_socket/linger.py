@@ -15,7 +15,6 @@ from typing import Any
 import zmq
 from gevent import getcurrent
 from gevent._hub_local import get_hub_if_exists
-from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base.deadline import LONGEST, Deadline
 from gzmqsource._socket.endpoints import Endpoints, is_remote
@@ -105,7 +104,7 @@ def close_on_thread(socket: zmq.Socket[Any], linger: int | None) -> None:
     endpoints = Endpoints.of(socket)
     endpoints.unbind_names(socket)
     report = _watch(socket) if endpoints.holds_names else None
-    PlainSocket.close(socket, linger)
+    socket.close(linger)  # a green one has the hub of greenlets that wait close it
     if report is not None:
         report.released.block(FREE_WITHIN)
 
