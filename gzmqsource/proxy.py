@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import functools
 import itertools
 import operator
 import struct
@@ -25,7 +24,7 @@ from gzmqsource._base.threads import NativeThread
 from gzmqsource._socket.endpoints import Endpoints
 from gzmqsource._socket.held import Held
 from gzmqsource._socket.linger import close_on_thread
-from gzmqsource._socket.loops import check_proxied, run_loop
+from gzmqsource._socket.loops import check_proxied, pause_command, run_loop
 from gzmqsource._source.source import Source
 from gzmqsource._source.stopping import COUNTING, NEVER_QUIET, is_notice
 from gzmqsource.errors import SourceClosed
@@ -48,6 +47,9 @@ _BEGUN = b"begun"
 #: Sent last by the thread. libzmq's own reports are eight numbers; 4.3.5 also has an empty reply to
 #: every other command, and 4.3.4 has none.
 _ENDED = b"ended"
+
+#: For commands that do not matter any more if the thread ends by itself: `Proxy.join` reports why.
+_unless_it_ends = contextlib.suppress(SourceClosed, zmq.ZMQError)
 
 
 class _State(enum.Enum):
@@ -183,10 +185,9 @@ class Proxy:
         if paused is None:
             # libzmq's own pause uses a whole core while messages wait (4.3.5), so the thread leaves
             # its loop; it is paused before that to count exactly.
-            control = self._control_source()
-            control.send_nowait(_pause_command())
+            self._command(pause_command())
             paused = self._paused = self._ask()
-            control.send_nowait(b"TERMINATE")
+            self._command(b"TERMINATE")
         paused.get()
 
     def resume(self) -> None:
@@ -201,7 +202,7 @@ class Proxy:
         if paused is not None:
             stats: Any = paused.get()
             if self._paused is paused:
-                self._control_source().send_nowait(_GO_ON)
+                self._command(_GO_ON)
                 self._before = stats
                 self._paused = None
 
@@ -276,14 +277,16 @@ class Proxy:
         try:
             if drain and self._state is _State.RUNNING:
                 left = deadline.left()
-                self._drain(Deadline(None if left is None else left / 2))
+                with _unless_it_ends:
+                    self._drain(Deadline(None if left is None else left / 2))
         finally:
             if control is not None and not control.closed and not self._stopping:
-                if self._paused is None:
-                    self._ask()  # for the metrics, which count the messages
-                    control.send_nowait(b"TERMINATE")
-                self._stopping = True
-                control.send_nowait(b"end")
+                with _unless_it_ends:
+                    if self._paused is None:
+                        self._ask()  # for the metrics, which count the messages
+                        self._command(b"TERMINATE")
+                    self._command(b"end")
+                    self._stopping = True
         try:
             has_ended = self.join(deadline.left())
             if has_ended and control is not None:
@@ -315,13 +318,16 @@ class Proxy:
             return _State.STOPPING
         return _State.RUNNING if self._paused is None else _State.PAUSED
 
-    def _control_source(self) -> Source:
+    def _command(self, message: bytes) -> None:
+        """Send a message to the thread, or raise an error as `pause` does."""
         if self._control is None:
             raise SourceClosed(f"{self!r}: start it first")
-        if self._state in (_State.STOPPING, _State.ENDED):
-            self.join(0)
-            raise SourceClosed(f"{self!r} has ended, or is about to: make a new one")
-        return self._control
+        if self._state not in (_State.STOPPING, _State.ENDED):
+            with contextlib.suppress(SourceClosed):  # the context ends, and the thread with it
+                self._control.send_nowait(message)
+                return
+        self.join(0)
+        raise SourceClosed(f"{self!r} has ended, or is about to: make a new one")
 
     def _drain(self, until: Deadline) -> None:
         """Wait until no message has come for a while."""
@@ -337,7 +343,7 @@ class Proxy:
 
     def _ask(self) -> AsyncResult[Any]:
         """Ask for the counts; the result is set once libzmq has executed all commands before."""
-        self._control_source().send_nowait(b"STATISTICS")
+        self._command(b"STATISTICS")
         reply: AsyncResult[Any] = AsyncResult()
         self._replies.append(reply)
         return reply
@@ -352,7 +358,8 @@ class Proxy:
     def _refresh(self) -> None:
         """Have libzmq report its counts, unless it is about to."""
         if self._state is _State.RUNNING and not self._replies:
-            self._ask()
+            with _unless_it_ends:
+                self._ask()
 
     def _count_unread(self) -> None:
         """Count the messages that the sockets still hold, in the thread; they are lost."""
@@ -411,34 +418,3 @@ class Proxy:
             self._sockets,
             lambda: PlainSocket.send(self._inner, _BEGUN),
         )
-
-
-@functools.cache
-def _pause_command() -> bytes:
-    """Return the command that pauses a proxy; finding that out takes some 100 us.
-
-    zmq_proxy_steerable(3) says ``PAUSE``, but libzmq 4.3.5 mistakes that for ``RESUME``, and vice
-    versa.
-    """
-    with PlainContext() as context:
-        sockets = [PlainSocket(context, kind) for kind in (zmq.PULL, zmq.PUB, zmq.PAIR)]
-        control, feeder = (PlainSocket(context, kind) for kind in (zmq.PAIR, zmq.PUSH))
-        sockets[0].bind("inproc://front")
-        sockets[2].bind("inproc://control")
-        feeder.connect("inproc://front")
-        control.connect("inproc://control")
-        thread = NativeThread(lambda: proxy_steerable(sockets[0], sockets[1], None, sockets[2]))
-        thread.start()
-        control.send(b"PAUSE")
-        feeder.send(b"x")
-        # A message that is there when one command comes has passed before the next.
-        for command in (b"STATISTICS", b"STATISTICS", b"TERMINATE"):
-            control.send(command)
-        thread.join()
-        replies = []
-        while control.poll(0):
-            replies.append(control.recv_multipart())
-        _, report = (reply for reply in replies if len(reply) > 1)
-        for socket in (*sockets, control, feeder):
-            socket.close(0)
-    return b"RESUME" if any(report[0]) else b"PAUSE"

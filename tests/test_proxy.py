@@ -7,14 +7,20 @@ from collections.abc import Callable
 import gevent
 import pytest
 import zmq
+from gevent.monkey import get_original
 from gevent.socket import create_connection
 from helpers import closing, endpoint_of, free_ports
 
 from gzmqsource import Source, SourceClosed, green
+from gzmqsource._base.oneshot import allocate_lock
+from gzmqsource._base.threads import NativeThread
+from gzmqsource._socket.linger import close_on_thread
 from gzmqsource.auth import Authenticator
 from gzmqsource.proxy import Proxy
 from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import Requester, Responder
+
+sleep = get_original("time", "sleep")
 
 IS_435 = zmq.zmq_version_info() >= (4, 3, 5)
 
@@ -149,6 +155,65 @@ def test_the_end_of_its_context_reaches_who_waits():
     with pytest.raises((SourceClosed, zmq.ContextTerminated)):
         proxy.stats()
     proxy.stop()
+
+
+@pytest.fixture
+def ending(monkeypatch):
+    """A proxy whose context has ended, and whose thread is about to; and a call that lets it."""
+    gate = allocate_lock()
+    gate.acquire()
+
+    def close(socket, linger):
+        with gate:
+            close_on_thread(socket, linger)
+
+    monkeypatch.setattr("gzmqsource.proxy.close_on_thread", close)
+    context = zmq.Context()
+    probe = context.socket(zmq.PAIR)
+    front, back = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+    front.bind("inproc://front")
+    proxy = Proxy(front, back)
+    proxy.start()
+    terminating = NativeThread(context.term)
+    terminating.start()
+    with contextlib.suppress(zmq.ContextTerminated):
+        while True:  # without the hub, which would notice
+            probe.get(zmq.EVENTS)
+            sleep(0.001)
+    probe.close()
+    yield proxy, gate.release
+    terminating.join(10)
+    assert not terminating.is_alive()
+
+
+@pytest.mark.parametrize("is_noticed", [True, False], ids=["noticed", "unnoticed"])
+def test_a_context_that_ends_is_an_ordinary_end_for_a_stop(ending, is_noticed, told):
+    proxy, go_on = ending
+    if is_noticed:
+        wait_until(lambda: proxy._control.closed)
+    stopping = gevent.spawn(proxy.stop, 20)
+    all_blocked()
+    assert proxy.running
+    go_on()
+    assert stopping.get(timeout=20)
+    all_blocked()
+    assert not told
+
+
+def test_calls_say_that_a_proxy_ends_with_its_context(ending, told):
+    proxy, go_on = ending
+    for call in (proxy.pause, proxy.stats):
+        with pytest.raises(SourceClosed, match="Proxy running> has ended, or is about to"):
+            call()
+    go_on()
+    with pytest.raises(zmq.ContextTerminated):
+        proxy.join(20)
+    for call in (proxy.pause, proxy.stats):
+        with pytest.raises(zmq.ContextTerminated):
+            call()
+    proxy.stop()
+    all_blocked()
+    assert not told
 
 
 def test_requests_go_through_it(context):

@@ -305,6 +305,20 @@ STOPPING = [
         "test_thread_hubs.py",
     ),
     Mutation(
+        "a stop raises what it finds out of a context that ends",
+        "proxy.py",
+        "contextlib.suppress(SourceClosed, zmq.ZMQError)\n",
+        "contextlib.suppress()\n",
+        "test_proxy.py",
+    ),
+    Mutation(
+        "a call of a proxy whose context ends tells of a source that nobody has made",
+        "proxy.py",
+        "            with contextlib.suppress(SourceClosed):  # the context ends",
+        "            with contextlib.suppress():  # the context ends",
+        "test_proxy.py",
+    ),
+    Mutation(
         "a proxy whose stop was killed while messages pass goes on",
         "proxy.py",
         "        finally:\n            if control is not None and not control.closed and",
