@@ -181,11 +181,12 @@ class Proxy:
         InvalidThreadUseError
             It was started in the hub of another thread.
         """
+        command = pause_command()  # before the look: the first time, other greenlets run meanwhile
         paused = self._paused
         if paused is None:
             # libzmq's own pause uses a whole core while messages wait (4.3.5), so the thread leaves
             # its loop; it is paused before that to count exactly.
-            self._command(pause_command())
+            self._command(command)
             paused = self._paused = self._ask()
             self._command(b"TERMINATE")
         paused.get()

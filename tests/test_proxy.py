@@ -15,6 +15,7 @@ from gzmqsource import Source, SourceClosed, green
 from gzmqsource._base.oneshot import allocate_lock
 from gzmqsource._base.threads import NativeThread
 from gzmqsource._socket.linger import close_on_thread
+from gzmqsource._socket.loops import pause_command
 from gzmqsource.auth import Authenticator
 from gzmqsource.proxy import Proxy
 from gzmqsource.testing import all_blocked, wait_until
@@ -124,6 +125,17 @@ def test_paused_it_passes_nothing_until_it_is_resumed(line):
         sink.recv(timeout=0.1)
     proxy.resume()
     assert sink.recv(timeout=10) == [b"two"]
+
+
+def test_two_greenlets_may_be_the_first_to_pause(line):
+    proxy, source, sink = line
+    pause_command.cache_clear()
+    pausing = [gevent.spawn(proxy.pause) for _ in range(2)]
+    for each in pausing:
+        each.get(timeout=10)
+    proxy.resume()
+    source.send(b"x")
+    assert sink.recv(timeout=10) == [b"x"]
 
 
 def test_it_survives_a_killed_caller(line):

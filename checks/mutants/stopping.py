@@ -319,6 +319,13 @@ STOPPING = [
         "test_proxy.py",
     ),
     Mutation(
+        "a proxy that two greenlets pause for the first time ends",
+        "proxy.py",
+        "            self._command(command)\n",
+        "            self._command(pause_command.__wrapped__())\n",
+        "test_proxy.py",
+    ),
+    Mutation(
         "a proxy whose stop was killed while messages pass goes on",
         "proxy.py",
         "        finally:\n            if control is not None and not control.closed and",
