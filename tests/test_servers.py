@@ -105,7 +105,7 @@ def test_a_locust_master_and_two_workers_count_every_request(tmp_path):
             stack.enter_context(running([*locust, "--worker", *where], **environment))
             for _ in range(2)
         ]
-        match(process, "All users spawned")
+        match(process, "All users spawned|Spawning is complete")  # the latter if a report is late
         match(process, "Shutting down")
         with gevent.Timeout(60):
             assert [one.wait() for one in (process, *workers)] == [0, 0, 0]

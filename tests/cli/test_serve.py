@@ -157,7 +157,7 @@ def test_what_waits_for_clients_is_bounded(serving, address, context):
 
     # While they come: the kernel may take the last replies later.
     wait_until(lambda: depth() > 30_000)
-    wait_until(has_received_all)
+    wait_until(has_received_all, 60)
     for client in clients:
         client.close()
 

@@ -122,7 +122,7 @@ def test_workers_end_with_a_master_that_is_killed_and_the_next_one_serves(
     assert os.path.exists(folder)
     process.kill()
     process.wait(timeout=20)
-    wait_until(lambda: not any(map(is_running, pids)), timeout=3)
+    wait_until(lambda: not any(map(is_running, pids)))
     assert not os.path.exists(folder)
     _, others = serve(1)
     assert requester.request(b"x", timeout=20)[0] == b"%d" % others[0]

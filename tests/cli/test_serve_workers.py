@@ -329,4 +329,4 @@ def test_workers_that_end_soon_are_started_later_and_later(serving, address, con
             until_told(process, "has ended with exit status 3")
     starts = [float(line) for line in (tmp_path / "starts").read_text().split()]
     between = [after - before for before, after in itertools.pairwise(starts)]
-    assert between[-1] > between[0] + 0.5  # it waits 0.1 s after the first end, and 1.6 after this
+    assert between[-1] > 1.6  # it waits 0.1 s after the first end, and so long after this one

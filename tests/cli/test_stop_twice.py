@@ -59,16 +59,20 @@ def ask(context, address):
         requester.close()
 
 
-def test_a_ctrl_c_says_what_it_waits_for_and_a_second_one_quits(slow, begun, ask):
-    process = slow("--spawn", 2, "--max-waiting", 5)
-    ask(3)
-    begun(2)
-    process.send_signal(signal.SIGINT)
-    line = until_told(process, "stopping")
-    assert "3 requests (2 running, 1 waiting), for 30 s at most; Ctrl-C again gives them" in line
-    process.send_signal(signal.SIGINT)
-    until_told(process, "quit before the end: 3 requests (2 running, 1 waiting) not finished")
-    assert process.wait(timeout=5) == 130
+def test_a_ctrl_c_says_what_it_waits_for_and_a_second_one_quits(slow, begun, context, address):
+    process = slow("--spawn", 2, "--max-waiting", 1)
+    with Asker(context, address) as asker:
+        *_, refused = [asker.ask() for _ in range(4)]
+        asker.wait_for(refused, Kind.REFUSED)  # it came behind the one that waits
+        begun(2)
+        process.send_signal(signal.SIGINT)
+        line = until_told(process, "stopping")
+        assert (
+            "3 requests (2 running, 1 waiting), for 30 s at most; Ctrl-C again gives them" in line
+        )
+        process.send_signal(signal.SIGINT)
+        until_told(process, "quit before the end: 3 requests (2 running, 1 waiting) not finished")
+        assert process.wait(timeout=20) == 130
 
 
 def test_a_second_sigterm_of_a_manager_takes_no_time_from_the_handlers(slow, begun, ask, tmp_path):
