@@ -220,17 +220,12 @@ class _Entries(Polling):
 
     def look(self) -> Events:
         """See `Polling.look`."""
-        sockets = []
         for socket, _ in self._entries:
             if isinstance(socket, PlainSocket):
                 if socket._closed:
                     raise zmq.ZMQError(zmq.ENOTSOCK)  # pyzmq would poll the descriptor 0
-                sockets.append(socket)
-        try:
-            events: Events = plain_poll(self._entries, 0)
-        finally:
-            for socket in sockets:
                 recheck(socket)
+        events: Events = plain_poll(self._entries, 0)
         return events
 
     def look_again(self, events: Events) -> Events:

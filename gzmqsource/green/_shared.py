@@ -127,11 +127,7 @@ def shared_socket(socket: PlainSocket[Any]) -> SharedSocket:
         if shared.hub is get_hub():
             _hold(socket, shared)
             return shared
-        if shared.readiness.waiting and can_run(shared.hub):
-            raise InvalidThreadUseError(
-                f"{socket!r} is waited for in the hub of another thread: "
-                "a socket is used by one thread at a time"
-            )
+        _check_is_free(socket, shared)
         # Calls in this hub do not notify them, and the other hub does not get its edges.
         shared.readiness.pollers.mark_stale()
         shared.readiness.pollers.unwatch()
@@ -147,15 +143,35 @@ def known_socket(socket: PlainSocket[Any]) -> SharedSocket | None:
 
 
 def recheck(socket: PlainSocket[Any]) -> None:
-    """Repair the edge of a socket after a call that may have consumed it."""
+    """Repair the edge of a socket that the following call may consume, with no switch in between.
+
+    Raises
+    ------
+    gevent.exceptions.InvalidThreadUseError
+        Greenlets of another thread's hub wait on it. The call would cost them their wake-up.
+    """
     shared = known_socket(socket)
-    if shared is not None and shared.is_here:
+    if shared is None:
+        return
+    if shared.is_here:
         shared.readiness.recheck()
+    elif not shared.is_over:
+        _check_is_free(socket, shared)
+        shared.readiness.pollers.mark_stale()
 
 
 def rechecks_itself(socket: PlainSocket[Any]) -> bool:
     """Return whether it is a green socket, each call of which calls `Readiness.recheck`."""
     return hasattr(type(socket), "_shared")
+
+
+def _check_is_free(socket: PlainSocket[Any], shared: SharedSocket) -> None:
+    """Check that no greenlet of another hub, which can still wake it, waits on a socket."""
+    if shared.readiness.waiting and can_run(shared.hub):
+        raise InvalidThreadUseError(
+            f"{socket!r} is waited for in the hub of another thread: "
+            "a socket is used by one thread at a time"
+        )
 
 
 def _hold(socket: PlainSocket[Any], shared: SharedSocket) -> None:

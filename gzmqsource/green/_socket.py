@@ -14,11 +14,11 @@ from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base import fork
 from gzmqsource._base.deadline import Deadline
-from gzmqsource._socket.calls import override_calls
+from gzmqsource.green._calls import check_calls
 from gzmqsource.green._parts import as_part, check_parts, untracked
 from gzmqsource.green._poll import Poller
 from gzmqsource.green._relay import Relay
-from gzmqsource.green._shared import SharedSocket, known_socket, recheck, shared_socket
+from gzmqsource.green._shared import SharedSocket, known_socket, shared_socket
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -44,7 +44,9 @@ class Socket(PlainSocket[_ReturnT]):
     waits, no message is lost, and the one that it was sending is not sent.
 
     Methods have the parameters and errors of pyzmq's. A call also raises
-    `gzmqsource.InvalidThreadUseError` while greenlets of another thread's hub wait on the socket.
+    `gzmqsource.InvalidThreadUseError` while greenlets of another thread's hub wait on the socket,
+    unless it closes or monitors the socket, sets ``LINGER``, or reads an option other than
+    ``EVENTS``: another thread may do that.
     In a forked child, an inherited socket raises ``ZMQError(ENOTSOCK)``; make a new one.
     """
 
@@ -353,11 +355,4 @@ class _Live:
 _live = _Live()
 
 
-def _recheck(socket: Socket[Any]) -> None:
-    if socket._shared is not None:
-        socket._shared.readiness.recheck()
-    else:
-        recheck(socket)  # another Python object may stand for the same socket
-
-
-override_calls(Socket, _recheck)
+check_calls(Socket)

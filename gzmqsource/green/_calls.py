@@ -1,0 +1,51 @@
+"""The calls of a green socket that do not wait, but read its mailbox or change the socket."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+from gevent._hub_local import get_hub_if_exists
+from zmq.sugar.socket import Socket as PlainSocket
+
+from gzmqsource._socket.calls import EAT_THE_EDGE
+from gzmqsource.green._shared import recheck
+
+_EVENTS, _LINGER = int(zmq.EVENTS), int(zmq.LINGER)
+
+
+def check_calls(cls: type[PlainSocket[Any]]) -> None:
+    """Override the calls in *cls* that it does not override itself.
+
+    Each of them raises `gevent.exceptions.InvalidThreadUseError`, and does nothing, while greenlets
+    of another thread's hub wait on the socket, unless it is harmless to them. Otherwise its result
+    or error is unchanged, and no greenlet loses its wake-up.
+    """
+    for name in EAT_THE_EDGE:
+        if name not in vars(cls):
+            setattr(cls, name, _checked(getattr(PlainSocket, name), _HARMLESS.get(name[:3])))
+
+
+def _checked(
+    method: Callable[..., Any], is_harmless: Callable[[int], bool] | None
+) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        shared = self._shared
+        if shared is not None and shared.hub is get_hub_if_exists():
+            shared.readiness.recheck()
+        elif is_harmless is None or not is_harmless(args[0] if args else kwargs.get("option", 0)):
+            recheck(self)  # another Python object may stand for the same socket
+        return method(self, *args, **kwargs)
+
+    return call
+
+
+#: By the beginning of a call's name, the options with which any thread may call it: libzmq reads
+#: the mailbox for no other option, and a thread that closes a socket sets the time to linger first.
+_HARMLESS: dict[str, Callable[[int], bool]] = {
+    "get": lambda option: option != _EVENTS,
+    "set": lambda option: option == _LINGER,
+}
