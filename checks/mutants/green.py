@@ -408,4 +408,11 @@ GREEN = [
         "        _check_is_free(socket, shared)\n",
         "green/test_threads.py",
     ),
+    Mutation(
+        "a new socket is taken for one that was closed at its address",
+        "green/_shared.py",
+        "        is_closed = self._shadow._closed or (",
+        "        is_closed = (",
+        "green/test_release.py",
+    ),
 ]

@@ -49,7 +49,9 @@ class SharedSocket(HubSocket):
     def is_over(self) -> bool:
         """Whether the socket is known to be closed: its address may be in use again."""
         socket = self._socket()
-        return self.readiness.closed or (socket is not None and bool(socket._closed))
+        # The hub of another thread has yet to stop what is closed; its Python object may be gone.
+        is_closed = self._shadow._closed or (socket is not None and socket._closed)
+        return self.readiness.closed or bool(is_closed)
 
     def may_yield(self) -> bool:
         """Return whether a receive may yield: not inside a message, nor if it has to wait."""

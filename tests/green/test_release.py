@@ -207,3 +207,28 @@ def test_polling_a_closed_socket_is_an_error(context, poll):
     with pytest.raises(zmq.ZMQError) as raised:
         poll(*arguments)
     assert raised.value.errno == zmq.ENOTSOCK
+
+
+def test_a_closed_socket_is_over_before_the_hub_that_used_it_has_stopped_it():
+    """libzmq may give its address to a new one, which that hub uses next."""
+    allocate_lock = get_original("_thread", "allocate_lock")
+    used, looked = allocate_lock(), allocate_lock()
+    used.acquire()
+    looked.acquire()
+    with green.Context() as context:
+        sockets = [context.socket(zmq.PUB)]
+
+        def use():
+            sockets[0].send(b"x")
+            used.release()
+            looked.acquire()  # the hub of this thread stands still
+
+        using = gevent.get_hub().threadpool.spawn(use)
+        assert used.acquire(timeout=10)
+        shared: Any = sockets[0]._shared
+        sockets.pop().close()
+        assert shared._socket() is None
+        assert not shared.readiness.closed
+        assert shared.is_over
+        looked.release()
+        using.get(timeout=5)
