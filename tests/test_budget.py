@@ -101,7 +101,7 @@ def use(budgets, seconds):
 
 @pytest.fixture
 def no_collection():
-    """No collection of garbage: it may take 20 ms, and is charged to the socket in whose turn it is."""
+    """No collection of garbage, which may take 20 ms, and is charged to one of the sockets."""
     gc.disable()
     yield
     gc.enable()
