@@ -404,4 +404,25 @@ RESPONDING = [
         "            raise\n",
         "workers/test_native.py",
     ),
+    Mutation(
+        "a request is lost whose handler ends before its kill",
+        "workers/_calling.py",
+        "        if handler is not None and not job.is_over:\n",
+        "        if not job.is_over:\n            handler = handler or self.running[job]\n",
+        "test_last_moment.py",
+    ),
+    Mutation(
+        "no reply is sent after the kills",
+        "workers/_farewell.py",
+        "    reply_part = 0.5\n",
+        "    reply_part = 0.0\n",
+        "test_last_moment.py",
+    ),
+    Mutation(
+        "a reply that is not sent in time counts as lost",
+        "workers/_farewell.py",
+        "                    self._handling.drop(job)\n",
+        "                    self._handling.lose(job)\n",
+        "test_last_moment.py",
+    ),
 ]

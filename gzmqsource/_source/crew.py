@@ -72,6 +72,8 @@ class Crew:
         self._busy: set[Any] = set()
         #: Workers that wait to lead, with the waiter that wakes them; the last one parked last.
         self._parked: dict[Any, Waiter[object]] = {}
+        #: The workers that a kill has reached in a handler.
+        self._killed: set[Any] = set()
         self._look_scheduled = False
         #: Set when something changes for which `finish` waits.
         self._changed = Event()
@@ -111,13 +113,20 @@ class Crew:
         """Have a stop check again: another handler may be in one."""
         self._changed.set()
 
-    def kill(self) -> int:
-        """Kill all workers except those in a stop; return how many were in a handler."""
-        victims = self._workers - self._stoppers
-        lost = len(victims & self._busy)
-        for worker in victims:
-            worker.kill(block=False)
-        return lost
+    def kill(self) -> None:
+        """Kill all workers except those in a stop, soon; nothing may be prefetched any more."""
+        for worker in self._workers - self._stoppers:
+            if worker in self._busy and self._spawned is None:
+                self._core.hub.loop.run_callback(self._kill_handler, worker)
+            else:
+                worker.kill(block=False)
+
+    def _kill_handler(self, worker: Any) -> None:
+        """Kill a worker, and count its message unless the handler has ended; called in the hub."""
+        if worker in self._busy and worker not in self._killed:
+            self._killed.add(worker)
+            self._core.count_dropped("killed", 1)
+        worker.throw(GreenletExit)
 
     def repair(self) -> None:
         """Look for a leader, soon: a callback that was to do so may have been ended."""
@@ -246,6 +255,7 @@ class Crew:
     def _ended(self, worker: Any) -> None:
         """Replace a worker that was killed, if necessary; called in the hub after its end."""
         self._workers.discard(worker)
+        self._killed.discard(worker)
         if self._leader is worker:
             self._leader = None
         if self._leader is None:

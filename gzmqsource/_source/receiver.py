@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+import gevent
 from gevent.pool import Group, Pool
 
 from gzmqsource._base.contexts import base_context
@@ -133,14 +134,19 @@ class Receiver:
         if self._spawned is not None:
             self._spawned.note_stopper()
 
-    def kill(self) -> int:
-        """Kill the handlers that still run, except those in a stop; return how many that ends.
+    def kill(self) -> None:
+        """Kill the handlers that still run, except those in a stop.
 
-        Prefetched messages are dropped, and counted.
+        Prefetched messages are dropped, and counted. A handler's message is counted once the kill
+        reaches the handler, which may have ended by then; this returns after that.
         """
         self._core.count_dropped("unhandled", self.give_up())
-        killed = self._crew.kill()
-        return killed if self._spawned is None else self._spawned.kill()
+        self._crew.kill()
+        if self._spawned is not None:
+            self._spawned.kill()
+        gevent.sleep(0)  # the hub makes the kills before
+        if self._spawned is not None:
+            gevent.sleep(0)  # and that of one which was spawned before the spawner was killed
 
     def give_up(self) -> int:
         """Drop the prefetched messages; return how many there were."""

@@ -56,7 +56,9 @@ class Spawned:
         self._pace = 1e-6
         self._handlers: set[Any] = set()
         self._handler_ended = Event()
-        self._is_spawning = self._was_killed = False
+        #: Those that a kill has reached.
+        self._killed: set[Any] = set()
+        self._was_killed = False
 
     def room(self) -> int:
         """Return how many handlers would fill the rest of the socket's part, or the next part."""
@@ -79,7 +81,6 @@ class Spawned:
     def _spawn_each(self, messages: list[list[Any]]) -> None:
         """Spawn handlers until one fails, whose message is the next one again."""
         message: list[Any] = []
-        self._is_spawning = True
         try:
             while messages:
                 message = messages.pop()
@@ -87,15 +88,17 @@ class Spawned:
                 handler = self._spawn(self._run, message)
                 if isinstance(handler, greenlet) and not handler.dead:
                     self._handlers.add(handler)
+                    if self._was_killed:  # while this waited for the pool
+                        self._kill_soon(handler)
                 self._back_off.succeed()
         except BaseException as error:
-            if not self._was_killed:
+            if self._was_killed:
+                self._core.count_dropped("killed", 1)
+            else:
                 messages.append(message)
             if not isinstance(error, Exception):
                 raise
             self._core.report(error, message)
-        finally:
-            self._is_spawning = False
 
     def finish(self, deadline: Deadline) -> bool:
         """Wait for the handlers, except those that are in a stop.
@@ -127,20 +130,23 @@ class Spawned:
         """Have a stop check again: another handler may be in one."""
         self._handler_ended.set()
 
-    def kill(self) -> int:
-        """Kill the handlers that still run, except those that are in a stop.
-
-        Returns
-        -------
-        int
-            How many these are, including one that is being spawned.
-        """
+    def kill(self) -> None:
+        """Kill the handlers that still run, except those that are in a stop, soon."""
         self._was_killed = True
-        victims = {handler for handler in self._handlers if not handler.dead}
-        victims -= self._core.lull.stoppers
-        for handler in victims:
-            self._core.hub.loop.run_callback(handler.throw, GreenletExit)
-        return len(victims) + self._is_spawning
+        for handler in self._handlers - self._core.lull.stoppers:
+            self._kill_soon(handler)
+
+    def _kill_soon(self, handler: Any) -> None:
+        self._core.hub.loop.run_callback(self._kill_handler, handler)
+
+    def _kill_handler(self, handler: Any) -> None:
+        """Kill a handler, and count its message, unless it has ended; called in the hub."""
+        if handler.dead:
+            return
+        if handler not in self._killed:
+            self._killed.add(handler)
+            self._core.count_dropped("killed", 1)
+        handler.throw(GreenletExit)
 
     def _run(self, message: list[Any]) -> None:
         try:
@@ -153,6 +159,7 @@ class Spawned:
             self._handle_one(context, message)
         finally:
             self._handlers.discard(getcurrent())
+            self._killed.discard(getcurrent())
             self._handler_ended.set()
             if self._core.lull.stoppers and not self.is_handling:
                 self._core.lull.end()

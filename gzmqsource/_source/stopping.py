@@ -108,7 +108,7 @@ class Stopping:
             self._receive_no_more(receiver)
             in_time = self._before_linger(deadline)
             if receiver is not None and not receiver.finish(in_time):
-                core.count_dropped("killed", receiver.kill())
+                receiver.kill()
             if not core.closed:
                 core.wait_until_flushed(in_time.left())
             if not core.closed:

@@ -26,6 +26,7 @@ class Forwarding(Handling):
         """See `Handling.kill`; messages of its worker about it come too late."""
         self.cancel_at_worker(job)
         self.forget(job)
+        self.lose(job)
 
     def take_back(self, job: Job) -> None:
         """Let a job that no worker has any more wait again, before all others."""

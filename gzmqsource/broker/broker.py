@@ -225,7 +225,8 @@ class Broker(Server):
 
     def _ended(self, source: Source) -> None:
         super()._ended(source)
-        self._farewell.give_up()  # no handler of this process ends the requests of workers
+        # No handler of this process ends the requests of workers.
+        self._farewell.give_up(Deadline(0.0))
         self._watch.close()
         # A stop closes the back itself, and waits until the endpoint is free.
         if not self._is_stopping:

@@ -102,7 +102,7 @@ class Calling(Handling):
 
     def kill(self, job: Job) -> None:
         """See `Handling.kill`."""
-        get_hub().loop.run_callback(_kill, job)
+        get_hub().loop.run_callback(self._kill, job)
 
     def _payload_of(self, reply: Any) -> list[Any]:
         """Return the payload of a reply that is not just bytes; the error names the handler."""
@@ -136,8 +136,11 @@ class Calling(Handling):
         finally:  # a hook may be killed, too
             self.end_without(job)
 
-
-def _kill(job: Job) -> None:
-    """Kill the handler of a job, unless it has already returned; called in the hub."""
-    if job.greenlet is not None:
-        job.greenlet.throw(GreenletExit)
+    def _kill(self, job: Job) -> None:
+        """Kill the handler of a job, unless it has returned by now; called in the hub."""
+        handler = job.greenlet
+        if handler is not None and not job.is_over:
+            try:
+                self.lose(job)
+            finally:
+                handler.throw(GreenletExit)

@@ -6,10 +6,13 @@ import math
 import time
 from typing import Any
 
+import gevent
+
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.event import Event
 from gzmqsource.workers._handling import Handling
 from gzmqsource.workers._header import Detail
+from gzmqsource.workers._jobs import Job
 from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._pulse import Pulse
 from gzmqsource.workers._reception import Reception
@@ -88,6 +91,10 @@ class Farewell:
     #: by then, because other responders may be there; libzmq reports when others are gone.
     again = 0.5
 
+    #: The part of the time after the kills for which replies wait for their turn, or for room; the
+    #: rest is for the notices to the askers of those that could not be sent.
+    reply_part = 0.5
+
     #: Seconds between two looks.
     look = 0.02
 
@@ -155,16 +162,44 @@ class Farewell:
         self._has_ended = True
         self._handling.note_change()
 
-    def give_up(self) -> int:
-        """End all jobs, and kill handlers except those that stop it; return how many it ended."""
+    def give_up(self, deadline: Deadline) -> int:
+        """End all jobs, and kill handlers except those that stop it; return how many it ended.
+
+        A kill may come after the end of its handler, whose reply is then sent if there is time.
+        """
+        handling = self._handling
+        seen: set[Job] = set()
+        until = Deadline(self.reply_part * (deadline.left() or 0.0))
+        self._gate.shut()  # those that were read may still begin, and are ended by the next round
+        while True:
+            seen.update(self._end_waiting(), handling.running)
+            for job, place in list(handling.running.items()):
+                if place in self._stoppers:
+                    handling.lose(job)
+                else:
+                    handling.kill(job)
+            if not handling.running:
+                return sum(job.is_over for job in seen)
+            gevent.sleep(0)  # the hub makes the kills before
+            self._wait_for_replies(until)
+
+    def _end_waiting(self) -> list[Job]:
         waiting = self._line.all()
         for job in waiting:
             self._line.remove(job)
             self._handling.reject(job, Detail.LEAVING)
-        running = list(self._handling.running)
-        for job in running:
-            self._handling.lose(job, kills=job.greenlet not in self._stoppers)
-        return len(waiting) + len(running)
+        return waiting
+
+    def _wait_for_replies(self, until: Deadline) -> None:
+        """Wait for a change in the jobs whose handlers do not run; drop them if it is too late."""
+        left = until.left() or 0.0
+        if not left:
+            for job in list(self._handling.running):
+                if job.greenlet is None:
+                    self._handling.drop(job)
+        elif self._handling.running:
+            changed = self._handling.changed = Event()
+            changed.wait(min(self.look, left))
 
     def _is_over(self) -> bool:
         """Return whether there is nothing left to wait for."""

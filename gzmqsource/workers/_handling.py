@@ -111,14 +111,24 @@ class Handling(ABC):
                 self._voice.end(job.end_of_wait, job, Detail.NONE)
             self.note_change()
 
-    def lose(self, job: Job, kills: bool) -> None:
-        """End a job that takes too long, and kill its handler if *kills*."""
+    def lose(self, job: Job) -> None:
+        """End a job whose handler takes too long, and has no reply whatever it does."""
         job.is_over = True
-        if kills:
-            self.kill(job)
         del self.running[job]
         self.lost += 1
         self._voice.end(Kind.LOST, job, Detail.KILLED)
+
+    def drop(self, job: Job) -> None:
+        """End a job whose handler does not run, and whose reply could not be sent in time."""
+        is_wanted = job.is_wanted
+        job.is_over = True
+        del self.running[job]
+        if job.is_cancelled:
+            self.cancelled += 1
+        else:
+            self.unanswered += 1
+        if is_wanted:
+            self._voice.end(Kind.LOST, job, Detail.NONE)
 
     @abstractmethod
     def interrupt(self, job: Job) -> None:
@@ -126,7 +136,7 @@ class Handling(ABC):
 
     @abstractmethod
     def kill(self, job: Job) -> None:
-        """End the handling of a job, soon."""
+        """End the handling of a job, soon; it is lost unless it has ended by then."""
 
     def note_change(self) -> None:
         """Note that a job has ended, or an asker has left."""

@@ -146,7 +146,8 @@ class Server(Bounds, ABC):
         confirmed that no more requests are in transit, or was silent for *dead_after*. Requests of
         plain peers are handled until none has come for 0.25 s. Near the end of the time, handlers
         that still run are killed, and the askers that wait for them are notified; requests that
-        were not begun are refused.
+        were not begun are refused. The reply of a handler that has ended by then is still sent, if
+        it can be in half of the time that is left.
 
         If the calling greenlet is killed, the responder stays in the middle of its stop; stop it
         again, or close it. If a handler calls this, the request of that handler is not waited for,
@@ -261,7 +262,7 @@ class Server(Bounds, ABC):
             return 0
         if source.started:
             self._farewell.wait(enough)
-        given_up = self._farewell.give_up()
+        given_up = self._farewell.give_up(deadline)
         return given_up + self._stop_source(deadline)
 
     def _stop_source(self, deadline: Deadline) -> int:
