@@ -39,6 +39,9 @@ class Ending:
         self.handled: list[Any] = []
         self.killed: list[Any] = []
         self.go_on = Event()
+        #: The source, and for each kill whether it was closed by then.
+        self.source: Any = None
+        self.was_closed: list[bool] = []
 
     def __call__(self, message: Any) -> Any:
         self.begun.append(message)
@@ -46,6 +49,7 @@ class Ending:
             self.go_on.wait()
         except GreenletExit:
             self.killed.append(message)
+            self.was_closed.append(self.source.closed)
             raise
         self.handled.append(message)
         return message
@@ -68,6 +72,7 @@ def stop_at(before: bool, let_go: Callable[[], object], stop: Any, **options: An
 def test_only_a_handler_that_the_kill_has_reached_counts_as_killed(context, spawn, before):
     handle = Ending()
     with fed(context, handle, INPROC, spawn=spawn()) as (server, client):
+        handle.source = server
         for number in range(5):
             client.send(b"%d" % number)
         wait_until(lambda: len(handle.begun) == 5)
@@ -76,6 +81,7 @@ def test_only_a_handler_that_the_kill_has_reached_counts_as_killed(context, spaw
         all_blocked()
         assert counted == server.stats().dropped.get("killed", 0) == len(handle.killed)
         assert len(handle.handled) + counted == 5
+        assert not any(handle.was_closed)
 
 
 class Narrow(Pool):
@@ -96,6 +102,7 @@ class Narrow(Pool):
 def test_a_handler_that_is_spawned_as_a_stop_kills_is_counted(context, before):
     pool, handle = Narrow(), Ending()
     with fed(context, handle, INPROC, spawn=pool) as (server, client):
+        handle.source = server
         client.send(b"x")
         pool.is_waiting.wait()
         stop_at(before, pool.room.release, server.stop, drain=False)
@@ -103,6 +110,7 @@ def test_a_handler_that_is_spawned_as_a_stop_kills_is_counted(context, before):
         all_blocked()
         assert server.stats().dropped == {"killed": 1}
         assert handle.begun == handle.killed
+        assert not any(handle.was_closed)
 
 
 @pytest.mark.parametrize("spawn", [1, gevent.spawn], ids=["1", "gevent.spawn"])
@@ -132,6 +140,7 @@ def test_a_handler_that_resists_two_stops_is_counted_once(context, spawn):
 def test_only_a_request_whose_handler_was_killed_is_lost(context, spawn, before):
     handler = Ending()
     with responder_of(context, handler, spawn=spawn()) as responder:
+        handler.source = responder.source
         asker = Asker(context, responder)
         for _ in range(5):
             asker.ask()
@@ -143,6 +152,7 @@ def test_only_a_request_whose_handler_was_killed_is_lost(context, spawn, before)
         assert stats.replies + stats.undelivered == len(handler.handled)
         assert (unfinished, stats.running) == (stats.lost + stats.undelivered, 0)
         assert responder.stats() == stats
+        assert not any(handler.was_closed)
         asker.close()
 
 

@@ -419,7 +419,7 @@ STOPPING = [
     Mutation(
         "a stop goes on before the kill of a handler that was just spawned",
         "_source/receiver.py",
-        "            gevent.sleep(0)  # and that of one which was spawned before the spawner was killed\n",
+        "            gevent.sleep(0)  # and that of one that the reader has spawned meanwhile\n",
         "            pass\n",
         "test_last_moment.py",
     ),

@@ -146,7 +146,7 @@ class Receiver:
             self._spawned.kill()
         gevent.sleep(0)  # the hub makes the kills before
         if self._spawned is not None:
-            gevent.sleep(0)  # and that of one which was spawned before the spawner was killed
+            gevent.sleep(0)  # and that of one that the reader has spawned meanwhile
 
     def give_up(self) -> int:
         """Drop the prefetched messages; return how many there were."""
