@@ -20,16 +20,25 @@ RESPONDING = [
     Mutation(
         "an asker is not refused when too many wait",
         "workers/_reception.py",
-        "        if line.is_full(self.places.free()):\n",
-        "        if False:\n",
+        "        elif line.is_full(free):\n",
+        "        elif False:\n",
         "workers/test_waiting.py",
     ),
     Mutation(
         "plain peers are read without a bound",
         "workers/_reception.py",
-        "            self._gate.close()\n",
-        "            pass\n",
+        "                self._gate.close()\n",
+        "                pass\n",
         "workers/test_waiting.py workers/test_responder.py",
+    ),
+    Mutation(
+        "plain peers are read until one of their requests finds no room",
+        "workers/_reception.py",
+        "            line.append(job)\n            if line.is_full(free):\n"
+        "                self._gate.close()\n",
+        "            if line.is_full(free):\n                self._gate.close()\n"
+        "            line.append(job)\n",
+        "workers/test_responder.py",
     ),
     Mutation(
         "a queue that is emptied does not let peers be read again",

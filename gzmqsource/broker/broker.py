@@ -56,8 +56,10 @@ class Broker(Server):
         their deaths.
     max_waiting : int
         How many requests may wait, in addition to those that workers have. Further ones are
-        refused. A plain peer cannot be refused: its request stops the reading until there is room.
-        The attribute `max_waiting_bytes` bounds the bytes of requests that wait.
+        refused. A plain peer cannot be refused: the request that takes the last place stops the
+        reading until there is room, but the rest of its batch waits, too, as at a
+        `gzmqsource.workers.Responder`. The attribute `max_waiting_bytes` bounds the bytes of
+        requests that wait.
     dedup : float
         As for `gzmqsource.workers.Responder`.
 

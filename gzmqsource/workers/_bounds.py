@@ -6,7 +6,9 @@ from __future__ import annotations
 class Bounds:
     """Attributes that may be set at any time."""
 
-    #: The most bytes of requests that wait; each frame counts 64 more. One request may exceed it.
+    #: The most bytes of requests that wait; each frame counts 64 more. One request may exceed it;
+    #: with requests of plain peers, that is the rest of a batch, which was read already: about
+    #: `gzmqsource.Source.max_bytes`, 128 KiB, and one request.
     max_waiting_bytes = 1 << 24
 
     #: How many peers that speak the protocol are remembered, in addition to those that have

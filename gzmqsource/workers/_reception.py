@@ -206,16 +206,23 @@ class Reception:
             self.wait(job)
 
     def wait(self, job: Job) -> None:
-        """Let a job wait that cannot begin now, or refuse it."""
-        line = self._line
-        if line.is_full(self.places.free()):
-            if job.asker is not None:
-                self._handling.forget(job)
-                self._handling.full += 1
-                self._voice.end(Kind.REFUSED, job, Detail.FULL)
-                return
-            self._gate.close()
-        line.append(job)
+        """Let a job wait that cannot begin now, or refuse it.
+
+        A job of a plain peer after which no other may wait stops the reading. The rest of its batch
+        was read already.
+        """
+        line, free = self._line, self.places.free()
+        if job.asker is None:
+            line.append(job)
+            if line.is_full(free):
+                self._gate.close()
+        elif line.is_full(free):
+            self._handling.forget(job)
+            self._handling.full += 1
+            self._voice.end(Kind.REFUSED, job, Detail.FULL)
+            return
+        else:
+            line.append(job)
         self.places.notify()
 
     def _hear(self, asker: Asker, kind: int, key: bytes, left: int, session: int) -> bool:

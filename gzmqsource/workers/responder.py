@@ -61,8 +61,10 @@ class Responder(Server):
         Where the handler runs, as for `gzmqsource.Source`.
     max_waiting : int
         How many requests may wait, in addition to those that are handled. Further ones are refused.
-        A plain peer cannot be refused: its request stops the reading until there is room. The
-        attribute `max_waiting_bytes` bounds the bytes of requests that wait.
+        A plain peer cannot be refused: the request that takes the last place stops the reading
+        until there is room. One may always wait, and with it the rest of its batch, which has been
+        read already: up to ``max_batch`` - 1 requests of plain peers more than may wait. The
+        attribute `max_waiting_bytes` bounds the bytes of requests that wait, in the same way.
     dead_after : float
         Seconds of silence after which askers may assume that this hub is dead; it sends signs of
         life four times as often. `stop` waits as long for an asker that is silent.
