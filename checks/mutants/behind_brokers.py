@@ -97,7 +97,7 @@ BEHIND_BROKERS = [
     Mutation(
         "what workers have counts as running after the end of the broker",
         "broker/broker.py",
-        "        self._farewell.give_up()",
+        "        self._farewell.give_up(Deadline(0.0))",
         "        pass",
         BROKER_SIMULATION,
     ),

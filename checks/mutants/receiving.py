@@ -119,8 +119,8 @@ RECEIVING = [
     Mutation(
         "a spawn that is killed by a stop spawns after it",
         "_source/spawned.py",
-        "            if not self._was_killed:\n",
-        "            if True:\n",
+        "            if self._was_killed:\n                self._core",
+        "            if False:\n                self._core",
         "test_spawned.py",
     ),
     Mutation(
