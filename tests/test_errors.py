@@ -152,6 +152,45 @@ def test_an_exit_in_a_handler_reaches_the_main_greenlet_and_the_source_goes_on(
     assert errors == []
 
 
+class Odd(BaseException):
+    pass
+
+
+@spawns
+def test_an_exception_of_any_class_is_passed_to_on_error(context, told, make_spawn):
+    errors: list[BaseException] = []
+    raised = [Odd(), GeneratorExit(), gevent.Timeout()]
+    left = iter(raised)
+
+    def handle(_message):
+        raise next(left)
+
+    with fed(
+        context, handle, INPROC, spawn=make_spawn(), on_error=lambda error, _: errors.append(error)
+    ) as (server, client):
+        for _ in raised:
+            client.send(b"1")
+        wait_until(lambda: errors == raised)
+        assert server.stats().errors == len(raised)
+    assert told == []
+
+
+@spawns
+def test_a_system_error_goes_to_the_hub_although_there_is_an_on_error(context, make_spawn):
+    errors = []
+
+    def handle(_message):
+        raise SystemError("of Python itself")
+
+    with fed(
+        context, handle, INPROC, spawn=make_spawn(), on_error=lambda *what: errors.append(what)
+    ) as (_, client):
+        client.send(b"1")
+        with pytest.raises(SystemError, match="of Python itself"):
+            wait_until(lambda: False)
+    assert errors == []
+
+
 def test_an_exit_in_on_error_reaches_the_main_greenlet(context):
     def on_error(*_):
         raise SystemExit("from on_error")

@@ -21,6 +21,7 @@ from gzmqsource._base.reports import (
     printable,
     text_of,
 )
+from gzmqsource._source import failures
 from gzmqsource.testing import in_forked_child, no_leaks, wait_until
 from gzmqsource.workers import Requester
 
@@ -289,6 +290,24 @@ def test_what_is_no_error_of_a_message_goes_to_the_hub(context, told, caplog):
     assert not caplog.records
 
 
+class Odd(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("kind", [ValueError, gevent.Timeout, GeneratorExit, Odd])
+def test_an_error_of_any_other_class_is_logged_at_the_bounded_rate(
+    context, caplog, capsys, monkeypatch, patient, kind
+):
+    monkeypatch.setattr(failures, "_failed", patient)
+    with closing(Source.open(zmq.PULL, context=context)) as (source,):
+        for _ in range(100):
+            source.report(kind())
+    patient.flush()
+    assert [f": {kind.__name__}" in text for text in caplog.messages] == [True, True]
+    assert counted(caplog) == 100
+    assert capsys.readouterr().err == ""
+
+
 def test_what_the_hub_takes_for_no_error_is_not_logged(context, caplog, monkeypatch):
     class Ours(Exception):
         pass
@@ -301,11 +320,19 @@ def test_what_the_hub_takes_for_no_error_is_not_logged(context, caplog, monkeypa
     assert not caplog.records
 
 
-def test_a_hub_with_a_handler_of_its_own_gets_every_error(context, told, caplog):
-    with closing(Source.open(zmq.PULL, context=context)) as (source,):
-        for _ in range(10):
-            source.report(ValueError())
-    assert len(told) == 10
+def test_a_hub_with_a_handler_of_its_own_gets_every_error_that_has_no_on_error(
+    context, told, caplog
+):
+    reported: list[object] = []
+    with closing(
+        Source.open(zmq.PULL, context=context),
+        Source.open(zmq.PULL, context=context, on_error=lambda *what: reported.append(what)),
+    ) as (source, noting):
+        for _ in range(5):
+            for kind in ValueError, Odd:
+                source.report(kind())
+                noting.report(kind())
+    assert len(told) == len(reported) == 10
     assert not caplog.records
 
 

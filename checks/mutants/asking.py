@@ -69,6 +69,27 @@ ASKING = [
         "workers/test_connection.py",
     ),
     Mutation(
+        "a server does not watch a client until the client's first look",
+        "workers/_connection.py",
+        "            self.send_ping()  # the peer watches",
+        "            pass  # the peer watches",
+        "workers/test_connection.py",
+    ),
+    Mutation(
+        "a server is pinged again at each header",
+        "workers/_connection.py",
+        "        if not (is_known or is_pinged",
+        "        if not (is_pinged",
+        "workers/test_connection.py",
+    ),
+    Mutation(
+        "a server that has answered a ping on a new connection is pinged once more",
+        "workers/_connection.py",
+        "        if not (is_known or is_pinged",
+        "        if not (is_known",
+        "workers/test_connection.py",
+    ),
+    Mutation(
         "a late hub accuses its peers",
         "workers/_liveness.py",
         "            connection.quiet += 1\n",

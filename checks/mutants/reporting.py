@@ -81,6 +81,20 @@ REPORTING = [
         "test_reports.py",
     ),
     Mutation(
+        "on_error gets what the hub has to raise",
+        "_source/core.py",
+        "        if self._on_error is not None and not failures.is_for_hub(self, error):\n",
+        "        if self._on_error is not None:\n",
+        "test_errors.py",
+    ),
+    Mutation(
+        "on_error gets no exception of a class of its own",
+        "_source/core.py",
+        "        if self._on_error is not None and not failures.is_for_hub(self, error):\n",
+        "        if self._on_error is not None and isinstance(error, Exception):\n",
+        "test_errors.py",
+    ),
+    Mutation(
         "the hub's system errors are logged",
         "_source/failures.py",
         "(*hub.NOT_ERROR, *hub.SYSTEM_ERROR)",

@@ -4,6 +4,48 @@ from mutants.mutation import Mutation
 
 RESPONDING = [
     Mutation(
+        "an asker whose connection has ended before its first ping is not noticed",
+        "workers/_pulse.py",
+        "asker.patience is not None or asker.is_unreachable\n",
+        "asker.patience is not None\n",
+        "workers/test_responder_liveness.py",
+    ),
+    Mutation(
+        "an asker that does not ping is accused as soon as its connection has ended",
+        "workers/_voice.py",
+        "            asker.silence = 0  # it may",
+        "            pass  # it may",
+        "workers/test_responder_liveness.py",
+    ),
+    Mutation(
+        "an asker that does not ping stays accused after it has connected again",
+        "workers/_voice.py",
+        "        asker.is_unreachable = is_said is False\n",
+        "        asker.is_unreachable |= is_said is False\n",
+        "workers/test_responder_liveness.py",
+    ),
+    Mutation(
+        "a timeout in a handler's hook fails its request",
+        "workers/_hooks.py",
+        "        except BaseException as error:\n            _failed",
+        "        except Exception as error:\n            _failed",
+        "workers/test_responder_hooks.py",
+    ),
+    Mutation(
+        "a hook outlives a kill",
+        "workers/_hooks.py",
+        "        except ENDING:\n",
+        "        except ():\n",
+        "workers/test_hooks.py",
+    ),
+    Mutation(
+        "an exception of a class of its own is no error of a handler",
+        "workers/_calling.py",
+        "            except BaseException as error:\n                payload, kind",
+        "            except Exception as error:\n                payload, kind",
+        "workers/test_responder.py",
+    ),
+    Mutation(
         "an asker that goes without a word is waited for",
         "workers/_farewell.py",
         "            if tells_again:\n",

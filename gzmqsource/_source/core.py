@@ -280,7 +280,7 @@ class Core:
     def report(self, error: BaseException, message: list[Any] | None) -> None:
         """Pass an error to ``on_error``, or otherwise to the log or the hub."""
         self.errors += 1
-        if self._on_error is not None and isinstance(error, (Exception, gevent.Timeout)):
+        if self._on_error is not None and not failures.is_for_hub(self, error):
             try:
                 self._on_error(error, message)
                 return

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 from typing import Any, Protocol
 
-import gevent
 import zmq
+from gevent import GreenletExit
 from gevent.hub import Hub
 
 from gzmqsource._base.reports import Reports, peer_of, text_of
 from gzmqsource.errors import SendError
 from gzmqsource.transfer.message import PER_PEER
+
+#: The exceptions of a handler that are not its error: they end its greenlet, or the process.
+ENDING = (GreenletExit, SystemExit, KeyboardInterrupt)
 
 _failed = Reports("gzmqsource.source", logging.ERROR)
 _refused = Reports("gzmqsource.source")
@@ -24,11 +27,16 @@ class Failing(Protocol):
     kind: zmq.SocketType
 
 
+def is_for_hub(source: Failing, error: BaseException) -> bool:
+    """Return whether the hub gets an error even if there is an ``on_error``."""
+    return isinstance(error, (GreenletExit, *source.hub.SYSTEM_ERROR))
+
+
 def report(source: Failing, error: BaseException, message: list[Any] | None) -> None:
     """Log an error, at a bounded rate, or pass it to the hub.
 
     The hub gets the errors that it treats in its own way, such as `SystemExit`, which it raises in
-    the main greenlet. If its ``handle_error`` was replaced, it gets all errors.
+    the main greenlet. If its ``handle_error`` was replaced, it gets all errors that come here.
 
     Parameters
     ----------
@@ -40,10 +48,8 @@ def report(source: Failing, error: BaseException, message: list[Any] | None) -> 
         The message that the error is about. Only the routing id of its peer is logged.
     """
     hub = source.hub
-    is_plain = isinstance(error, (Exception, gevent.Timeout)) and not isinstance(
-        error, (*hub.NOT_ERROR, *hub.SYSTEM_ERROR)
-    )
-    if not is_plain or getattr(hub.handle_error, "__func__", None) is not Hub.handle_error:
+    is_special = isinstance(error, (*hub.NOT_ERROR, *hub.SYSTEM_ERROR))
+    if is_special or getattr(hub.handle_error, "__func__", None) is not Hub.handle_error:
         hub.handle_error(source, type(error), error, error.__traceback__)
         return
 

@@ -26,6 +26,7 @@ class Asker:
         "has_left",
         "is_recent",
         "is_routed",
+        "is_unreachable",
         "jobs",
         "patience",
         "route",
@@ -46,6 +47,8 @@ class Asker:
         self.patience: int | None = None
         #: Whether it was notified in this tick that the hub is alive.
         self.was_told = False
+        #: Whether its connection had ended when a PONG was last sent to it.
+        self.is_unreachable = False
         #: Whether it has sent NOMORE, or cannot be reached.
         self.has_left = False
         #: Whether it has sent a message since it was last passed over.

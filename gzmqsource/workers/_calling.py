@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeAlias
 
-import gevent
 from gevent import GreenletExit, get_hub, getcurrent
 
+from gzmqsource._source.failures import ENDING
 from gzmqsource._source.handlers import a_type, name_of
 from gzmqsource._source.source import Source
 from gzmqsource.errors import RequestCancelled
@@ -86,7 +86,9 @@ class Calling(Handling):
                 if self._hooks and job.is_wanted:
                     call(self._hooks, "after", job, payload)
                 kind = _REPLY
-            except (Exception, gevent.Timeout) as error:
+            except ENDING:
+                raise
+            except BaseException as error:
                 payload, kind = self._failed(job, error), _ERROR
         except BaseException as error:
             self._end_without(job, error)

@@ -349,7 +349,9 @@ class Connection:
     def _spoke(self, head: Header) -> None:
         """Note a header that the peer itself has made."""
         self.routed = bool(head.flags & Flag.ROUTED)
-        is_new = self._spoke_here and head.session != self.session
+        is_known = self._spoke_here and head.session == self.session
+        is_new = self._spoke_here and not is_known
+        is_pinged = self.state is State.PROBING
         self.session = head.session
         self._spoke_here = True
         if not self.speaks:
@@ -362,6 +364,8 @@ class Connection:
             self._become(State.LIVE)
         if self.outstanding and not self.is_watched:
             self._asker.watch(self)
+        if not (is_known or is_pinged or self.routed or self.link.is_bound):
+            self.send_ping()  # the peer watches this process from its first ping on
 
     def _leave(self) -> None:
         """Send no more requests over a connection whose peer is about to stop."""

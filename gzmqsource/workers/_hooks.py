@@ -9,6 +9,7 @@ from typing import Any
 
 from gzmqsource._base.reports import text_of
 from gzmqsource._base.warning import LimitedWarning
+from gzmqsource._source.failures import ENDING
 from gzmqsource.workers._calls import AnyCall
 from gzmqsource.workers._current import Request
 
@@ -21,6 +22,11 @@ class Hook:
     A hook runs in the greenlet of the caller or of the handler, and must not wait. An exception
     that it raises is logged, and changes nothing for the request. It can store its own data as
     attributes of the request.
+
+    Three exceptions end the request: a `gevent.GreenletExit`, because a hook that raises it cannot
+    be distinguished from a greenlet that is killed, `SystemExit` and `KeyboardInterrupt`. A
+    `gevent.Timeout` is logged. If a hook waits nevertheless, that includes a timeout of the caller
+    that is over meanwhile, and the request goes on without it.
     """
 
     __module__ = "gzmqsource.workers"
@@ -59,11 +65,13 @@ def checked(hooks: Iterable[Hook]) -> tuple[Hook, ...]:
 
 
 def call(hooks: Sequence[Hook], name: str, *arguments: Any) -> None:
-    """Call a method of each hook, and log exceptions that it raises."""
+    """Call a method of each hook, and log exceptions that it raises, except `ENDING`."""
     for hook in hooks:
         try:
             getattr(hook, name)(*arguments)
-        except Exception as error:
+        except ENDING:
+            raise
+        except BaseException as error:
             _failed(f"{type(hook).__name__}.{name}: {text_of(error)}")
 
 

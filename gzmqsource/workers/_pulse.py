@@ -117,8 +117,9 @@ class Pulse:
                 return False
             if asker.jobs or is_held or (leaving and not asker.has_left):
                 asker.silence += may_accuse
+                may_be_dead = asker.patience is not None or asker.is_unreachable
                 # Behind a proxy, messages of an asker may go to another responder.
-                if asker.patience and not asker.is_routed and self.is_silent(asker):
+                if may_be_dead and not asker.is_routed and self.is_silent(asker):
                     self._reception.abandon(asker, may_come_back=True)
                 elif tells and not asker.was_told:
                     self._voice.pong(asker)

@@ -66,7 +66,11 @@ class Voice:
 
     def pong(self, asker: Asker) -> None:
         """Notify an asker that this hub is alive."""
-        asker.was_told = self._say(asker, self._pongs[asker.is_routed]) is not None
+        is_said = self._say(asker, self._pongs[asker.is_routed])
+        asker.was_told = is_said is not None
+        if is_said is False and not (asker.is_unreachable or asker.patience):
+            asker.silence = 0  # it may have had nothing to say for long, and may come back
+        asker.is_unreachable = is_said is False
 
     def leaving(self, asker: Asker) -> None:
         """Notify an asker to use other servers."""

@@ -54,6 +54,37 @@ def test_a_speaker_is_known_by_its_first_header(context):
         assert requester.endpoints()[0].session == 7
 
 
+def test_a_speaker_is_pinged_as_soon_as_it_is_known_and_once_for_each_connection(context):
+    """It notices from then on that this process is dead."""
+    with (
+        Scripted(context, echo) as server,
+        requester_of(server.endpoint, context, dead_after=1000) as requester,
+    ):
+        for _ in range(10):
+            requester.request(b"x")
+        wait_until(lambda: Kind.PING in server.kinds)
+        assert server.kinds[:2] in ([Kind.ASK, Kind.PING], [Kind.ASK, Kind.ASK])
+        endpoint = server.endpoint
+        server.close()
+        wait_until(lambda: state_of(requester) == "connecting")
+        with Scripted(context, echo, endpoint) as again:
+            for _ in range(10):
+                requester.request(b"x")
+            assert again.kinds.count(Kind.PING) == 1
+    assert server.kinds.count(Kind.PING) == 1
+
+
+def test_a_speaker_behind_a_router_is_not_pinged_for_that(context):
+    with (
+        Scripted(context, echo, flags=Flag.ROUTED) as server,
+        requester_of(server.endpoint, context, dead_after=1000) as requester,
+    ):
+        for _ in range(10):
+            requester.request(b"x")
+        assert requester.endpoints()[0].speaks
+        assert server.kinds == [Kind.ASK] * 10
+
+
 def test_nothing_but_requests_goes_to_a_plain_server(context):
     seen = []
 

@@ -39,11 +39,22 @@ class Noting(Hook):
         return [name for name, *_ in self.calls]
 
 
-class Raising(Hook):
-    def before(self, request):
-        raise ZeroDivisionError
+class Odd(BaseException):
+    pass
 
-    after = error = before  # type: ignore[assignment]
+
+class Raising(Hook):
+    def __init__(self, kind=ZeroDivisionError):
+        self._kind = kind
+
+    def before(self, request):
+        raise self._kind
+
+    def after(self, request, reply):
+        raise self._kind
+
+    def error(self, request, error):
+        raise self._kind
 
 
 def test_hooks_see_each_request_and_its_end(context):
@@ -62,6 +73,50 @@ def test_hooks_see_each_request_and_its_end(context):
         assert sent == reply == [payload]
         assert (asked.key, asked.peer) == (server.asks[number].header.key, server.endpoint)
         assert (asked.left is not None) is (number == 0)
+
+
+@pytest.mark.parametrize("kind", [Odd, GeneratorExit, gevent.Timeout])
+def test_what_a_hook_raises_changes_nothing(context, caplog, kind):
+    outcomes = iter([Kind.REPLY, Kind.ERROR])
+
+    def answer(server, ask):
+        server.reply(ask, [b"Oops", b"text"], next(outcomes))
+
+    hooks = [Raising(kind), noting := Noting()]
+    with (
+        Scripted(context, answer) as server,
+        requester_of(server.endpoint, context, hooks=hooks) as requester,
+    ):
+        assert requester.request(b"x", timeout=5) == [b"Oops", b"text"]
+        with pytest.raises(RemoteError):
+            requester.request(b"x", timeout=5)
+    assert noting.names() == ["before", "after", "before", "error"]
+    assert f"a hook raised: Raising.before: {kind.__name__}" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [gevent.GreenletExit, SystemExit, KeyboardInterrupt])
+def test_a_hook_that_ends_its_greenlet_ends_the_request(context, kind):
+    with (
+        Scripted(context, echo) as server,
+        requester_of(server.endpoint, context, hooks=[Raising(kind)]) as requester,
+    ):
+        with pytest.raises(kind):
+            requester.request(b"x", timeout=5)
+        assert requester.stats().outstanding == 0
+
+
+def test_a_kill_in_a_hook_that_waits_ends_the_caller(context):
+    hook = Hook()
+    vars(hook)["before"] = lambda _: Event().wait()
+    with (
+        Scripted(context, echo) as server,
+        requester_of(server.endpoint, context, hooks=[hook]) as requester,
+    ):
+        caller = gevent.spawn(requester.request, b"x")
+        all_blocked()
+        caller.kill(timeout=10)
+        assert isinstance(caller.value, gevent.GreenletExit)
+    assert server.asks == []
 
 
 def test_hooks_see_what_is_raised(context):

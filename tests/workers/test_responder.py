@@ -109,6 +109,29 @@ def test_a_handler_that_takes_too_long_answers_with_its_timeout(context):
         requester.request(b"x", timeout=10)
 
 
+class Odd(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("kind", [Odd, GeneratorExit])
+def test_an_exception_of_any_class_is_answered_and_reported(context, kind):
+    errors = []
+
+    def fail(payload):
+        raise kind("odd")
+
+    with (
+        responder_of(
+            context, fail, "inproc://odd", on_error=lambda error, _: errors.append(type(error))
+        ) as responder,
+        requester_of(responder, context) as requester,
+    ):
+        with pytest.raises(RemoteError, match=f"{kind.__name__}: odd"):
+            requester.request(b"x", timeout=10)
+        assert (responder.stats().errors, responder.stats().lost) == (1, 0)
+    assert errors == [kind]
+
+
 def test_a_traceback_goes_over_the_wire_only_if_asked_for(context):
     def fail(payload):
         raise ValueError("here")

@@ -68,15 +68,24 @@ def test_each_request_is_seen_from_its_beginning_to_its_end(context, spawn):
         assert hook.seen[1] == ("error", [b"wait"], RequestCancelled)
 
 
-def test_they_are_called_in_order_and_what_one_raises_changes_nothing(context, caplog):
+class Odd(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, Odd, GeneratorExit, gevent.Timeout])
+def test_they_are_called_in_order_and_what_one_raises_changes_nothing(context, caplog, kind):
     calls = []
 
     class Broken(Hook):
         def before(self, request):
             calls.append("broken")
-            raise RuntimeError("hook")
+            raise kind
 
-        after = error = before  # type: ignore[assignment]
+        def after(self, request, reply):
+            raise kind
+
+        def error(self, request, error):
+            raise kind
 
     class Next(Hook):
         def before(self, request):
@@ -88,9 +97,9 @@ def test_they_are_called_in_order_and_what_one_raises_changes_nothing(context, c
     ):
         assert asker.wait_for(asker.ask()) == [b"reply"]
         assert asker.wait_for(asker.ask(b"raise"), Kind.ERROR) == [b"ValueError", b"no"]
-        assert responder.stats().errors == 1
-    assert calls[:2] == ["broken", "next"]
-    assert "a hook raised: Broken.before: RuntimeError: hook" in caplog.text
+        assert (responder.stats().errors, responder.stats().lost) == (1, 0)
+    assert calls == ["broken", "next"] * 2
+    assert f"a hook raised: Broken.before: {kind.__name__}" in caplog.text
 
 
 def test_what_is_refused_is_not_seen(context):

@@ -8,7 +8,7 @@ import zmq
 from asking import Asker, Detail, Flag, Header, Kind, key_of, responder_of
 from gevent.event import Event
 from gevent.monkey import get_original
-from helpers import endpoint_of
+from helpers import endpoint_of, python_process
 
 from gzmqsource import Source
 from gzmqsource.errors import RequestCancelled
@@ -104,6 +104,58 @@ def test_an_asker_that_has_pinged_and_falls_silent_has_its_requests_cancelled(co
         assert time.monotonic() - began > 0.9 * DEAD_AFTER
         # The other one has never said that it pings.
         assert responder.stats().running == (wait == "waiting")
+
+
+def test_an_asker_whose_connection_has_ended_has_its_requests_cancelled(context):
+    with (
+        responder_of(context, wait_for_ever, spawn=1, dead_after=DEAD_AFTER) as responder,
+        Asker(context, responder) as other,
+    ):
+        with Asker(context, responder) as asker:
+            asker.ask()
+            asker.ask()
+            asker.until_heard(Kind.PONG, 2)
+        began = time.monotonic()
+        wait_until(lambda: responder.stats().cancelled == 2)
+        assert time.monotonic() - began > 0.9 * DEAD_AFTER
+        # This one is connected, and need not say anything.
+        other.ask()
+        other.until_heard(Kind.PONG, 12)
+        assert responder.stats().running == 1
+
+
+ASKING = """
+import sys
+import gevent
+from gzmqsource.workers import Requester
+requester = Requester.open(sys.argv[1])
+results = [requester.submit(b"x") for _ in range(3)]
+gevent.sleep(60)
+"""
+
+
+@pytest.mark.processes
+def test_a_process_that_dies_just_after_it_has_asked_has_its_requests_cancelled(context):
+    with responder_of(context, wait_for_ever, spawn=2, dead_after=DEAD_AFTER) as responder:
+        with python_process(ASKING, endpoint_of(responder.source)):
+            wait_until(lambda: responder.stats().requests == 3)
+        wait_until(lambda: responder.stats().cancelled == 3)
+        assert responder.stats().running == 0
+
+
+def test_an_asker_that_does_not_ping_and_connects_again_in_time_is_alive(context):
+    with responder_of(context, wait_for_ever, dead_after=2) as responder:
+        with Asker(context, responder, routing_id=b"me") as asker:
+            asker.ask()
+            asker.until_heard(Kind.PONG)
+        (known,) = responder._parts.askers.all()
+        wait_until(lambda: known.silence > 1)
+        wait_until(lambda: known.is_unreachable)
+        assert known.silence == 0
+        with Asker(context, responder, routing_id=b"me") as again:
+            again.until_heard(Kind.PONG, 10)
+            assert not known.is_unreachable
+            assert responder.stats().running == 1
 
 
 def test_an_asker_that_comes_back_hears_how_each_of_its_requests_has_ended(context):
