@@ -247,8 +247,8 @@ RESPONDING = [
     Mutation(
         "one behind a proxy is accused",
         "workers/_pulse.py",
-        "                if asker.patience and not asker.is_routed and self.is_silent(asker):\n",
-        "                if asker.patience and self.is_silent(asker):\n",
+        "may_be_dead and not asker.is_routed and",
+        "may_be_dead and",
         "workers/test_responder_liveness.py",
     ),
     Mutation(
