@@ -622,7 +622,7 @@ SOCKET = [
         "_base/waiters.py",
         "if not self._timer.active and not (self._next is not None and self._next.pending):",
         "if True:",
-        "green/test_timeouts.py test_last_look.py",
+        "green/test_timeouts.py",
     ),
     Mutation(
         "time that was over in the queue of busy sockets leaves no last look",

@@ -387,4 +387,11 @@ SOURCE = [
         "",
         "test_last_look.py",
     ),
+    Mutation(
+        "each sender whose time is over looks for room by itself",
+        "_source/outbox.py",
+        "self._blocked.setdefault(key, Waiters())",
+        "Waiters()",
+        "test_last_look.py",
+    ),
 ]
