@@ -98,11 +98,13 @@ def test_the_clock_waits_for_all_putters_in_front(context, how):
 def test_senders_whose_time_is_over_look_for_room_together(full, monkeypatch):
     """Thousands that looked one by one held up the hub without end."""
     source, _, message = full
-    looks: list[object] = []
-    insist = Outbox.insist
-    monkeypatch.setattr(
-        Outbox, "insist", lambda outbox, keys: (looks.append(1), insist(outbox, keys))
-    )
+    looks, insist = [], Outbox.insist
+
+    def look(outbox, keys):
+        looks.append(1)
+        insist(outbox, keys)
+
+    monkeypatch.setattr(Outbox, "insist", look)
     over = []
 
     def send():
