@@ -109,7 +109,7 @@ def test_a_server_that_speaks_before_its_link_begins_stays_live(context):
         (connection,) = requester._servers._dispatcher.connections
         connection.received([pong])
         gevent.sleep(0)
-        assert (connection.speaks, states(requester), server.kinds) == (True, ["live"], [])
+        assert (connection.speaks, states(requester), server.kinds) == (True, ["live"], [Kind.PING])
         requester.close()
 
 
