@@ -389,4 +389,27 @@ def test_an_attempt_that_comes_after_a_later_one_does_not_take_its_reply():
     world.finish()
 
 
+def test_a_clock_may_go_on_until_a_stop_has_ended():
+    """The stop looks for room for what is queued; the world expected silence."""
+    world = ManySourceWorld(
+        kind="ROUTER",
+        overflow="block",
+        outbox=4,
+        marks=2,
+        handler="none",
+        mandatory=True,
+        slow=True,
+        delay=1,
+        few=1,
+        full=6,
+    )
+    world.recv(timeout=1.0)
+    world.step(things=5)
+    world.stop(timeout=5.0)
+    world.peer_sends(peer=2, frames=2)
+    world.peer_sends(peer=4, frames=2)
+    world.fall_silent()
+    world.finish()
+
+
 TESTS = [test for name, test in list(globals().items()) if name.startswith("test_")]
