@@ -165,20 +165,6 @@ OTHERS = [
         "test_auth.py",
     ),
     Mutation(
-        "a name of pyzmq's inner modules that is imported after the patch is plain",
-        "monkey/__init__.py",
-        "            show(module, pairs)\n",
-        "            pass\n",
-        "test_patch_names.py",
-    ),
-    Mutation(
-        "a test that replaces a name of theirs leaves the green class for their functions",
-        "monkey/_shown.py",
-        "self._old if value is self._new else value\n",
-        "value\n",
-        "test_patch_names.py",
-    ),
-    Mutation(
         "a proxy that is imported after the patch has green sockets",
         "proxy.py",
         "from gzmqsource._base.plain import PlainContext, PlainSocket, proxy_steerable\n",

@@ -1,7 +1,4 @@
-"""pyzmq's own classes, for modules that may be imported after `gzmqsource.monkey` has patched.
-
-pyzmq's modules show the green ones from then on. The patch imports this module before.
-"""
+"""pyzmq's own classes, also after `gzmqsource.monkey` has patched: ``zmq`` has the green ones then."""
 
 from zmq.backend import proxy_steerable
 from zmq.sugar.context import Context as PlainContext

@@ -22,7 +22,6 @@ import warnings
 from typing import Any, Literal
 
 from gzmqsource.monkey._names import PLAIN, Replacements, let_see
-from gzmqsource.monkey._shown import show
 from gzmqsource.monkey._state import lock, originals, patched
 from gzmqsource.monkey._status import publish
 
@@ -40,8 +39,8 @@ def patch_zmq() -> None:
 
     They are put into `zmq`, into `zmq.green`, and wherever the program has named the old ones
     before: in a global of a module (``from zmq import Context``), as the base or an attribute of a
-    class, and as the default of a parameter. Later imports from the modules of pyzmq's that define
-    the old ones, such as ``zmq.sugar.context``, get the new ones, too.
+    class, and as the default of a parameter. The modules of pyzmq's that define the old ones, such
+    as ``zmq.sugar.context``, keep them.
 
     Warns
     -----
@@ -125,7 +124,6 @@ def _patch_zmq() -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith(PLAIN):
             let_see(module, zmq, plain)
-            show(module, pairs)
     if _threads_are_patched():
         from gzmqsource.monkey import _authenticator
 
