@@ -1,4 +1,4 @@
-"""pyzmq's own classes, also after `gzmqsource.monkey` has patched: ``zmq`` has the green ones then."""
+"""pyzmq's own classes, also after `gzmqsource.monkey` has put green ones into ``zmq``."""
 
 from zmq.backend import proxy_steerable
 from zmq.sugar.context import Context as PlainContext
