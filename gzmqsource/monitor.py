@@ -11,10 +11,10 @@ import zmq
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import get_hub
 from gevent.queue import Empty
+from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base.deadline import LONGEST, Deadline
 from gzmqsource._base.late import LateText
-from gzmqsource._base.plain import PlainSocket
 from gzmqsource._socket.budget import yield_to_io
 from gzmqsource._socket.reports import Report
 from gzmqsource._source.source import Source

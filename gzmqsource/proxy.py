@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 import gevent
 import zmq
 from gevent.event import AsyncResult
+from zmq.backend import proxy_steerable
+from zmq.sugar.context import Context as PlainContext
+from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base.deadline import Deadline, check_timeout
 from gzmqsource._base.hubs import call_in_hub
-from gzmqsource._base.plain import PlainContext, PlainSocket, proxy_steerable
 from gzmqsource._base.reports import Reports
 from gzmqsource._base.threads import NativeThread
 from gzmqsource._socket.endpoints import Endpoints

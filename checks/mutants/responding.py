@@ -62,24 +62,24 @@ RESPONDING = [
     Mutation(
         "an asker is not refused when too many wait",
         "workers/_reception.py",
-        "        elif line.is_full(free):\n",
-        "        elif False:\n",
+        "        if job.asker is not None and line.is_full(free):\n",
+        "        if False:\n",
         "workers/test_waiting.py",
     ),
     Mutation(
         "plain peers are read without a bound",
         "workers/_reception.py",
-        "                self._gate.close()\n",
-        "                pass\n",
+        "            self._gate.close()\n",
+        "            pass\n",
         "workers/test_waiting.py workers/test_responder.py",
     ),
     Mutation(
         "plain peers are read until one of their requests finds no room",
         "workers/_reception.py",
-        "            line.append(job)\n            if line.is_full(free):\n"
-        "                self._gate.close()\n",
-        "            if line.is_full(free):\n                self._gate.close()\n"
-        "            line.append(job)\n",
+        "        line.append(job)\n        if job.asker is None and line.is_full(free):\n"
+        "            self._gate.close()\n",
+        "        if job.asker is None and line.is_full(free):\n            self._gate.close()\n"
+        "        line.append(job)\n",
         "workers/test_responder.py",
     ),
     Mutation(

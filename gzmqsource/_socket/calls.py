@@ -24,14 +24,17 @@ EAT_THE_EDGE = tuple(
 )
 
 
-def override_calls(cls: type[PlainSocket[Any]], recheck: Callable[[Any], None]) -> None:
-    """Override each call in *cls* that it does not override itself, to call ``recheck(self)``.
+def override_calls(
+    cls: type[PlainSocket[Any]], wrapped: Callable[[str, Callable[..., Any]], Callable[..., Any]]
+) -> None:
+    """Override each call in *cls* that it does not override itself with ``wrapped(name, method)``.
 
-    The result or error of the call is unchanged.
+    *method* is pyzmq's.
     """
     for name in EAT_THE_EDGE:
         if name not in vars(cls):
-            setattr(cls, name, _rechecking(getattr(PlainSocket, name), recheck))
+            method = getattr(PlainSocket, name)
+            setattr(cls, name, functools.wraps(method)(wrapped(name, method)))
 
 
 def has_edge(fd: int) -> bool:
@@ -39,14 +42,3 @@ def has_edge(fd: int) -> bool:
     poll = get_original("select", "poll")()
     poll.register(fd, POLLIN)
     return bool(poll.poll(0))
-
-
-def _rechecking(method: Callable[..., Any], recheck: Callable[[Any], None]) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return method(self, *args, **kwargs)
-        finally:
-            recheck(self)
-
-    return call

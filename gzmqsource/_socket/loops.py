@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import zmq
+from zmq.backend import proxy_steerable
+from zmq.sugar.context import Context as PlainContext
+from zmq.sugar.socket import Socket as PlainSocket
 
-from gzmqsource._base.plain import PlainContext, PlainSocket, proxy_steerable
 from gzmqsource._base.threads import NativeThread
 from gzmqsource._socket.endpoints import kind_of
 from gzmqsource._socket.linger import RECEIVES_NOTHING, SENDS_NOTHING

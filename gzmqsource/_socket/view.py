@@ -103,7 +103,17 @@ class SourceSocket(PlainSocket[Any]):
         self._closed = True
 
 
-override_calls(SourceSocket, lambda view: view._recheck())
+def _rechecked(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    def call(self: SourceSocket, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            self._recheck()
+
+    return call
+
+
+override_calls(SourceSocket, _rechecked)
 
 
 def check_is_free(socket: object, purpose: str) -> None:

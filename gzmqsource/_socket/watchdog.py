@@ -47,10 +47,10 @@ def watch(readiness: Readiness, socket: zmq.Socket[Any]) -> None:
     watched = _watched[socket] = _Watched(readiness)
     for name in EAT_THE_EDGE:
         vars(socket)[name] = _recording(watched, name, getattr(type(socket), name), socket)
-    for module in (zmq, sys.modules["zmq.sugar.poll"]):
-        names = vars(module)  # a patched module shows other names than it uses
-        if not isinstance(names["zmq_poll"], functools.partial):
-            names["zmq_poll"] = functools.partial(_recorded_poll, names["zmq_poll"])
+    modules: list[Any] = [zmq, sys.modules["zmq.sugar.poll"]]
+    for module in modules:
+        if not isinstance(module.zmq_poll, functools.partial):
+            module.zmq_poll = functools.partial(_recorded_poll, module.zmq_poll)
     if readiness.hub not in _patrols:
         _patrols[readiness.hub] = gevent.spawn(_patrol)
 

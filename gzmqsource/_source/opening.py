@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 import zmq
+from zmq.sugar.context import Context as PlainContext
 
-from gzmqsource._base.plain import PlainContext
 from gzmqsource._socket.addresses import check_endpoint, explained
 from gzmqsource._socket.endpoints import Endpoints as Known
 from gzmqsource._socket.endpoints import kind_of

@@ -144,9 +144,8 @@ class Receiver:
         self._crew.kill()
         if self._spawned is not None:
             self._spawned.kill()
+            gevent.sleep(0)  # the reader may spawn one more before it is killed
         gevent.sleep(0)  # the hub makes the kills before
-        if self._spawned is not None:
-            gevent.sleep(0)  # and that of one that the reader has spawned meanwhile
 
     def give_up(self) -> int:
         """Drop the prefetched messages; return how many there were."""

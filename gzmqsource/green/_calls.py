@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import zmq
 from gevent._hub_local import get_hub_if_exists
-from zmq.sugar.socket import Socket as PlainSocket
 
-from gzmqsource._socket.calls import EAT_THE_EDGE
 from gzmqsource.green._shared import recheck
 
 _EVENTS, _LINGER = int(zmq.EVENTS), int(zmq.LINGER)
 
 
-def check_calls(cls: type[PlainSocket[Any]]) -> None:
-    """Override the calls in *cls* that it does not override itself.
+def checked(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a call for `gzmqsource._socket.calls.override_calls`.
 
-    Each of them raises `gevent.exceptions.InvalidThreadUseError`, and does nothing, while greenlets
-    of another thread's hub wait on the socket, unless it is harmless to them. Otherwise its result
-    or error is unchanged, and no greenlet loses its wake-up.
+    It raises `gevent.exceptions.InvalidThreadUseError`, and does nothing, while greenlets of
+    another thread's hub wait on the socket, unless it is harmless to them. Otherwise its result or
+    error is unchanged, and no greenlet loses its wake-up.
     """
-    for name in EAT_THE_EDGE:
-        if name not in vars(cls):
-            setattr(cls, name, _checked(getattr(PlainSocket, name), _HARMLESS.get(name[:3])))
+    is_harmless = _HARMLESS.get(name[:3])
 
-
-def _checked(
-    method: Callable[..., Any], is_harmless: Callable[[int], bool] | None
-) -> Callable[..., Any]:
-    @functools.wraps(method)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         shared = self._shared
         if shared is not None and shared.hub is get_hub_if_exists():

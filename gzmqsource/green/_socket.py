@@ -14,7 +14,8 @@ from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._base import fork
 from gzmqsource._base.deadline import Deadline
-from gzmqsource.green._calls import check_calls
+from gzmqsource._socket.calls import override_calls
+from gzmqsource.green._calls import checked
 from gzmqsource.green._parts import as_part, check_parts, untracked
 from gzmqsource.green._poll import Poller
 from gzmqsource.green._relay import Relay
@@ -355,4 +356,4 @@ class _Live:
 _live = _Live()
 
 
-check_calls(Socket)
+override_calls(Socket, checked)

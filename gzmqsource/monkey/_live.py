@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from gzmqsource._base.plain import PlainContext, PlainSocket
+from zmq.sugar.context import Context
+from zmq.sugar.socket import Socket
 
 #: The modules of the classes of asyncio, of the drop-in and of sources, which do not block.
 _NEVER_BLOCK = ("zmq._future", "zmq.asyncio", "gzmqsource")
@@ -53,19 +54,18 @@ def _open_objects() -> list[tuple[tuple[str, str], Any]]:
 
 def _kind(cls: type) -> tuple[str, str] | None:
     """Return the module and the kind of a class; None if its objects do not block."""
-    if not issubclass(cls, (PlainContext, PlainSocket)):
+    if not issubclass(cls, (Context, Socket)):
         return None
     modules = [str(base.__module__) for base in cls.__mro__]
     if any(name.startswith(_NEVER_BLOCK) for name in modules):
         return None
     is_green = any(name.startswith("zmq.green") for name in modules)
-    kind = "Context" if issubclass(cls, PlainContext) else "Socket"
-    return "zmq.green" if is_green else "zmq", kind
+    return "zmq.green" if is_green else "zmq", "Context" if issubclass(cls, Context) else "Socket"
 
 
 def _is_over(each: Any) -> bool:
     """Return whether a context or socket is closed, or is only a view of one of asyncio's."""
-    if isinstance(each, PlainContext):
+    if isinstance(each, Context):
         return bool(each.closed)
     # `closed` would call libzmq for a socket that may belong to another thread.
     return bool(each._closed or each._shadow)

@@ -212,17 +212,14 @@ class Reception:
         was read already.
         """
         line, free = self._line, self.places.free()
-        if job.asker is None:
-            line.append(job)
-            if line.is_full(free):
-                self._gate.close()
-        elif line.is_full(free):
+        if job.asker is not None and line.is_full(free):
             self._handling.forget(job)
             self._handling.full += 1
             self._voice.end(Kind.REFUSED, job, Detail.FULL)
             return
-        else:
-            line.append(job)
+        line.append(job)
+        if job.asker is None and line.is_full(free):
+            self._gate.close()
         self.places.notify()
 
     def _hear(self, asker: Asker, kind: int, key: bytes, left: int, session: int) -> bool:
