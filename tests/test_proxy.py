@@ -285,7 +285,7 @@ def test_a_capture_that_takes_no_more_holds_up_a_stop_and_nothing_else(context):
         # It ends by itself now, and leaves nothing open that would hold up its context.
         while not proxy.join(timeout=0.01):
             copied += copies.recv_many(10)
-        all_blocked()
+        wait_until(lambda: proxy._control.closed)
     assert front.closed
 
 
