@@ -202,7 +202,9 @@ def ending(monkeypatch):
 def test_a_context_that_ends_is_an_ordinary_end_for_a_stop(ending, is_noticed, told):
     proxy, go_on = ending
     if is_noticed:
-        wait_until(lambda: proxy._control.closed)
+        control = proxy._control
+        assert control is not None
+        wait_until(lambda: control.closed)
     stopping = gevent.spawn(proxy.stop, 20)
     all_blocked()
     assert proxy.running
