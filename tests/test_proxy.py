@@ -202,9 +202,7 @@ def ending(monkeypatch):
 def test_a_context_that_ends_is_an_ordinary_end_for_a_stop(ending, is_noticed, told):
     proxy, go_on = ending
     if is_noticed:
-        control = proxy._control
-        assert control is not None
-        wait_until(lambda: control.closed)
+        wait_until(lambda: proxy._control.closed)
     stopping = gevent.spawn(proxy.stop, 20)
     all_blocked()
     assert proxy.running
@@ -287,7 +285,9 @@ def test_a_capture_that_takes_no_more_holds_up_a_stop_and_nothing_else(context):
         # It ends by itself now, and leaves nothing open that would hold up its context.
         while not proxy.join(timeout=0.01):
             copied += copies.recv_many(10)
-        wait_until(lambda: proxy._control.closed)
+        control = proxy._control
+        assert control is not None
+        wait_until(lambda: control.closed)
     assert front.closed
 
 
