@@ -242,6 +242,35 @@ def test_a_receive_gives_whole_messages_up_to_its_limits(context, copy):
         assert transfer.received == 10
 
 
+@pytest.mark.parametrize("frame", [1, 2, 3])
+def test_what_a_signal_handler_raises_after_a_frame_tears_no_later_message(context, frame):
+    """pyzmq runs signal handlers once it has received a frame."""
+
+    class Struck(Exception):
+        pass
+
+    with context.socket(zmq.PUSH) as push, context.socket(zmq.PULL) as pull:
+        pull.bind("inproc://struck")
+        push.connect("inproc://struck")
+        transfer = PureTransfer(pull)
+        receive, frames = transfer._recv, iter(range(1, 1000))
+
+        def strike(flags, copy):
+            received = receive(flags, copy)
+            if next(frames) == frame:
+                raise Struck
+            return received
+
+        transfer._recv = strike
+        for number in range(3):
+            push.send_multipart(framed(number))
+        got: list[list[bytes]] = []
+        with pytest.raises(Struck):
+            transfer.receive(got, 10, 1 << 20)
+        assert transfer.receive(got, 10, 1 << 20) is True
+        assert [assert_whole(message) for message in got] == [1, 2]
+
+
 def test_this_run_uses_the_transfer_that_it_was_told_to_use():
     wanted = os.environ.get("GZMQSOURCE_TRANSFER")
     assert transfer.backend == wanted or wanted in (None, "")

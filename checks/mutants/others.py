@@ -31,6 +31,14 @@ OTHERS = [
         transfer="pure",
     ),
     Mutation(
+        "a receive begins in the middle of a message that a signal handler has cost",
+        "transfer/pure.py",
+        "                while self.option(_RCVMORE):\n",
+        "                while False:\n",
+        "test_transfer.py",
+        transfer="pure",
+    ),
+    Mutation(
         "two threads that patch take each other's classes for the originals",
         "monkey/__init__.py",
         '    with lock:\n        if "zmq" not in patched:\n',

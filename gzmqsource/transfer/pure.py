@@ -123,14 +123,7 @@ class PureTransfer:
         for _ in range(max_messages):
             try:
                 frame = recv(_NOBLOCK, False)
-            except zmq.ZMQError as error:
-                # EFSM: a REQ without a request, or a REP that has not replied. Its next message
-                # comes with a send, and the look after that send finds it.
-                if error.errno in (zmq.EAGAIN, zmq.EFSM):
-                    return True
-                raise
-            message = [frame]
-            try:
+                message = [frame]
                 length = len(frame)
                 while frame.more and self._allows(len(message) + 1, length):
                     frame = recv(_NOBLOCK, False)
@@ -143,9 +136,14 @@ class PureTransfer:
                         return False
                     continue
                 append([frame.bytes for frame in message] if copies else message)
-            except BaseException:
-                # Out of memory, or a signal handler's exception: this message is lost, but the
-                # next receive must not begin in the middle of it.
+            except BaseException as error:
+                # EFSM: a REQ without a request, or a REP that has not replied. Its next message
+                # comes with a send, and the look after that send finds it.
+                if isinstance(error, zmq.ZMQError) and error.errno in (zmq.EAGAIN, zmq.EFSM):
+                    return True
+                # Out of memory, or a signal handler's exception, which pyzmq raises when it has
+                # received a frame: this message is lost, but the next receive must not begin in
+                # the middle of it.
                 while self.option(_RCVMORE):
                     recv(_NOBLOCK, False)
                 self.discarding = False
