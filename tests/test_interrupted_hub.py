@@ -1,6 +1,7 @@
 """An exception that a signal handler raises in the hub, at each instruction of its callbacks."""
 
 import contextlib
+import functools
 import sys
 import time
 from pathlib import Path
@@ -215,20 +216,33 @@ def requests(context):
 
 
 @contextlib.contextmanager
-def timed_out(context):
+def timed_out(call, late):
     """A greenlet whose timeout runs out, over and over."""
     ended: list[Any] = []
-    with pushing_to(context) as (source, _):
 
-        def wait():
-            while True:
-                with contextlib.suppress(Empty):
-                    source.recv(timeout=0.001)
-                ended.append(None)
+    def wait():
+        while True:
+            with contextlib.suppress(late):
+                call(timeout=0.001)
+            ended.append(None)
 
-        waiting = gevent.spawn(wait)
-        yield lambda: len(ended), lambda before: len(ended) > before + 1
-        waiting.kill()
+    waiting = gevent.spawn(wait)
+    yield lambda: len(ended), lambda before: len(ended) > before + 1
+    waiting.kill()
+
+
+@contextlib.contextmanager
+def timed_out_receiving(context):
+    with pushing_to(context) as (source, _), timed_out(source.recv, Empty) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def timed_out_sending(context):
+    with Source.open(zmq.PUSH, bind=unique_inproc(), context=context, outbox=1, linger=0) as source:
+        source.send(b"")
+        with timed_out(functools.partial(source.send, b""), Full) as made:
+            yield made
 
 
 FORMS = {
@@ -243,7 +257,8 @@ FORMS = {
     ),
     "polled": polled,
     "requests": requests,
-    "timed out": timed_out,
+    "timed out receiving": timed_out_receiving,
+    "timed out sending": timed_out_sending,
 }
 
 

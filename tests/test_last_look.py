@@ -14,6 +14,7 @@ from helpers import _sleep, closing, in_thread, unique_inproc
 from outboxes import numbered
 
 from gzmqsource import InvalidThreadUseError, Source
+from gzmqsource._base import waiters
 from gzmqsource._socket.writers import ManyWriters
 from gzmqsource._source.outbox import Outbox
 from gzmqsource.testing import all_blocked, fill
@@ -116,6 +117,29 @@ def test_senders_whose_time_is_over_look_for_room_together(full, monkeypatch):
     gevent.joinall([gevent.spawn(send) for _ in range(1000)], timeout=20)
     assert len(over) == 1000
     assert 2 <= len(looks) < 500
+
+
+def test_the_timer_of_a_greenlet_whose_time_is_over_does_not_fire_again(monkeypatch):
+    """Ten times a second for each of thousands, while the looks last, took all of the hub."""
+    monkeypatch.setattr(waiters, "_AGAIN", 0.005)
+    queue, hub, fired, looks = waiters.Waiters(), get_hub(), [], []
+    be_late = waiters.Waiters._be_late
+
+    def count(queue, *arguments):
+        fired.append(1)
+        be_late(queue, *arguments)
+
+    def look():
+        """Have hope, for so many looks that the timers would be due again."""
+        looks.append(1)
+        _sleep(0.001)
+        return object() if len(looks) < 50 else None
+
+    monkeypatch.setattr(waiters.Waiters, "_be_late", count)
+    waiting = [gevent.spawn(queue.wait, hub, 0.001, look=look) for _ in range(20)]
+    gevent.joinall(waiting, timeout=20, raise_error=True)
+    assert [each.value for each in waiting] == [False] * 20
+    assert len(fired) == 20
 
 
 @pytest.mark.parametrize(

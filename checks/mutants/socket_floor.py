@@ -54,6 +54,20 @@ SOCKET = [
         "test_interrupted_hub.py",
     ),
     Mutation(
+        "a look before a timeout that an exception in the hub has ended is the last",
+        "_base/waiters.py",
+        "        self._again.start(self._go_on)\n",
+        "",
+        "test_interrupted_hub.py",
+    ),
+    Mutation(
+        "the timers of all late waiters fire again and again",
+        "_base/waiters.py",
+        "        timer.stop()\n",
+        "",
+        "test_last_look.py",
+    ),
+    Mutation(
         "a fault in a repair is repaired for ever",
         "_base/repairs.py",
         " and self._failures < self.patience:\n",
@@ -490,8 +504,8 @@ SOCKET = [
     Mutation(
         "a timeout counts from the last turn of the loop",
         "_base/waiters.py",
-        "timer.start(self._be_late, waiter, look, update=True)",
-        "timer.start(self._be_late, waiter, look)",
+        "timer.start(self._be_late, waiter, look, timer, update=True)",
+        "timer.start(self._be_late, waiter, look, timer)",
         "test_readiness.py",
     ),
     Mutation(

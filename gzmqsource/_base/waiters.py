@@ -70,7 +70,7 @@ class Waiters(OrderedDict[Any, None]):
                 if look is None:
                     timer.start(self._time_out, waiter, update=True)
                 else:
-                    timer.start(self._be_late, waiter, look, update=True)
+                    timer.start(self._be_late, waiter, look, timer, update=True)
             return waiter.get() is not _TIMED_OUT
         finally:
             # First, and without a call, so that no signal handler raises before it is done.
@@ -117,44 +117,43 @@ class Waiters(OrderedDict[Any, None]):
         if waiter in self:
             waiter.switch(_TIMED_OUT)
 
-    def _be_late(self, waiter: Waiter[object], look: Callable[[], object]) -> None:
+    def _be_late(self, waiter: Waiter[object], look: Callable[[], object], timer: Any) -> None:
         if self._late is None:
             self._late = _Late(self, waiter.hub, look)
-        elif waiter in self._late.waiters:
-            self._late.go_on()  # it is late for long, perhaps because an exception has ended a look
         self._late.waiters[waiter] = None
+        # Last: an exception may come before. Thousands of them that fire again and again would
+        # take more time than the looks.
+        timer.stop()
 
 
 class _Late:
     """The waiters of a queue whose time is over, and the looks before they give up."""
 
-    __slots__ = ("_look", "_loop", "_next", "_queue", "_seen", "_timer", "has_woken", "waiters")
+    __slots__ = ("_again", "_look", "_loop", "_next", "_queue", "_seen", "has_woken", "waiters")
 
     def __init__(self, queue: Waiters, hub: Any, look: Callable[[], object]) -> None:
-        #: In the order in which they became late; all of them are in the queue.
+        #: In the order in which they became late; they leave when they leave the queue.
         self.waiters: OrderedDict[Waiter[object], None] = OrderedDict()
         #: Whether one of the queue was woken since the last look.
         self.has_woken = False
         self._queue = queue
         self._look = look
         self._loop = hub.loop
-        self._timer = timer_after_io(hub.loop)
-        self._next: Any = None
+        self._next = timer_after_io(hub.loop)
         self._seen = look()
-        self.go_on()
+        # Like a waiter's timer, it comes again if an exception has ended a look.
+        self._again = hub.loop.timer(_AGAIN, _AGAIN)
+        self._again.start(self._go_on)
+        self._go_on()
 
-    def go_on(self) -> None:
-        """Look again, soon, unless that is already to be done.
-
-        Each late waiter calls this, ten times a second: thousands of callbacks would be more than
-        the hub calls in that time.
-        """
-        if not self._timer.active and not (self._next is not None and self._next.pending):
-            self._next = self._loop.run_callback(self._poll)
+    def _go_on(self) -> None:
+        """Look again, soon, unless that is already to be done."""
+        if not self._next.active:
+            self._loop.run_callback(self._poll)
 
     def _poll(self) -> None:
         """Continue once the hub has polled; the callbacks of the look have run before this one."""
-        self._timer.start(self._look_again)
+        self._next.start(self._look_again)
 
     def _look_again(self) -> None:
         seen, self._seen = self._seen, self._look()
@@ -162,15 +161,19 @@ class _Late:
         if not has_woken and self._seen == seen:
             self._time_out()
         if self.waiters:
-            self.go_on()
+            self._go_on()
         else:
             self._queue.end_late()
-            self._timer.close()
+            self._next.close()
+            self._again.close()
 
     def _time_out(self) -> None:
         """Time out the late waiters, in their order: at least one, and for one turn."""
         ends = time.perf_counter() + TURN
         while self.waiters:
-            self.waiters.popitem(last=False)[0].switch(_TIMED_OUT)
+            waiter = next(iter(self.waiters))
+            if waiter in self._queue:
+                waiter.switch(_TIMED_OUT)
+            self.waiters.pop(waiter, None)
             if time.perf_counter() >= ends:
                 break
