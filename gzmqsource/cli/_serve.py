@@ -214,7 +214,8 @@ def _run(
     pending = server.pending if is_consumer else functools.partial(_pending, server)
     stop = server.stop if is_consumer else functools.partial(stop_accepted, server)
     server.start()
-    shown = _shown(operations, source, functools.partial(_lines, source))
+    lines = functools.partial(_lines, source) if is_consumer else functools.partial(_asked, server)
+    shown = _shown(operations, source, lines)
     with shown if orders.is_alone else contextlib.nullcontext():
         orders.ready(server, functools.partial(operations.reload, served.reload))
         orders.told.wait()
@@ -317,7 +318,21 @@ def _show(operations: Operations, lines: Callable[[float], Iterator[str]]) -> No
             operations.status(line)
 
 
+def _asked(server: Responder, interval: float) -> Iterator[str]:
+    """Yield the status of a server that answers requests, each *interval*."""
+    replies = 0
+    while True:
+        gevent.sleep(interval)
+        stats = server.stats()
+        rate, replies = (stats.replies - replies) / interval, stats.replies
+        yield (
+            f"requests {stats.requests}, replies {stats.replies}, {rate:.0f}/s, "
+            f"running {stats.running}, waiting {stats.waiting}, errors {stats.errors}"
+        )
+
+
 def _lines(source: Source, interval: float) -> Iterator[str]:
+    """Yield the status of a server that only receives, each *interval*."""
     received = 0
     while True:
         gevent.sleep(interval)

@@ -143,14 +143,14 @@ def test_in_the_foreground_it_is_below_what_is_logged_and_printed(shell, serve, 
     shell.type(serve)
     shell.until("pid")
     ask("one")
-    shell.until("in 2, ")
-    assert "in 2, " in shell.lines[-1]
+    shell.until("requests 1, ")
+    assert "requests 1, " in shell.lines[-1]
     assert any("handled one" in line for line in shell.lines)
     assert "printed one" in shell.lines
     shell.type(CTRL_C, end="")
     shell.until("stopped")
     wait_until(lambda: shell.lines[-1] == "prompt>")
-    assert not any("in 2, " in line for line in shell.lines)
+    assert not any("requests 1, " in line for line in shell.lines)
 
 
 def test_a_server_in_the_background_leaves_the_prompt_and_the_cursor_alone(shell, serve, ask):
@@ -158,7 +158,7 @@ def test_a_server_in_the_background_leaves_the_prompt_and_the_cursor_alone(shell
     shell.until("pid")
     ask("one")
     shell.until("printed one")
-    assert "in 2, " not in shell.run(TWO_TICKS)
+    assert "requests 1, " not in shell.run(TWO_TICKS)
     # What is typed stays as it is while the server's time goes on.
     shell.type("echo half", end="")
     shell.until("prompt> echo half")
@@ -173,15 +173,15 @@ def test_it_comes_with_the_server_to_the_foreground_and_goes_with_it_too(shell, 
     shell.until("pid")
     ask("one")
     shell.type("fg")
-    shell.until("in 2, ")
+    shell.until("requests 1, ")
     shell.type(CTRL_Z, end="")
     shell.until("Stopped")
     shell.type("bg")
     ask("two")
     shell.until("printed two")
-    assert "in 3, " not in shell.run(TWO_TICKS)
+    assert "requests 2, " not in shell.run(TWO_TICKS)
     shell.type("fg")
-    shell.until("in 3, ")
+    shell.until("requests 2, ")
     assert "\x1b[?25l" not in shell.written
 
 
@@ -195,21 +195,21 @@ def test_a_terminal_that_stops_who_writes_in_the_background_does_not_stop_the_se
     shell.until("handled one")
     shell.run(TWO_TICKS)
     assert "Running" in shell.run("jobs")
-    assert "in 2, " not in shell.written
+    assert "requests 1, " not in shell.written
 
 
 def test_what_a_handler_prints_into_a_file_is_not_on_the_terminal(shell, serve, ask, tmp_path):
     shell.type(f"PYTHONUNBUFFERED=1 {serve} > printed")
-    shell.until("in 0, ")
+    shell.until("requests 0, ")
     ask("one")
-    shell.until("in 2, ")
+    shell.until("requests 1, ")
     assert (tmp_path / "printed").read_text() == "printed one\n"
     assert not any("printed one" in line for line in shell.lines)
 
 
 def test_a_server_that_is_killed_leaves_a_cursor(shell, serve):
     shell.type(serve)
-    shell.until("in 0, ")
+    shell.until("requests 0, ")
     (pid,) = shell.children
     os.kill(pid, signal.SIGKILL)
     shell.until("Killed")
@@ -222,12 +222,12 @@ def test_it_is_one_line_of_a_narrow_terminal_too(tmp_path, serve, ask):
     try:
         shell.run("stty cols 30")
         shell.type(serve)
-        shell.until("in 0, ")
+        shell.until("requests 0, ")
         ask("one")
-        shell.until("in 2, ")
-        assert shell.lines[-1].startswith("in 2, ")
+        shell.until("requests 1, ")
+        assert shell.lines[-1].startswith("requests 1, ")
         assert shell.lines[-1].endswith("…")
-        assert not any("in 0, " in line for line in shell.lines)
+        assert not any("requests 0, " in line for line in shell.lines)
         shell.type(CTRL_C, end="")
         wait_until(lambda: shell.lines[-1] == "prompt>")
     finally:
