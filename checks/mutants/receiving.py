@@ -4,6 +4,15 @@ from mutants.mutation import SIMULATION, Mutation
 
 RECEIVING = [
     Mutation(
+        "each worker that ends dismisses all others",
+        "_source/crew.py",
+        "            waiter = next(iter(self._parked.values()))\n"
+        "            self._core.hub.loop.run_callback(waiter.switch, None)\n",
+        "            for waiter in self._parked.values():\n"
+        "                self._core.hub.loop.run_callback(waiter.switch, None)\n",
+        "test_crew.py",
+    ),
+    Mutation(
         "no worker follows a leader that waits",
         "_source/crew.py",
         "        if self._leader is None or self._leader in self._parked:\n",

@@ -88,7 +88,7 @@ class Crew:
         bool
             Whether that was before the deadline.
         """
-        while self._busy - self._stoppers or (self._core.prefetched and not self.is_stuck):
+        while self.is_handling or (self._core.prefetched and not self.is_stuck):
             self._changed.clear()
             if not self._changed.wait(deadline.left()):
                 return False
@@ -136,11 +136,11 @@ class Crew:
         self._core.hub.loop.run_callback(self._look)
 
     def dismiss(self) -> None:
-        """End the workers that wait to lead, if no work is left."""
+        """End a worker that waits to lead, if no work is left; it dismisses the next one."""
         self._changed.set()
-        if self._is_over:
-            for waiter in self._parked.values():
-                self._core.hub.loop.run_callback(waiter.switch, None)
+        if self._is_over and self._parked:
+            waiter = next(iter(self._parked.values()))
+            self._core.hub.loop.run_callback(waiter.switch, None)
 
     @property
     def _is_over(self) -> bool:

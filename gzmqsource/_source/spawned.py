@@ -109,7 +109,7 @@ class Spawned:
             Whether they ended before the deadline.
         """
         self._handlers = {handler for handler in self._handlers if not handler.dead}
-        while self._handlers - self._core.lull.stoppers:
+        while not self._handlers <= self._core.lull.stoppers:
             self._handler_ended.clear()
             if not self._handler_ended.wait(deadline.left()):
                 return False
