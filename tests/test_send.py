@@ -285,8 +285,9 @@ def test_a_greenlet_that_sends_all_the_time_lets_other_io_in(context, monkeypatc
         reader = gevent.spawn(got.extend, receiver)
         for _ in range(2000):
             sender.send(b"one")
-        assert len(got) > 300
-        assert sender.stats().budget_stops >= 2000 // 50 // 4
+        stops = sender.stats().budget_stops
+        assert stops >= 2000 // 50 // 4
+        assert len(got) >= stops  # at least one each time, also if its own turn is short
         reader.kill()
 
 
