@@ -2,6 +2,7 @@
 
 import gc
 import os
+import pathlib
 import sys
 import time
 
@@ -26,6 +27,9 @@ from gzmqsource._socket.hub_slice import HubSlice
 from gzmqsource.transfer import backend
 
 LIMIT = 30
+
+#: What the Python processes of tests begin with.
+STARTUP = pathlib.Path(__file__).parent / "startup"
 
 #: Whether a test has failed.
 FAILED = pytest.StashKey[bool]()
@@ -62,6 +66,9 @@ class HardLimit:
 
 def pytest_configure(config):
     config.hard_limit = HardLimit(config)
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [str(STARTUP), *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
 
 
 @pytest.hookimpl(wrapper=True)

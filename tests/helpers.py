@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import itertools
+import os
 import pathlib
 import sys
 import termios
@@ -63,6 +64,11 @@ def process_of(*command, popen=subprocess.Popen, **options):
 def python_process(program, *arguments, **options):
     """Run a Python program as `process_of` does."""
     return process_of(sys.executable, "-c", program, *arguments, **options)
+
+
+def python_path(folder):
+    """Return a ``PYTHONPATH`` with a folder in front of those that there are."""
+    return os.pathsep.join([str(folder), os.environ["PYTHONPATH"]])
 
 
 def line_of(process):

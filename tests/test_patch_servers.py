@@ -12,7 +12,7 @@ import gevent
 import pytest
 import zmq
 from gevent import socket, subprocess
-from helpers import endpoint_of, free_ports
+from helpers import endpoint_of, free_ports, python_path
 from optional import needs
 from test_servers import bound_router, match, running
 
@@ -83,7 +83,8 @@ def environment(tmp_path, backend):
     (tmp_path / "asking.py").write_text(ASK)
     (tmp_path / "application.py").write_text(WSGI)
     (tmp_path / "tasks.py").write_text(TASKS)
-    return os.environ | {"GZMQSOURCE_PATCH": "1", "BACKEND": backend, "PYTHONPATH": "."}
+    path = python_path(".")
+    return os.environ | {"GZMQSOURCE_PATCH": "1", "BACKEND": backend, "PYTHONPATH": path}
 
 
 def ask(port, number):

@@ -11,7 +11,7 @@ import gevent
 import pytest
 import zmq
 from gevent import socket, subprocess
-from helpers import endpoint_of, free_ports
+from helpers import endpoint_of, free_ports, python_path
 from optional import needs
 
 from gzmqsource import green
@@ -266,7 +266,7 @@ SERVERS = {
 def test_flask_asks_a_backend_in_each_request(tmp_path, backend, command):
     (tmp_path / "application.py").write_text(APP)
     (tmp_path / "serve.py").write_text(textwrap.dedent(PYWSGI))
-    environment = {**os.environ, "BACKEND": backend, "PYTHONPATH": "."}
+    environment = {**os.environ, "BACKEND": backend, "PYTHONPATH": python_path(".")}
     with running(command, cwd=tmp_path, env=environment) as server:
         port = int(match(server, r"Listening at: http://127.0.0.1:(\d+)")[1])
         workers = {server.pid}

@@ -7,7 +7,7 @@ import pytest
 from asking import Asker
 from command_under_test import COMMAND, until_told
 from gevent import subprocess
-from helpers import process_of
+from helpers import process_of, python_path
 
 from gzmqsource.testing import wait_until
 
@@ -63,15 +63,11 @@ def start(tmp_path, address):
             *(*COMMAND, "serve", "module:answer", "--bind", address, *arguments),
             cwd=tmp_path,
             stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": _path(tmp_path)},
+            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": python_path(tmp_path)},
             start_new_session=True,
         )
 
     return start
-
-
-def _path(folder):
-    return os.pathsep.join([str(folder), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
