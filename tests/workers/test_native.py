@@ -15,7 +15,10 @@ from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import Requester, Responder, _quick
 from gzmqsource.workers._header import KEY_SIZE, MAGIC, SIZE, Flag, Kind, pack
 
-pytestmark = pytest.mark.skipif(transfer.backend != "native", reason="all steps are in Python")
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(transfer.backend != "native", reason="all steps are in Python"),
+]
 
 KEYS = [bytes([number]) * KEY_SIZE for number in range(4)]
 
