@@ -60,7 +60,7 @@ def test_a_reply_that_is_kept_and_finds_no_room_is_said_to_be_lost(context):
 
 
 def test_each_of_thousands_of_requests_that_are_refused_is_said_to_be(context):
-    keys = [key_of() for _ in range(20_000)]
+    keys = [key_of() for _ in range(5000)]
     waits = Event()
     options = LITTLE | {"spawn": 1, "max_waiting": 0}
     with responder_of(context, lambda payload: waits.wait(), **options) as responder:
