@@ -37,7 +37,7 @@ sys.stdin.read()  # libzmq may lose what a closed peer has sent to a full receiv
 """
 
 #: More than the buffers of both ends and of the kernel hold.
-TOTAL = 20_000
+TOTAL = 10_000
 
 
 @contextlib.contextmanager
