@@ -374,7 +374,7 @@ context.term()
 @pytest.mark.processes
 @pytest.mark.limit(90)
 def test_a_program_that_configures_no_logging_sees_few_lines_that_add_up(tmp_path):
-    count = 100_000
+    count = 30_000
     log = tmp_path / "log"
     with log.open("w") as errors, python_process(FAILING, count, stderr=errors) as process:
         began = gevent.get_hub().loop.now()
