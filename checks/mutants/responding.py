@@ -4,6 +4,13 @@ from mutants.mutation import Mutation
 
 RESPONDING = [
     Mutation(
+        "hooks do not see the end of a request whose handler returns too late",
+        "workers/_calling.py",
+        '                        call(self._hooks, "error", job, ended(job))\n',
+        "                        pass\n",
+        "workers/test_responder_hooks.py",
+    ),
+    Mutation(
         "an asker whose connection has ended before its first ping is not noticed",
         "workers/_pulse.py",
         "asker.patience is not None or asker.is_unreachable\n",

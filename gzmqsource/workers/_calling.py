@@ -13,7 +13,7 @@ from gzmqsource._source.handlers import a_type, name_of
 from gzmqsource._source.source import Source
 from gzmqsource.errors import RequestCancelled
 from gzmqsource.transfer.message import AnyMessage, FrameT
-from gzmqsource.workers._cancelling import check, strike
+from gzmqsource.workers._cancelling import check, ended, strike
 from gzmqsource.workers._current import current
 from gzmqsource.workers._envelope import error_payload, payload_of
 from gzmqsource.workers._handling import Handling
@@ -83,8 +83,11 @@ class Calling(Handling):
                 if began:
                     self.usual.note(time.monotonic() - began)
                 # If a hook switches, the job is still known, so that its key is not handled again.
-                if self._hooks and job.is_wanted:
-                    call(self._hooks, "after", job, payload)
+                if self._hooks:
+                    if job.is_wanted:
+                        call(self._hooks, "after", job, payload)
+                    else:
+                        call(self._hooks, "error", job, ended(job))
                 kind = _REPLY
             except ENDING:
                 raise

@@ -24,10 +24,13 @@ def strike(job: Job) -> None:
 
 def check(job: Job) -> None:
     """Raise if a job has ended or was cancelled before its handler is called."""
-    if job.is_over:
-        raise GreenletExit
-    if job.is_due:
-        raise _cancelled(job)
+    if job.is_over or job.is_due:
+        raise ended(job)
+
+
+def ended(job: Job) -> BaseException:
+    """Return the exception with which a job has ended that has no reply, whatever its handler does."""
+    return GreenletExit() if job.is_over else _cancelled(job)
 
 
 @contextlib.contextmanager

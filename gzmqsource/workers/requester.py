@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from gzmqsource.workers._calls import Submitted
 
+_ZERO = 0
+
 
 class Requester(BaseRequester[FrameT]):
     """Sends the requests of many greenlets and native threads to one server or many.
@@ -216,7 +218,9 @@ class Requester(BaseRequester[FrameT]):
         payload = [message] if type(message) is bytes else payload_of(message)
         if timeout is not None:
             timeout = check_timeout(timeout)
-        if retries or priority or self._stopping or current.get() is not None:
+        # By identity: an empty list is false as well. What is not the usual is checked.
+        is_usual = retries is _ZERO and priority is _ZERO
+        if not is_usual or self._stopping or current.get() is not None:
             timeout = self._checked(timeout, retries, priority)
         if self._hooks or priority or get_hub_if_exists() is not self._hub:
             return self._ask_in_another_way(payload, timeout, retries, priority)

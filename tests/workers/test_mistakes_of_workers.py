@@ -136,6 +136,16 @@ REQUESTERS = {
         ValueError,
         "retries=-1: how often to send again",
     ),
+    "retries that are nothing": (
+        lambda scene: request(scene, retries=None),
+        ValueError,
+        "retries=None: how often to send again",
+    ),
+    "a priority that is nothing": (
+        lambda scene: request(scene, priority=[]),
+        ValueError,
+        "priority=\\[\\]: which requests go first",
+    ),
     "too high a priority": (
         lambda scene: request(scene, priority=256),
         ValueError,

@@ -1,5 +1,6 @@
 """Hooks of a responder: called for each request, and harmless."""
 
+import contextlib
 import functools
 import time
 
@@ -66,6 +67,32 @@ def test_each_request_is_seen_from_its_beginning_to_its_end(context, spawn):
         asker.say(Kind.CANCEL, key)
         wait_until(lambda: len(hook.seen) == 2)
         assert hook.seen[1] == ("error", [b"wait"], RequestCancelled)
+
+
+@pytest.mark.parametrize("spawn", [1, None, gevent.spawn], ids=["int", "None", "spawn"])
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_handler_that_returns_too_late_has_its_end_seen_too(context, spawn, is_killed):
+    """It swallows what says that no caller waits, or that the responder ends."""
+    hook = Noting()
+
+    def handle(payload):
+        with contextlib.suppress(RequestCancelled, gevent.GreenletExit):
+            Event().wait()
+        return b"late"
+
+    with (
+        responder_of(context, handle, spawn=spawn, hooks=[hook]) as responder,
+        Asker(context, responder, routing_id=b"me") as asker,
+    ):
+        key = asker.ask(b"x")
+        wait_until(lambda: hook.seen)
+        if is_killed:
+            responder.stop(0)
+        else:
+            asker.say(Kind.CANCEL, key)
+        wait_until(lambda: len(hook.seen) == 2)
+        kind = gevent.GreenletExit if is_killed else RequestCancelled
+        assert hook.seen[1] == ("error", [b"x"], kind)
 
 
 class Odd(BaseException):
