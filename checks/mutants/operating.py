@@ -4,6 +4,28 @@ from mutants.mutation import Mutation
 
 OPERATING = [
     Mutation(
+        "a server without its socket goes on, and says that it is ready",
+        "cli/_serve.py",
+        "        gevent.wait(cast(Any, [orders.told, source]), count=1)\n    check_lives(source)\n",
+        "        orders.told.wait()\n",
+        "cli/test_exiting_handlers.py::test_a_server_whose_socket_the_handler_destroys_ends",
+    ),
+    Mutation(
+        "a first signal just after a handler has exited counts as the second",
+        "cli/_signals.py",
+        "    while not stopping.ready():\n        waits_for",
+        "    while not stopping.ready():\n        has_told = told.number is not None\n        waits_for",
+        "cli/test_exiting_handlers.py::"
+        "test_a_first_signal_while_a_handler_has_the_process_stop_gives_up_nothing",
+    ),
+    Mutation(
+        "a process that a reload has forked serves, too",
+        "cli/_handler.py",
+        "        if fork.generation != self._generation:\n",
+        "        if False:\n",
+        "cli/test_forking_handlers.py",
+    ),
+    Mutation(
         "a request with too many headers is a traceback",
         "cli/_http.py",
         "        refused = error if isinstance(error, ValueError) else ValueError(error)\n",

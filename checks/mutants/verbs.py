@@ -111,8 +111,8 @@ VERBS = [
     Mutation(
         "a child that a handler forks becomes a second server",
         "cli/_handler.py",
-        "                self._end_child()\n",
-        "                pass\n",
+        "        finally:\n            self._check_parent()\n",
+        "        finally:\n            pass\n",
         "cli/test_forking_handlers.py",
     ),
 ]

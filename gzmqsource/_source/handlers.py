@@ -66,7 +66,8 @@ def check_callable(name: str, value: object) -> None:
 
 def name_of(handle: object) -> str:
     """Return the name of a handler in a text."""
-    name = getattr(_function_of(handle), "__qualname__", None)  # an `AsyncMock` has none
+    name = _own_attributes(handle).get("__qualname__")  # of an object that wraps a function
+    name = name or getattr(_function_of(handle), "__qualname__", None)  # an `AsyncMock` has none
     return name or repr(handle)
 
 

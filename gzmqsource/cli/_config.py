@@ -185,7 +185,7 @@ def _options_of(command: click.Command) -> dict[str, click.Option | None]:
     return {
         name.removeprefix("--"): each
         for each in command.params
-        if isinstance(each, click.Option) and each.allow_from_autoenv
+        if isinstance(each, click.Option) and each.allow_from_autoenv and not each.hidden
         for name in each.opts
         if name.startswith("--")
     }

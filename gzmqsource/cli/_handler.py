@@ -9,7 +9,7 @@ import os
 import sys
 import types
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 import gevent
 
@@ -40,6 +40,7 @@ class Handler:
 
     def __init__(self, target: str, timeout: float | None) -> None:
         self._name, self._attribute = parts_of(target)
+        self.__qualname__ = f"{self._name}:{self._attribute}"
         self._timeout = timeout
         self._generation = fork.generation
         #: How many calls are left until that of `_enough`; 0 for no end.
@@ -80,8 +81,7 @@ class Handler:
         try:
             return self._result(message)
         finally:
-            if fork.generation != self._generation:
-                self._end_child()
+            self._check_parent()
 
     def _result(self, message: list[Any]) -> Any:
         if self._timeout is None:
@@ -93,23 +93,26 @@ class Handler:
                 return list(_until(deadline, timeout, result))
             return result
 
-    def _end_child(self) -> NoReturn:
-        """End a process that was forked in the function and has returned from it.
+    def _check_parent(self) -> None:
+        """End a process that was forked in the function, or in the module, and has returned from it.
 
         It would live on with copies of all greenlets of the server, and keep its endpoint.
         """
-        what = f"{self._name}:{self._attribute}"
-        log.error("%s has forked, and its child returns: it ends. Use os._exit in it", what)
-        os._exit(1)
+        if fork.generation != self._generation:
+            what = f"{self._name}:{self._attribute}"
+            log.error("%s has forked, and its child returns: it ends. Use os._exit in it", what)
+            os._exit(1)
 
     def reload(self) -> bool:
         """Load the module again; return whether it worked. If not, the old one stays in use."""
         try:
             self.function = self._reloaded()
         except BaseException as error:
+            self._check_parent()
             wrong = error if isinstance(error, WrongHandler) else failed_import(self._name, error)
             log.error("reloading failed, the old code stays in use: %s", wrong.format_message())
             return False
+        self._check_parent()
         log.info("%s:%s was reloaded", self._name, self._attribute)
         return True
 

@@ -7,7 +7,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import click
 import gevent
@@ -24,7 +24,13 @@ from gzmqsource.cli._loading import parts_of
 from gzmqsource.cli._log import is_live
 from gzmqsource.cli._numbers import MOST_BYTES, Seconds, Whole
 from gzmqsource.cli._operations import Operations, operating_options
-from gzmqsource.cli._signals import Interrupted, StopOrders, stop_accepted, unfinished
+from gzmqsource.cli._signals import (
+    Interrupted,
+    StopOrders,
+    check_lives,
+    stop_accepted,
+    unfinished,
+)
 from gzmqsource.cli._sockets import RECEIVING, socket_options, telling_errors, type_of
 from gzmqsource.monkey import patch_zmq
 from gzmqsource.workers import Responder
@@ -218,7 +224,8 @@ def _run(
     shown = _shown(operations, source, lines)
     with shown if orders.is_alone else contextlib.nullcontext():
         orders.ready(server, functools.partial(operations.reload, served.reload))
-        orders.told.wait()
+        gevent.wait(cast(Any, [orders.told, source]), count=1)
+    check_lives(source)
     try:
         return orders.finish(stop, pending)
     except Interrupted:

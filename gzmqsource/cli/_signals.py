@@ -19,6 +19,7 @@ from gzmqsource.cli import _early
 from gzmqsource.cli._log import log
 
 if TYPE_CHECKING:
+    from gzmqsource._source.source import Source
     from gzmqsource.broker import Broker
     from gzmqsource.workers import Responder
 
@@ -118,10 +119,10 @@ def finish(
         Another signal came before *stop* returned; it was killed.
     """
     stopping = gevent.spawn(stop, seconds)
-    told.acquire(blocking=False)  # the signal that was waited for, if it was one
+    # The signal that was waited for, if it was one.
+    has_told = told.acquire(blocking=False) or told.number is not None
     stopping.join(SOON)
     while not stopping.ready():
-        has_told = told.number is not None
         waits_for = pending()
         if has_told and waits_for:
             how = "; Ctrl-C again gives them up" if told.number == signal.SIGINT else ""
@@ -131,9 +132,11 @@ def finish(
             break
         told.acquire()
         if has_told:
-            given_up = pending() or "nothing"
+            given_up = pending()
             stopping.kill()
-            raise Interrupted(told.number, f"quit before the end: {given_up} not finished")
+            what = f": {given_up} not finished" if given_up else ", with nothing left to finish"
+            raise Interrupted(told.number, f"quit before the end{what}")
+        has_told = True
     return stopping.get()
 
 
@@ -146,6 +149,12 @@ def stop_accepted(server: Broker | Responder, seconds: float) -> int:
     given_up = server.stop(seconds)
     dropped = server.source.stats().dropped
     return given_up - dropped.get("unread", 0) - dropped.get("unhandled", 0)
+
+
+def check_lives(source: Source[Any]) -> None:
+    """Raise an error if a source has lost its socket, as when its context was terminated."""
+    if source.closed:
+        raise click.ClickException(f"{source}: the socket is lost, and the log says how")
 
 
 def check_finished(seconds: float, given_up: int, lost: int = 0) -> None:

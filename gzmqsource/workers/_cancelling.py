@@ -29,7 +29,7 @@ def check(job: Job) -> None:
 
 
 def ended(job: Job) -> BaseException:
-    """Return the exception with which a job has ended that has no reply, whatever its handler does."""
+    """Return the exception for the end of a job that has no reply, whatever its handler does."""
     return GreenletExit() if job.is_over else _cancelled(job)
 
 

@@ -98,6 +98,7 @@ WRONG = {
     "unknown key": ("[serve]\nspwan = 1", "[serve] spwan is unknown: did you mean spawn?"),
     "underscore": ("[serve]\nmax_waiting = 1", "max_waiting is unknown: did you mean max-waiting?"),
     "strange key": ("[serve]\nxyzzy = 1", "[serve] xyzzy is unknown: there are bind, connect,"),
+    "an option that only a master has": ("[serve]\nnumbers = true", "[serve] numbers is unknown"),
     "no option": ("[serve]\nhelp = true", "[serve] help is unknown"),
     "a file in a file": ('config = "x"', "config is unknown"),
     "no integer": ("[serve]\nspawn = true", "[serve] spawn is an integer, not True"),

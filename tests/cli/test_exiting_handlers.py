@@ -63,6 +63,54 @@ def test_a_handler_that_exits_costs_no_other_request(serving, requester, folder)
     assert process.wait(timeout=20) == 3
 
 
+def test_a_first_signal_while_a_handler_has_the_process_stop_gives_up_nothing(
+    serving, requester, folder
+):
+    """A service manager may stop the server just then."""
+    process = serving("--spawn", 2, target="code:answer")
+    runs = asking(requester, b"runs")
+    begun(folder, 1)
+    exits = asking(requester, b"exit 3")
+    until_told(process, "the process stops")
+    process.send_signal(signal.SIGTERM)
+    until_told(process, "stopping: 1 request")
+    (folder / "go").touch()
+    assert runs.get(timeout=30) == [b"runs"]
+    with pytest.raises(PeerLost):
+        exits.get(timeout=30)
+    assert process.wait(timeout=20) == 3
+
+
+@pytest.mark.parametrize("kind", ["rep", "pull"])
+def test_a_server_whose_socket_the_handler_destroys_ends(serving, address, folder, context, kind):
+    """It would be deaf, and say that it is ready."""
+    (folder / "ends.py").write_text(
+        "import zmq\ndef answer(request): zmq.Context.instance().destroy(0)\n"
+    )
+    process = serving("--type", kind, target="ends:answer")
+    kinds = {"rep": zmq.DEALER, "pull": zmq.PUSH}
+    with Source.open(kinds[kind], connect=address, context=context, linger=0) as client:
+        client.send([b"", b"x"])
+        until_told(process, "the socket is lost, and the log says how")
+    assert process.wait(timeout=20) == 1
+
+
+def test_a_worker_whose_socket_the_handler_destroys_is_replaced(serving, requester, folder):
+    (folder / "ends.py").write_text(
+        "import os, zmq\n"
+        "def answer(request):\n"
+        "    if request == [b'end']: zmq.Context.instance().destroy(0)\n"
+        "    return b'%d' % os.getpid()\n"
+    )
+    process = serving("--workers", 1, "--dead-after", 20, target="ends:answer")
+    first = asking(requester, b"x").get(timeout=30)
+    with pytest.raises(PeerLost):
+        asking(requester, b"end").get(timeout=30)
+    assert asking(requester, b"x").get(timeout=30) != first
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 0
+
+
 def test_a_worker_whose_handler_exits_loses_no_other_request(serving, requester, folder):
     process = serving("--workers", 1, "--spawn", 2, "--dead-after", 20, target="code:answer")
     until_told(process, "is ready")
@@ -105,3 +153,12 @@ def test_a_consumer_that_exits_handles_the_messages_that_it_has(serving, address
         begun(folder, 2)
         (folder / "go").touch()
         assert process.wait(timeout=20) == 3
+
+
+def test_what_a_handler_has_returned_is_reported_with_its_name(serving, address, folder):
+    (folder / "none.py").write_text("def answer(request): pass\n")
+    process = serving(target="none:answer")
+    assert run("request", "--connect", address, "x").returncode == 1
+    until_told(process, "the handler none:answer has returned None")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0

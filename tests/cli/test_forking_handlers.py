@@ -44,3 +44,21 @@ def test_a_child_that_returns_from_the_handler_ends(starting, tmp_path, context,
             wait_until(partial(has_ended, child))
     server.send_signal(signal.SIGTERM)
     assert server.wait(20) == 0
+
+
+@pytest.mark.parametrize("end", ["pass", "raise SystemExit", "1 / 0"])
+def test_a_child_that_a_reload_forks_ends(starting, tmp_path, context, address, end):
+    """It would answer at the same endpoint, and on the same page of metrics."""
+    code = tmp_path / "forks.py"
+    code.write_text("child = 1\ndef answer(payload):\n    return b'%d' % child\n")
+    server = starting("serve", "forks:answer", "--bind", address, "--dead-after", 20)
+    with Requester.open(address, context=context, linger=0, dead_after=20) as requester:
+        assert requester.request(b"", timeout=30) == [b"1"]
+        forking = f"import os\nchild = os.fork()\nif not child: {end}"
+        code.write_text(code.read_text().replace("child = 1", forking))
+        server.send_signal(signal.SIGHUP)
+        until_told(server, "its child returns")
+        wait_until(lambda: requester.request(b"", timeout=30) != [b"1"])
+        wait_until(partial(has_ended, int(requester.request(b"", timeout=30)[0])))
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(20) == 0
