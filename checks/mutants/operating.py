@@ -14,7 +14,7 @@ OPERATING = [
         "a first signal just after a handler has exited counts as the second",
         "cli/_signals.py",
         "    while not stopping.ready():\n        waits_for",
-        "    while not stopping.ready():\n        has_told = told.number is not None\n        waits_for",
+        "    while not stopping.ready():\n        has_told = bool(told.number)\n        waits_for",
         "cli/test_exiting_handlers.py::"
         "test_a_first_signal_while_a_handler_has_the_process_stop_gives_up_nothing",
     ),

@@ -94,7 +94,7 @@ class Handler:
             return result
 
     def _check_parent(self) -> None:
-        """End a process that was forked in the function, or in the module, and has returned from it.
+        """End a process that was forked in the function or its module, and has returned from it.
 
         It would live on with copies of all greenlets of the server, and keep its endpoint.
         """

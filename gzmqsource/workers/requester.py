@@ -218,7 +218,7 @@ class Requester(BaseRequester[FrameT]):
         payload = [message] if type(message) is bytes else payload_of(message)
         if timeout is not None:
             timeout = check_timeout(timeout)
-        # By identity: an empty list is false as well. What is not the usual is checked.
+        # By identity: an empty list is false as well. Any other object is checked.
         is_usual = retries is _ZERO and priority is _ZERO
         if not is_usual or self._stopping or current.get() is not None:
             timeout = self._checked(timeout, retries, priority)
