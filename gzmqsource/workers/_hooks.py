@@ -40,7 +40,8 @@ class Hook:
     def error(self, request: Request, error: BaseException) -> None:
         """Look at a request that ends without a reply, with the exception of the caller or handler.
 
-        The exception may be a `gevent.GreenletExit`.
+        The exception may be a `gevent.GreenletExit`. If a handler returns although its request was
+        cancelled, or it was killed, this is the exception of the cancellation or the kill.
         """
 
 
