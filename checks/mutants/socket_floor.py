@@ -447,7 +447,7 @@ SOCKET = [
     Mutation(
         "a last look does not wait for its callbacks",
         "_base/waiters.py",
-        "        self._timer.start(self._look_again)\n",
+        "        self._next.start(self._look_again)\n",
         "        self._time_out()\n",
         "green/test_timeouts.py",
     ),
@@ -630,13 +630,6 @@ SOCKET = [
         "        return events\n",
         "test_disconnecting.py",
         transfer="pure",
-    ),
-    Mutation(
-        "each greenlet that is late has the hub look again, however many there are",
-        "_base/waiters.py",
-        "if not self._timer.active and not (self._next is not None and self._next.pending):",
-        "if True:",
-        "green/test_timeouts.py",
     ),
     Mutation(
         "time that was over in the queue of busy sockets leaves no last look",

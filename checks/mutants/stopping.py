@@ -132,7 +132,7 @@ STOPPING = [
     Mutation(
         "two handlers that stop their source wait for each other",
         "_source/crew.py",
-        "        while self._busy - self._stoppers or (",
+        "        while self.is_handling or (",
         "        while self._busy - {getcurrent()} or (",
         "test_draining.py",
     ),
