@@ -222,8 +222,8 @@ DOORS = [
     Mutation(
         "a module that raises no Exception ends all reloads",
         "cli/_handler.py",
-        "        except BaseException as error:\n            self._check_parent()",
-        "        except Exception as error:\n            self._check_parent()",
+        "        except BaseException as error:\n            wrong",
+        "        except Exception as error:\n            wrong",
         "cli/test_reload.py",
     ),
     Mutation(

@@ -569,8 +569,8 @@ SOCKET = [
     Mutation(
         "timers that end together hold up the hub",
         "_base/waiters.py",
-        "        in_turns(waiter.hub, Each(self._time_out_if_waiting, [waiter]))\n",
-        "        self._time_out_if_waiting(waiter)\n",
+        "        in_turns(waiter.hub, Each(self.time_out, [waiter]))\n",
+        "        self.time_out(waiter)\n",
         "test_turns.py",
     ),
     Mutation(

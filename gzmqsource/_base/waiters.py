@@ -68,7 +68,7 @@ class Waiters(OrderedDict[Any, None]):
             if timer is not None:
                 # The loop's clock stands still while a greenlet holds up the hub.
                 if look is None:
-                    timer.start(self._time_out, waiter, update=True)
+                    timer.start(self._time_out_soon, waiter, update=True)
                 else:
                     timer.start(self._be_late, waiter, look, timer, update=True)
             return waiter.get() is not _TIMED_OUT
@@ -110,10 +110,11 @@ class Waiters(OrderedDict[Any, None]):
         """Note that none of the greenlets whose time was over still waits."""
         self._late = None
 
-    def _time_out(self, waiter: Waiter[object]) -> None:
-        in_turns(waiter.hub, Each(self._time_out_if_waiting, [waiter]))
+    def _time_out_soon(self, waiter: Waiter[object]) -> None:
+        in_turns(waiter.hub, Each(self.time_out, [waiter]))
 
-    def _time_out_if_waiting(self, waiter: Waiter[object]) -> None:
+    def time_out(self, waiter: Waiter[object]) -> None:
+        """End the wait of one greenlet if it still waits; call this in the hub."""
         if waiter in self:
             waiter.switch(_TIMED_OUT)
 
@@ -172,8 +173,7 @@ class _Late:
         ends = time.perf_counter() + TURN
         while self.waiters:
             waiter = next(iter(self.waiters))
-            if waiter in self._queue:
-                waiter.switch(_TIMED_OUT)
+            self._queue.time_out(waiter)
             self.waiters.pop(waiter, None)
             if time.perf_counter() >= ends:
                 break

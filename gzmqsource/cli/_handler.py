@@ -108,11 +108,9 @@ class Handler:
         try:
             self.function = self._reloaded()
         except BaseException as error:
-            self._check_parent()
             wrong = error if isinstance(error, WrongHandler) else failed_import(self._name, error)
             log.error("reloading failed, the old code stays in use: %s", wrong.format_message())
             return False
-        self._check_parent()
         log.info("%s:%s was reloaded", self._name, self._attribute)
         return True
 
@@ -128,7 +126,10 @@ class Handler:
             new = importlib.util.module_from_spec(spec)
             _adopt_submodules(name, new)
             sys.modules[name] = new
-            spec.loader.exec_module(new)
+            try:
+                spec.loader.exec_module(new)
+            finally:
+                self._check_parent()
             function = function_of(new, self._attribute)
         except BaseException:
             sys.modules[name] = old

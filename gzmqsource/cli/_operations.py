@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import click
+import gevent
 
 from gzmqsource.cli._log import log_requests
 from gzmqsource.cli._notify import Notifier
@@ -47,6 +48,27 @@ def operating_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_OPTIONS):
         decorated = option(decorated)
     return decorated
+
+
+def rates(stats: Callable[[], Any], counted: str, interval: float) -> Iterator[tuple[Any, float]]:
+    """Yield what *stats* returns, and how much one of its counters grows in a second.
+
+    Parameters
+    ----------
+    stats : callable
+        Returns the counters.
+    counted : str
+        The name of one.
+    interval : float
+        Seconds before each.
+    """
+    before = 0
+    while True:
+        gevent.sleep(interval)
+        now = stats()
+        count = getattr(now, counted)
+        yield now, (count - before) / interval
+        before = count
 
 
 class Operations:

@@ -23,11 +23,10 @@ from gzmqsource.cli._handler import Handler
 from gzmqsource.cli._loading import parts_of
 from gzmqsource.cli._log import is_live
 from gzmqsource.cli._numbers import MOST_BYTES, Seconds, Whole
-from gzmqsource.cli._operations import Operations, operating_options
+from gzmqsource.cli._operations import Operations, operating_options, rates
 from gzmqsource.cli._signals import (
     Interrupted,
     StopOrders,
-    check_lives,
     stop_accepted,
     unfinished,
 )
@@ -225,7 +224,8 @@ def _run(
     with shown if orders.is_alone else contextlib.nullcontext():
         orders.ready(server, functools.partial(operations.reload, served.reload))
         gevent.wait(cast(Any, [orders.told, source]), count=1)
-    check_lives(source)
+    if source.closed:  # its context was terminated, for example
+        raise click.ClickException(f"{source}: the socket is lost, and the log says how")
     try:
         return orders.finish(stop, pending)
     except Interrupted:
@@ -327,11 +327,7 @@ def _show(operations: Operations, lines: Callable[[float], Iterator[str]]) -> No
 
 def _asked(server: Responder, interval: float) -> Iterator[str]:
     """Yield the status of a server that answers requests, each *interval*."""
-    replies = 0
-    while True:
-        gevent.sleep(interval)
-        stats = server.stats()
-        rate, replies = (stats.replies - replies) / interval, stats.replies
+    for stats, rate in rates(server.stats, "replies", interval):
         yield (
             f"requests {stats.requests}, replies {stats.replies}, {rate:.0f}/s, "
             f"running {stats.running}, waiting {stats.waiting}, errors {stats.errors}"
@@ -340,11 +336,7 @@ def _asked(server: Responder, interval: float) -> Iterator[str]:
 
 def _lines(source: Source, interval: float) -> Iterator[str]:
     """Yield the status of a server that only receives, each *interval*."""
-    received = 0
-    while True:
-        gevent.sleep(interval)
-        stats = source.stats()
-        rate, received = (stats.received - received) / interval, stats.received
+    for stats, rate in rates(source.stats, "received", interval):
         yield (
             f"in {stats.received}, out {stats.sent}, {rate:.0f}/s, "
             f"queued {stats.outbox_depth}, errors {stats.errors}"

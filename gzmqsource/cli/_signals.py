@@ -19,7 +19,6 @@ from gzmqsource.cli import _early
 from gzmqsource.cli._log import log
 
 if TYPE_CHECKING:
-    from gzmqsource._source.source import Source
     from gzmqsource.broker import Broker
     from gzmqsource.workers import Responder
 
@@ -149,12 +148,6 @@ def stop_accepted(server: Broker | Responder, seconds: float) -> int:
     given_up = server.stop(seconds)
     dropped = server.source.stats().dropped
     return given_up - dropped.get("unread", 0) - dropped.get("unhandled", 0)
-
-
-def check_lives(source: Source[Any]) -> None:
-    """Raise an error if a source has lost its socket, as when its context was terminated."""
-    if source.closed:
-        raise click.ClickException(f"{source}: the socket is lost, and the log says how")
 
 
 def check_finished(seconds: float, given_up: int, lost: int = 0) -> None:

@@ -20,7 +20,7 @@ from gzmqsource.cli._config import environment_of_workers
 from gzmqsource.cli._fleet.fleet import Fleet
 from gzmqsource.cli._fleet.options import FleetOptions, worker_command
 from gzmqsource.cli._fleet.worker import Worker, log
-from gzmqsource.cli._operations import Operations
+from gzmqsource.cli._operations import Operations, rates
 from gzmqsource.cli._signals import (
     Interrupted,
     Told,
@@ -83,11 +83,8 @@ class Master:
 
     def lines(self, interval: float) -> Iterator[str]:
         """Yield the status, each *interval*."""
-        replies = 0
-        while True:
-            gevent.sleep(interval)
-            stats, fleet = self.broker.stats(), self.fleet.stats()
-            rate, replies = (stats.replies - replies) / interval, stats.replies
+        for stats, rate in rates(self.broker.stats, "replies", interval):
+            fleet = self.fleet.stats()
             yield (
                 f"workers {fleet.ready}/{fleet.size}, requests {stats.requests}, "
                 f"replies {stats.replies}, {rate:.0f}/s, running {stats.running}, "
