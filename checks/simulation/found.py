@@ -9,6 +9,7 @@ from simulation.many_world import ManySourceWorld
 from simulation.poll_world import PollWorld
 from simulation.requests_world import RequestsWorld
 from simulation.source_world import SourceWorld
+from simulation.workers_world import WorkersWorld
 from simulation.world import CALL, loop
 
 
@@ -409,6 +410,34 @@ def test_a_clock_may_go_on_until_a_stop_has_ended():
     world.peer_sends(peer=2, frames=2)
     world.peer_sends(peer=4, frames=2)
     world.fall_silent()
+    world.finish()
+
+
+def test_a_stop_may_give_up_a_reply_that_is_repeated():
+    """What is asked again is no new request; the world counted those only."""
+    names = {"servers": 1, "askers": 1, "waiting": 1, "plain": 0, "room": 3, "marks": 1, "delay": 0}
+    world = RequestsWorld(spawn=None, deaf=True, steady=True, **names)
+    world.shout(server=2, what=6)
+    world.settle()
+    world.shout(server=1, what=2)
+    world.carry(messages=1)
+    world.step(which=0, things=1)
+    world.stop(server=1, timeout=5.0)
+    world.finish()
+
+
+def test_who_asks_is_told_before_the_source_is_closed():
+    """A stop without time gives up its requests first; the world waited for the end."""
+    world = WorkersWorld(spawn=1, outbox=1, marks=1, delay=2)
+    world.settle()
+    world.ask(timeout=None, retries=0, raises=True)
+    world.step(things=5)
+    world.ask(timeout=0.5, retries=0, raises=False)
+    world.ask(timeout=0.5, retries=2, raises=True)
+    world.step(things=4)
+    world.hold()
+    world.stop(which=1, timeout=0.0)
+    world.settle()
     world.finish()
 
 

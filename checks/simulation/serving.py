@@ -185,11 +185,13 @@ class AnyResponder(AnyServer):
         began = loop.time
         are_known = self._is_known(responder._handling._voice.session)
         ended = _ended(responder) - responder.source.stats().outbox_depth
+        repeated = responder._reception.duplicates
         lost = responder.stop(timeout)
         took = loop.time - began
         # For plain peers, nothing more may have been read.
         unread = sum(responder.source.stats().dropped.values())
-        most = responder.stats().requests - ended + unread
+        again = responder._reception.duplicates - repeated
+        most = responder.stats().requests - ended + unread + again
         check(0 <= lost <= most, f"{self} gave up {lost} requests, and had {most}")
         is_forced = took >= 0.85 * timeout
         had = self.world.had_trouble(self.address, began, loop.time)

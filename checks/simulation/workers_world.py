@@ -110,9 +110,12 @@ class WorkersWorld(World):
 
     @property
     def _both_run(self):
+        return not self.requester.closed and self._responder_runs
+
+    @property
+    def _responder_runs(self):
         # One whose stop was killed is left about to stop, and refuses all.
-        is_leaving = self.responder._reception.is_leaving
-        return not self.requester.closed and self.answers_source.started and not is_leaving
+        return self.answers_source.started and not self.responder._reception.is_leaving
 
     def _asks(self):
         """Return the source of the requester, or of what was one."""
@@ -143,7 +146,7 @@ class WorkersWorld(World):
         except RemoteError:
             check(raises, "a request failed that should be answered")
         except PeerLost:
-            is_gone = self.is_cut or self.answers_source.closed
+            is_gone = self.is_cut or not self._responder_runs
             check(is_gone, "a peer was lost whose connection was not cut")
         except SourceClosed:
             pass
