@@ -14,7 +14,7 @@ import time
 
 import zmq  # before its backend is used elsewhere
 
-from simulation import found, found_brokers
+from simulation import found, found_brokers, found_requests
 from simulation.broker_world import BrokerWorld
 from simulation.crew_world import CrewWorld
 from simulation.green_world import GreenWorld
@@ -99,7 +99,7 @@ def main():
                 search(world, options.examples, options.seed + options.job)
         print(done, file=sys.stderr)
         return int(broken is not None)
-    for test in (*found.TESTS, *found_brokers.TESTS):
+    for test in (*found.TESTS, *found_requests.TESTS, *found_brokers.TESTS):
         test()
     print(f"seed {options.seed}, pyzmq {zmq.__version__}", flush=True)
     began = clock()

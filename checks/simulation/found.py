@@ -7,9 +7,7 @@ import zmq
 from simulation.green_world import GreenWorld
 from simulation.many_world import ManySourceWorld
 from simulation.poll_world import PollWorld
-from simulation.requests_world import RequestsWorld
 from simulation.source_world import SourceWorld
-from simulation.workers_world import WorkersWorld
 from simulation.world import CALL, loop
 
 
@@ -303,93 +301,6 @@ def test_a_reader_hears_of_what_comes_in_a_round():
         world.finish()
 
 
-def test_a_link_that_is_closed_while_it_closes_its_old_socket_makes_no_new_one():
-    """The new socket was one that nobody closed."""
-    world = RequestsWorld(
-        servers=3,
-        askers=2,
-        spawn="spawned",
-        waiting=3,
-        plain=1,
-        deaf=False,
-        room=1000,
-        steady=False,
-        marks=1,
-        delay=1,
-    )
-    world.finish()
-
-
-def test_an_asker_that_was_stuck_hears_how_its_request_has_ended():
-    """The server had cancelled it, for the asker was silent, and said nothing."""
-    world = RequestsWorld(
-        servers=1,
-        askers=1,
-        spawn=2,
-        waiting=3,
-        plain=0,
-        deaf=False,
-        room=1000,
-        steady=False,
-        marks=1,
-        delay=1,
-    )
-    world.hold(server=0)
-    world.settle()
-    world.ask(asker=0, timeout=None, retries=0, mood="wait")
-    world.advance(seconds=0.4)
-    world.stick(which=1)
-    world.advance(seconds=5.0)
-    world.unstick()
-    world.finish()
-
-
-def test_a_stop_ends_when_its_responder_is_closed_meanwhile():
-    """It went on to wait for askers that could not be heard any more."""
-    world = RequestsWorld(
-        servers=2,
-        askers=2,
-        spawn=1,
-        waiting=100,
-        plain=0,
-        deaf=True,
-        room=3,
-        steady=False,
-        marks=1,
-        delay=2,
-    )
-    world.ask(asker=1, timeout=None, retries=0, mood="answer")
-    world.advance(seconds=0.002)
-    world.stop(server=2, timeout=30.0)
-    world.die(server=2)
-    world.finish()
-
-
-def test_an_attempt_that_comes_after_a_later_one_does_not_take_its_reply():
-    """The reply went to a connection that was cut, and the asker waited for ever."""
-    world = RequestsWorld(
-        servers=2,
-        askers=1,
-        spawn=2,
-        waiting=0,
-        plain=0,
-        deaf=True,
-        room=1000,
-        steady=True,
-        marks=1000,
-        delay=2,
-    )
-    world.stick(which=1)
-    world.ask(asker=0, timeout=3.0, retries=3, mood="doze")
-    world.ask(asker=0, timeout=0.01, retries=1, mood="sleep")
-    world.ask(asker=1, timeout=0.35, retries=3, mood="doze")
-    world.ask(asker=0, timeout=None, retries=3, mood="doze")
-    world.settle()
-    world.cut(asker=0, server=1)
-    world.advance(seconds=0.4)
-    world.finish()
-
-
 def test_a_clock_may_go_on_until_a_stop_has_ended():
     """The stop looks for room for what is queued; the world expected silence."""
     world = ManySourceWorld(
@@ -410,34 +321,6 @@ def test_a_clock_may_go_on_until_a_stop_has_ended():
     world.peer_sends(peer=2, frames=2)
     world.peer_sends(peer=4, frames=2)
     world.fall_silent()
-    world.finish()
-
-
-def test_a_stop_may_give_up_a_reply_that_is_repeated():
-    """What is asked again is no new request; the world counted those only."""
-    names = {"servers": 1, "askers": 1, "waiting": 1, "plain": 0, "room": 3, "marks": 1, "delay": 0}
-    world = RequestsWorld(spawn=None, deaf=True, steady=True, **names)
-    world.shout(server=2, what=6)
-    world.settle()
-    world.shout(server=1, what=2)
-    world.carry(messages=1)
-    world.step(which=0, things=1)
-    world.stop(server=1, timeout=5.0)
-    world.finish()
-
-
-def test_who_asks_is_told_before_the_source_is_closed():
-    """A stop without time gives up its requests first; the world waited for the end."""
-    world = WorkersWorld(spawn=1, outbox=1, marks=1, delay=2)
-    world.settle()
-    world.ask(timeout=None, retries=0, raises=True)
-    world.step(things=5)
-    world.ask(timeout=0.5, retries=0, raises=False)
-    world.ask(timeout=0.5, retries=2, raises=True)
-    world.step(things=4)
-    world.hold()
-    world.stop(which=1, timeout=0.0)
-    world.settle()
     world.finish()
 
 

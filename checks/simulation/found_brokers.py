@@ -190,4 +190,30 @@ def test_a_request_that_comes_from_two_brokers_ends_for_both():
     world.finish()
 
 
+def test_a_broker_that_dies_while_it_is_stuck_runs_again_for_that():
+    """It had heard of nobody for as long, and the world expected that it had."""
+    world = BrokerWorld(
+        brokers=1,
+        workers=2,
+        askers=1,
+        spawn=None,
+        waiting=0,
+        redelivers=True,
+        named=False,
+        deaf=False,
+        room=1,
+        steady=True,
+        marks=1000,
+        delay=1,
+    )
+    world.settle()
+    world.ask(asker=1, timeout=0.35, retries=3, mood="doze", count=1)
+    world.ask(asker=1, timeout=3.0, retries=3, mood="raise", count=1)
+    world.stick(which=4)
+    world.stick(which=2)
+    world.advance(seconds=5.0)
+    world.die(server=2)
+    world.finish()
+
+
 TESTS = [test for name, test in list(globals().items()) if name.startswith("test_")]

@@ -190,10 +190,14 @@ class PartiesWorld(World):
     @action(weight=2)
     def unstick(self):
         """Let all processes run again."""
-        for process in self.stuck_since:
+        for process in list(self.stuck_since):
+            self.let_run(process)
+
+    def let_run(self, process):
+        """Let a process run again, if it is stuck."""
+        if self.stuck_since.pop(process, None) is not None:
             self.running_since[process] = loop.time
             process.is_stuck = False
-        self.stuck_since.clear()
 
     @action(weight=0.7, asker=possible["asker"], server=possible["server"])
     def cut(self, asker, server):

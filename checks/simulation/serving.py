@@ -115,8 +115,7 @@ class AnyResponder(AnyServer):
         if self.is_gone:
             return
         self.note_trouble("died")
-        self.process.is_stuck = False
-        self.world.stuck_since.pop(self.process, None)
+        self.world.let_run(self.process)
         for source in self.sources:
             # It is just being closed, perhaps.
             with self.process.inside(), contextlib.suppress(zmq.ZMQError, SourceClosed):
@@ -256,9 +255,11 @@ class Handlers:
             elif mood == b"stop":
                 began = loop.time
                 self.note_trouble("stopped by force")
-                with shield():  # one that is cancelled leaves it about to stop
-                    self.responder.stop(0.5)
-                self.note_trouble("stopped by force", began)
+                try:
+                    with shield():  # one that is cancelled leaves it about to stop
+                        self.responder.stop(0.5)
+                finally:  # it may be killed by that
+                    self.note_trouble("stopped by force", began)
             run.how = "replied"
         except Refusal:
             run.how = "replied"
