@@ -11,7 +11,7 @@ import zmq
 from fleets import BODY, FEW, GreenFleet, SourceFleet, edges_eaten
 from helpers import closing, endpoint_of
 
-from gzmqsource import SendError, Source, transfer
+from gzmqsource import SendError, Source
 from gzmqsource._socket.destinations import Destinations
 from gzmqsource._socket.writers import ManyWriters
 from gzmqsource.testing import all_blocked, wait_until
@@ -165,7 +165,6 @@ def test_an_edge_leaves_the_cold_to_the_clock_while_that_runs(context, fleet_cla
             assert counted.tried == FEW
 
 
-@pytest.mark.skipif(transfer.backend != "native", reason="the pure transfer has no shortcuts")
 def test_a_message_to_a_peer_that_has_room_takes_the_shortcut_past_the_lanes_of_others(context):
     with contextlib.closing(SourceFleet(context, "inproc://router", 3)) as fleet:
         fleet.fill_for_good([1, 2])

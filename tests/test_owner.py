@@ -11,7 +11,7 @@ import zmq
 import zmq.green
 from gevent.exceptions import InvalidThreadUseError
 from gevent.hub import get_hub
-from helpers import closing, endpoint_of, in_thread
+from helpers import closing, endpoint_of, in_thread, pair_of
 from uses import uses
 
 from gzmqsource import Source
@@ -42,6 +42,20 @@ def test_another_thread_is_turned_away_at_once(context, use):
         assert isinstance(error, InvalidThreadUseError)
         assert "sender()" in str(error)
         assert not source.closed
+
+
+@uses
+def test_another_thread_is_turned_away_from_a_busy_source(context, use):
+    """For its own hub, each call is a shortcut."""
+    receiver, sender = pair_of(context, "inproc://busy")
+    with closing(receiver, sender):
+        for _ in range(3):
+            sender.send(b"x")
+        for _ in range(2):
+            assert receiver.recv() == [b"x"]
+        for source in receiver, sender:
+            assert isinstance(in_thread(use, source), InvalidThreadUseError)
+        assert receiver.recv() == [b"x"]
 
 
 @pytest.mark.parametrize("name", ["stop", "close", "serve_forever", "__exit__", "__next__"])

@@ -142,6 +142,20 @@ GREEN = [
         "test_fork.py",
     ),
     Mutation(
+        "a receive that has waited goes behind those that wait by now",
+        "green/_socket.py",
+        "return self._receive_in_turn(shared, deadline, True, receive, 0, *arguments)\n",
+        "return None\n",
+        "green/test_faults.py",
+    ),
+    Mutation(
+        "a REQ that must send first waits for a message without copying",
+        "green/_shared.py",
+        "raise zmq.ZMQError(zmq.EFSM) if self.transfer.must_send_first else zmq.Again\n",
+        "raise zmq.Again\n",
+        "green/test_bad_input.py",
+    ),
+    Mutation(
         "a close in another thread waits for a hub that is held up",
         "green/_shared.py",
         "            closed.wait(self.patience)\n",

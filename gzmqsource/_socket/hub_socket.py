@@ -18,7 +18,7 @@ from gzmqsource._socket.readiness import Readiness
 from gzmqsource.transfer import shortcuts_for, transfer_for
 from gzmqsource.transfer.interface import Backlog, Shortcuts
 from gzmqsource.transfer.message import Message
-from gzmqsource.transfer.pure import PureShortcuts
+from gzmqsource.transfer.pure_shortcuts import NoShortcuts
 
 _NEVER = Deadline(None)
 
@@ -58,7 +58,7 @@ class HubSocket:
         self.readiness = Readiness(
             socket, self.transfer.events, self.transfer.command_clock, ref, self.budget
         )
-        self.shortcuts: Shortcuts = PureShortcuts(self.budget)
+        self.shortcuts: Shortcuts = NoShortcuts(self.budget)
         abandon_in_child(self)
 
     def allow_shortcuts(self, backlog: Backlog) -> None:

@@ -65,7 +65,7 @@ class SharedSocket(HubSocket):
         """Receive a message without waiting; if this raises meanwhile, the next call gets it."""
         messages: list[list[Any]] = []
         if self.transfer.receive(messages, 1, 1, copies) and not messages:
-            raise zmq.Again
+            raise zmq.ZMQError(zmq.EFSM) if self.transfer.must_send_first else zmq.Again
         return messages[0]
 
     def release(self, close: Callable[[], object]) -> None:

@@ -99,7 +99,8 @@ class Socket(PlainSocket[_ReturnT]):
                 receive = functools.partial(shared.shortcuts.receive_uncopied, track)
             frame = receive()
             if frame is False:
-                frame = self._wait_for(shared, receive)
+                slow = functools.partial(BackendSocket.recv, self)
+                frame = self._wait_for(shared, receive, slow, copy, track)
             if frame is not None:
                 return frame
         return self._receive(functools.partial(BackendSocket.recv, self), flags, copy, track)
@@ -111,16 +112,12 @@ class Socket(PlainSocket[_ReturnT]):
         if shared is not None and copy and not flags and type(self).recv is Socket.recv:
             message = shared.shortcuts.receive()
             if message is False:
-                message = self._wait_for(shared, shared.shortcuts.receive)
+                receive = shared.shortcuts.receive
+                message = self._wait_for(shared, receive, shared.receive_whole, copy)
             if message is not None:
                 return message
         shared = self._enter()
-        if (
-            shared is not None
-            and not track
-            and shared.outgoing.has_no_states
-            and type(self).recv is Socket.recv
-        ):
+        if shared is not None and not track and type(self).recv is Socket.recv:
             return self._receive(shared.receive_whole, flags, copy)
         message = [self.recv(flags, copy=copy, track=track)]
         shared = self._enter()
@@ -238,7 +235,12 @@ class Socket(PlainSocket[_ReturnT]):
         if self._relay is not None:
             super().monitor(None, 0)
             self._relay.released.block(1.0)  # within a millisecond the address is free again
-        self._relay = Relay(self, addr, events)
+        try:
+            self._relay = Relay(self, addr, events)
+        except zmq.ZMQError as error:
+            if error.errno == zmq.ETERM:
+                raise zmq.ContextTerminated from None
+            raise
 
     def get_monitor_socket(self, events: int | None = None, addr: str | None = None) -> Self:
         """Return a PAIR that receives the socket's events; see `zmq.Socket.get_monitor_socket`."""
@@ -258,19 +260,29 @@ class Socket(PlainSocket[_ReturnT]):
             shared = shared_socket(self)
         return shared
 
-    def _wait_for(self, shared: SharedSocket, receive: Callable[[], Any]) -> Any:
-        """Wait until a shortcut has received a message; return None if it declines."""
+    def _wait_for(
+        self,
+        shared: SharedSocket,
+        shortcut: Callable[[], Any],
+        receive: Callable[..., Any],
+        *arguments: Any,
+    ) -> Any:
+        """Wait until *shortcut* has received, or *receive* where it declines.
+
+        Return None if the socket belongs to another hub by then.
+        """
         deadline = shared.deadline(zmq.RCVTIMEO)
-        found: Any = False
         has_waited = False
-        while found is False:
-            if not shared.is_here:
-                return None
+        while shared.is_here:
             if not shared.wait_readable(deadline.left(), again=has_waited):
                 raise zmq.Again
             has_waited = True
-            found = receive()
-        return found
+            received = shortcut()
+            if received is None:  # others wait, perhaps, and this greenlet is before them
+                return self._receive_in_turn(shared, deadline, True, receive, 0, *arguments)
+            if received is not False:
+                return received
+        return None
 
     def _receive(self, receive: Callable[..., Any], flags: int, *arguments: Any) -> Any:
         """Call *receive* until there is a message, or until ``RCVTIMEO``."""
@@ -288,6 +300,18 @@ class Socket(PlainSocket[_ReturnT]):
                 if not shared.wait_behind_readers(deadline.left()):
                     raise zmq.Again
                 has_waited = True
+        return self._receive_in_turn(shared, deadline, has_waited, receive, flags, *arguments)
+
+    def _receive_in_turn(
+        self,
+        shared: SharedSocket,
+        deadline: Deadline | None,
+        has_waited: bool,
+        receive: Callable[..., Any],
+        flags: int,
+        *arguments: Any,
+    ) -> Any:
+        """Receive, and wait while there is nothing, before the greenlets that wait by now."""
         while True:
             try:
                 received = receive(flags | _NOBLOCK, *arguments)
@@ -333,9 +357,9 @@ class Socket(PlainSocket[_ReturnT]):
         return frame
 
 
-def _is_inproc(address: str | bytes) -> bool:
-    prefix: Any = b"inproc://" if isinstance(address, bytes) else "inproc://"
-    return address.startswith(prefix)
+def _is_inproc(address: Any) -> bool:
+    text = address if isinstance(address, bytes) else str(address).encode()
+    return text.startswith(b"inproc://")
 
 
 class _Live:

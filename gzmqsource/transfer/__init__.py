@@ -27,11 +27,11 @@ from gzmqsource.transfer.interface import Backlog, Shortcuts, Transfer, Waiting
 from gzmqsource.transfer.message import Message
 from gzmqsource.transfer.pure import (
     PureAllowance,
-    PureShortcuts,
     PureSizes,
     PureSlice,
     PureTransfer,
 )
+from gzmqsource.transfer.pure_shortcuts import PureShortcuts
 
 __all__ = ["backend", "reason"]
 
@@ -114,8 +114,7 @@ def _log_reason() -> None:
 def shortcuts_for(
     transfer: Transfer, allowance: Allowance, backlog: Backlog, waiting: Waiting, copies: bool
 ) -> Shortcuts:
-    """Return the shortcuts of a transfer; those in Python decline each call."""
-    if _native is None:
-        return PureShortcuts(allowance)
-    shortcuts: Shortcuts = _native.NativeShortcuts(transfer, allowance, backlog, waiting, copies)
+    """Return the shortcuts of a transfer."""
+    make: Any = PureShortcuts if _native is None else _native.NativeShortcuts
+    shortcuts: Shortcuts = make(transfer, allowance, backlog, waiting, copies)
     return shortcuts

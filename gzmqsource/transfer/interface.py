@@ -34,6 +34,9 @@ class Transfer(Protocol):
     #: Whether the rest of such a message is still to be read; the next `receive` continues.
     discarding: bool
 
+    #: Whether the last `receive` found no message because a REQ or REP has to send first.
+    must_send_first: bool
+
     def events(self) -> int:
         """Read ``ZMQ_EVENTS``, after every command in the mailbox was processed."""
 
@@ -196,7 +199,10 @@ class Shortcuts(Protocol):
         """
 
     def receive(self) -> list[Any] | Literal[False] | None:
-        """Receive one message; return None to take the slow path, False if there is none."""
+        """Receive one message; return None to take the slow path, False if there is none.
+
+        It takes the slow path also if the socket has to send first.
+        """
 
     def receive_frame(self) -> bytes | Literal[False] | None:
         """Receive one frame, as `receive` receives a message."""

@@ -1,6 +1,7 @@
 from gzmqsource.transfer.interface import Backlog, Waiting
 from gzmqsource.transfer.message import Message
-from gzmqsource.transfer.pure import PureAllowance, PureShortcuts, PureSizes, PureTransfer
+from gzmqsource.transfer.pure import PureAllowance, PureSizes, PureTransfer
+from gzmqsource.transfer.pure_shortcuts import PureShortcuts
 
 version: str
 

@@ -82,6 +82,7 @@ cdef class NativeTransfer:
     cdef readonly Py_ssize_t sent
     cdef readonly Py_ssize_t oversized
     cdef readonly bint discarding
+    cdef readonly bint must_send_first
     cdef public Py_ssize_t max_frames
     cdef public Py_ssize_t max_message_bytes
     cdef object socket
@@ -172,6 +173,7 @@ cdef class NativeTransfer:
                 if not self.holds() and msg_recv(&self.part, self.handle, DONTWAIT) < 0:
                     code = zmq_errno()
                     if code == EAGAIN or code == EFSM:
+                        self.must_send_first = code == EFSM
                         return True
                     self.check_interrupted()
                     continue

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextvars import Context
 from functools import partial
 from typing import Any
 
@@ -66,6 +65,7 @@ class PureTransfer:
         "discarding",
         "max_frames",
         "max_message_bytes",
+        "must_send_first",
         "oversized",
         "received",
         "sent",
@@ -81,7 +81,8 @@ class PureTransfer:
         self.received = self.sent = self.oversized = 0
         #: The messages that were received ahead of the call that returns them.
         self._ahead: list[list[Any]] = []
-        self.discarding = self._is_receiving = self._is_sending = False
+        self.discarding = self.must_send_first = False
+        self._is_receiving = self._is_sending = False
         self.max_frames = self.max_message_bytes = UNLIMITED
         self._dropping = socket.get(zmq.TYPE) in DROPPING_TYPES
 
@@ -113,6 +114,7 @@ class PureTransfer:
         # A Frame records whether more follow: 0.64 us a message, where reading RCVMORE from the
         # socket after each frame takes 1.14 us.
         recv, append = self._recv, into.append
+        most_frames, most_bytes = self.max_frames, self.max_message_bytes
         size = frames = 0
         if self._ahead:
             ahead, self._ahead = self._ahead, self._ahead[max_messages:]
@@ -125,11 +127,11 @@ class PureTransfer:
                 frame = recv(_NOBLOCK, False)
                 message = [frame]
                 length = len(frame)
-                while frame.more and self._allows(len(message) + 1, length):
+                while frame.more and len(message) < most_frames and length <= most_bytes:
                     frame = recv(_NOBLOCK, False)
                     message.append(frame)
                     length += len(frame)
-                if frame.more or not self._allows(1, length):
+                if frame.more or length > most_bytes:
                     self.oversized += 1
                     self.discarding = frame.more
                     if not self._discard():
@@ -140,6 +142,7 @@ class PureTransfer:
                 # EFSM: a REQ without a request, or a REP that has not replied. Its next message
                 # comes with a send, and the look after that send finds it.
                 if isinstance(error, zmq.ZMQError) and error.errno in (zmq.EAGAIN, zmq.EFSM):
+                    self.must_send_first = error.errno == zmq.EFSM
                     return True
                 # Out of memory, or a signal handler's exception, which pyzmq raises when it has
                 # received a frame: this message is lost, but the next receive must not begin in
@@ -151,7 +154,7 @@ class PureTransfer:
             self.received += 1
             size += length
             frames += len(message)
-            if size >= max_bytes or frames >= self.max_frames:
+            if size >= max_bytes or frames >= most_frames:
                 break
         return False
 
@@ -162,9 +165,6 @@ class PureTransfer:
             self.receive(ahead, len(self._ahead) + 1, UNLIMITED, copies)
         finally:
             self._ahead += ahead
-
-    def _allows(self, frames: int, size: int) -> bool:
-        return frames <= self.max_frames and size <= self.max_message_bytes
 
     def _discard(self) -> bool:
         """Discard frames of a message that is too large; return whether its end was reached."""
@@ -217,38 +217,33 @@ class PureTransfer:
             return False
         try:
             self._is_sending = True
-            taken = self._send_whole(message)
-        finally:
-            self._is_sending = False
-        self.sent += taken
-        return taken
-
-    def _send_whole(self, message: Message) -> bool:
-        """Send the frames of a message; return False if libzmq does not take it now."""
-        if type(message) is bytes:
-            return self.send_frame(message, _NOBLOCK)
-        sent = self._send_frames(message)
-        while 0 < sent < len(message):  # the pipe died inside the message
-            if self._dropping and sent < len(message) - 1:
-                self._send(b"", _NOBLOCK)  # the end of the frames that are being dropped
-            sent = self._send_frames(message)
-        return sent > 0
-
-    def send_frame(self, frame: Any, flags: int) -> bool:
-        """Send one frame; return False if libzmq does not take it now."""
-        try:
-            self._send(frame, flags)
+            if type(message) is bytes:
+                self._send(message, _NOBLOCK)
+            elif not self._send_frames(message):
+                return False
         except zmq.Again:
             return False
+        finally:
+            self._is_sending = False
+        self.sent += 1
         return True
 
-    def _send_frames(self, frames: Any) -> int:
-        """Send frames until libzmq answers ``EAGAIN``; return how many it took."""
-        last = len(frames) - 1
-        for index, frame in enumerate(frames):
-            if not self.send_frame(frame, _NOBLOCK_MORE if index < last else _NOBLOCK):
-                return index
-        return last + 1
+    def _send_frames(self, frames: Sequence[Any]) -> bool:
+        """Send the frames of a message; return False if libzmq does not take it now."""
+        send, last = self._send, len(frames) - 1
+        while True:
+            sent = 0
+            try:
+                for frame in frames:
+                    send(frame, _NOBLOCK_MORE if sent < last else _NOBLOCK)
+                    sent += 1
+                return True
+            except zmq.Again:
+                if not sent:
+                    return False
+            # The pipe died inside the message.
+            if self._dropping and sent < last:
+                send(b"", _NOBLOCK)  # the end of the frames that are being dropped
 
 
 class PureSlice:
@@ -384,58 +379,3 @@ class PureSizes:
         self.total += size
         if self._whole is not None:
             self._whole.total += size
-
-
-class PureShortcuts:
-    """A `gzmqsource.transfer.interface.Shortcuts` that declines each call."""
-
-    __slots__ = ("_allowance", "may_pull")
-
-    def __init__(self, allowance: PureAllowance) -> None:
-        self._allowance = allowance
-        self.may_pull = False
-
-    def send(self, message: object) -> bool:
-        """Decline; see `Shortcuts.send`."""
-        return False
-
-    def send_frames(self, frames: object, flags: int) -> bool:
-        """Decline; see `Shortcuts.send_frames`."""
-        return False
-
-    def receive(self) -> None:
-        """Decline; see `Shortcuts.receive`."""
-
-    def receive_frame(self) -> None:
-        """Decline; see `Shortcuts.receive_frame`."""
-
-    def receive_uncopied(self, track: bool) -> None:
-        """Decline; see `Shortcuts.receive_uncopied`."""
-
-    def dispatch(
-        self,
-        messages: list[list[Any]],
-        handle: Callable[[list[Any]], object],
-        failed: Callable[[BaseException, list[Any]], object],
-        base: Context,
-        returned: Callable[[object], object] | None = None,
-    ) -> None:
-        """See `Shortcuts.dispatch`."""
-
-        def handle_next() -> None:
-            message = messages[-1]
-            try:
-                messages.pop()  # in here, because a signal handler may raise when it returns
-                value = handle(message)
-                if value is not None and returned is not None:
-                    returned(value)
-            except BaseException as error:
-                failed(error, message)
-
-        spend = self._allowance.spend
-        while messages and spend():
-            base.copy().run(handle_next)
-
-    def close(self) -> None:
-        """See `Shortcuts.close`."""
-        self.may_pull = False

@@ -312,8 +312,8 @@ cdef class NativeShortcuts:
             is_empty = self.transfer.receive(messages, 1, 1, self.copies)
         except zmq.ZMQError:
             return None  # the slow path meets it again
-        if not messages:
-            return False if is_empty else None  # the slow path reports what was discarded
+        if not messages:  # the slow path reports what was discarded, and EFSM
+            return False if is_empty and not self.transfer.must_send_first else None
         self.allowance.count(1)
         return messages[0]
 

@@ -1,7 +1,11 @@
 """Bad input and calls out of order give what they give with pyzmq."""
 
+import itertools
+
+import gevent
 import pytest
 import zmq
+from green_under_test import soon
 from zmq.sugar.context import Context as PlainContext
 
 BAD = {
@@ -17,6 +21,7 @@ BAD = {
     "send_multipart nothing": lambda s: s.send_multipart([]),
     "send_string bytes": lambda s: s.send_string(b"x"),
     "recv flags": lambda s: s.recv("flags"),
+    "monitor int": lambda s: s.monitor(5),
     "recv nothing": lambda s: s.recv(zmq.NOBLOCK),
     "recv_into bytes": lambda s: s.recv_into(b"constant"),
     "bind nonsense": lambda s: s.bind("nonsense://x"),
@@ -71,10 +76,23 @@ def test_a_rep_out_of_order_is_the_error_at_once(context):
     with pytest.raises(zmq.ZMQError) as raised:
         rep.send(b"x")
     assert raised.value.errno == zmq.EFSM
-    req = context.socket(zmq.REQ)
-    with pytest.raises(zmq.ZMQError) as raised:
-        req.recv()
-    assert raised.value.errno == zmq.EFSM
+
+
+@pytest.mark.parametrize("receive", ["recv", "recv_multipart"])
+def test_a_receive_by_a_socket_that_must_send_first_is_the_error_at_once(context, receive):
+    reply, request = context.socket(zmq.REP), context.socket(zmq.REQ)
+    reply.bind("inproc://order")
+    request.connect("inproc://order")
+    request.send(b"x")
+    assert soon(gevent.spawn(getattr(reply, receive))) in (b"x", [b"x"])
+    reply.send(b"y")
+    assert soon(gevent.spawn(getattr(request, receive))) in (b"y", [b"y"])
+    request.send(b"x")
+    assert soon(gevent.spawn(getattr(reply, receive)))
+    for socket, copy in itertools.product((reply, context.socket(zmq.REQ)), (True, False)):
+        with pytest.raises(zmq.ZMQError) as raised:
+            soon(gevent.spawn(getattr(socket, receive), copy=copy))
+        assert raised.value.errno == zmq.EFSM
 
 
 def test_a_router_that_must_know_its_peer_says_if_it_does_not(context):

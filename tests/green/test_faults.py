@@ -6,17 +6,18 @@ The marker gives the row of the table in the docs.
 import contextlib
 import gc
 import time
+from types import SimpleNamespace
 
 import gevent
 import pytest
 import zmq
 from green_under_test import LONG, fault, silent, soon
 from helpers import close_for_good
+from zmq.backend import Socket as BackendSocket
 from zmq.sugar.context import Context as PlainContext
 from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource.testing import all_blocked, wait_until
-from gzmqsource.transfer.pure import PureTransfer
 
 
 class Ticking:
@@ -41,15 +42,20 @@ class Ticking:
 
 
 @fault("several greenlets in recv on one socket are served in order")
-def test_several_greenlets_receive_in_order(pair):
+@pytest.mark.parametrize("copy", [True, False])
+@pytest.mark.parametrize("call", ["recv", "recv_multipart"])
+def test_several_greenlets_receive_in_order(pair, call, copy):
     receiver, sender = pair()
-    waiting = []
-    for _ in range(3):
-        waiting.append(gevent.spawn(receiver.recv))
-        all_blocked()
-    for number in range(3):
-        sender.send(b"%d" % number)
-    assert [soon(greenlet) for greenlet in waiting] == [b"0", b"1", b"2"]
+    for _ in range(2):  # of a socket that is not busy yet, and of one that is
+        waiting = []
+        for _ in range(3):
+            waiting.append(gevent.spawn(getattr(receiver, call), copy=copy))
+            all_blocked()
+        for number in range(3):
+            sender.send(b"%d" % number)
+        got = [soon(greenlet) for greenlet in waiting]
+        frames = [each[0] if call == "recv_multipart" else each for each in got]
+        assert [bytes(frame) for frame in frames] == [b"0", b"1", b"2"]
 
 
 @fault("several greenlets in send on one socket are served in order")
@@ -246,7 +252,8 @@ def test_a_message_whose_pipe_dies_midway_is_sent_whole(context, monkeypatch, by
 
     # The drop-in sends by its transfer, of which only the pure one calls Python for each frame.
     monkeypatch.setattr("gzmqsource.transfer._native", None)
-    monkeypatch.setattr(PureTransfer, "send_frame", closing(PureTransfer.send_frame))
+    calls = SimpleNamespace(**vars(BackendSocket) | {"send": closing(BackendSocket.send)})
+    monkeypatch.setattr("gzmqsource.transfer.pure.BackendSocket", calls)
     monkeypatch.setattr(PlainSocket, "send", closing(PlainSocket.send))
     for tag in (b"a", b"b"):  # both pipes stand
         soon(gevent.spawn(send_message, tag))
