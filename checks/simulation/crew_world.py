@@ -146,7 +146,8 @@ class CrewWorld(PeeredWorld):
         self.mood, self.refusals = "return", 0
         self._free()
         loop.advance(10)
-        if self.is_open and self.source.started:
+        # A stop that was killed has ended the connections already.
+        if self.is_open and self.source.started and not self.source._core.is_draining:
             self.source.resume()
             self.settle()
             missing = self.sent.keys() - set(self.got)

@@ -81,7 +81,7 @@ class Fairness:
         # loop that polls, for its poll and its receive have a turn each.
         waited, length = self._most_waited[flooded], self._world.slice
         most = max(works) * (2 if flooded.way == "polled" else 1)
-        allowed = 3 * length + 1.5 * len(works) * (most + length / 2)
+        allowed = 3 * length + 1.5 * len(works) * (most + length / 2) + _CALLS
         check(waited <= allowed, f"{flooded.way} waited {waited:.5f}, more than {allowed:.5f}")
 
     def _check_share(self, flooded):

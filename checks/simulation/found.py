@@ -4,10 +4,12 @@ import itertools
 
 import zmq
 
+from simulation.crew_world import CrewWorld
 from simulation.green_world import GreenWorld
 from simulation.many_world import ManySourceWorld
 from simulation.poll_world import PollWorld
 from simulation.source_world import SourceWorld
+from simulation.sources_world import SourcesWorld
 from simulation.world import CALL, loop
 
 
@@ -321,6 +323,36 @@ def test_a_clock_may_go_on_until_a_stop_has_ended():
     world.peer_sends(peer=2, frames=2)
     world.peer_sends(peer=4, frames=2)
     world.fall_silent()
+    world.finish()
+
+
+def test_a_source_that_is_paused_goes_on_sending():
+    """The others were late by what it takes for a message, and the world did not count that."""
+    world = SourcesWorld(
+        ways=("handler", "sends"),
+        works=(5e-05, 5e-05, 5e-05, 0.002),
+        count=6,
+        marks=2,
+        libuv=True,
+        delay=1,
+    )
+    world.pause(which=3, is_paused=True)
+    world.flood(seconds=0.008)
+    world.finish()
+
+
+def test_what_a_peer_sends_after_a_stop_has_begun_may_be_lost():
+    """The stop was killed, and the world expected that all connections were still there."""
+    world = CrewWorld(spawn="3", mood="return", marks=1, slow=False, delay=1)
+    world.feel(mood="wait")
+    world.stop(timeout=5.0)
+    world.ambush(calls=8, peer=2, what=2, stall=0.002)
+    world.peer_sends(peer=1, frames=3)
+    world.settle()
+    world.kill(which=6)
+    world.ambush(calls=1, peer=2, what=3, stall=0.002)
+    world.attach(peer=2)
+    world.look()
     world.finish()
 
 

@@ -38,6 +38,8 @@ class Busy:
 
     #: The types of the socket and of its peer.
     kinds = zmq.PULL, zmq.PUSH
+    #: Whether a pause ends what it does.
+    receives = True
 
     def __init__(self, world, way, work, marks):
         self.world = world
@@ -70,7 +72,7 @@ class Busy:
     @property
     def is_served(self):
         """Whether its messages are taken."""
-        if self.is_closed or self.is_paused:
+        if self.is_closed or (self.is_paused and self.receives):
             return False
         return not self.takers or not all(taker.dead for taker in self.takers)
 
@@ -127,6 +129,7 @@ class Sending(Busy):
     """One that sends while there is a flood."""
 
     kinds = zmq.PUSH, zmq.PULL
+    receives = False
 
     def exchange(self):
         with contextlib.suppress(zmq.ZMQError):
