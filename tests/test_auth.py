@@ -14,6 +14,7 @@ from helpers import endpoint_of
 
 from gzmqsource import Source
 from gzmqsource.auth import Authenticator, AuthStats
+from gzmqsource.auth._addresses import Networks, network
 from gzmqsource.monitor import Monitor
 from gzmqsource.testing import all_blocked, wait_until
 
@@ -114,6 +115,7 @@ def test_a_domain_has_its_own_rule_or_the_common_one(context, auth):
         ([], ["::ffff:127.0.0.0/104"], False),
         ([], ["::/0"], False),
         ([], ["::ffff:10.0.0.1", "::127.0.0.1", "::1"], True),
+        ([], ["::7f00:1"], True),
         (["::ffff:127.0.0.0/104"], [], True),
         (["::ffff:10.0.0.0/104"], [], False),
     ],
@@ -123,6 +125,24 @@ def test_addresses_are_allowed_and_denied(context, auth, allowed, denied, passes
     auth.deny(*denied)
     with server_of(context, zap_domain=b"site") as server:
         assert gets_in(context, server) == passes
+
+
+@pytest.mark.once
+def test_thousands_of_rules_are_looked_up_by_their_lengths():
+    networks = Networks()
+    assert not networks
+    networks.add(
+        map(network, (f"10.{high}.{low}.0/24" for high in range(40) for low in range(250)))
+    )
+    networks.add([network("fd00::/8"), network("192.168.1.1")])
+    assert networks
+    assert len(networks._networks) == 3
+    assert "10.39.249.7" in networks
+    assert "::ffff:10.0.0.1" in networks
+    assert "fd12::1" in networks
+    assert "192.168.1.1" in networks
+    for address in "10.40.0.1", "192.168.1.2", "fe80::1", "localhost:0:0:1":
+        assert address not in networks
 
 
 @pytest.mark.parametrize("denied", ["127.0.0.0/8", "::ffff:127.0.0.1", "::ffff:0.0.0.0/96"])
@@ -157,7 +177,8 @@ def test_an_address_is_checked_when_it_is_given(auth):
         for call in (auth.allow, auth.deny):
             with pytest.raises(ValueError, match=r"does not appear to be|leave out|is a str"):
                 call("127.0.0.1", address)
-    assert (auth._allowed, auth._denied) == (set(), set())
+    assert not auth._allowed
+    assert not auth._denied
 
 
 def test_the_handler_learns_who_it_is(context, auth):

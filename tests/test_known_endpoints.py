@@ -175,6 +175,19 @@ def test_a_socket_that_was_bound_to_inproc_last_sends_what_it_holds(context):
     assert received == 2000
 
 
+def test_a_file_that_is_no_socket_is_not_replaced_by_one(context, tmp_path):
+    file, link, folder = (tmp_path / name for name in ("file", "link", "folder"))
+    file.write_text("precious")
+    link.symlink_to(file)
+    folder.mkdir()
+    for path in file, link, folder:
+        with pytest.raises(zmq.ZMQError, match=f"ipc://{path}: another file is there") as bad:
+            Source.open(zmq.PULL, bind=f"ipc://{path}", context=context)
+        assert bad.value.errno == zmq.EADDRINUSE
+    assert file.read_text() == "precious"
+    assert link.is_symlink()
+
+
 def test_a_path_that_a_process_listens_on_is_not_taken_from_it(context, tmp_path):
     address = f"ipc://{tmp_path}/taken"
     program = (

@@ -5,7 +5,9 @@ from __future__ import annotations
 import _socket
 import contextlib
 import errno
+import os
 import re
+import stat
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -47,19 +49,16 @@ def check_endpoint(endpoint: object, verb: str) -> None:
     TypeError
         It is neither a str nor bytes.
     zmq.ZMQError
-        Its port does not exist, or a process is bound to its path.
+        Its port does not exist, or a process is bound to its path, or another file is there, which
+        libzmq would remove.
     """
     if isinstance(endpoint, bytes):
         endpoint = endpoint.decode(errors="replace")
     if not isinstance(endpoint, str):
         raise TypeError(f"{verb}={endpoint!r}: an endpoint is a str, as 'tcp://127.0.0.1:5555'")
     transport, port = _parts(endpoint)
-    if transport == "ipc" and verb == "bind" and _is_bound(endpoint.removeprefix("ipc://")):
-        raise zmq.ZMQError(
-            zmq.EADDRINUSE,
-            f"cannot bind to {endpoint}: a socket is bound to this path: stop that one first, or "
-            "choose another path",
-        )
+    if transport == "ipc" and verb == "bind":
+        _check_path(endpoint, endpoint.removeprefix("ipc://"))
     if transport == "tcp" and not port.isdecimal() and _NEARLY_A_PORT.fullmatch(port):
         fault = fault_of(endpoint, verb == "bind")
         raise WrongEndpoint(zmq.EINVAL, f"cannot {verb} to {endpoint}: {fault}")
@@ -111,10 +110,24 @@ def _parts(endpoint: str) -> tuple[str, str]:
     return (transport if separator else "", rest.rpartition(":")[2])
 
 
-def _is_bound(path: str) -> bool:
-    """Return whether a socket is bound to a path; one that has ended leaves a file at most."""
+def _check_path(endpoint: str, path: str) -> None:
+    """Raise the error of a path that is in use; a socket that has ended leaves a file there."""
     if path.startswith("@"):
-        return False  # the kernel refuses a name that is in use
+        return  # the kernel refuses a name that is in use
+    try:
+        mode = os.lstat(path).st_mode
+    except (OSError, ValueError):  # nothing is there, or libzmq reports what is wrong
+        return
+    if not stat.S_ISSOCK(mode):
+        why = "another file is there, and it would be removed: choose another path"
+    elif _is_bound(path):
+        why = "a socket is bound to this path: stop that one first, or choose another path"
+    else:
+        return
+    raise zmq.ZMQError(zmq.EADDRINUSE, f"cannot bind to {endpoint}: {why}")
+
+
+def _is_bound(path: str) -> bool:
     # gevent's own would wait where the queue of connections is full.
     with contextlib.closing(_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)) as probe:
         probe.setblocking(False)
@@ -131,6 +144,8 @@ def _in_use(socket: Any, _verb: str, endpoint: str) -> str:
     kind = holder(socket, endpoint)
     if kind is not None:
         return f"a {kind} of this process is bound to it: stop or close that one first"
+    if endpoint.startswith("inproc:"):
+        return "another socket of this context has it, or one that is just being closed"
     port = _parts(endpoint)[1]
     shows = f"ss -ltnp 'sport = :{port}'" if sys.platform == "linux" else f"lsof -iTCP:{port}"
     return f"another process has it, or one has just ended; `{shows}` shows which"

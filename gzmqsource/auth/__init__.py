@@ -28,7 +28,7 @@ from gzmqsource._source.flusher import Report
 from gzmqsource._source.handlers import check_callable, check_runs
 from gzmqsource._source.opening import COMMON_DOMAIN, check_context
 from gzmqsource._source.source import Source
-from gzmqsource.auth._addresses import Network, is_in, network
+from gzmqsource.auth._addresses import Networks, network
 from gzmqsource.auth._relying import relying_on
 from gzmqsource.auth._rules import Directory, Passwords, any_key
 from gzmqsource.errors import SourceClosed
@@ -123,8 +123,8 @@ class Authenticator:
         check_callable("on_error", on_error)
         self._context = context or zmq.Context.instance()
         self._on_error = on_error
-        self._allowed: set[str | Network] = set()
-        self._denied: set[str | Network] = set()
+        self._allowed = Networks()
+        self._denied = Networks()
         self._rules: dict[tuple[str, str], Callable[..., bool | str]] = {}
         self._pool = Pool(self.max_rules)
         self._source: Source | None = None
@@ -147,14 +147,14 @@ class Authenticator:
         ValueError
             An address is none of these; nothing changes.
         """
-        self._allowed.update([network(address) for address in addresses])
+        self._allowed.add([network(address) for address in addresses])
 
     def deny(self, *addresses: str) -> None:
         """Refuse all peers from these *addresses*, including those that `allow` accepts.
 
         Parameters and errors are those of `allow`.
         """
-        self._denied.update([network(address) for address in addresses])
+        self._denied.add([network(address) for address in addresses])
 
     def configure_plain(
         self, domain: str = "*", passwords: Mapping[str, str] | _PasswordRule | None = None
@@ -332,9 +332,9 @@ class Authenticator:
             self._ask_rule(request)
 
     def _may_come_from(self, address: str) -> bool:
-        if is_in(address, self._denied):
+        if address in self._denied:
             return False
-        return not self._allowed or is_in(address, self._allowed)
+        return not self._allowed or address in self._allowed
 
     def _ask_rule(self, request: _Request) -> None:
         mechanism, domain = request.mechanism, request.domain

@@ -37,16 +37,41 @@ def network(address: str) -> str | Network:
         ) from None
 
 
-def is_in(address: str, networks: Iterable[str | Network]) -> bool:
-    """Return whether the address of a peer, as libzmq reports it, is in one of the networks."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        # Over ipc, libzmq sends "localhost:UID:GID:PID".
-        return "ipc" in networks
-    forms: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = [ip]
-    if isinstance(ip, ipaddress.IPv4Address):
-        forms.append(ipaddress.IPv6Address(_MAPPED | int(ip)))
-    elif ip.ipv4_mapped is not None:
-        forms.append(ip.ipv4_mapped)
-    return any(form in each for each in networks if not isinstance(each, str) for form in forms)
+class Networks:
+    """Networks, and ``"ipc"``: to look for an address takes as long in thousands as in a few."""
+
+    def __init__(self) -> None:
+        #: The addresses of the networks, by version and mask.
+        self._networks: dict[tuple[int, int], set[int]] = {}
+        self._has_ipc = False
+
+    def __bool__(self) -> bool:
+        return self._has_ipc or bool(self._networks)
+
+    def add(self, networks: Iterable[str | Network]) -> None:
+        """Add networks that `network` has returned."""
+        for each in networks:
+            if isinstance(each, str):
+                self._has_ipc = True
+            else:
+                addresses = self._networks.setdefault((each.version, int(each.netmask)), set())
+                addresses.add(int(each.network_address))
+
+    def __contains__(self, address: str) -> bool:
+        """Return whether the address of a peer, as libzmq reports it, is in one of them."""
+        try:
+            ip = ipaddress.ip_address(address)
+        except ValueError:
+            # Over ipc, libzmq sends "localhost:UID:GID:PID".
+            return self._has_ipc
+        forms = [(ip.version, int(ip))]
+        if isinstance(ip, ipaddress.IPv4Address):
+            forms.append((6, _MAPPED | int(ip)))
+        elif ip.ipv4_mapped is not None:
+            forms.append((4, int(ip.ipv4_mapped)))
+        return any(
+            number & mask in addresses
+            for (version, mask), addresses in self._networks.items()
+            for form, number in forms
+            if form == version
+        )

@@ -325,8 +325,8 @@ class Back:
                 self._forwarding.refuse(job, Detail.EXPIRED)
             else:
                 self._forwarding.take_back(job)
-        if header.detail == Detail.FULL:  # it has more requests than it was given
-            self.roster.pause(worker)
+        if header.kind == Kind.REFUSED and header.detail != Detail.EXPIRED:
+            self.roster.pause(worker)  # it would refuse the next one, too
             self.fill()
         else:
             self._freed(worker)

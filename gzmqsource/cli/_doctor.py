@@ -81,7 +81,8 @@ def _report_on_process(pid: int) -> Report:
     except FileNotFoundError as error:
         raise click.ClickException(f"there is no process {pid}, or no /proc") from error
     except PermissionError as error:
-        raise click.ClickException(f"process {pid} belongs to another user") from error
+        why = "it is another user's, or tracing is restricted"
+        raise click.ClickException(f"process {pid} cannot be read: {why}") from error
     return Report(_facts_of(pid, packages, patches), _findings_of(packages, patches))
 
 

@@ -39,9 +39,13 @@ class PidFile:
             if number is not None and number != os.getpid() and _lives(number):
                 raise click.ClickException(f"--pid {path}: process {number} is running")
             descriptor, self._new = tempfile.mkstemp(dir=self._path.parent, prefix=".pid-")
-            with open(descriptor, "w") as file:
-                file.write(f"{os.getpid()}\n")
-                os.fchmod(descriptor, 0o644)
+            try:
+                with open(descriptor, "w") as file:
+                    file.write(f"{os.getpid()}\n")
+                    os.fchmod(descriptor, 0o644)
+            except OSError:
+                os.unlink(self._new)
+                raise
         except ValueError as error:
             raise click.ClickException(f"--pid {path}: {error}") from error
         except OSError as error:

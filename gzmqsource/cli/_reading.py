@@ -213,9 +213,14 @@ class _Handler(HTTPHandler):
 
 
 def _text_of(answer: Any) -> str:
-    text: bytes = answer.read(_MOST + 1)
-    if len(text) > _MOST:
-        raise ValueError(f"it answers with more than {_MOST} bytes")
+    text = b""
+    until = time.monotonic() + _PATIENCE
+    while part := answer.read1(1 << 20):
+        text += part
+        if len(text) > _MOST:
+            raise ValueError(f"it answers with more than {_MOST} bytes")
+        if time.monotonic() > until:
+            raise ValueError(f"its answer takes longer than {_PATIENCE:g} s")
     return text.decode()
 
 

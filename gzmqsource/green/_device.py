@@ -24,7 +24,7 @@ from gzmqsource.green._held import HeldLoop
 
 def _call(loop: Callable[[], Any], sockets: Iterable[Any]) -> Any:
     """Run a loop of libzmq on a native thread, and wait for its end in the hub."""
-    if any(each._closed and each.underlying for each in sockets):
+    if any(isinstance(each, PlainSocket) and each._closed and each.underlying for each in sockets):
         # Inherited by a forked child, where libzmq would interrupt the loop forever.
         raise zmq.ZMQError(zmq.ENOTSOCK)
     thread = NativeThread(loop)
@@ -40,7 +40,7 @@ def _call(loop: Callable[[], Any], sockets: Iterable[Any]) -> Any:
 
 def _call_held(loop: Callable[[Any], Any], sockets: Iterable[Any], steers: bool) -> Any:
     """Run a loop to whose end its sockets are held; it is called with its `HeldLoop.control`."""
-    if any(each.closed for each in sockets):
+    if not all(isinstance(each, PlainSocket) and not each.closed for each in sockets):
         return _call(lambda: loop(None), sockets)  # its own error
     held = HeldLoop(sockets, steers)
     try:
@@ -53,9 +53,11 @@ def _call_held(loop: Callable[[Any], Any], sockets: Iterable[Any], steers: bool)
 def _call_proxy(frontend: Any, backend: Any, capture: Any = None, control: Any = None) -> Any:
     """Run libzmq's proxy. Without a control, the close of a socket ends it through one."""
     # pyzmq passes those that are closed as none at all.
-    capture = None if capture is None or capture.closed else capture
-    control = None if control is None or control.closed else control
-    given = [each for each in (frontend, backend, capture, control) if each is not None]
+    capture, control = (
+        None if isinstance(each, PlainSocket) and each.closed else each
+        for each in (capture, control)
+    )
+    given = [frontend, backend, *(each for each in (capture, control) if each is not None)]
 
     def loop(steering: Any) -> Any:
         steered = steering if control is None else control

@@ -60,7 +60,7 @@ class PollSet(Polling):
         self._descriptors: dict[Any, Descriptor] = {}
         #: The errors of sockets that were already closed when they were added, or whose context had
         #: ended.
-        self._refused: dict[Any, int | None] = {}
+        self._refused: dict[Any, zmq.ZMQError] = {}
         self._stale: dict[_Registration, None] = {}
         #: Plain sockets, whose calls are not rechecked.
         self._opaque: dict[_Registration, None] = {}
@@ -207,7 +207,7 @@ class PollSet(Polling):
         try:
             entry = _Registration(self, socket, mask, next(self._order))
         except zmq.ZMQError as error:  # for the greenlets that poll, as with pyzmq
-            self._refused[socket] = error.errno
+            self._refused[socket] = error
             return
         if self._edges is not None:
             self._edges.add(entry)
@@ -238,8 +238,8 @@ class PollSet(Polling):
 
     def look(self) -> Events:
         """See `Polling.look`."""
-        for errno in self._refused.values():
-            raise zmq.ZMQError(errno)
+        for error in self._refused.values():
+            raise type(error)(error.errno)
         stale = self._stale
         ready: Events = []
         for entry in self._due():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import gevent
 
 from gzmqsource._base.lasting import Lasting
@@ -46,7 +48,7 @@ class Heard:
 
 
 class Pulse:
-    """A greenlet that ticks while there are jobs or askers to watch, and ends otherwise.
+    """A greenlet that ticks while there are jobs, askers or kept replies, and ends otherwise.
 
     Silence is counted in its ticks, so a hub that was held up does not give up its askers. A tick
     counts only if all messages that were there at the last one have been read: a PING may be queued
@@ -71,6 +73,7 @@ class Pulse:
         self._askers = parts.askers
         self._voice = parts.voice
         self._gate = parts.gate
+        self._kept = parts.kept
         self._tick = parts.tick
         self._number = 0
         #: Whether the messages of askers are read.
@@ -105,6 +108,7 @@ class Pulse:
     def _beat(self) -> bool:
         """Look at each asker; return whether the ticks are still needed."""
         self._voice.pay()
+        self._kept.forget(time.monotonic())
         if self._core.closed:
             return False
         is_held = self._gate.full() or self.heard.is_paused
@@ -131,4 +135,5 @@ class Pulse:
         """Return whether the ticks are needed now: a request may have come during a tick."""
         reception = self._reception
         is_held = self._gate.full() or self.heard.is_paused
-        return is_held or reception.is_leaving or reception.has_jobs or self._voice.owes
+        is_idle = not (reception.has_jobs or self._voice.owes or self._kept.replies)
+        return is_held or reception.is_leaving or not is_idle

@@ -328,7 +328,8 @@ def test_one_that_a_worker_refuses_goes_to_another(context):
         assert broker.stats().lost == broker.stats().redelivered == 0
 
 
-def test_a_worker_that_is_full_is_given_nothing_up_to_its_next_word(context):
+@pytest.mark.parametrize("detail", [0, Detail.LEAVING, Detail.FULL, Detail.KILLED, 200])
+def test_a_worker_that_refuses_is_given_nothing_up_to_its_next_word(context, detail):
     with (
         broker_of(context, dead_after=5) as broker,
         asking(broker) as requester,
@@ -338,7 +339,7 @@ def test_a_worker_that_is_full_is_given_nothing_up_to_its_next_word(context):
         refusing.until_heard(Kind.PING)
         requester.submit(b"x")
         key, _ = refusing.next_request()
-        refusing.say(Kind.REFUSED, key, detail=Detail.FULL)
+        refusing.say(Kind.REFUSED, key, detail=detail)
         wait_until(lambda: broker.stats().waiting == 1)
         assert len(refusing.asked()) == 1
         refusing.join(2, left=5000)

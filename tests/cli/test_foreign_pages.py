@@ -1,14 +1,22 @@
 """`top` and `doctor` with a port that has pages, but not those of gzmqsource."""
 
+import contextlib
 import json
+import socketserver
 
+import click
 import pytest
 from command_under_test import run
+from gevent.monkey import get_original
 from gevent.pywsgi import WSGIServer
 from helpers import closing
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from gzmqsource._base.threads import start_thread
+from gzmqsource.cli import _reading
 from gzmqsource.metrics import SourceCollector
+
+sleep = get_original("time", "sleep")
 
 pytestmark = [pytest.mark.once, pytest.mark.limit(60)]
 
@@ -33,6 +41,26 @@ PAGES = {
     "other metrics": metrics_of(gauge),
     "metrics with this name in a label": b'x{by="gzmqsource_ready"} 1\n',
 }
+
+
+class Dripping(socketserver.BaseRequestHandler):
+    """Answers without an end, a byte at a time."""
+
+    def handle(self):
+        self.request.recv(1 << 16)
+        with contextlib.suppress(OSError):
+            self.request.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+            while True:
+                self.request.sendall(b"#")
+                sleep(0.01)
+
+
+def test_a_page_that_does_not_end_is_given_up(monkeypatch):
+    monkeypatch.setattr(_reading, "_PATIENCE", 0.2)
+    with socketserver.TCPServer(("127.0.0.1", 0), Dripping) as server:
+        start_thread(server.handle_request, ())
+        with pytest.raises(click.ClickException, match=r"its answer takes longer than 0.2 s"):
+            _reading.get("http://{}:{}/".format(*server.server_address))
 
 
 @pytest.fixture

@@ -3,10 +3,12 @@
 import itertools
 import os
 import re
+import resource
 import signal
 import stat
 import time
 
+import click
 import gevent
 import pytest
 from command_under_test import run
@@ -220,6 +222,17 @@ def test_a_status_is_one_line_whatever_is_in_it(systemd):
     Notifier({}).status("a third")
     gevent.sleep(0.05)
     assert len(systemd.told) == 1
+
+
+def test_a_pid_file_that_cannot_be_written_leaves_nothing(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(click.ClickException, match="File too large"):
+            PidFile(str(tmp_path / "pid"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("pid", ["", "1"])

@@ -270,4 +270,4 @@ def test_no_such_process_is_an_error():
 def test_the_process_of_another_user_is_an_error():
     finished = run("doctor", "--pid", 1)
     assert finished.returncode == 1
-    assert "process 1 belongs to another user" in finished.stderr.decode()
+    assert "process 1 cannot be read: it is another user's" in finished.stderr.decode()

@@ -124,6 +124,30 @@ def test_a_termination_goes_on_without_the_greenlets_that_waited(context):
     wait_until(lambda: ctx.closed)
 
 
+def test_each_call_after_the_end_raises_context_terminated(green, context):
+    ctx, socket = context
+    poller = green.Poller()
+    poller.register(socket, zmq.POLLIN)
+    ending = gevent.spawn(ctx.term)
+    all_blocked()
+    calls = {
+        "send": lambda: socket.send(b"x"),
+        "poll": lambda: socket.poll(50),
+        "poll now": lambda: socket.poll(0),
+        "poller": lambda: poller.poll(50),
+        "poller now": lambda: poller.poll(0),
+        "zmq_poll": lambda: green.zmq_poll([(socket, zmq.POLLIN)], 0),
+        "monitor": lambda: socket.monitor("inproc://late"),
+        "get_monitor_socket": socket.get_monitor_socket,
+    }
+    for call in 2 * list(calls.values()):
+        with pytest.raises(zmq.ContextTerminated):
+            call()
+    socket.close()
+    ending.join(5)
+    assert ctx.closed
+
+
 def test_greenlets_run_while_a_context_ends(context):
     ctx, socket = context
     raised = []

@@ -40,6 +40,12 @@ def passes(source, sink):
         assert sink.recv_multipart() == [b"%d" % number, b"x"]
 
 
+@pytest.mark.parametrize("sockets", [(1, 2), (None, None), (1, 2, 3)])
+def test_what_is_no_socket_is_a_type_error(green, sockets):
+    with pytest.raises(TypeError):
+        green.proxy(*sockets)
+
+
 @pytest.mark.parametrize("how", ["proxy", "device"])
 def test_a_proxy_passes_messages_while_greenlets_run(green, context, ends, how):
     frontend, backend, source, sink = ends

@@ -119,6 +119,18 @@ def test_a_reply_is_kept_for_so_many_seconds(context):
         assert asker.wait_for(key_of(1)) == [b"\2"]
 
 
+def test_replies_are_forgotten_also_if_no_further_one_is_kept(context):
+    with (
+        responder_of(context, Counting(), dedup=0.05, dead_after=0.2) as responder,
+        Asker(context, responder) as asker,
+    ):
+        for number in range(3):
+            asker.wait_for(asker.ask(key=key_of(number + 1), flags=KEEP))
+        assert responder._parts.kept.replies
+        wait_until(lambda: not responder._parts.kept.replies)
+        assert responder._parts.kept._bytes == 0
+
+
 def test_what_was_lost_is_not_kept_and_runs_again(context):
     calls = []
 
