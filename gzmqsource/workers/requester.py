@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -16,9 +17,10 @@ from gzmqsource.errors import InvalidThreadUseError, RequestTimeout
 from gzmqsource.transfer.message import AnyMessage, FrameT
 from gzmqsource.workers import _calls, _elsewhere, _hooks
 from gzmqsource.workers._asking import BaseRequester
-from gzmqsource.workers._calls import AnyCall, Call, ForeignCall, SubmittedCall
+from gzmqsource.workers._calls import AnyCall, Call, ForeignCall, SubmittedCall, filled
 from gzmqsource.workers._current import current
 from gzmqsource.workers._envelope import payload_of
+from gzmqsource.workers._header import KEY_SIZE
 from gzmqsource.workers._hooks import Hook
 from gzmqsource.workers._targets import Resolve
 
@@ -215,7 +217,7 @@ class Requester(BaseRequester[FrameT]):
         TypeError, ValueError
             *message*, *timeout*, *retries* or *priority* is invalid; nothing was sent.
         """
-        payload = [message] if type(message) is bytes else payload_of(message)
+        frames = [b"", b"", message] if type(message) is bytes else _frames_of(message)
         if timeout is not None:
             timeout = check_timeout(timeout)
         # By identity: an empty list is false as well. Any other object is checked.
@@ -223,8 +225,8 @@ class Requester(BaseRequester[FrameT]):
         if not is_usual or self._stopping or current.get() is not None:
             timeout = self._checked(timeout, retries, priority)
         if self._hooks or priority or get_hub_if_exists() is not self._hub:
-            return self._ask_in_another_way(payload, timeout, retries, priority)
-        return self._ask(Call(self._hub, self._next_key(), payload, timeout, retries))
+            return self._ask_in_another_way(frames, timeout, retries, priority)
+        return self._ask(filled(Call(self._hub), self._next_key(), frames, timeout, retries))
 
     def submit(
         self,
@@ -251,9 +253,9 @@ class Requester(BaseRequester[FrameT]):
             raise InvalidThreadUseError(
                 f"{self!r} belongs to the hub of another thread: only request() works here"
             )
-        payload = payload_of(message)
+        frames = _frames_of(message)
         timeout = self._checked(timeout, retries, priority)
-        call = SubmittedCall(self._next_key(), payload, timeout, retries)
+        call = filled(SubmittedCall(), self._next_key(), frames, timeout, retries)
         _calls.set_priority(call, priority)
         if self._hooks:
             request = _hooks.before(self._hooks, call, self._servers.names)
@@ -350,15 +352,15 @@ class Requester(BaseRequester[FrameT]):
         raise outcome
 
     def _ask_in_another_way(
-        self, payload: list[Any], timeout: float | None, retries: int, priority: int
+        self, frames: list[Any], timeout: float | None, retries: int, priority: int
     ) -> list[Any]:
         """Make a request from another thread, with hooks, or with a priority."""
         call: Any
         if get_hub_if_exists() is self._hub:
-            call = Call(self._hub, self._next_key(), payload, timeout, retries)
+            call = filled(Call(self._hub), self._next_key(), frames, timeout, retries)
             ask = self._ask
         else:
-            call = ForeignCall(payload, timeout, retries)
+            call = filled(ForeignCall(), os.urandom(KEY_SIZE), frames, timeout, retries)
             begin, give_up = self._begin_elsewhere, self._give_up
             ask = functools.partial(_elsewhere.ask, self._hub, begin, give_up, self)
         _calls.set_priority(call, priority)
@@ -379,3 +381,8 @@ class Requester(BaseRequester[FrameT]):
             self._begin(call)
         else:
             self._count_given_up(call)
+
+
+def _frames_of(message: AnyMessage) -> list[Any]:
+    """Check a payload, and return the frames of its request, whose header is not made yet."""
+    return [b"", b"", *payload_of(message)]
