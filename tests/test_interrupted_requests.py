@@ -21,7 +21,7 @@ from gzmqsource.broker._back import Back
 from gzmqsource.broker._watch import Watch
 from gzmqsource.errors import SourceClosed
 from gzmqsource.testing import wait_until
-from gzmqsource.workers import PeerLost, Requester, RequestTimeout, Responder
+from gzmqsource.workers import PeerLost, Requester, RequestTimeout, Responder, _quick
 from gzmqsource.workers._asking import BaseRequester
 from gzmqsource.workers._bound import BoundLink
 from gzmqsource.workers._dispatcher import Dispatcher
@@ -246,6 +246,8 @@ def test_each_request_ends_although_a_signal_interrupts(
     monkeypatch, context, cls, name, scenario, at_least
 ):
     address = free_address()
+    if name == "answered":  # the steps in C are not that method, and nothing comes in between
+        monkeypatch.setattr(_quick, "_native", None)
 
     def ask():
         room = {"max_outstanding": 1} if scenario is waits_for_room else {}

@@ -55,6 +55,27 @@ ASKING = [
         "workers/test_clock.py workers/test_many_calls.py",
     ),
     Mutation(
+        "in C, a request is forgotten if a signal handler raises as it ends",
+        "workers/asking.pxi",
+        "            self.dispatcher.interrupted(call, outcome)\n            raise\n",
+        "            raise\n",
+        "workers/test_native.py",
+    ),
+    Mutation(
+        "in C, an error that a plain peer reports is a reply",
+        "workers/asking.pxi",
+        "            if frames > 4:  # it may report an error\n",
+        "            if False:\n",
+        "workers/test_native.py",
+    ),
+    Mutation(
+        "in C, a reply does not show that its peer speaks the protocol",
+        "workers/asking.pxi",
+        "        elif header[AT_KIND] != REPLY or not self.connection.speaks:\n",
+        "        elif header[AT_KIND] != REPLY:\n",
+        "workers/test_native.py",
+    ),
+    Mutation(
         "a caller that leaves tells nobody",
         "workers/_table.py",
         "            connection.cancel(call)\n",

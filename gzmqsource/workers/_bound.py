@@ -54,7 +54,7 @@ class BoundLink:
         zmq.ZMQError
             libzmq refuses an option, or the address.
         """
-        self.source = self._opening.open(self._owner.received)
+        self.source = self._opening.open(self._owner.read)
         try:
             self._opening.start(self.source)
             if not self.is_inproc:

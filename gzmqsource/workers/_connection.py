@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from gzmqsource._source.source import Source
-from gzmqsource.errors import RemoteError, SourceClosed
+from gzmqsource.errors import SourceClosed
 from gzmqsource.workers._calls import AnyCall, Outstanding, Place
-from gzmqsource.workers._envelope import error_in
+from gzmqsource.workers._envelope import error_of
 from gzmqsource.workers._header import KEY, NO_KEY, Detail, Flag, Header, Kind, decode, has_header
+from gzmqsource.workers._quick import reader_of
 from gzmqsource.workers._reasons import remote
 from gzmqsource.workers._stats import EndpointStats
 
@@ -152,6 +153,8 @@ class Connection:
         self._spoke_here = False  # whether a header came over this very connection
         self._untold: deque[bytes] = deque(maxlen=self.max_untold)
         self._timer: Any = None
+        #: Takes each message from the peer: `received`, or a quicker form of it.
+        self.read = reader_of(self, asker)
         self.link = link(self)
         self._may_queue = self.link.may_queue and not self.link.is_bound
         if self.link.is_bound:
@@ -297,7 +300,7 @@ class Connection:
         outcome: Any = message[2:]
         if kind != _REPLY:
             if kind == _ERROR or (kind == _PLAIN and len(outcome) > 2):
-                error = _error(kind, outcome)
+                error = error_of(kind, outcome)
                 outcome = outcome if error is None else remote(error, call, self.address)
             elif kind != _PLAIN:
                 self._received_other(message, head)
@@ -435,16 +438,3 @@ class Connection:
                 source.withdraw([control])
                 self.link.lose()
                 self._become(State.CONNECTING)
-
-
-def _error(kind: int, payload: list[Any]) -> RemoteError | None:
-    """Return the error that a reply reports, or None."""
-    if kind == _PLAIN:
-        return error_in(payload)
-    name, text, *rest = (bytes(frame).decode(errors="replace") for frame in _texts(payload))
-    return RemoteError(name, text, rest[0] if rest else None)
-
-
-def _texts(payload: list[Any]) -> list[Any]:
-    """Return the name, the text and, if there is one, the traceback of an error."""
-    return payload[:3] if len(payload) > 1 else [*payload, b""]

@@ -126,3 +126,12 @@ def error_in(payload: list[Any]) -> RemoteError | None:
         return None
     name, text, *rest = (bytes(frame).decode(errors="replace") for frame in payload[1:4])
     return RemoteError(name, text, rest[0] if rest else None)
+
+
+def error_of(kind: int, payload: list[Any]) -> RemoteError | None:
+    """Return the exception that the reply of a peer reports, plain or not, or None."""
+    if kind != Kind.ERROR:
+        return error_in(payload)
+    texts = payload[:3] if len(payload) > 1 else [*payload, b""]
+    name, text, *rest = (bytes(frame).decode(errors="replace") for frame in texts)
+    return RemoteError(name, text, rest[0] if rest else None)

@@ -59,8 +59,9 @@ class Linked(Protocol):
     def disconnected(self) -> None:
         """Note that the peer is gone; all its messages were received."""
 
-    def received(self, message: list[Any]) -> None:
-        """Take a message."""
+    @property
+    def read(self) -> Callable[[list[Any]], None]:
+        """Called with each message."""
 
 
 class Opening:
@@ -254,7 +255,7 @@ class Link:
             return None
 
     def _open(self) -> None:
-        self.source = source = self._opening.open(self._owner.received)
+        self.source = source = self._opening.open(self._owner.read)
         self._is_lost.clear()
         try:
             self._opening.start(source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gzmqsource import transfer
@@ -44,3 +45,11 @@ def match_for(desk: Desk, back: Any, parts: Parts, forwarding: Handling) -> Matc
     """Return what does the usual case of a broker's back."""
     match: Match = _native.Match(desk, back, parts, forwarding)
     return match
+
+
+def reader_of(connection: Any, dispatcher: Any) -> Callable[[list[Any]], None]:
+    """Return what takes the messages of a requester's connection."""
+    read: Callable[[list[Any]], None] = connection.received
+    if _native is not None:
+        read = _native.Ear(connection, dispatcher).read
+    return read

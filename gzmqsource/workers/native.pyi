@@ -2,6 +2,8 @@ from collections.abc import Callable
 from typing import Any
 
 from gzmqsource._source.source import Source
+from gzmqsource.workers._connection import Connection
+from gzmqsource.workers._dispatcher import Dispatcher
 from gzmqsource.workers._handling import Handling
 from gzmqsource.workers._jobs import Job
 from gzmqsource.workers._parts import Parts
@@ -20,4 +22,8 @@ class Desk:
 class Match:
     def __init__(self, desk: Desk, back: Any, parts: Parts, forwarding: Handling) -> None: ...
     def begin(self, job: Job) -> bool: ...
+    def read(self, message: list[Any]) -> None: ...
+
+class Ear:
+    def __init__(self, connection: Connection, dispatcher: Dispatcher) -> None: ...
     def read(self, message: list[Any]) -> None: ...

@@ -1,8 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The usual request and the usual reply in C, for a responder and for a broker.
+"""The usual request and the usual reply in C, for a responder, a broker and a requester.
 
 Each class here takes the steps of classes in Python. If a message is not usual, that is found
-before anything has changed, and the classes in Python process it.
+before anything has changed, and the classes in Python process it. The steps of a requester are in
+``asking.pxi``.
 """
 
 cimport cython
@@ -29,6 +30,7 @@ cdef extern from *:
 
 import time
 
+from gzmqsource.workers._calls import Call
 from gzmqsource.workers._header import MAGIC as _MAGIC
 from gzmqsource.workers._header import MOST_LEFT as _MOST_LEFT
 from gzmqsource.workers._header import Flag, Kind
@@ -393,3 +395,6 @@ cdef class Match:
         if self.line.jobs:
             self.fill()
         return True
+
+
+include "asking.pxi"

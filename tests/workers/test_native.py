@@ -13,7 +13,9 @@ from gzmqsource import Source, transfer
 from gzmqsource.broker import Broker
 from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import Requester, Responder, _quick
-from gzmqsource.workers._header import KEY_SIZE, MAGIC, SIZE, Flag, Kind, pack
+from gzmqsource.workers._clock import Clock
+from gzmqsource.workers._envelope import ERROR
+from gzmqsource.workers._header import KEY, KEY_SIZE, MAGIC, SIZE, Flag, Kind, pack
 
 pytestmark = [
     pytest.mark.once,
@@ -103,6 +105,17 @@ def outcome(make):
     return run
 
 
+def connection_of(requester):
+    (connection,) = requester._dispatcher.connections
+    return connection
+
+
+def reads_in_python(context):
+    with Requester.open("inproc://server", context=context) as requester:
+        connection = connection_of(requester)
+        return connection.read == connection.received
+
+
 def ask(key, flags=0):
     return [pack(MAGIC, Kind.ASK, flags, 0, 0, key, bytes(8)), b"", b"y"]
 
@@ -120,8 +133,62 @@ def test_a_responder_replies_and_counts_as_in_python(make, messages):
 def test_the_steps_in_c_are_in_use(context):
     with a_responder(context) as server:
         assert server._desk is not None
+        assert not reads_in_python(context)
     with in_python(), a_responder(context) as server:
         assert server._desk is None
+        assert reads_in_python(context)
+
+
+#: Which of the four calls a message is about, or another one, and the rest of its header.
+HEADS = strategies.tuples(
+    strategies.integers(0, 4),
+    strategies.sampled_from([Kind.REPLY] * 4 + [Kind.ASK] * 3 + [Kind.ERROR, Kind.LOST, Kind.PONG]),
+    strategies.sampled_from([0, 0, Flag.KEEP, Flag.ROUTED]),
+    strategies.sampled_from([bytes(8), bytes(8), bytes(7) + b"\x01"]),
+)
+
+REPLIES = strategies.lists(
+    strategies.tuples(
+        HEADS,
+        strategies.sampled_from([[b""]] * 4 + [[b"x"], []]),
+        strategies.lists(strategies.sampled_from([b"x", b"", ERROR]), max_size=4),
+    ),
+    max_size=10,
+)
+
+
+def outcome_of_replies(replies, copy):
+    """Return how four calls of a requester have ended with these messages, and what is counted."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as server:
+        server.linger = 0
+        server.bind("inproc://server")
+        requester = Requester.open("inproc://server", context=context, dead_after=60, copy=copy)
+        calls = [requester.submit(b"y", timeout) for timeout in (None, 60, 60, 1)]
+        keys = [server.recv_multipart()[0][KEY] for _ in calls] + [KEYS[0]]
+        for (which, kind, flags, end), delimiter, payload in replies:
+            head = pack(MAGIC, kind, flags, 0, 0, keys[which], end)
+            server.send_multipart([head, *delimiter, *payload])
+        connection = connection_of(requester)
+        source = connection.link.source
+        wait_until(lambda: source.stats().received == len(replies))
+        all_blocked()
+        ended = [
+            call.ready() and (type(call.exception), call.value and list(map(bytes, call.value)))
+            for call in calls
+        ]
+        dispatcher, endpoints = requester._dispatcher, requester.endpoints()
+        counted = dispatcher.admitted, dispatcher.bytes, connection.heard, requester.stats()
+        requester.close()
+    return ended, counted, endpoints
+
+
+@pytest.mark.parametrize("copy", [True, False])
+@hypothesis.given(REPLIES)
+@hypothesis.settings(max_examples=100, deadline=None, derandomize=True)
+def test_a_requester_ends_its_requests_and_counts_as_in_python(copy, replies):
+    native = outcome_of_replies(replies, copy)
+    with in_python():
+        assert outcome_of_replies(replies, copy) == native
 
 
 class Interrupted(Exception):
@@ -208,3 +275,26 @@ def test_a_plain_request_ends_although_a_signal_handler_raises(context, where, e
         assert {plain.recv(timeout=10)[1] for _ in expected} == expected
         assert raised
         assert broker.stats().undelivered == is_lost
+
+
+@WHERE
+def test_a_reply_ends_its_request_although_a_signal_handler_raises(monkeypatch, context, where):
+    def interrupted(clock, call):
+        stop(clock, call)
+        if call.frames[-1] == b"y":
+            raise Interrupted
+
+    stop = Clock.stop
+    monkeypatch.setattr(Clock, "stop", interrupted)
+    with (
+        Responder.open(list, bind="tcp://127.0.0.1:*", context=context) as server,
+        in_python() if where == "steps in Python" else contextlib.nullcontext(),
+        Requester.open(endpoint_of(server.source), context=context) as requester,
+    ):
+        server.start()
+        # From the second one on, the responder is known to speak the protocol.
+        for payload in b"x", b"y", b"z":
+            assert requester.request(payload, timeout=10) == [payload]
+        all_blocked()
+        assert (requester._dispatcher.admitted, requester._dispatcher.bytes) == (0, 0)
+        assert requester.stats().replies == 3
