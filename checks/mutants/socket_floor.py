@@ -230,8 +230,8 @@ SOCKET = [
     Mutation(
         "over the pure transfer, another thread may take a shortcut",
         "transfer/pure_shortcuts.py",
-        "        if self._allowance.left <= 0 or self._thread != _get_ident() or self._arrivals:\n",
-        "        if self._allowance.left <= 0 or self._arrivals:\n",
+        "        if self._thread != _get_ident() or self._arrivals:\n",
+        "        if self._arrivals:\n",
         "test_owner.py",
         transfer="pure",
     ),

@@ -65,6 +65,7 @@ class BaseSource(Limits, Generic[FrameT]):
             limits=self,
         )
         self._shortcut_send = self._core.socket.shortcuts.send
+        self._shortcut_send_now = self._core.socket.shortcuts.send_now
         self._shortcut_receive = self._core.socket.shortcuts.receive
         self._puller = Puller(self._core)
         self._receiver: Receiver | None = None

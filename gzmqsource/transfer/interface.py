@@ -192,6 +192,9 @@ class Shortcuts(Protocol):
         form, or if nothing is left of the allowance.
         """
 
+    def send_now(self, message: AnyMessage) -> bool:
+        """Send a message as `send` does, also if nothing is left of the allowance."""
+
     def send_frames(self, frames: AnyMessage, flags: int) -> bool:
         """Send the last frames of a message, as `send` does; with ``SNDMORE``, hold the frames.
 

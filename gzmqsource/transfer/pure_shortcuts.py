@@ -29,6 +29,10 @@ class NoShortcuts:
         """Decline; see `Shortcuts.send`."""
         return False
 
+    def send_now(self, message: object) -> bool:
+        """Decline; see `Shortcuts.send_now`."""
+        return False
+
     def send_frames(self, frames: object, flags: int) -> bool:
         """Decline; see `Shortcuts.send_frames`."""
         return False
@@ -116,7 +120,11 @@ class PureShortcuts(NoShortcuts):
 
     def send(self, message: Any) -> bool:
         """See `Shortcuts.send`."""
-        if self._allowance.left <= 0 or self._thread != _get_ident() or self._arrivals:
+        return self._allowance.left > 0 and self.send_now(message)
+
+    def send_now(self, message: Any) -> bool:
+        """See `Shortcuts.send_now`."""
+        if self._thread != _get_ident() or self._arrivals:
             return False
         least = self._least_frames
         if type(message) is list:

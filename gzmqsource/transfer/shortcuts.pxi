@@ -163,16 +163,17 @@ cdef class NativeShortcuts:
         self.is_open = self.may_pull = False
         self.recheck = self.backlog = None
 
-    cdef bint may_pass(self):
-        """Return whether this thread may use the socket, and something of the allowance is left."""
-        return (
-            self.is_open
-            and self.allowance.left > 0
-            and self.thread == PyThreadState_GetID(PyThreadState_Get())
-        )
+    cdef bint is_here(self):
+        """Return whether this thread may use the socket."""
+        return self.is_open and self.thread == PyThreadState_GetID(PyThreadState_Get())
 
     cdef bint may_receive(self) except -1:
-        return self.may_pull and self.may_pass() and not PyDict_Size(self.readers)
+        return (
+            self.may_pull
+            and self.allowance.left > 0
+            and self.is_here()
+            and not PyDict_Size(self.readers)
+        )
 
     def dispatch(self, list messages, handle, failed, base, returned=None):
         """See `Shortcuts.dispatch`."""
@@ -200,15 +201,19 @@ cdef class NativeShortcuts:
 
     def send(self, message):
         """See `Shortcuts.send`."""
+        return self.allowance.left > 0 and self.send_or_hold(message, 0)
+
+    def send_now(self, message):
+        """See `Shortcuts.send_now`."""
         return self.send_or_hold(message, 0)
 
     def send_frames(self, message, int flags):
         """See `Shortcuts.send_frames`."""
-        return self.send_or_hold(message, flags)
+        return self.allowance.left > 0 and self.send_or_hold(message, flags)
 
     cdef bint send_or_hold(self, message, int flags) except -1:
         cdef object begun = None
-        if not self.may_pass() or len(self.arrivals):
+        if not self.is_here() or len(self.arrivals):
             return False
         if type(message) is list:
             if len(<list>message) < self.least_frames:

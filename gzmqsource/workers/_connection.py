@@ -180,8 +180,8 @@ class Connection:
         call.place = outstanding = self.outstanding
         outstanding[call.key] = call
         try:
-            if not source._shortcut_send(call.frames):
-                source.send(call.frames, False)
+            if not source._shortcut_send_now(call.frames):
+                source._send_slowly(call.frames, False, None)
         except BaseException:
             del outstanding[call.key]
             raise

@@ -285,7 +285,7 @@ cdef class Match:
         self.put_back = back.put_back
         self.read_other = back.read
         self.fill = back.fill
-        self.send = back.source._shortcut_send
+        self.send = back.source._shortcut_send_now
         self.usual = forwarding.usual
         self.new_key = back.new_key
 
