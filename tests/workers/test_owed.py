@@ -48,7 +48,6 @@ def test_a_reply_that_is_kept_and_finds_no_room_is_said_to_be_lost(context):
             for number, key in enumerate(keys, start=1):
                 first.ask(key=key, flags=Flag.KEEP)
                 first.until_heard(Kind.REPLY, number)
-        wait_until(lambda: not responder._reception.is_watched)
         with not_reading(context, responder) as (source, ends):
             for key in keys:
                 ask(source, key)
