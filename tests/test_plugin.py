@@ -35,6 +35,14 @@ def test_an_empty_value_or_zero_patches_nothing(value):
     assert run(program(), env=environment(value)) == ["False", "False"]
 
 
+def test_gevent_finds_the_plugin_without_the_help_that_tests_start_with():
+    path = os.environ["PYTHONPATH"].split(os.pathsep)
+    assert path[0].endswith("startup")
+    plain = environment("1") | {"PYTHONPATH": os.pathsep.join(path[1:])}
+    text = program(then="from importlib import metadata; print(type(metadata).__name__)")
+    assert run(text, env=plain) == ["True", "True", "module"]
+
+
 def test_green_is_the_switch():
     assert run(program(), env=environment("green")) == ["False", "True"]
 
