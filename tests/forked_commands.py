@@ -4,6 +4,7 @@ To start Python and import all of it takes ten times as long as what most verbs 
 a program, with a socket as its standard input, this is that process.
 """
 
+import atexit
 import contextlib
 import fcntl
 import gc
@@ -14,6 +15,7 @@ import signal
 import socket
 import sys
 import termios
+import threading
 from importlib import import_module
 
 from gzmqsource.cli import _command
@@ -39,10 +41,14 @@ def main():
 
     signal.signal(signal.SIGCHLD, reap)
     requests = socket.socket(fileno=os.dup(0))
+    seen: set[str] = set()
     while True:
         request, descriptors, _, _ = socket.recv_fds(requests, LARGEST, 4)
         if not request:
             return
+        words, *rest = pickle.loads(request)
+        verbs = {*_command._VERBS} & {*words} - seen
+        seen |= verbs
         *streams, done = descriptors
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
         pid = os.fork()
@@ -59,7 +65,14 @@ def main():
         os.dup2(stream, number)
     os.closerange(3, max(*descriptors, *running.values(), requests.fileno()) + 1)
     requests.detach()
-    begin(*pickle.loads(request))
+    try:
+        begin(words, *rest)
+    except SystemExit as ending:
+        # The first fork of each verb ends whole, as do the processes that are no forks.
+        if verbs or not isinstance(ending.code, int):
+            raise
+        status = ending.code
+    end(status)
 
 
 def begin(words, directory, environment, takes_terminal):
@@ -73,6 +86,22 @@ def begin(words, directory, environment, takes_terminal):
     sys.path[0] = directory
     sys.argv[1:] = words
     runpy.run_module("gzmqsource.cli", run_name="__main__", alter_sys=True)
+
+
+def end(status):
+    """End as Python does, but for taking down the modules.
+
+    To release each of their objects is to copy the memory that forks share: that takes longer than
+    all else that most verbs do in a test.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    try:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
+    except (OSError, ValueError):
+        sys.exit(status)  # Python says what is lost, its own way
+    os._exit(status & 0xFF)
 
 
 def take_terminal():
