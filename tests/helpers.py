@@ -16,6 +16,7 @@ from gevent.monkey import get_original
 
 from gzmqsource import Source
 from gzmqsource.testing import wait_until
+from gzmqsource.transfer import backend
 
 _start_thread = get_original("_thread", "start_new_thread")
 _select = get_original("select", "select")
@@ -24,6 +25,11 @@ _sleep = get_original("time", "sleep")
 #: Seconds after which a send surely looks for commands: libzmq does so every 3,000,000 ticks of
 #: the processor's clock.
 COMMANDS_ARE_LOOKED_FOR = 0.004
+
+
+def is_native_pass() -> bool:
+    """Return whether this is the pass over the native transfer, without patching."""
+    return backend == "native" and not os.environ.get("GZMQSOURCE_TEST_PATCHED")
 
 
 def endpoint_of(source):
