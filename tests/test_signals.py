@@ -24,7 +24,7 @@ pytestmark = pytest.mark.once
 
 FRAMES = 4
 #: Of the processor's time, so that other work takes none of it away.
-SECONDS = 0.2
+SECONDS = 0.1
 
 
 class Struck(Exception):
