@@ -29,7 +29,7 @@ def flood(context, address):
                 with contextlib.suppress(zmq.Again):
                     while True:
                         answers.append(client.recv_multipart(zmq.NOBLOCK))
-                gevent.sleep(0.001)
+                gevent.sleep(0.005)
 
         asking = gevent.spawn(ask)
         yield answers
