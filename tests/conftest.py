@@ -158,13 +158,11 @@ def transport(request):
 
 
 @pytest.fixture
-def endpoint(transport, tmp_path):
+def endpoint(transport, request):
     """An address to bind to; ``LAST_ENDPOINT`` then tells where to connect."""
-    return {
-        "inproc": f"inproc://{uuid.uuid4()}",
-        "ipc": f"ipc://{tmp_path}/socket",
-        "tcp": "tcp://127.0.0.1:*",
-    }[transport]
+    if transport == "ipc":  # the only one that needs a folder
+        return f"ipc://{request.getfixturevalue('tmp_path')}/socket"
+    return f"inproc://{uuid.uuid4()}" if transport == "inproc" else "tcp://127.0.0.1:*"
 
 
 @pytest.fixture
