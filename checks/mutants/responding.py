@@ -367,8 +367,8 @@ RESPONDING = [
     Mutation(
         "what comes during a tick is not watched",
         "workers/_pulse.py",
-        "or reception.has_jobs or",
-        "or",
+        "(reception.has_jobs or",
+        "(",
         "workers/test_responder_liveness.py",
     ),
     Mutation(
