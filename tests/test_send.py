@@ -80,6 +80,18 @@ def test_100_megabytes_arrive(context, frames):
         assert receiver.recv(timeout=20) == message
 
 
+def test_a_send_that_may_not_wait_takes_the_shortcut_past_the_allowance(context, monkeypatch):
+    with closing(*pair_of(context, "inproc://past")) as (receiver, sender):
+        sender.send(b"x")
+        budget = sender._core.socket.budget
+        budget.refill(0, 0.0)
+        monkeypatch.setattr(sender._core, "send", None)
+        for _ in range(3):
+            sender.send(b"y", block=False)
+        assert budget.left == 0
+        assert receiver.recv_many(4) == [[b"x"], [b"y"], [b"y"], [b"y"]]
+
+
 def test_a_message_of_10000_frames_arrives_whole(context, endpoint):
     message = [str(number).encode() for number in range(10_000)]
     with closing(*pair_of(context, endpoint, sndhwm=1)) as (receiver, sender):

@@ -236,6 +236,13 @@ SOCKET = [
         transfer="pure",
     ),
     Mutation(
+        "a send that may not wait takes the slow path once the allowance is used up",
+        "_source/sending.py",
+        "(self._shortcut_send if block else self._shortcut_send_now)(message)",
+        "self._shortcut_send(message)",
+        "test_send.py",
+    ),
+    Mutation(
         "a receive of a REQ that must send first waits",
         "transfer/shortcuts.pxi",
         "            return False if is_empty and not self.transfer.must_send_first else None\n",
