@@ -33,7 +33,10 @@ def main():
 
     def reap(*_):
         while running:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:  # another signal came here, and they were waited for
+                return
             if not pid:
                 return
             with contextlib.suppress(BrokenPipeError), open(running.pop(pid), "wb", 0) as done:
