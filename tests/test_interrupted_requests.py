@@ -17,6 +17,7 @@ from requesting import echo, ignore, requester_of, server_of
 from striking import Strike, Struck, after_calls, moments
 
 from gzmqsource._base.lasting import Lasting
+from gzmqsource._socket.hub_socket import HubSocket
 from gzmqsource.broker._back import Back
 from gzmqsource.broker._watch import Watch
 from gzmqsource.errors import SourceClosed
@@ -370,4 +371,6 @@ def test_a_request_that_has_waited_ends_if_a_signal_interrupts_its_send(monkeypa
             waits_for_a_server(context, address, requester)
 
     packages = ("/gzmqsource/_source/",)
+    # A signal handler cannot interrupt a shortcut.
+    monkeypatch.setattr(HubSocket, "allow_shortcuts", lambda socket, backlog: None)
     struck_in(monkeypatch, Dispatcher, "_send_waiting", scenario, 2, packages=packages)

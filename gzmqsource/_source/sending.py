@@ -49,10 +49,7 @@ class SendingSource(BaseSource[FrameT]):
         """
         if timeout is None and (self._shortcut_send if block else self._shortcut_send_now)(message):
             return
-        self._send_slowly(message, block, check_block(block, timeout))
-
-    def _send_slowly(self, message: AnyMessage, block: bool, timeout: float | None) -> None:
-        """Send a message that a shortcut has declined."""
+        timeout = check_block(block, timeout)
         self._core.enter()
         self._core.spend(None if block else _never)
         self._core.send(message, block, timeout)

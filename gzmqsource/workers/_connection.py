@@ -181,7 +181,7 @@ class Connection:
         outstanding[call.key] = call
         try:
             if not source._shortcut_send_now(call.frames):
-                source._send_slowly(call.frames, False, None)
+                source.send(call.frames, False)
         except BaseException:
             del outstanding[call.key]
             raise

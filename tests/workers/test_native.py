@@ -197,7 +197,7 @@ class Interrupted(Exception):
 
 def interrupt_once(source, last):
     """Have the next sending of a message with this last frame raise; give what was interrupted."""
-    send = source._shortcut_send
+    send = source._shortcut_send_now
 
     def interrupted(message):
         if message[-1] == last and not raised:
@@ -206,7 +206,7 @@ def interrupt_once(source, last):
         return send(message)
 
     raised: list[list[bytes]] = []
-    source._shortcut_send = interrupted
+    source._shortcut_send = source._shortcut_send_now = interrupted
     return raised
 
 
