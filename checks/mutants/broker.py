@@ -125,7 +125,7 @@ BROKER = [
     Mutation(
         "a worker that has more to do than it was given is given more",
         "broker/_back.py",
-        "        if header.kind == Kind.REFUSED and header.detail != Detail.EXPIRED:",
+        "        if refuses:",
         "        if False:",
         _BROKER,
     ),

@@ -216,4 +216,27 @@ def test_a_broker_that_dies_while_it_is_stuck_runs_again_for_that():
     world.finish()
 
 
+def test_a_worker_that_ends_a_cancelled_request_is_given_the_next_one():
+    """It had refused it, before it was begun, and was given no more up to its next word."""
+    world = BrokerWorld(
+        brokers=2,
+        workers=3,
+        askers=2,
+        spawn=1,
+        waiting=100,
+        redelivers=True,
+        named=True,
+        deaf=False,
+        room=3,
+        steady=False,
+        marks=1000,
+        delay=2,
+    )
+    world.ask(asker=1, timeout=0.01, retries=1, mood="sleep", count=4)
+    world.lose_worker(worker=2)
+    world.ask(asker=1, timeout=None, retries=0, mood="doze", count=4)
+    world.settle()
+    world.finish()
+
+
 TESTS = [test for name, test in list(globals().items()) if name.startswith("test_")]

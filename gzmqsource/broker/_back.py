@@ -316,6 +316,7 @@ class Back:
         job = worker.jobs.pop(header.key, None)
         if job is None:
             return
+        refuses = header.detail == Detail.FULL  # it has more requests than it was given
         if self._running.get(job) is worker:
             if header.kind == Kind.LOST:
                 self._lose(job)
@@ -325,8 +326,9 @@ class Back:
                 self._forwarding.refuse(job, Detail.EXPIRED)
             else:
                 self._forwarding.take_back(job)
-        if header.kind == Kind.REFUSED and header.detail != Detail.EXPIRED:
-            self.roster.pause(worker)  # it would refuse the next one, too
+                refuses = True  # it would refuse this one again
+        if refuses:
+            self.roster.pause(worker)
             self.fill()
         else:
             self._freed(worker)
