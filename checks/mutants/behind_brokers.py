@@ -34,8 +34,8 @@ BEHIND_BROKERS = [
     Mutation(
         "what a worker has refused is not given to another",
         "broker/_back.py",
-        "                self._forwarding.take_back(job)\n        if",
-        "                pass\n        if",
+        "                self._forwarding.take_back(job)\n                refuses",
+        "                refuses",
         BROKER_SIMULATION,
     ),
     Mutation(
