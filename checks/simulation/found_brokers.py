@@ -4,21 +4,23 @@ from simulation.broker_world import BrokerWorld
 from simulation.world import check
 
 
-def with_one_of_each(spawn=1, redelivers=False, named=False):
-    return BrokerWorld(
-        brokers=1,
-        workers=1,
-        askers=1,
-        spawn=spawn,
-        waiting=100,
-        redelivers=redelivers,
-        named=named,
-        deaf=False,
-        room=1000,
-        steady=True,
-        marks=1000,
-        delay=0,
-    )
+def with_one_of_each(**options):
+    """Return a world with one broker, one worker and one asker, unless there is to be more."""
+    usual = {
+        "brokers": 1,
+        "workers": 1,
+        "askers": 1,
+        "spawn": 1,
+        "waiting": 100,
+        "redelivers": False,
+        "named": False,
+        "deaf": False,
+        "room": 1000,
+        "steady": True,
+        "marks": 1000,
+        "delay": 0,
+    }
+    return BrokerWorld(**usual | options)
 
 
 def test_a_worker_that_connects_again_before_its_old_end_was_read_is_heard():
@@ -192,20 +194,7 @@ def test_a_request_that_comes_from_two_brokers_ends_for_both():
 
 def test_a_broker_that_dies_while_it_is_stuck_runs_again_for_that():
     """It had heard of nobody for as long, and the world expected that it had."""
-    world = BrokerWorld(
-        brokers=1,
-        workers=2,
-        askers=1,
-        spawn=None,
-        waiting=0,
-        redelivers=True,
-        named=False,
-        deaf=False,
-        room=1,
-        steady=True,
-        marks=1000,
-        delay=1,
-    )
+    world = with_one_of_each(workers=2, spawn=None, waiting=0, redelivers=True, room=1, delay=1)
     world.settle()
     world.ask(asker=1, timeout=0.35, retries=3, mood="doze", count=1)
     world.ask(asker=1, timeout=3.0, retries=3, mood="raise", count=1)
@@ -218,19 +207,8 @@ def test_a_broker_that_dies_while_it_is_stuck_runs_again_for_that():
 
 def test_a_worker_that_ends_a_cancelled_request_is_given_the_next_one():
     """It had refused it, before it was begun, and was given no more up to its next word."""
-    world = BrokerWorld(
-        brokers=2,
-        workers=3,
-        askers=2,
-        spawn=1,
-        waiting=100,
-        redelivers=True,
-        named=True,
-        deaf=False,
-        room=3,
-        steady=False,
-        marks=1000,
-        delay=2,
+    world = with_one_of_each(
+        brokers=2, workers=3, askers=2, redelivers=True, named=True, room=3, steady=False, delay=2
     )
     world.ask(asker=1, timeout=0.01, retries=1, mood="sleep", count=4)
     world.lose_worker(worker=2)

@@ -358,8 +358,8 @@ class Socket(PlainSocket[_ReturnT]):
 
 
 def _is_inproc(address: Any) -> bool:
-    text = address if isinstance(address, bytes) else str(address).encode()
-    return text.startswith(b"inproc://")
+    prefix: Any = b"inproc://" if isinstance(address, bytes) else "inproc://"
+    return isinstance(address, (str, bytes)) and address.startswith(prefix)
 
 
 class _Live:

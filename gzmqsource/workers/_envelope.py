@@ -124,14 +124,17 @@ def error_in(payload: list[Any]) -> RemoteError | None:
     """Return the exception that a reply reports, or None."""
     if len(payload) < 3 or payload[0] != ERROR:
         return None
-    name, text, *rest = (bytes(frame).decode(errors="replace") for frame in payload[1:4])
-    return RemoteError(name, text, rest[0] if rest else None)
+    return _error(payload[1:4])
 
 
 def error_of(kind: int, payload: list[Any]) -> RemoteError | None:
     """Return the exception that the reply of a peer reports, plain or not, or None."""
     if kind != Kind.ERROR:
         return error_in(payload)
-    texts = payload[:3] if len(payload) > 1 else [*payload, b""]
-    name, text, *rest = (bytes(frame).decode(errors="replace") for frame in texts)
+    return _error(payload[:3] if len(payload) > 1 else [*payload, b""])
+
+
+def _error(frames: list[Any]) -> RemoteError:
+    """Return the exception with this name, this text and, if there is one, this traceback."""
+    name, text, *rest = (bytes(frame).decode(errors="replace") for frame in frames)
     return RemoteError(name, text, rest[0] if rest else None)
