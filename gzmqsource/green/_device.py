@@ -8,6 +8,7 @@ from typing import Any
 
 import zmq
 from gevent._hub_local import get_hub_if_exists
+from zmq.backend import Socket as BackendSocket
 from zmq.backend import proxy_steerable as plain_proxy_steerable
 from zmq.devices import ThreadDevice as PlainThreadDevice
 from zmq.devices import ThreadMonitoredQueue as PlainThreadMonitoredQueue
@@ -40,6 +41,9 @@ def _call(loop: Callable[[], Any], sockets: Iterable[Any]) -> Any:
 
 def _call_held(loop: Callable[[Any], Any], sockets: Iterable[Any], steers: bool) -> Any:
     """Run a loop to whose end its sockets are held; it is called with its `HeldLoop.control`."""
+    for each in sockets:
+        if not isinstance(each, BackendSocket):  # pyzmq 25 takes None for one, and crashes
+            raise TypeError(f"{each!r} is no socket, and messages pass between sockets: pass those")
     if not all(isinstance(each, PlainSocket) and not each.closed for each in sockets):
         return _call(lambda: loop(None), sockets)  # its own error
     held = HeldLoop(sockets, steers)
