@@ -98,7 +98,7 @@ REQUESTS = [
     Mutation(
         "a worker that was killed goes on with nothing that waits",
         "workers/_places.py",
-        "        if self._waiting:  # it was killed",
+        "        if self.waiting:  # it was killed",
         "        if False:  # it was killed",
         REQUESTS_SIMULATION,
     ),

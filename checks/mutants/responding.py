@@ -6,7 +6,7 @@ RESPONDING = [
     Mutation(
         "hooks do not see the end of a request whose handler returns too late",
         "workers/_calling.py",
-        '                        call(self._hooks, "error", job, ended(job))\n',
+        '                        call(self.hooks, "error", job, ended(job))\n',
         "                        pass\n",
         "workers/test_responder_hooks.py",
     ),
@@ -100,7 +100,7 @@ RESPONDING = [
         "what waits behind a worker that is killed waits for the next request",
         "workers/_places.py",
         "            gevent.spawn(self._replace)\n",
-        "            self._idle += 1\n",
+        "            self.idle += 1\n",
         "workers/test_waiting.py",
     ),
     Mutation(
@@ -116,6 +116,35 @@ RESPONDING = [
         "                finally:\n                    job.greenlet = None\n",
         "                finally:\n                    pass\n",
         "workers/test_cancelling.py",
+        transfer="pure",
+    ),
+    Mutation(
+        "in C, a worker that is on to the next request is struck",
+        "workers/calling.pxi",
+        "                finally:\n                    job.greenlet = None\n",
+        "                finally:\n                    pass\n",
+        "workers/test_cancelling.py",
+    ),
+    Mutation(
+        "in C, what waits behind a worker that is killed waits for the next request",
+        "workers/calling.pxi",
+        "                workers.give_back()\n",
+        "                workers.idle += 1\n",
+        "workers/test_waiting.py",
+    ),
+    Mutation(
+        "in C, the list of a handler is that of its reply",
+        "workers/calling.pxi",
+        "    return frames[:]  # it may be kept\n",
+        "    return frames\n",
+        "workers/test_dedup.py",
+    ),
+    Mutation(
+        "in C, what is in a handler's list is not checked",
+        "workers/calling.pxi",
+        "        if type(frame) is not bytes:\n            return None\n",
+        "        pass\n",
+        "workers/test_responder.py",
     ),
     Mutation(
         "a shield holds nothing back",

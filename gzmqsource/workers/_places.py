@@ -79,8 +79,10 @@ class Workers:
         # There is a place in the line for each message, so whole batches are read.
         self.spawn: int | None = size + Source.max_batch
         self.size = size
-        self._idle = size
-        self._waiting = line.jobs
+        #: See `Places.begin`; there is a quicker form.
+        self.begin = self._begin
+        self.idle = size
+        self.waiting = line.jobs
         self._pop = pop
         self._handle = handle
         self._budget = budget
@@ -90,20 +92,19 @@ class Workers:
         """See `Places.start`."""
         self._base = base
 
-    def begin(self, job: Job) -> bool:
-        """See `Places.begin`."""
-        if not self._idle:
+    def _begin(self, job: Job) -> bool:
+        if not self.idle:
             return False
-        self._idle -= 1
+        self.idle -= 1
         try:
             self._handle(job)
-            if self._waiting:
-                self._go_on()
+            if self.waiting:
+                self.go_on()
         finally:
-            if self._waiting:
-                self._give_back()
+            if self.waiting:
+                self.give_back()
             else:  # without a call, so that no signal handler comes before
-                self._idle += 1
+                self.idle += 1
         return True
 
     def free(self) -> int:
@@ -116,26 +117,26 @@ class Workers:
     def close(self) -> None:
         """See `Places.close`."""
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
         """Handle the line."""
-        while self._waiting:
+        while self.waiting:
             self._budget.take()
             job = self._pop()
             if job is not None:
                 self._base.copy().run(self._handle, job)
 
-    def _give_back(self) -> None:
+    def give_back(self) -> None:
         """Note that this worker is not in a handler any more."""
-        if self._waiting:  # it was killed, and the others may be in handlers for long
+        if self.waiting:  # it was killed, and the others may be in handlers for long
             gevent.spawn(self._replace)
         else:
-            self._idle += 1
+            self.idle += 1
 
     def _replace(self) -> None:
         try:
-            self._go_on()
+            self.go_on()
         finally:
-            self._give_back()
+            self.give_back()
 
 
 class Spawning:

@@ -9,10 +9,12 @@ from gzmqsource import transfer
 
 if TYPE_CHECKING:
     from gzmqsource._source.source import Source
+    from gzmqsource.workers._calling import Calling
     from gzmqsource.workers._handling import Handling
     from gzmqsource.workers._parts import Parts
+    from gzmqsource.workers._places import Workers
     from gzmqsource.workers._reception import Reception
-    from gzmqsource.workers.native import Desk, Match
+    from gzmqsource.workers.native import Clerk, Desk, Match
 
 
 def _load() -> Any:
@@ -39,6 +41,12 @@ def desk_for(
         return None
     desk: Desk = _native.Desk(reception, handling, parts, source)
     return desk
+
+
+def clerk_for(desk: Desk, workers: Workers, calling: Calling) -> Clerk:
+    """Return what does the usual case of `Workers.begin`, and of `Calling.handle`."""
+    clerk: Clerk = _native.Clerk(desk, workers, calling)
+    return clerk
 
 
 def match_for(desk: Desk, back: Any, parts: Parts, forwarding: Handling) -> Match:

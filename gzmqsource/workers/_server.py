@@ -88,6 +88,7 @@ class Server(Bounds, ABC):
         self._line = parts.line
         self._handling = self._make_handling(parts)
         self._reception = Reception(self._handling, parts)
+        self._desk = desk_for(self._reception, self._handling, parts, source)
         self._places = self._make_places(parts)
         self._reception.let_begin(self._places)
         self._pulse = Pulse(self._core, self._reception, parts)
@@ -95,7 +96,6 @@ class Server(Bounds, ABC):
             self._reception, self._handling, self._pulse, parts, self._core.lull.stoppers
         )
         self._stopping = RLock()
-        self._desk = desk_for(self._reception, self._handling, parts, source)
         read = self._reception.read
         if self._desk is not None:
             self._desk.let_begin(self._places.begin)

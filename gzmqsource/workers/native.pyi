@@ -2,11 +2,13 @@ from collections.abc import Callable
 from typing import Any
 
 from gzmqsource._source.source import Source
+from gzmqsource.workers._calling import Calling
 from gzmqsource.workers._connection import Connection
 from gzmqsource.workers._dispatcher import Dispatcher
 from gzmqsource.workers._handling import Handling
 from gzmqsource.workers._jobs import Job
 from gzmqsource.workers._parts import Parts
+from gzmqsource.workers._places import Workers
 from gzmqsource.workers._reception import Reception
 
 version: str
@@ -18,6 +20,10 @@ class Desk:
     def let_begin(self, begin: Callable[[Job], bool]) -> None: ...
     def read(self, message: list[Any]) -> None: ...
     def end(self, job: Job, kind: int, payload: list[Any]) -> None: ...
+
+class Clerk:
+    def __init__(self, desk: Desk, workers: Workers, calling: Calling) -> None: ...
+    def begin(self, job: Job) -> bool: ...
 
 class Match:
     def __init__(self, desk: Desk, back: Any, parts: Parts, forwarding: Handling) -> None: ...

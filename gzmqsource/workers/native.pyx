@@ -3,7 +3,7 @@
 
 Each class here takes the steps of classes in Python. If a message is not usual, that is found
 before anything has changed, and the classes in Python process it. The steps of a requester are in
-``asking.pxi``.
+``asking.pxi``, and those of handlers in ``calling.pxi``.
 """
 
 cimport cython
@@ -30,7 +30,11 @@ cdef extern from *:
 
 import time
 
+from gevent import getcurrent
+
+from gzmqsource._source.failures import ENDING
 from gzmqsource.workers._calls import Call
+from gzmqsource.workers._current import current
 from gzmqsource.workers._header import MAGIC as _MAGIC
 from gzmqsource.workers._header import MOST_LEFT as _MOST_LEFT
 from gzmqsource.workers._header import Flag, Kind
@@ -53,6 +57,7 @@ cdef enum:
 
 cdef int ASK = int(Kind.ASK)
 cdef int REPLY = int(Kind.REPLY)
+cdef int ERROR = int(Kind.ERROR)
 cdef int KEEP = int(Flag.KEEP)
 cdef bytes MAGIC = _MAGIC
 cdef double MOST_LEFT = _MOST_LEFT
@@ -61,6 +66,7 @@ cdef bytes NO_KEY = bytes(KEY_SIZE)
 cdef bytes NO_SESSION = bytes(4)
 cdef tuple NOTHING = ()
 cdef object monotonic = time.monotonic
+cdef object set_current = current.set
 
 
 cdef object get(dict mapping, key):
@@ -220,13 +226,17 @@ cdef class Desk:
 
     def end(self, job, int kind, list payload):
         """See `Handling.end`."""
+        self.finish(job, kind, payload)
+
+    cdef int finish(self, job, int kind, list payload) except -1:
         try:
             if kind == REPLY and self.has_replied(job, payload):
-                return
+                return 0
         except BaseException:  # a signal handler's, before anything was sent
             self.end_other(job, kind, payload)
             raise
         self.end_other(job, kind, payload)
+        return 0
 
     cdef bint has_replied(self, job, list payload) except -1:
         """Send a usual reply, and end its job; return False if it is not usual."""
@@ -397,4 +407,5 @@ cdef class Match:
         return True
 
 
+include "calling.pxi"
 include "asking.pxi"

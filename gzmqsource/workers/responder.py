@@ -21,6 +21,7 @@ from gzmqsource.workers._hooks import Hook, checked
 from gzmqsource.workers._membership import Membership, connect_as
 from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._places import Places, Spawning, Workers
+from gzmqsource.workers._quick import clerk_for
 from gzmqsource.workers._server import Server
 from gzmqsource.workers._stats import ResponderStats
 
@@ -359,7 +360,10 @@ class Responder(Server):
         if function is not None:
             return Spawning(function, pool, parts.line, take, handle, source)
         size = spawn if isinstance(spawn, int) else 1
-        return Workers(size, parts.line, take, handle, self._core.socket.budget)
+        workers = Workers(size, parts.line, take, handle, self._core.socket.budget)
+        if self._desk is not None and not self._hooks:
+            workers.begin = clerk_for(self._desk, workers, self._calling).begin
+        return workers
 
     def _be_worker(self, brokers: dict[bytes, str]) -> None:
         """Be a worker of brokers; see `Membership`."""

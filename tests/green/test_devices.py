@@ -42,10 +42,9 @@ def passes(source, sink):
 
 @pytest.mark.parametrize("sockets", [(1, 2), (None, None), (1, 2, 3)])
 def test_what_is_no_socket_is_a_type_error(green, sockets):
-    with pytest.raises(TypeError, match=f"{sockets[0]} is no socket"):
-        green.proxy(*sockets)
-    with pytest.raises(TypeError, match=f"{sockets[0]} is no socket"):
-        green.monitored_queue(*sockets[:2], None)
+    for call, given in ((green.proxy, sockets), (green.monitored_queue, (*sockets[:2], None))):
+        with pytest.raises(TypeError, match=f"{sockets[0]} is no socket"):
+            call(*given)
 
 
 @pytest.mark.parametrize("how", ["proxy", "device"])

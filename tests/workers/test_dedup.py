@@ -97,6 +97,20 @@ def test_again_after_it_has_the_reply_that_was_kept(context):
         assert (stats.requests, stats.replies, stats.errors, stats.duplicates) == (2, 1, 1, 2)
 
 
+def test_a_reply_that_is_kept_does_not_change_with_the_list_of_its_handler(context):
+    frames = [b"1", b"2"]
+    with (
+        responder_of(context, lambda _: frames) as responder,
+        Asker(context, responder) as first,
+        Asker(context, responder) as second,
+    ):
+        key = first.ask(flags=KEEP)
+        assert first.wait_for(key) == [b"1", b"2"]
+        frames[0] = b"3"
+        second.ask(key=key, flags=KEEP)
+        assert second.wait_for(key) == [b"1", b"2"]
+
+
 def test_a_reply_is_kept_only_for_a_request_that_says_so(context):
     handler = Counting()
     with responder_of(context, handler) as responder, Asker(context, responder) as asker:
