@@ -43,7 +43,7 @@ def _call_held(loop: Callable[[Any], Any], sockets: Iterable[Any], steers: bool)
     """Run a loop to whose end its sockets are held; it is called with its `HeldLoop.control`."""
     for each in sockets:
         if not isinstance(each, BackendSocket):  # pyzmq 25 takes None for one, and crashes
-            raise TypeError(f"{each!r} is no socket, and messages pass between sockets: pass those")
+            raise TypeError(f"{each!r} is not a socket: a proxy passes messages between sockets")
     if not all(isinstance(each, PlainSocket) and not each.closed for each in sockets):
         return _call(lambda: loop(None), sockets)  # its own error
     held = HeldLoop(sockets, steers)

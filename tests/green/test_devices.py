@@ -43,7 +43,7 @@ def passes(source, sink):
 @pytest.mark.parametrize("sockets", [(1, 2), (None, None), (1, 2, 3)])
 def test_what_is_no_socket_is_a_type_error(green, sockets):
     for call, given in ((green.proxy, sockets), (green.monitored_queue, (*sockets[:2], None))):
-        with pytest.raises(TypeError, match=f"{sockets[0]} is no socket"):
+        with pytest.raises(TypeError, match=f"{sockets[0]} is not a socket"):
             call(*given)
 
 
