@@ -18,6 +18,13 @@ BROKER = [
         transfer="pure",
     ),
     Mutation(
+        "a broker replies in Python when the slice of its hub is over",
+        "workers/native.pyx",
+        "source._shortcut_send if handling.waits else source._shortcut_send_now\n",
+        "source._shortcut_send\n",
+        "workers/test_native.py",
+    ),
+    Mutation(
         "in C, a worker is given more than it takes",
         "workers/native.pyx",
         "            if PyDict_Size(worker.jobs) + 1 < <Py_ssize_t>worker.slots:\n",

@@ -167,7 +167,7 @@ cdef class Desk:
         self.read_other = reception.read
         self.end_other = handling.end
         self.wait = reception.wait
-        self.send = source._shortcut_send
+        self.send = source._shortcut_send if handling.waits else source._shortcut_send_now
         self.session = parts.voice.session.to_bytes(4, "big")
 
     def let_begin(self, begin):

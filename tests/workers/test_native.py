@@ -1,6 +1,7 @@
 """The steps in C do what those in Python do, message by message."""
 
 import contextlib
+import functools
 
 import gevent
 import hypothesis
@@ -210,20 +211,46 @@ def interrupt_once(source, last):
     return raised
 
 
+def end_of_broker(context):
+    return Source.open(
+        zmq.ROUTER,
+        bind="tcp://127.0.0.1:*",
+        context=context,
+        overflow="raise",
+        router_mandatory=1,
+        on_error=lambda *_: None,
+    )
+
+
+@pytest.mark.skipif(transfer.backend != "native", reason="all steps are in Python")
+def test_a_broker_sends_in_c_also_when_the_slice_of_its_hub_is_over(context):
+    def slow(source, message, block=True):
+        payloads.append(message[-1])
+        Source.send(source, message, block)
+
+    payloads: list[bytes] = []
+    front, back = sources = end_of_broker(context), end_of_broker(context)
+    for each in sources:
+        each._shortcut_send = lambda message: False
+        each.send = functools.partial(slow, each)  # which controls take, too
+    with (
+        Broker(front, back) as broker,
+        Responder.join(endpoint_of(back), list, context=context) as worker,
+        Requester.open(endpoint_of(front), context=context) as requester,
+    ):
+        broker.start()
+        worker.start()
+        wait_until(lambda: worker.is_member)
+        # From the second one on, the asker is known, and its requests are usual.
+        for payload in b"x", b"y", b"z":
+            assert requester.request(payload, timeout=10) == [payload]
+        assert {b"y", b"z"}.isdisjoint(payloads)
+
+
 @contextlib.contextmanager
 def struck(context, where, end):
     """Run a broker one of whose ends is interrupted when it sends `y`, and a worker of it."""
-    sources = [
-        Source.open(
-            zmq.ROUTER,
-            bind="tcp://127.0.0.1:*",
-            context=context,
-            overflow="raise",
-            router_mandatory=1,
-            on_error=lambda *_: None,
-        )
-        for _ in range(2)
-    ]
+    sources = [end_of_broker(context) for _ in range(2)]
     raised = interrupt_once(sources[end == "back"], last=b"y")
     with in_python() if where == "steps in Python" else contextlib.nullcontext():
         broker = Broker(*sources)
