@@ -111,7 +111,7 @@ class Fleet:
 
     def is_silent(self):
         """Return whether nothing happens any more but by an edge; all may have been sent."""
-        return self.many._timer is None and not self.shared.readiness._look_scheduled
+        return self.many._timer is None and not self.shared.readiness.look_scheduled
 
     def move(self, index, after=0.0, meanwhile=lambda: None):
         """Have a thread read what comes to a peer, after some seconds, until one more is sent."""

@@ -4,6 +4,13 @@ from mutants.mutation import SIMULATION, Mutation
 
 SOCKET = [
     Mutation(
+        "in C, a send looks again for nobody who waits",
+        "transfer/shortcuts.pxi",
+        "            and not self.waiting.look_scheduled\n",
+        "            and False\n",
+        "test_edge.py",
+    ),
+    Mutation(
         "a call of another thread is lost by an exception in the hub",
         "_base/hubs.py",
         "            self._begun[id(call)] = call\n"

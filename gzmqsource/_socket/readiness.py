@@ -128,7 +128,8 @@ class Readiness:
         #: The sets that poll this socket.
         self.pollers = Pollers()
         self._watcher: Any = None
-        self._look_scheduled = False
+        #: Whether `recheck` has nothing to do, unless a set polls.
+        self.look_scheduled = False
         self._wake_scheduled = False
         #: Whether waiting is over for good.
         self.closed = False
@@ -150,7 +151,7 @@ class Readiness:
         """
         if self.pollers:  # few sockets have any
             self.pollers.mark_stale()
-        if self._look_scheduled:
+        if self.look_scheduled:
             return
         if self.many and not (self.many.destinations.has_hot or self.readers or self.pollers):
             self.many.note_use()
@@ -242,7 +243,7 @@ class Readiness:
         if self.many is None:
             if events & _POLLOUT:
                 self.wake_writers()
-        elif self.many and not self._look_scheduled:
+        elif self.many and not self.look_scheduled:
             self._look_soon()
         self.pollers.wake(events)
 
@@ -278,7 +279,7 @@ class Readiness:
     def repair(self) -> None:
         """Make all that wait retry, soon: a callback that was to wake them has been ended."""
         self._budget.repair()
-        self._look_scheduled = self._wake_scheduled = False
+        self.look_scheduled = self._wake_scheduled = False
         if self.closed:
             self.wake_all()
             return
@@ -293,7 +294,7 @@ class Readiness:
 
         For the watchdog. It may consume the edge, so a `recheck` has to follow.
         """
-        if not self.waiting or self._look_scheduled or has_edge(self._fd):
+        if not self.waiting or self.look_scheduled or has_edge(self._fd):
             return False
         events = self._events()
         could_read = bool(self.readers and events & _POLLIN)
@@ -340,7 +341,7 @@ class Readiness:
             self.notify(events)
             if events & _POLLOUT:
                 return True
-        elif not self.many.is_trying and not self._look_scheduled:
+        elif not self.many.is_trying and not self.look_scheduled:
             self._look_soon()
         if self.closed:
             return True
@@ -406,10 +407,10 @@ class Readiness:
                 self.many.is_disturbed = True
             # In this order: it raises if memory runs out.
             self.hub.loop.run_callback(self._look)
-            self._look_scheduled = True
+            self.look_scheduled = True
 
     def _look(self) -> None:
-        self._look_scheduled = False
+        self.look_scheduled = False
         if self._shared.is_crowded:
             self._shared.run(self._budget, self._look_now)
         else:

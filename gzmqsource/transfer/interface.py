@@ -174,6 +174,10 @@ class Waiting(Protocol):
     def pollers(self) -> dict[Any, Any]:
         """The sets that poll the socket."""
 
+    @property
+    def look_scheduled(self) -> bool:
+        """Whether `recheck` has nothing to do, unless a set polls."""
+
     def recheck(self) -> None:
         """Look at the socket again before the loop polls; called with each call if any waits."""
 

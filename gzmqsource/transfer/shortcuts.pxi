@@ -126,7 +126,7 @@ cdef class NativeShortcuts:
     cdef object readers
     cdef object writers
     cdef object pollers
-    cdef object recheck
+    cdef object waiting
     cdef bint is_open
     cdef unsigned long long thread
     cdef dict partial
@@ -153,7 +153,7 @@ cdef class NativeShortcuts:
         self.readers = waiting.readers
         self.writers = waiting.writers
         self.pollers = waiting.pollers
-        self.recheck = waiting.recheck
+        self.waiting = waiting
         self.copies = copies
         self.thread = PyThreadState_GetID(PyThreadState_Get())
         self.is_open = True
@@ -161,7 +161,7 @@ cdef class NativeShortcuts:
     def close(self):
         """See `Shortcuts.close`."""
         self.is_open = self.may_pull = False
-        self.recheck = self.backlog = None
+        self.waiting = self.backlog = None
 
     cdef bint is_here(self):
         """Return whether this thread may use the socket."""
@@ -355,6 +355,10 @@ cdef class NativeShortcuts:
 
     cdef int recheck_if_awaited(self) except -1:
         """See `Readiness.recheck`."""
-        if PyDict_Size(self.readers) or PyDict_Size(self.writers) or PyDict_Size(self.pollers):
-            self.recheck()
+        # Most sends of a batch find the look that the first one has scheduled.
+        if PyDict_Size(self.pollers) or (
+            (PyDict_Size(self.readers) or PyDict_Size(self.writers))
+            and not self.waiting.look_scheduled
+        ):
+            self.waiting.recheck()
         return 0
