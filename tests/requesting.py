@@ -6,7 +6,7 @@ import zmq
 from helpers import endpoint_of
 
 from gzmqsource import Source
-from gzmqsource.workers import Requester
+from gzmqsource.workers import Requester, _quick
 
 
 @contextlib.contextmanager
@@ -38,3 +38,13 @@ def requester_of(server, context, **options):
         yield requester
     finally:
         requester.close()
+
+
+@contextlib.contextmanager
+def in_python():
+    """Make servers without the steps in C."""
+    native, _quick._native = _quick._native, None
+    try:
+        yield
+    finally:
+        _quick._native = native

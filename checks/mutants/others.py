@@ -179,4 +179,74 @@ OTHERS = [
         "from zmq import Context as PlainContext\n",
         "test_patch_names.py",
     ),
+    Mutation(
+        "what a signal handler has struck at a server ends nobody",
+        "_source/crew.py",
+        "            self._core.salvage(message, error)\n",
+        "            pass\n",
+        "workers/test_struck_servers.py",
+    ),
+    Mutation(
+        "a job of the line that is struck is nowhere",
+        "workers/_places.py",
+        "                    self._salvage(job)\n                    raise\n",
+        "                    raise\n",
+        "workers/test_struck_servers.py",
+    ),
+    Mutation(
+        "what waits is not begun again by the ticks",
+        "workers/_pulse.py",
+        "        self._reception.places.resume()\n",
+        "        pass\n",
+        "workers/test_struck_servers.py",
+    ),
+    Mutation(
+        "an asker is notified last, and not if that is struck",
+        "workers/_handling.py",
+        """        if job.is_wanted:
+            self._voice.end(Kind.LOST, job, Detail.KILLED)
+        self.forget(job)
+""",
+        """        self.forget(job)
+        self.running.pop(job, None)
+        if job.is_wanted:
+            self._voice.end(Kind.LOST, job, Detail.KILLED)
+""",
+        "workers/test_struck_servers.py",
+    ),
+    Mutation(
+        "a reply is lost to a timeout that was left running",
+        "workers/_handling.py",
+        "            if not block:\n                raise\n",
+        "            raise\n",
+        "workers/test_struck_servers.py",
+    ),
+    Mutation(
+        "a worker in the place of another reports nothing",
+        "workers/_places.py",
+        "                self._report(error)\n",
+        "                pass\n",
+        "workers/test_struck_servers.py",
+    ),
+    Mutation(
+        "a reply that is struck is not taken again",
+        "workers/_link.py",
+        "        source._core.salvage = self._owner.salvage\n",
+        "        pass\n",
+        "workers/test_struck_servers.py",
+    ),
+    Mutation(
+        "a job that a worker could not be given as that was struck is nowhere",
+        "broker/_back.py",
+        "                        if job not in self._running and job not in self._line.jobs:\n",
+        "                        if False:\n",
+        "workers/test_struck_servers.py",
+    ),
+    Mutation(
+        "a message of a worker that is struck has no effect",
+        "broker/broker.py",
+        "        back._core.salvage = self._back.salvage\n",
+        "        pass\n",
+        "workers/test_struck_servers.py",
+    ),
 ]

@@ -6,8 +6,8 @@ REQUESTS = [
     Mutation(
         "a request that waits or runs is taken for another one when it comes again",
         "workers/_reception.py",
-        "        if known is not None:\n",
-        "        if False:\n",
+        "        if known is not None:\n            self._ask_again(",
+        "        if False:\n            self._ask_again(",
         REQUESTS_SIMULATION,
     ),
     Mutation(
@@ -90,16 +90,15 @@ REQUESTS = [
     Mutation(
         "an asker is not told that a handler was killed",
         "workers/_handling.py",
-        "            if job.is_wanted:\n"
-        "                self._voice.end(Kind.LOST, job, Detail.KILLED)",
-        "            if False:\n                self._voice.end(Kind.LOST, job, Detail.KILLED)",
+        "        if job.is_wanted:\n            self._voice.end(Kind.LOST, job, Detail.KILLED)",
+        "        if False:\n            self._voice.end(Kind.LOST, job, Detail.KILLED)",
         REQUESTS_SIMULATION,
     ),
     Mutation(
         "a worker that was killed goes on with nothing that waits",
         "workers/_places.py",
-        "        if self.waiting:  # it was killed",
-        "        if False:  # it was killed",
+        "        if self.idle and self.waiting:\n",
+        "        if False:\n",
         REQUESTS_SIMULATION,
     ),
     Mutation(

@@ -128,8 +128,8 @@ RESPONDING = [
     Mutation(
         "in C, what waits behind a worker that is killed waits for the next request",
         "workers/calling.pxi",
-        "                workers.give_back()\n",
-        "                workers.idle += 1\n",
+        "                workers.resume()\n",
+        "                pass\n",
         "workers/test_waiting.py",
     ),
     Mutation(
@@ -205,16 +205,15 @@ RESPONDING = [
     Mutation(
         "a kill is not told as a loss",
         "workers/_handling.py",
-        "            if job.is_wanted:\n"
-        "                self._voice.end(Kind.LOST, job, Detail.KILLED)\n",
+        "        if job.is_wanted:\n            self._voice.end(Kind.LOST, job, Detail.KILLED)\n",
         "",
         "workers/test_cancelling.py",
     ),
     Mutation(
         "a key that is asked for again is handled again",
         "workers/_reception.py",
-        "        if known is not None:\n",
-        "        if False:\n",
+        "        if known is not None:\n            self._ask_again(",
+        "        if False:\n            self._ask_again(",
         "workers/test_dedup.py",
     ),
     Mutation(
@@ -367,9 +366,8 @@ RESPONDING = [
     Mutation(
         "handlers past the deadline are not told as lost",
         "workers/_handling.py",
-        "        del self.running[job]\n        self.lost += 1\n"
-        "        self._voice.end(Kind.LOST, job, Detail.KILLED)\n",
-        "        del self.running[job]\n        self.lost += 1\n",
+        "        self._voice.end(Kind.LOST, job, Detail.KILLED)\n        job.is_over = True\n",
+        "        job.is_over = True\n",
         "workers/test_leaving.py",
     ),
     Mutation(
@@ -396,8 +394,8 @@ RESPONDING = [
     Mutation(
         "what comes during a tick is not watched",
         "workers/_pulse.py",
-        "(reception.has_jobs or",
-        "(",
+        "reception.has_jobs or",
+        "",
         "workers/test_responder_liveness.py",
     ),
     Mutation(

@@ -70,6 +70,8 @@ class Core:
     gate: Any = None
     #: Returns whether a message that was not read is lost, if its owner knows that.
     is_loss: Callable[[list[Any]], bool] | None = None
+    #: Called with a message whose handler has raised, and with that exception.
+    salvage: Callable[[list[Any], BaseException], object] | None = None
     #: The owner of the source, which counts more about it.
     owner: registry.Owner | None = None
     #: The greenlet that sends queued messages, once there was one.
@@ -413,9 +415,8 @@ class Core:
 
     def _check_receives(self) -> None:
         if self.kind in RECEIVES_NOTHING:
-            raise ValueError(
-                f"{self.name} with a handler: a {self.kind.name} socket receives nothing"
-            )
+            text = f"{self.name} with a handler: a {self.kind.name} socket receives nothing"
+            raise ValueError(text)
 
     def _close(self, cause: zmq.ZMQError | None, close: Callable[[], None]) -> None:
         """Release everything; report the cause, unless the source is pulled: its calls raise it."""

@@ -211,6 +211,8 @@ class Crew:
 
     def _failed(self, error: BaseException, message: list[Any]) -> None:
         """Report a handler's exception; a kill ends its worker, whose death may be waited for."""
+        if self._core.salvage is not None:
+            self._core.salvage(message, error)
         if isinstance(error, GreenletExit):
             raise error
         self._core.report(error, message)

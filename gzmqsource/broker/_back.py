@@ -138,6 +138,10 @@ class Back:
     def notify(self) -> None:
         """See `Places.notify`."""
 
+    def resume(self) -> None:
+        """See `Places.resume`."""
+        self.fill()
+
     def close(self) -> None:
         """See `Places.close`."""
 
@@ -168,6 +172,22 @@ class Back:
             self._answered(worker, header[KEY], _ERROR, [ERROR, *message[3:]])
         elif len(message) > 2 or not self._hear(worker, decode(header)):
             self.malformed(f"a header of kind {kind}, peer {peer_of(name)}")
+
+    def salvage(self, message: list[Any], error: BaseException) -> None:
+        """Take a message again if a signal handler has raised before it had an effect.
+
+        Else the request that it is about has left the worker, and is lost unless it has ended.
+        """
+        worker = self._workers.get(bytes(message[0]))
+        if worker is None or len(message) < 2 or not has_header(message[1]):
+            return
+        key = bytes(message[1])[KEY]
+        if key in worker.jobs or len(message) == 2:
+            self.read(message)
+        for job in [job for job, where in self._running.items() if where is worker]:
+            if (job.alias or job.key) not in worker.jobs:
+                self._lose(job)
+        self._freed(worker)
 
     def be_gone(self, worker: Worker) -> None:
         """Forget a worker whose connection has ended, once all its messages are read."""
@@ -356,7 +376,11 @@ class Back:
         try:
             while self._line.jobs and self.roster.has_free:
                 job = self.next()
-                if job is not None and not self.begin(job):
-                    self._line.append(job, first=True)
+                if job is not None:
+                    try:
+                        self.begin(job)
+                    finally:  # also if a signal handler raises
+                        if job not in self._running and job not in self._line.jobs:
+                            self._line.append(job, first=True)
         finally:
             self._is_filling = False

@@ -110,6 +110,7 @@ class Broker(Server):
             self._desk.let_begin(match.begin)
             read = match.read
         back.set_handle(read)
+        back._core.salvage = self._back.salvage
         # Without workers, the requests at the front cannot be handled.
         back.rawlink(lambda _back: front.close())
 

@@ -285,6 +285,11 @@ class Connection:
         if self.is_retired:
             self.close(0)
 
+    def salvage(self, message: list[Any], _error: BaseException) -> None:
+        """Take a message again, if a signal handler has raised before it had an effect."""
+        if len(message) == 1 or bytes(message[0])[KEY] in self.outstanding:
+            self.received(message)
+
     def received(self, message: list[Any]) -> None:
         """Take a message from the peer."""
         self.heard = True

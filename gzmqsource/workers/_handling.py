@@ -7,12 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gevent import getcurrent
 from gevent.queue import Full
 
 from gzmqsource._base.event import Event
 from gzmqsource._base.reports import peer_of
 from gzmqsource._base.warning import LimitedWarning
 from gzmqsource._source.core import State
+from gzmqsource._source.failures import ENDING
 from gzmqsource._source.source import Source
 from gzmqsource.errors import SendError, SourceClosed
 from gzmqsource.transfer.message import Message, as_frames
@@ -67,10 +69,15 @@ class Handling(ABC):
         self._undeliverable = LimitedWarning(_log, "a reply could not be delivered: %s")
 
     def forget(self, job: Job) -> None:
-        """Note that a job does not wait or run any more: the next one with its key is a new one."""
+        """Note that a job does not wait or run any more: the next one with its key is a new one.
+
+        A signal handler may have raised in the middle of this, so it can be done again, as can all
+        that ends a job. Its asker is notified first: a job that has not ended by then is salvaged.
+        """
         if job.asker is not None:
-            del self.jobs[job.key]
-            del job.asker.jobs[job.key]
+            if self.jobs.get(job.key) is job:
+                del self.jobs[job.key]
+            job.asker.jobs.pop(job.key, None)
 
     @property
     def is_stopping(self) -> bool:
@@ -79,6 +86,7 @@ class Handling(ABC):
 
     def reject(self, job: Job, detail: Detail) -> None:
         """End a job that waits, and count the end of which its asker is notified."""
+        self._voice.end(job.end_of_wait, job, detail)
         job.is_over = True
         self.forget(job)
         if job.end_of_wait is Kind.LOST:
@@ -89,7 +97,6 @@ class Handling(ABC):
             self.unanswered += 1
         else:
             self.leaving += 1
-        self._voice.end(job.end_of_wait, job, detail)
 
     def cancel(self, job: Job, may_be_wanted: bool = False) -> None:
         """End a job for whose reply no caller waits; if it runs, interrupt its handler.
@@ -113,16 +120,27 @@ class Handling(ABC):
 
     def lose(self, job: Job) -> None:
         """End a job whose handler takes too long, and has no reply whatever it does."""
-        job.is_over = True
-        del self.running[job]
-        self.lost += 1
         self._voice.end(Kind.LOST, job, Detail.KILLED)
+        job.is_over = True
+        self.running.pop(job, None)
+        self.lost += 1
+
+    def salvage(self, job: Job) -> None:
+        """End a job as lost that a signal handler's exception has left, unless it waits or runs."""
+        asker, line, where = job.asker, self._line, self.running.get(job)
+        if job in line.jobs or job in line.beginning or where not in (None, getcurrent()):
+            return
+        is_left = where is not None or (asker is not None and self.jobs.get(job.key) is job)
+        self.forget(job)
+        if is_left and not job.is_over:
+            self.lose(job)
+            self.note_change()
 
     def drop(self, job: Job) -> None:
         """End a job whose handler does not run, and whose reply could not be sent in time."""
         is_wanted = job.is_wanted
         job.is_over = True
-        del self.running[job]
+        self.running.pop(job, None)
         if job.is_cancelled:
             self.cancelled += 1
         else:
@@ -150,9 +168,7 @@ class Handling(ABC):
     def end(self, job: Job, kind: int, payload: list[Any]) -> None:
         """Send a reply, and count the outcome of the job."""
         asker = job.asker
-        if asker is not None:
-            del self.jobs[job.key]
-            del asker.jobs[job.key]
+        self.forget(job)
         is_sent = False
         was_cancelled = job.is_cancelled
         try:
@@ -166,7 +182,9 @@ class Handling(ABC):
                     self._source.withdraw(reply)
         finally:
             if not job.is_over:
-                del self.running[job]
+                if not is_sent and job.is_wanted:
+                    self._voice.end(Kind.LOST, job, Detail.NONE)
+                self.running.pop(job, None)
                 if was_cancelled:
                     self.cancelled += 1
                 elif kind == _ERROR:
@@ -177,22 +195,20 @@ class Handling(ABC):
                     self.cancelled += 1
                 else:
                     self.unanswered += 1
-                if not is_sent and job.is_wanted:
-                    self._voice.end(Kind.LOST, job, Detail.NONE)
             if self.changed is not None:
                 self.changed.set()
 
     def end_without(self, job: Job) -> None:
         """End a job that has begun and has no reply."""
+        if job.is_wanted:
+            self._voice.end(Kind.LOST, job, Detail.KILLED)
         self.forget(job)
         if not job.is_over:
-            del self.running[job]
+            self.running.pop(job, None)
             if job.is_cancelled:
                 self.cancelled += 1
             else:
                 self.lost += 1
-            if job.is_wanted:
-                self._voice.end(Kind.LOST, job, Detail.KILLED)
         self.note_change()
 
     def _reply_to(self, asker: Asker, job: Job, kind: int, payload: list[Any]) -> list[Any]:
@@ -216,6 +232,13 @@ class Handling(ABC):
             self._undeliverable(f"the peer does not read, peer {peer_of(reply[0])}")
         except SourceClosed:
             self._undeliverable(f"the source was closed meanwhile, peer {peer_of(reply[0])}")
+        except ENDING:
+            raise
+        except BaseException as error:  # as a gevent.Timeout that some handler has left running
+            if not block:
+                raise
+            self._source.report(error)
+            return self.send(reply, block=False)
         else:
             return True
         return False

@@ -141,15 +141,9 @@ class Line:
             if first:
                 rank.move_to_end(job, last=False)
 
-    def pop(self) -> Job:
-        """Remove and return the first job."""
-        if self._ranks:
-            job = next(iter(self._ranks[max(self._ranks)]))
-            self.remove(job)
-        else:
-            job, size = self.jobs.popitem(last=False)
-            self._bytes -= size
-        return job
+    def first(self) -> Job:
+        """Return the job that is next."""
+        return next(iter(self._ranks[max(self._ranks)] if self._ranks else self.jobs))
 
     def remove(self, job: Job) -> None:
         """Remove a job that waits, or one that is about to begin."""

@@ -63,6 +63,9 @@ class Linked(Protocol):
     def read(self) -> Callable[[list[Any]], None]:
         """Called with each message."""
 
+    def salvage(self, message: list[Any], error: BaseException) -> None:
+        """Take a message again, if an exception came before it had an effect."""
+
 
 class Opening:
     """Makes the sockets of a requester.
@@ -256,6 +259,7 @@ class Link:
 
     def _open(self) -> None:
         self.source = source = self._opening.open(self._owner.read)
+        source._core.salvage = self._owner.salvage
         self._is_lost.clear()
         try:
             self._opening.start(source)

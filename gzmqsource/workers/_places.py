@@ -13,7 +13,6 @@ from gevent.pool import Pool
 
 from gzmqsource._base.event import Event
 from gzmqsource._base.lasting import Lasting
-from gzmqsource._socket.budget import Budget
 from gzmqsource._source.back_off import BackOff
 from gzmqsource._source.source import Source
 from gzmqsource.transfer.message import UNLIMITED
@@ -42,6 +41,9 @@ class Places(Protocol):
     def notify(self) -> None:
         """Note that a job was put in the line."""
 
+    def resume(self) -> None:
+        """Begin what an exception of a signal handler has left waiting; called with each tick."""
+
     def close(self) -> None:
         """Take no more jobs."""
 
@@ -64,8 +66,11 @@ class Workers:
         Returns the next job of the line; None if there is none, or if it was rejected.
     handle : callable
         Called with each.
-    budget : Budget
-        It counts the jobs of the line, like those that were read.
+    salvage : callable
+        Called with a job if an exception came out of *handle*.
+    source : Source
+        Its budget counts the jobs of the line, like those that were read, and it reports exceptions
+        of a worker that goes on in the place of one that was killed.
     """
 
     def __init__(
@@ -74,7 +79,8 @@ class Workers:
         line: Line,
         pop: Callable[[], Job | None],
         handle: Callable[[Job], object],
-        budget: Budget,
+        salvage: Callable[[Job], object],
+        source: Source,
     ) -> None:
         # There is a place in the line for each message, so whole batches are read.
         self.spawn: int | None = size + Source.max_batch
@@ -85,7 +91,9 @@ class Workers:
         self.waiting = line.jobs
         self._pop = pop
         self._handle = handle
-        self._budget = budget
+        self._salvage = salvage
+        self._budget = source._core.socket.budget
+        self._report = source.report
         self._base = Context()
 
     def start(self, base: Context) -> None:
@@ -93,7 +101,7 @@ class Workers:
         self._base = base
 
     def _begin(self, job: Job) -> bool:
-        if not self.idle:
+        if not self.idle or self.waiting:
             return False
         self.idle -= 1
         try:
@@ -101,10 +109,9 @@ class Workers:
             if self.waiting:
                 self.go_on()
         finally:
+            self.idle += 1  # without a call, so that no signal handler comes before
             if self.waiting:
-                self.give_back()
-            else:  # without a call, so that no signal handler comes before
-                self.idle += 1
+                self.resume()
         return True
 
     def free(self) -> int:
@@ -113,6 +120,12 @@ class Workers:
 
     def notify(self) -> None:
         """See `Places.notify`."""
+        self.resume()
+
+    def resume(self) -> None:
+        """See `Places.resume`; another greenlet takes the place of a worker that was killed."""
+        if self.idle and self.waiting:
+            gevent.spawn(self._replace)
 
     def close(self) -> None:
         """See `Places.close`."""
@@ -123,20 +136,25 @@ class Workers:
             self._budget.take()
             job = self._pop()
             if job is not None:
-                self._base.copy().run(self._handle, job)
-
-    def give_back(self) -> None:
-        """Note that this worker is not in a handler any more."""
-        if self.waiting:  # it was killed, and the others may be in handlers for long
-            gevent.spawn(self._replace)
-        else:
-            self.idle += 1
+                try:
+                    self._base.copy().run(self._handle, job)
+                except BaseException:
+                    self._salvage(job)
+                    raise
 
     def _replace(self) -> None:
-        try:
-            self.go_on()
-        finally:
-            self.give_back()
+        if self.idle:
+            self.idle -= 1
+            try:
+                self.go_on()
+            except GreenletExit:
+                pass
+            except BaseException as error:
+                self._report(error)
+            finally:
+                self.idle += 1
+                if self.waiting:
+                    self.resume()
 
 
 class Spawning:
@@ -150,7 +168,7 @@ class Spawning:
         The pool that bounds them.
     line : Line
         The jobs that wait.
-    pop, handle
+    pop, handle, salvage
         As for `Workers`.
     source : Source
         Its budget counts their turns, and it reports exceptions of a spawn function.
@@ -163,6 +181,7 @@ class Spawning:
         line: Line,
         pop: Callable[[], Job | None],
         handle: Callable[[Job], object],
+        salvage: Callable[[Job], object],
         source: Source,
     ) -> None:
         self.spawn: int | None = None
@@ -172,6 +191,7 @@ class Spawning:
         self._line = line
         self._pop = pop
         self._handle = handle
+        self._salvage = salvage
         self._source = source
         self._budget = source._core.socket.budget
         self._back_off = BackOff(source)
@@ -199,6 +219,12 @@ class Spawning:
         self._wanted.set()
         self._feeds.start()
 
+    def resume(self) -> None:
+        """See `Places.resume`; jobs are put back that were killed before they began."""
+        for job, greenlet in reversed(list(self._line.beginning.items())):
+            if getattr(greenlet, "dead", False):  # as by the pool's `kill`
+                self._put_back(job)
+
     def close(self) -> None:
         """See `Places.close`."""
         self._feeds.kill()
@@ -223,9 +249,7 @@ class Spawning:
     def _spawn_some(self, most: int) -> None:
         self._has_failed = False
         seconds = self._budget.run_spawned(functools.partial(self._spawn_each, most))
-        for job, greenlet in reversed(list(self._line.beginning.items())):
-            if getattr(greenlet, "dead", False):  # killed before it began, as by the pool's `kill`
-                self._put_back(job)
+        self.resume()
         if self._has_failed:
             gevent.sleep(self._back_off.fail())
         else:
@@ -269,8 +293,9 @@ class Spawning:
         try:
             context.run(self._handle, job)
         except GreenletExit:
-            pass
+            self._salvage(job)
         except BaseException as error:
+            self._salvage(job)
             context.run(self._source.report, error, job.message)
 
     def _put_back(self, job: Job) -> None:

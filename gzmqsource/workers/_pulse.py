@@ -74,6 +74,7 @@ class Pulse:
         self._voice = parts.voice
         self._gate = parts.gate
         self._kept = parts.kept
+        self._line = parts.line
         self._tick = parts.tick
         self._number = 0
         #: Whether the messages of askers are read.
@@ -109,6 +110,7 @@ class Pulse:
         """Look at each asker; return whether the ticks are still needed."""
         self._voice.pay()
         self._kept.forget(time.monotonic())
+        self._reception.places.resume()
         if self._core.closed:
             return False
         is_held = self._gate.full() or self.heard.is_paused
@@ -135,5 +137,6 @@ class Pulse:
         """Return whether the ticks are needed now: a request may have come during a tick."""
         reception = self._reception
         is_held = self._gate.full() or self.heard.is_paused
-        is_idle = not (reception.has_jobs or self._voice.owes or self._kept.replies)
+        waits = reception.has_jobs or not self._line.is_empty
+        is_idle = not (waits or self._voice.owes or self._kept.replies)
         return is_held or reception.is_leaving or not is_idle

@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from gevent import getcurrent
+
 from gzmqsource._base.reports import peer_of
 from gzmqsource._base.warning import LimitedWarning
+from gzmqsource._source.failures import ENDING
 from gzmqsource.workers._askers import Asker, name_of, patience_of
 from gzmqsource.workers._envelope import counted, delimiter_of, has_payload, header_of
 from gzmqsource.workers._handling import Handling
-from gzmqsource.workers._header import Detail, Kind, unpack
+from gzmqsource.workers._header import KEY, KIND, Detail, Kind, unpack
 from gzmqsource.workers._jobs import Job
 from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._places import Places
@@ -107,6 +110,27 @@ class Reception:
                 what = "no payload after the delimiter"
             self.malformed(f"{what}, {len(message)} frames{_from(message)}")
 
+    def salvage(self, message: list[Any], error: BaseException) -> None:
+        """End what an exception, as of a signal handler, has left of the request in a message.
+
+        Its asker is notified: it might wait forever for a request that is nowhere.
+        """
+        handling, here = self._handling, getcurrent()
+        for job in [job for job, where in handling.running.items() if where is here]:
+            handling.salvage(job)
+        delimiter = delimiter_of(message)
+        header = header_of(message, delimiter, self._at_router)
+        if header is None or header[KIND] != _ASK or isinstance(error, ENDING):
+            return
+        known = handling.jobs.get(header[KEY])
+        if known is not None:
+            handling.salvage(known)
+        else:  # it had not begun, or has ended: its asker knows which
+            asker = self._asker_at(message[: delimiter - 1], _ASK)
+            self._voice.end(
+                Kind.LOST, Job(message[: delimiter + 1], [], asker, header[KEY]), Detail.KILLED
+            )
+
     def is_loss(self, message: list[Any]) -> bool:
         """Refuse a request that is read when the source is about to close; return if it is lost.
 
@@ -125,19 +149,29 @@ class Reception:
         line = self._line
         if not line.jobs:
             return None
-        job = line.pop()
+        job = line.first()
+        try:
+            line.remove(job)
+            return job if self._may_begin(job) else None
+        except BaseException:  # a signal handler's
+            self._handling.salvage(job)
+            raise
+
+    def _may_begin(self, job: Job) -> bool:
+        """Return whether a job that has left the line may begin; else it is rejected."""
+        line = self._line
         if self._gate.full() and not (line.jobs and line.is_full()):
             self._gate.open()
         if self._handling.is_stopping:  # its source was stopped, and has killed the handlers
             self._handling.reject(job, Detail.LEAVING)
-            return None
+            return False
         if job.deadline is not None:
             left = job.deadline - time.monotonic()
             # If it is the only one, no other job needs its place.
             if left <= 0 or (line.jobs and left < self._handling.usual.needed):
                 self._handling.reject(job, Detail.EXPIRED)
-                return None
-        return job
+                return False
+        return True
 
     def _asker_at(self, route: list[Any], kind: int) -> Asker:
         """Return the sender of a header; notify a new one that the hub is alive."""

@@ -104,6 +104,7 @@ class Server(Bounds, ABC):
         source.set_handle(read, self._places.spawn)
         self._core.gate = parts.gate
         self._core.is_loss = self._reception.is_loss
+        self._core.salvage = self._reception.salvage
         source._own(self._kind, self, self._counts, self._handling.reply_lost)
         source.rawlink(self._ended)
 

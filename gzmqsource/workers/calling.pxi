@@ -37,7 +37,7 @@ cdef class Clerk:
     def begin(self, job):
         """See `Workers.begin`."""
         workers = self.workers
-        if not workers.idle:
+        if PyDict_Size(self.waiting) or not workers.idle:
             return False
         workers.idle -= 1
         try:
@@ -45,10 +45,9 @@ cdef class Clerk:
             if PyDict_Size(self.waiting):
                 workers.go_on()
         finally:
+            workers.idle += 1
             if PyDict_Size(self.waiting):
-                workers.give_back()
-            else:
-                workers.idle += 1
+                workers.resume()
         return True
 
     cdef int handle(self, job) except -1:

@@ -356,13 +356,13 @@ class Responder(Server):
     def _make_places(self, parts: Parts) -> Places:
         spawn = self._spawn
         function, pool = spawner(spawn)
-        take, handle, source = self._reception.next, self._calling.handle, self._source
+        calling, source = self._calling, self._source
+        steps = parts.line, self._reception.next, calling.handle, calling.salvage, source
         if function is not None:
-            return Spawning(function, pool, parts.line, take, handle, source)
-        size = spawn if isinstance(spawn, int) else 1
-        workers = Workers(size, parts.line, take, handle, self._core.socket.budget)
+            return Spawning(function, pool, *steps)
+        workers = Workers(spawn if isinstance(spawn, int) else 1, *steps)
         if self._desk is not None and not self._hooks:
-            workers.begin = clerk_for(self._desk, workers, self._calling).begin
+            workers.begin = clerk_for(self._desk, workers, calling).begin
         return workers
 
     def _be_worker(self, brokers: dict[bytes, str]) -> None:

@@ -9,11 +9,12 @@ import pytest
 import zmq
 from helpers import endpoint_of
 from hypothesis import strategies
+from requesting import in_python
 
 from gzmqsource import Source, transfer
 from gzmqsource.broker import Broker
 from gzmqsource.testing import all_blocked, wait_until
-from gzmqsource.workers import Requester, Responder, _quick
+from gzmqsource.workers import Requester, Responder
 from gzmqsource.workers._clock import Clock
 from gzmqsource.workers._envelope import ERROR
 from gzmqsource.workers._header import KEY, KEY_SIZE, MAGIC, SIZE, Flag, Kind, pack
@@ -49,16 +50,6 @@ MESSAGES = strategies.lists(
     REQUESTS | REQUESTS | REQUESTS | PLAIN | strategies.lists(FRAMES, min_size=1, max_size=5),
     max_size=30,
 ).map(lambda messages: [ask(KEYS[0]), *messages])
-
-
-@contextlib.contextmanager
-def in_python():
-    """Make servers without the steps in C."""
-    native, _quick._native = _quick._native, None
-    try:
-        yield
-    finally:
-        _quick._native = native
 
 
 def answer(payload):

@@ -1,0 +1,203 @@
+"""A signal handler raises anywhere in what a server does: each request ends, and it goes on."""
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import gevent
+import greenlet
+import pytest
+import zmq
+from brokering import broker_of, worker_of
+from gevent.hub import get_hub
+from gevent.pool import Pool
+from helpers import endpoint_of, unique_inproc
+from requesting import in_python
+from striking import Struck, moments
+
+import gzmqsource
+from gzmqsource import Source
+from gzmqsource.testing import wait_until
+from gzmqsource.workers import Requester, Responder
+
+if "libuv" in type(get_hub().loop).__module__:
+    pytest.skip(
+        "gevent aborts if a callback raises that has closed its watcher", allow_module_level=True
+    )
+pytestmark = pytest.mark.once
+
+#: The parts of a server; those of the client are struck in another test.
+PARTS = {
+    "broker": ("_back", "_forwarding", "_roster"),
+    "workers": (
+        *("_askers", "_calling", "_cancelling", "_envelope", "_handling", "_jobs", "_kept"),
+        *("_places", "_pulse", "_reception", "_voice"),
+    ),
+}
+HOME = Path(gzmqsource.__file__).parent
+FILES = {str(HOME / folder / f"{part}.py") for folder, parts in PARTS.items() for part in parts}
+
+
+class StrikeAnywhere:
+    """Raises once in a block, as a function of a server begins, in whichever greenlet that is."""
+
+    def __init__(self, moment):
+        self.left = moment
+        self.place = None
+
+    def __enter__(self):
+        # Each greenlet has a profile function of its own.
+        greenlet.settrace(self._follow)
+        sys.setprofile(self._look)
+        return self
+
+    def __exit__(self, *_):
+        greenlet.settrace(None)
+        self.place = self.place or ""
+        sys.setprofile(None)
+
+    def _follow(self, *_):
+        if self.place is None:
+            sys.setprofile(self._look)
+
+    def _look(self, frame, event, _):
+        code = frame.f_code
+        if self.place is not None:
+            sys.setprofile(None)
+        elif event == "call" and code.co_filename in FILES:
+            self.left -= 1
+            if self.left < 0:
+                self.place = f"{code.co_filename}:{code.co_name}"
+                raise Struck
+
+
+def handle(payload):
+    if payload[0] == b"raise":
+        raise ValueError
+    if payload[0] == b"kill":
+        gevent.kill(gevent.getcurrent())
+    gevent.sleep(0.001)
+    return payload
+
+
+def struck_at(moment, requester, server):
+    """Ask eight times while the server is struck; all must end, and be counted."""
+    results = [requester.submit(each) for each in (b"x", b"raise", b"kill", b"x") * 2]
+    with StrikeAnywhere(moment) as strike, contextlib.suppress(Struck):
+        gevent.wait(results, timeout=5)
+    place = strike.place
+    assert len(gevent.wait(results, timeout=5)) == len(results), place
+    for result in results:
+        assert result.value or not isinstance(result.exception, Struck), place
+    stats = server.stats()
+    ends = (stats.replies, stats.errors, stats.undelivered, stats.full, stats.leaving)
+    assert sum((*ends, stats.expired, stats.cancelled, stats.lost)) == stats.requests, place
+    assert (stats.waiting, stats.running) == (0, 0), place
+    assert requester.request(b"x", timeout=5) == [b"x"], place
+    return place
+
+
+SPAWN = {
+    "one": lambda: 1,
+    "four": lambda: 4,
+    "None": lambda: None,
+    "Pool": lambda: Pool(2),
+    "spawn": lambda: gevent.spawn,
+}
+
+
+@pytest.mark.parametrize("where", ["steps in C", "steps in Python"])
+@pytest.mark.parametrize("spawn", SPAWN.values(), ids=SPAWN)
+def test_a_responder_loses_no_request_and_no_place(spawn, where, monkeypatch):
+    monkeypatch.setattr(get_hub(), "handle_error", lambda *_: None)
+
+    def scenario(moment):
+        endpoint = unique_inproc()
+        with (
+            zmq.Context() as context,
+            in_python() if where == "steps in Python" else contextlib.nullcontext(),
+            Responder.open(
+                handle,
+                bind=endpoint,
+                context=context,
+                spawn=spawn(),
+                on_error=lambda *_: None,
+                dead_after=0.4,
+            ) as responder,
+            Requester.open(endpoint, context=context) as requester,
+        ):
+            responder.start()
+            assert requester.request(b"x", timeout=5) == [b"x"]
+            place = struck_at(moment, requester, responder)
+            places = responder._places
+            assert getattr(places, "idle", places.size) == places.size, place
+            assert responder.stop(5) == 0
+        return place
+
+    moments(scenario, at_least=50, step=7)
+
+
+@pytest.mark.parametrize("where", ["steps in C", "steps in Python"])
+def test_a_broker_loses_no_request_and_no_place(where, monkeypatch):
+    monkeypatch.setattr(get_hub(), "handle_error", lambda *_: None)
+
+    def scenario(moment):
+        with (
+            zmq.Context() as context,
+            in_python() if where == "steps in Python" else contextlib.nullcontext(),
+            broker_of(context) as broker,
+            worker_of(broker, handle, 2),
+            Requester.open(endpoint_of(broker.front), context=context) as requester,
+        ):
+            wait_until(lambda: broker.stats().slots == 2)
+            assert requester.request(b"x", timeout=5) == [b"x"]
+            return struck_at(moment, requester, broker)
+
+    moments(scenario, at_least=50, step=7)
+
+
+def test_a_timeout_that_was_left_running_takes_no_reply(context):
+    # It strikes in a reply that waits for its turn, after the handler has returned.
+    def send(message, block=True):
+        if block and not struck:
+            struck.append(gevent.Timeout())
+            raise struck[0]
+        Source.send(source, message, block)
+
+    struck: list[gevent.Timeout] = []
+    errors: list[BaseException] = []
+    source: Any = Source.open(
+        zmq.ROUTER,
+        bind=unique_inproc(),
+        context=context,
+        overflow="raise",
+        on_error=lambda error, _: errors.append(error),
+    )
+    source._shortcut_send = lambda message: False
+    source.send = send
+    with (
+        Responder(source, handle, 2) as responder,
+        Requester.open(endpoint_of(source), context=context) as requester,
+    ):
+        responder.start()
+        assert requester.request(b"x", timeout=5) == [b"x"]
+        assert errors == struck != []
+        assert responder.stats().replies == 1
+
+
+def test_a_worker_in_the_place_of_one_that_was_killed_reports_and_goes_on(context):
+    errors: list[BaseException] = []
+    with Responder.open(
+        handle,
+        bind=unique_inproc(),
+        context=context,
+        spawn=2,
+        on_error=lambda error, _: errors.append(error),
+    ) as responder:
+        workers: Any = responder._places
+        workers.go_on = Mock(side_effect=gevent.Timeout())
+        gevent.spawn(workers._replace).join(5)
+        assert errors == [workers.go_on.side_effect]
+        assert workers.idle == 2
