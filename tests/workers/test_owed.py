@@ -16,7 +16,11 @@ LITTLE = {"outbox": 100, "sndhwm": 100, "sndbuf": 4096, "dead_after": 0.02}
 
 @contextlib.contextmanager
 def not_reading(context, responder):
-    """Yield a source that reads nothing until it is started, and the kinds that come for a key."""
+    """Yield a source that reads nothing until it is started, and the kinds that come for a key.
+
+    The kernel's buffer for it is the usual one: it may fill one of 4 KB with a few messages at a
+    time once it is read, and then wait.
+    """
     ends: dict[bytes, list[int]] = {}
 
     def hear(message):
@@ -31,7 +35,6 @@ def not_reading(context, responder):
         context=context,
         linger=0,
         rcvhwm=1,
-        rcvbuf=4096,
     )
     with contextlib.closing(source):
         yield source, ends
