@@ -235,7 +235,8 @@ def act():
         actor.listen(stop_event=stopping)
 
 def direct(number):
-    with Director("actor", name=f"director{number}", **where) as director:
+    # It waits 0.1 s for each answer if it is not told otherwise.
+    with Director("actor", name=f"director{number}", timeout=20, **where) as director:
         doubled = [director.call_action("double", k) for k in range(30)]
         director.set_parameters({"value": 5})
         results[number] = doubled, director.get_parameters(["value"])
@@ -251,7 +252,7 @@ for thread in directing:
 expected = [2 * k for k in range(30)], {"value": 5}
 assert results == dict.fromkeys(range(5), expected), results
 
-listener = Listener("listener", **where)
+listener = Listener("listener", timeout=20, **where)
 listener.start_listen()
 call = {"action": "double", "args": [21]}
 assert listener.get_communicator().ask_rpc("actor", "call_action", **call) == 42
