@@ -148,6 +148,8 @@ def test_a_peer_that_leaves_is_said_again_and_what_it_left_is_counted(sending, a
     write(process, "two", "three")
     process.stdin.close()
     line = until_told(process, "not delivered")
+    # libzmq holds none; but if it is late to say so, it may have held some.
+    line = line.replace("at least ", "")
     assert line == (f"Error: 2 of 3 messages were not delivered: no peer at {address} within 1 s\n")
     assert process.wait(timeout=20) == 1
 
