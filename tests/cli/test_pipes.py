@@ -89,6 +89,7 @@ def test_a_sender_that_is_stopped_loses_nothing_it_has_read(number, address, con
         sending.stdin.write("one\n")
         sending.stdin.flush()
         assert source.recv(timeout=10) == [b"one"]
+        until_at_rest(sending)  # it has heard of its peer
         sending.send_signal(number)
         assert sending.wait(timeout=20) == 0
 
