@@ -101,7 +101,13 @@ def test_that_is_told_within_a_quarter_more_than_dead_after_and_it_is_replaced_w
 
 
 def test_a_stuck_worker_does_not_hold_up_a_stop(serve, requester):
-    process, _ = serve(2, "--stuck-after", 0.5)
+    process, pids = serve(2, "--stuck-after", 1)
+
+    def workers():
+        asked = [gevent.spawn(requester.request, b"x", timeout=20) for _ in pids]
+        return {each.get(timeout=20)[0] for each in asked}
+
+    wait_until(lambda: len(workers()) == 2)  # none waits behind the one that will be stuck
     stuck = gevent.spawn(requester.request, b"loop", timeout=20)
     answered = gevent.spawn(requester.request, b"x", timeout=20)
     answered.get(timeout=20)
