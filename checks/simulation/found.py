@@ -356,4 +356,23 @@ def test_what_a_peer_sends_after_a_stop_has_begun_may_be_lost():
     world.finish()
 
 
+def test_one_that_is_owed_time_has_it_and_the_calls_of_others_take_some():
+    """The world did not count what the calls of quick ones take."""
+    world = SourcesWorld(
+        ways=("sends", "pulled"),
+        works=(5e-05, 5e-05, 5e-05, 0.002),
+        count=6,
+        marks=40,
+        libuv=True,
+        delay=2,
+    )
+    world.kill(which=7)
+    world.close(which=2)
+    world.flood(seconds=0.016)
+    world.kill(which=5)
+    world.settle()
+    world.flood(seconds=0.016)
+    world.finish()
+
+
 TESTS = [test for name, test in list(globals().items()) if name.startswith("test_")]
