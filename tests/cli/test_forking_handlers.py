@@ -27,7 +27,7 @@ def has_ended(pid):
     """Return whether a process is gone, or is only to be reaped."""
     try:
         stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # before the file is opened, or after
         return True
     return stat.rpartition(")")[2].split()[0] == "Z"
 
