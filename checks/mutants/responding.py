@@ -126,13 +126,6 @@ RESPONDING = [
         "workers/test_cancelling.py",
     ),
     Mutation(
-        "in C, what waits behind a worker that is killed waits for the next request",
-        "workers/calling.pxi",
-        "                workers.resume()\n",
-        "                pass\n",
-        "workers/test_waiting.py",
-    ),
-    Mutation(
         "in C, the list of a handler is that of its reply",
         "workers/calling.pxi",
         "    return frames[:]  # it may be kept\n",

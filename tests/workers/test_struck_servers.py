@@ -201,3 +201,41 @@ def test_a_worker_in_the_place_of_one_that_was_killed_reports_and_goes_on(contex
         gevent.spawn(workers._replace).join(5)
         assert errors == [workers.go_on.side_effect]
         assert workers.idle == 2
+
+
+def test_a_tick_begins_what_was_left_waiting(context):
+    def hold(payload):
+        if not held:
+            held.append(gevent.getcurrent())
+            gevent.sleep(60)
+        return payload
+
+    def struck():
+        if workers.idle and not strikes:
+            strikes.append(workers.idle)
+            raise Struck
+        resume()
+
+    held: list[Any] = []
+    strikes: list[int] = []
+    with (
+        Responder.open(
+            hold,
+            bind=unique_inproc(),
+            context=context,
+            spawn=1,
+            on_error=lambda *_: None,
+            dead_after=0.4,
+        ) as responder,
+        Requester.open(endpoint_of(responder.source), context=context) as requester,
+    ):
+        workers: Any = responder._places
+        resume, workers.resume = workers.resume, struck
+        responder.start()
+        requester.submit(b"x")
+        wait_until(lambda: held)
+        waiting = requester.submit(b"y")
+        wait_until(lambda: responder.stats().waiting)
+        gevent.kill(held[0])
+        assert waiting.get(timeout=5) == [b"y"]
+        assert strikes == [1]
