@@ -1,9 +1,10 @@
 # The passes of the suite, for `make test`, and beside them the tests that need only one: those of the
-# command in two halves, those of whole programs, and all others. The two longest passes have a part for
-# the files of tests/ and one for its folders. All nine run at the same time, because each waits for most
-# of its time, for clocks and for other processes. Together they use some 540 s of CPU. (A shell's own
+# command in two halves, those of whole programs, and all others. Each pass has a part for the files of
+# tests/ and one for its folders. All ten run at the same time, because each waits for most of its time,
+# for clocks and for other processes. Together they use some 540 s of CPU. (A shell's own
 # background process would ignore Ctrl-C, and so would what it starts.)
-.PHONY: passes command-r command-z programs once pure-files pure-folders native-files native-folders patched
+.PHONY: passes command-r command-z programs once pure-files pure-folders native-files native-folders \
+    patched-files patched-folders
 
 PROGRAMS := tests/test_docs.py tests/test_examples.py tests/test_patch_servers.py tests/test_programs.py \
     tests/test_servers.py
@@ -11,8 +12,10 @@ FILES := tests/test_*.py
 FOLDERS := --ignore=tests/cli --ignore-glob='$(FILES)'
 PURE := GEVENT_LOOP=libuv GZMQSOURCE_TRANSFER=pure $(PYTEST) -m "not idle and not once"
 NATIVE := GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and not once"
+PATCHED := GEVENT_LOOP=libev-cext GZMQSOURCE_TEST_PATCHED=1 $(PYTEST) -m "not idle and not once and not processes"
 
-passes: pure-files native-files pure-folders native-folders command-r command-z once programs patched
+passes: pure-files native-files pure-folders native-folders command-r command-z once programs patched-files \
+    patched-folders
 
 command-r:
 	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle" tests/cli/test_[a-r]*.py $(PYTEST_ARGS)
@@ -38,5 +41,8 @@ native-files:
 native-folders:
 	$(NATIVE) $(FOLDERS) $(PYTEST_ARGS)
 
-patched:
-	GEVENT_LOOP=libev-cext GZMQSOURCE_TEST_PATCHED=1 $(PYTEST) -m "not idle and not once and not processes" --ignore=tests/cli $(PYTEST_ARGS)
+patched-files:
+	$(PATCHED) $(FILES) $(PYTEST_ARGS)
+
+patched-folders:
+	$(PATCHED) $(FOLDERS) $(PYTEST_ARGS)
