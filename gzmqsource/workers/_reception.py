@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from gevent import getcurrent
+from gevent import GreenletExit, getcurrent
 
 from gzmqsource._base.reports import peer_of
 from gzmqsource._base.warning import LimitedWarning
@@ -115,6 +115,8 @@ class Reception:
 
         Its asker is notified: it might wait forever for a request that is nowhere.
         """
+        if isinstance(error, GreenletExit):  # a kill, in a handler, or in a send that waits
+            return
         handling, here = self._handling, getcurrent()
         for job in [job for job, where in handling.running.items() if where is here]:
             handling.salvage(job)

@@ -239,3 +239,11 @@ def test_a_tick_begins_what_was_left_waiting(context):
         gevent.kill(held[0])
         assert waiting.get(timeout=5) == [b"y"]
         assert strikes == [1]
+
+
+def test_a_kill_of_a_handler_costs_no_look_at_all_that_run(context):
+    with Responder.open(handle, bind=unique_inproc(), context=context) as responder:
+        running = responder._handling.running = Mock()
+        responder._reception.salvage([b"asker", b"", b"x"], gevent.GreenletExit())
+        assert running.mock_calls == []
+        responder._handling.running = {}
