@@ -10,9 +10,9 @@ PROGRAMS := tests/test_docs.py tests/test_examples.py tests/test_patch_servers.p
     tests/test_servers.py
 FILES := tests/test_*.py
 FOLDERS := --ignore=tests/cli --ignore-glob='$(FILES)'
-PURE := GEVENT_LOOP=libuv GZMQSOURCE_TRANSFER=pure $(PYTEST) -m "not idle and not once"
-NATIVE := GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and not once"
-PATCHED := GEVENT_LOOP=libev-cext GZMQSOURCE_TEST_PATCHED=1 $(PYTEST) -m "not idle and not once and not processes"
+pure := GEVENT_LOOP=libuv GZMQSOURCE_TRANSFER=pure $(PYTEST) -m "not idle and not once"
+native := GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and not once"
+patched := GEVENT_LOOP=libev-cext GZMQSOURCE_TEST_PATCHED=1 $(PYTEST) -m "not idle and not once and not processes"
 
 passes: pure-files native-files pure-folders native-folders command-r command-z once programs patched-files \
     patched-folders
@@ -29,20 +29,8 @@ programs:
 once:
 	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and once" --ignore=tests/cli $(PROGRAMS:%=--ignore=%) $(PYTEST_ARGS)
 
-pure-files:
-	$(PURE) $(FILES) $(PYTEST_ARGS)
+pure-files native-files patched-files: %-files:
+	$($*) $(FILES) $(PYTEST_ARGS)
 
-pure-folders:
-	$(PURE) $(FOLDERS) $(PYTEST_ARGS)
-
-native-files:
-	$(NATIVE) $(FILES) $(PYTEST_ARGS)
-
-native-folders:
-	$(NATIVE) $(FOLDERS) $(PYTEST_ARGS)
-
-patched-files:
-	$(PATCHED) $(FILES) $(PYTEST_ARGS)
-
-patched-folders:
-	$(PATCHED) $(FOLDERS) $(PYTEST_ARGS)
+pure-folders native-folders patched-folders: %-folders:
+	$($*) $(FOLDERS) $(PYTEST_ARGS)
