@@ -6,6 +6,7 @@ import itertools
 import sys
 
 import gevent
+import greenlet
 from gevent.hub import get_hub
 
 from gzmqsource.testing import wait_until
@@ -73,6 +74,48 @@ class Strike:
         if self.left < 0:
             self.place = f"{code.co_name}:{frame.f_lineno} {event} {argument!r:.60}"
             raise Struck
+
+
+class StrikeAnywhere:
+    """Raises once in a block, as a function of some files begins, in whichever greenlet that is.
+
+    Parameters
+    ----------
+    moment : int
+        The number of the moment in which it raises.
+    files : collection of str
+        The paths of the files.
+    """
+
+    def __init__(self, moment, files):
+        self.left = moment
+        self._files = files
+        self.place = None
+
+    def __enter__(self):
+        # Each greenlet has a profile function of its own.
+        greenlet.settrace(self._follow)
+        sys.setprofile(self._look)
+        return self
+
+    def __exit__(self, *_):
+        greenlet.settrace(None)
+        self.place = self.place or ""
+        sys.setprofile(None)
+
+    def _follow(self, *_):
+        if self.place is None:
+            sys.setprofile(self._look)
+
+    def _look(self, frame, event, _):
+        code = frame.f_code
+        if self.place is not None:
+            sys.setprofile(None)
+        elif event == "call" and code.co_filename in self._files:
+            self.left -= 1
+            if self.left < 0:
+                self.place = f"{code.co_filename}:{code.co_name}"
+                raise Struck
 
 
 def moments(scenario, at_least, first=0, step=1, most=2000):

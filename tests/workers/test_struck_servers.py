@@ -1,13 +1,11 @@
 """A signal handler raises anywhere in what a server does: each request ends, and it goes on."""
 
 import contextlib
-import sys
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import gevent
-import greenlet
 import pytest
 import zmq
 from brokering import broker_of, worker_of
@@ -15,7 +13,7 @@ from gevent.hub import get_hub
 from gevent.pool import Pool
 from helpers import endpoint_of, unique_inproc
 from requesting import in_python
-from striking import Struck, moments
+from striking import StrikeAnywhere, Struck, moments
 
 import gzmqsource
 from gzmqsource import Source
@@ -40,39 +38,6 @@ HOME = Path(gzmqsource.__file__).parent
 FILES = {str(HOME / folder / f"{part}.py") for folder, parts in PARTS.items() for part in parts}
 
 
-class StrikeAnywhere:
-    """Raises once in a block, as a function of a server begins, in whichever greenlet that is."""
-
-    def __init__(self, moment):
-        self.left = moment
-        self.place = None
-
-    def __enter__(self):
-        # Each greenlet has a profile function of its own.
-        greenlet.settrace(self._follow)
-        sys.setprofile(self._look)
-        return self
-
-    def __exit__(self, *_):
-        greenlet.settrace(None)
-        self.place = self.place or ""
-        sys.setprofile(None)
-
-    def _follow(self, *_):
-        if self.place is None:
-            sys.setprofile(self._look)
-
-    def _look(self, frame, event, _):
-        code = frame.f_code
-        if self.place is not None:
-            sys.setprofile(None)
-        elif event == "call" and code.co_filename in FILES:
-            self.left -= 1
-            if self.left < 0:
-                self.place = f"{code.co_filename}:{code.co_name}"
-                raise Struck
-
-
 def handle(payload):
     if payload[0] == b"raise":
         raise ValueError
@@ -85,7 +50,7 @@ def handle(payload):
 def struck_at(moment, requester, server):
     """Ask eight times while the server is struck; all must end, and be counted."""
     results = [requester.submit(each) for each in (b"x", b"raise", b"kill", b"x") * 2]
-    with StrikeAnywhere(moment) as strike, contextlib.suppress(Struck):
+    with StrikeAnywhere(moment, FILES) as strike, contextlib.suppress(Struck):
         gevent.wait(results, timeout=5)
     place = strike.place
     assert len(gevent.wait(results, timeout=5)) == len(results), place
