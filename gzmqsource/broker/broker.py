@@ -12,6 +12,7 @@ from gzmqsource._source.opening import Endpoints, SourceOption
 from gzmqsource._source.source import Source
 from gzmqsource.broker._back import Back
 from gzmqsource.broker._forwarding import Forwarding
+from gzmqsource.broker._roster import Worker
 from gzmqsource.broker._stats import BrokerStats, WorkerStats
 from gzmqsource.broker._watch import Watch
 from gzmqsource.workers._parts import Parts
@@ -106,7 +107,7 @@ class Broker(Server):
         self._watch = Watch(self._back, self._parts.tick)
         read = self._back.read
         if self._desk is not None:
-            match = match_for(self._desk, self._back, self._parts, self._forwarding)
+            match = match_for(self._desk, self._back, self._parts, self._forwarding, Worker)
             self._desk.let_begin(match.begin)
             read = match.read
         back.set_handle(read)

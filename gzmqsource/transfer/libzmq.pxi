@@ -82,6 +82,32 @@ cdef extern from *:
     list list_with_room()
     int append(list into, object frame) except -1
 
+cdef extern from *:
+    """
+    /* The getter of a flag. By name, it takes 30 ns: a socket of pyzmq has a `__getattr__`. */
+    typedef struct { getter get; void *closure; } flag_getter;
+
+    static flag_getter find_getter(PyObject *descriptor) {
+        flag_getter found = {NULL, NULL};
+        if (Py_IS_TYPE(descriptor, &PyGetSetDescr_Type)) {
+            found.get = ((PyGetSetDescrObject *) descriptor)->d_getset->get;
+            found.closure = ((PyGetSetDescrObject *) descriptor)->d_getset->closure;
+        }
+        return found;
+    }
+
+    static int has_flag(PyObject *socket, flag_getter flag) {
+        PyObject *value = flag.get(socket, flag.closure);
+        int is_set = value == NULL ? -1 : value == Py_True;
+        Py_XDECREF(value);
+        return is_set;
+    }
+    """
+    ctypedef struct flag_getter:
+        void *get
+    flag_getter find_getter(object descriptor)
+    bint has_flag(object socket, flag_getter flag) except -1
+
 cdef extern from "Python.h":
     ctypedef struct PyObject:
         pass
@@ -150,3 +176,8 @@ cdef Py_ssize_t find_message_in_frame() except -1:
 
 
 cdef Py_ssize_t message_in_frame = find_message_in_frame()
+
+
+cdef flag_getter closed_flag = find_getter(BackendSocket._closed)
+if closed_flag.get == NULL:
+    raise ImportError("a zmq.Socket has no flag that tells whether it was closed")

@@ -107,6 +107,8 @@ cdef class NativeTransfer:
         msg_close(&self.part)
 
     def __init__(self, socket):
+        if not isinstance(socket, BackendSocket):
+            raise TypeError(f"{socket!r} is not a zmq.Socket")
         self.socket = socket
         self.handle = <void *><size_t>socket.underlying
         self.dropping = socket.get(zmq.TYPE) in DROPPING_TYPES
@@ -115,7 +117,7 @@ cdef class NativeTransfer:
     cdef int check_open(self) except -1:
         # A closed socket's handle is freed memory. pyzmq sets the flag, and so does the owner
         # if another Python object closes the socket.
-        if self.socket._closed:
+        if has_flag(self.socket, closed_flag):
             raise zmq.ZMQError(ENOTSOCK)
         return 0
 

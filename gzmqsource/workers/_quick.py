@@ -49,9 +49,11 @@ def clerk_for(desk: Desk, workers: Workers, calling: Calling) -> Clerk:
     return clerk
 
 
-def match_for(desk: Desk, back: Any, parts: Parts, forwarding: Handling) -> Match:
+def match_for(
+    desk: Desk, back: Any, parts: Parts, forwarding: Handling, worker_class: type
+) -> Match:
     """Return what does the usual case of a broker's back."""
-    match: Match = _native.Match(desk, back, parts, forwarding)
+    match: Match = _native.Match(desk, back, parts, forwarding, worker_class)
     return match
 
 

@@ -37,7 +37,7 @@ cdef class Clerk:
     def begin(self, job):
         """See `Workers.begin`."""
         workers = self.workers
-        if PyDict_Size(self.waiting) or not workers.idle:
+        if type(job) is not Job or PyDict_Size(self.waiting) or not workers.idle:
             return False
         workers.idle -= 1
         try:
@@ -61,17 +61,17 @@ cdef class Clerk:
         try:
             greenlet = self.desk.running[job] = getcurrent()
             set_current(job)
-            if job.deadline is not None:
+            if get_slot(job, of_job.deadline) is not None:
                 began = monotonic()
-            job.greenlet = greenlet
+            set_slot(job, of_job.greenlet, greenlet)
             try:
                 try:
-                    reply = calling.answer(job.payload)
+                    reply = calling.answer(get_slot(job, of_job.payload))
                     payload = payload_in(reply)
                     if payload is None:
                         payload = calling.payload_of(reply)
                 finally:
-                    job.greenlet = None
+                    set_slot(job, of_job.greenlet, None)
                 if began is not None:
                     calling.usual.note(monotonic() - began)
             except ENDING:

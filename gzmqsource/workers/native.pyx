@@ -33,6 +33,7 @@ import time
 from gevent import getcurrent
 
 from gzmqsource._source.failures import ENDING
+from gzmqsource.workers._askers import Asker
 from gzmqsource.workers._calls import Call
 from gzmqsource.workers._current import current
 from gzmqsource.workers._header import MAGIC as _MAGIC
@@ -67,6 +68,8 @@ cdef bytes NO_SESSION = bytes(4)
 cdef tuple NOTHING = ()
 cdef object monotonic = time.monotonic
 cdef object set_current = current.set
+
+include "slots.pxi"
 
 
 cdef object get(dict mapping, key):
@@ -128,16 +131,16 @@ cdef object make_job(
 ):
     """Return the job of a request with so many frames before the payload."""
     job = new_object(Job, NOTHING)
-    job.envelope = message[:before]
-    job.payload = message[before:]
-    job.asker = asker
-    job.key = key
-    job.attempt = attempt
-    job.flags = flags
-    job.deadline = None
-    job.began = 0.0
-    job.alias = EMPTY
-    job.greenlet = None
+    set_slot(job, of_job.envelope, message[:before])
+    set_slot(job, of_job.payload, message[before:])
+    set_slot(job, of_job.asker, asker)
+    set_slot(job, of_job.key, key)
+    set_slot(job, of_job.attempt, attempt)
+    set_slot(job, of_job.flags, flags)
+    set_slot(job, of_job.deadline, None)
+    set_slot(job, of_job.began, 0.0)
+    set_slot(job, of_job.alias, EMPTY)
+    set_slot(job, of_job.greenlet, None)
     return job
 
 
@@ -201,11 +204,11 @@ cdef class Desk:
             job.priority = header[AT_DETAIL]
         left = left_in(header)
         if left:
-            job.deadline = monotonic() + left / 1000.0
-        asker.silence = 0
-        asker.is_recent = True
+            set_slot(job, of_job.deadline, monotonic() + left / 1000.0)
+        set_slot(asker, of_asker.silence, 0)
+        set_slot(asker, of_asker.is_recent, True)
         reception.requests += 1
-        self.jobs[key] = asker.jobs[key] = job
+        self.jobs[key] = (<dict>get_slot(asker, of_asker.jobs))[key] = job
         return job
 
     cdef object plain_job_of(self, list message):
@@ -243,26 +246,34 @@ cdef class Desk:
         cdef bytes header, key
         cdef int flags
         cdef list reply
-        asker = job.asker
-        if job.is_over or job.is_cancelled or self.handling.changed is not None:
+        if (
+            type(job) is not Job
+            or job.is_over
+            or job.is_cancelled
+            or self.handling.changed is not None
+        ):
             return False
+        asker = get_slot(job, of_job.asker)
         if asker is None:
-            if not self.send(<list>job.envelope + payload):
+            if not self.send(<list>get_slot(job, of_job.envelope) + payload):
                 return False
             del self.running[job]
             self.handling.replies += 1
             return True
-        key = job.key
-        flags = job.flags & KEEP
+        key = get_slot(job, of_job.key)
+        flags = <int>get_slot(job, of_job.flags) & KEEP
         if flags:
             self.kept.add(key, REPLY, payload)
-        header = make_header(REPLY, asker.flags | flags, job.attempt, 0, key, 0, self.session)
-        reply = [*asker.route, header, EMPTY]
+        flags |= <int>get_slot(asker, of_asker.flags)
+        header = make_header(
+            REPLY, flags, get_slot(job, of_job.attempt), 0, key, 0, self.session
+        )
+        reply = [*<list>get_slot(asker, of_asker.route), header, EMPTY]
         reply += payload
         if not self.send(reply):
             return False
         del self.jobs[key]
-        del (<dict>asker.jobs)[key]
+        del (<dict>get_slot(asker, of_asker.jobs))[key]
         del self.running[job]
         self.handling.replies += 1
         return True
@@ -277,13 +288,19 @@ cdef class Match:
     """
 
     cdef Desk desk
+    cdef OfWorker of_worker
     cdef object line, idle, partly, pop_idle, move_partly, ready
     cdef object give_other, put_back, read_other, fill, send, usual, new_key
     cdef dict workers, running
 
-    def __init__(self, Desk desk, back, parts, forwarding):
+    def __init__(self, Desk desk, back, parts, forwarding, worker_class):
         self.desk = desk
-        self.line = parts.line
+        self.of_worker.name = find_slot(worker_class, "name")
+        self.of_worker.slots = find_slot(worker_class, "slots")
+        self.of_worker.jobs = find_slot(worker_class, "jobs")
+        self.of_worker.state = find_slot(worker_class, "state")
+        self.of_worker.silence = find_slot(worker_class, "silence")
+        self.line = parts.line.jobs
         self.workers = back.roster.workers
         self.running = forwarding.running
         self.idle = back.roster.idle
@@ -308,13 +325,15 @@ cdef class Match:
 
     cdef object take(self):
         """See `Roster.take`."""
+        cdef Py_ssize_t slots
         if PyDict_Size(self.idle):
             worker = self.pop_idle(False)[0]
-            if worker.slots > 1:
+            if <Py_ssize_t>get_slot(worker, self.of_worker.slots) > 1:
                 self.partly[worker] = None
         elif PyDict_Size(self.partly):
             worker = next(iter(self.partly))
-            if PyDict_Size(worker.jobs) + 1 < <Py_ssize_t>worker.slots:
+            slots = get_slot(worker, self.of_worker.slots)
+            if PyDict_Size(get_slot(worker, self.of_worker.jobs)) + 1 < slots:
                 self.move_partly(worker)
             else:
                 del self.partly[worker]
@@ -325,8 +344,9 @@ cdef class Match:
     cdef int note_freed(self, worker) except -1:
         """See `Roster.freed`."""
         cdef Py_ssize_t jobs, slots
-        if worker.state is self.ready:
-            jobs, slots = PyDict_Size(worker.jobs), worker.slots
+        if get_slot(worker, self.of_worker.state) is self.ready:
+            jobs = PyDict_Size(get_slot(worker, self.of_worker.jobs))
+            slots = get_slot(worker, self.of_worker.slots)
             if jobs:
                 if jobs < slots:
                     self.partly[worker] = None
@@ -337,27 +357,35 @@ cdef class Match:
 
     cdef bint has_given(self, worker, job) except -1:
         """Send a usual job to a worker; return False if it is not usual, and nothing has changed."""
-        cdef bytes key = job.alias or job.key
+        cdef bytes key
         cdef uint32_t left = 0
-        cdef double seconds
+        cdef double now, deadline
         cdef list request
-        cdef dict jobs = worker.jobs
+        cdef dict jobs = get_slot(worker, self.of_worker.jobs)
+        if type(job) is not Job:
+            return False
+        key = get_slot(job, of_job.alias)
+        if not PyBytes_GET_SIZE(key):
+            key = get_slot(job, of_job.key)
         if not PyBytes_GET_SIZE(key):
             key = job.alias = self.new_key()
         if PyBytes_GET_SIZE(key) != KEY_SIZE or key in jobs:
             return False
         if memcmp(PyBytes_AS_STRING(key), PyBytes_AS_STRING(NO_KEY), KEY_SIZE) == 0:
             return False
-        if job.deadline is not None:
-            job.began = monotonic()
-            seconds = <double>job.deadline - <double>job.began
-            left = <uint32_t>min(max(1.0, seconds * 1000), MOST_LEFT)
+        timed = get_slot(job, of_job.deadline)
+        if timed is not None:
+            deadline = timed
+            now = monotonic()
+            set_slot(job, of_job.began, now)
+            left = <uint32_t>min(max(1.0, (deadline - now) * 1000), MOST_LEFT)
+        attempt = get_slot(job, of_job.attempt)
         request = [
-            worker.name,
-            make_header(ASK, 0, job.attempt, job.priority, key, left, NO_SESSION),
+            get_slot(worker, self.of_worker.name),
+            make_header(ASK, 0, attempt, job.priority, key, left, NO_SESSION),
             EMPTY,
         ]
-        request += <list>job.payload
+        request += <list>get_slot(job, of_job.payload)
         jobs[key] = job
         self.running[job] = worker
         try:
@@ -386,23 +414,23 @@ cdef class Match:
         if worker is None:
             return False
         key = key_in(header)
-        jobs = worker.jobs
+        jobs = get_slot(worker, self.of_worker.jobs)
         job = get(jobs, key)
         if job is None or get(self.running, job) is not worker:
             return False
-        began = job.began
+        began = get_slot(job, of_job.began)
         try:
             if not self.desk.has_replied(job, message[3:]):
                 return False
         except BaseException:  # a signal handler's, before anything was sent
             self.read_other(message)
             raise
-        worker.silence = 0
+        set_slot(worker, self.of_worker.silence, 0)
         del jobs[key]
         if began:
             self.usual.note(monotonic() - began)
         self.note_freed(worker)
-        if self.line.jobs:
+        if PyDict_Size(self.line):
             self.fill()
         return True
 
