@@ -275,7 +275,7 @@ def test_each_deadline_comes_although_a_signal_interrupts_the_clock(monkeypatch)
                 clock.start(call, 0.001 * (number // 2))
             wait_until(lambda: expired == set(calls))
             wait_until(lambda: not clock._runs.is_running)
-            assert not clock._calls
+            assert not clock.calls
         return strike.place
 
     moments(scenario, at_least=20)

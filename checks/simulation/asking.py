@@ -193,7 +193,7 @@ class Asker:
         left = [
             *(*dispatcher.wanting, *dispatcher.again, *dispatcher.fresh, *dispatcher.held),
             *(*dispatcher.held._holds, *dispatcher._losses._left, *dispatcher._sending_back),
-            *(*dispatcher.clock._calls, *dispatcher.held._clock._calls, *dispatcher.connections),
+            *(*dispatcher.clock.calls, *dispatcher.held._clock.calls, *dispatcher.connections),
         ]
         check(not left, f"what is left of requests: {left}")
         check(not dispatcher.admitted and not dispatcher.bytes, "room is taken by no request")

@@ -52,7 +52,7 @@ class Clock:
         self._expire = expire
         self._look = look
         #: The calls by their ticks.
-        self._calls: dict[int, dict[Any, None]] = {}
+        self.calls: dict[int, dict[Any, None]] = {}
         self._ticks: list[int] = []
         self._sooner = Event()
         self._runs = Lasting(self._run)
@@ -61,11 +61,11 @@ class Clock:
         """Set the deadline of a call, *seconds* from now."""
         call.deadline = time.monotonic() + seconds
         tick = self._tick(call.deadline)
-        calls = self._calls.get(tick)
+        calls = self.calls.get(tick)
         if calls is not None:
             calls[call] = None
             return
-        self._calls[tick] = {call: None}
+        self.calls[tick] = {call: None}
         heapq.heappush(self._ticks, tick)
         self._runs.start()
         if self._ticks[0] == tick:
@@ -76,19 +76,19 @@ class Clock:
         if call.deadline is None:
             return
         tick = self._tick(call.deadline)
-        calls = self._calls.get(tick)
+        calls = self.calls.get(tick)
         if calls is not None:  # else all were cancelled
             calls.pop(call, None)
             if not calls:
-                self._calls.pop(tick, None)
-                if len(self._ticks) > self.slack + 2 * len(self._calls):
-                    self._ticks = list(self._calls)
+                self.calls.pop(tick, None)
+                if len(self._ticks) > self.slack + 2 * len(self.calls):
+                    self._ticks = list(self.calls)
                     heapq.heapify(self._ticks)
         call.deadline = None
 
     def close(self) -> None:
         """Cancel all deadlines."""
-        self._calls.clear()
+        self.calls.clear()
         self._ticks.clear()
         self._sooner.set()
 
@@ -98,7 +98,7 @@ class Clock:
     def _run(self) -> None:
         """Wait for deadlines until none is left."""
         while self._ticks:
-            if self._ticks[0] not in self._calls:
+            if self._ticks[0] not in self.calls:
                 heapq.heappop(self._ticks)
                 continue
             now = time.monotonic()
@@ -107,18 +107,18 @@ class Clock:
                 self._sooner.clear()
                 self._sooner.wait(max(self._ticks[0] * self.resolution - now, 0.001))
                 continue
-            self._look([call for tick in self._calls if tick <= due for call in self._calls[tick]])
+            self._look([call for tick in self.calls if tick <= due for call in self.calls[tick]])
             if self._expire_due(due):
                 yield_to_io(gevent.get_hub())
 
     def _expire_due(self, now: int) -> bool:
         """Expire the calls that are due; return True if there may be more after one turn."""
         for _ in range(TURN):
-            while self._ticks and self._ticks[0] not in self._calls:
+            while self._ticks and self._ticks[0] not in self.calls:
                 heapq.heappop(self._ticks)
             if not self._ticks or self._ticks[0] > now:
                 return False
-            call = next(iter(self._calls[self._ticks[0]]))
+            call = next(iter(self.calls[self._ticks[0]]))
             try:
                 self.stop(call)
                 self._expire(call)

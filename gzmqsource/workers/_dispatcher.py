@@ -17,6 +17,7 @@ from gzmqsource.workers._counts import Counts
 from gzmqsource.workers._header import Detail
 from gzmqsource.workers._liveness import Liveness
 from gzmqsource.workers._losses import Losses
+from gzmqsource.workers._quick import beginner_of
 from gzmqsource.workers._retries import back_off
 from gzmqsource.workers._table import Table
 
@@ -72,13 +73,15 @@ class Dispatcher(Table):
         #: Called when no connection is live any more.
         self.on_none: Callable[[], object] = lambda: None
         self.clock = Clock(expire, self._hear_out)
+        #: Begins with a call: `send_first`, or a quicker form of it.
+        self.begin = beginner_of(self, most, most_bytes)
         self._hub = hub
         self._losses = Losses(self, retry_budget)
         self._is_dispatching = False
         self._sending_back: set[Connection] = set()
         Repairs.of(hub).add(self)
 
-    def begin(self, call: AnyCall) -> None:
+    def send_first(self, call: AnyCall) -> None:
         """Send a call for the first time, or let it wait.
 
         Raises
@@ -95,7 +98,7 @@ class Dispatcher(Table):
             try:
                 express.ask(call)
             except BaseException:
-                self._refuse(call)
+                self.refuse(call)
                 raise
         if call.timeout is not None:
             self.clock.start(call, call.timeout)
@@ -115,9 +118,14 @@ class Dispatcher(Table):
         try:
             self._send(call, connection)
         except BaseException:
-            self._refuse(call)
+            self.refuse(call)
             raise
         self._choose_express()
+
+    def refuse(self, call: AnyCall) -> None:
+        """Note that libzmq has refused a call that was admitted."""
+        self._over(call, True)
+        self.counts.failed += 1
 
     def send_later(self, call: AnyCall, connection: Connection | None) -> None:
         """Let a call wait for a connection, unless that was given up, or for any."""
@@ -242,11 +250,6 @@ class Dispatcher(Table):
 
     def _ending(self) -> list[Outstanding]:
         return self._losses.places()
-
-    def _refuse(self, call: AnyCall) -> None:
-        """Note that libzmq has refused a call that was admitted."""
-        self._over(call, True)
-        self.counts.failed += 1
 
     def _send(self, call: AnyCall, connection: Connection | None) -> None:
         assert connection is not None

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gzmqsource import transfer
+from gzmqsource.workers import _calls
 
 if TYPE_CHECKING:
     from gzmqsource._source.source import Source
     from gzmqsource.workers._calling import Calling
+    from gzmqsource.workers._calls import AnyCall
+    from gzmqsource.workers._dispatcher import Dispatcher
     from gzmqsource.workers._handling import Handling
     from gzmqsource.workers._parts import Parts
     from gzmqsource.workers._places import Workers
@@ -31,6 +34,9 @@ def _load() -> Any:
 
 
 _native = _load()
+
+#: `gzmqsource.workers._calls.filled`, or a quicker form of it.
+filled = _calls.filled if _native is None else _native.filled
 
 
 def desk_for(
@@ -63,3 +69,13 @@ def reader_of(connection: Any, dispatcher: Any) -> Callable[[list[Any]], None]:
     if _native is not None:
         read = _native.Ear(connection, dispatcher).read
     return read
+
+
+def beginner_of(
+    dispatcher: Dispatcher, most: int, most_bytes: int
+) -> Callable[[AnyCall], None]:
+    """Return what begins with the calls of a requester."""
+    begin: Callable[[AnyCall], None] = dispatcher.send_first
+    if _native is not None:
+        begin = _native.Mouth(dispatcher, most, most_bytes).begin
+    return begin

@@ -15,6 +15,7 @@ from libc.stdint cimport uint32_t
 from libc.string cimport memcmp, memcpy
 
 cdef extern from "Python.h":
+    const Py_ssize_t PY_SSIZE_T_MAX
     PyObject *PyDict_GetItemWithError(object dict, object key) except? NULL
 
 cdef extern from *:
@@ -35,6 +36,7 @@ from gevent import getcurrent
 from gzmqsource._source.failures import ENDING
 from gzmqsource.workers._askers import Asker
 from gzmqsource.workers._calls import Call
+from gzmqsource.workers._calls import filled as fill_other
 from gzmqsource.workers._current import current
 from gzmqsource.workers._header import MAGIC as _MAGIC
 from gzmqsource.workers._header import MOST_LEFT as _MOST_LEFT

@@ -17,11 +17,12 @@ from gzmqsource.errors import InvalidThreadUseError, RequestTimeout
 from gzmqsource.transfer.message import AnyMessage, FrameT
 from gzmqsource.workers import _calls, _elsewhere, _hooks
 from gzmqsource.workers._asking import BaseRequester
-from gzmqsource.workers._calls import AnyCall, Call, ForeignCall, SubmittedCall, filled
+from gzmqsource.workers._calls import AnyCall, Call, ForeignCall, SubmittedCall
 from gzmqsource.workers._current import current
 from gzmqsource.workers._envelope import payload_of
 from gzmqsource.workers._header import KEY_SIZE
 from gzmqsource.workers._hooks import Hook
+from gzmqsource.workers._quick import filled
 from gzmqsource.workers._targets import Resolve
 
 if TYPE_CHECKING:

@@ -73,7 +73,7 @@ def test_it_looks_once_before_calls_expire_and_what_that_takes_back_does_not():
 
     clock = Clock(expired.append, look)
     clock.start(last, 60)
-    while len(clock._calls) != 2:  # until both are of one tick
+    while len(clock.calls) != 2:  # until both are of one tick
         for call in (answered, other):
             clock.stop(call)
             clock.start(call, 0.005)

@@ -128,7 +128,7 @@ def test_cancelled_deadlines_leave_nothing_behind():
         clock.start(call, 60 + number)
     for call in reversed(calls):
         clock.stop(call)
-    assert not clock._calls
+    assert not clock.calls
     assert len(clock._ticks) <= clock.slack
     clock.close()
     all_blocked()

@@ -204,7 +204,7 @@ def test_a_storm_of_refusals_keeps_no_hub_busy_and_ends_with_the_timeout(context
         held = requester._dispatcher.held
         assert not held
         assert not held._holds
-        assert not held._clock._calls
+        assert not held._clock.calls
         assert requester.stats().outstanding == 0
 
 
