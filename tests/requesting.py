@@ -6,7 +6,7 @@ import zmq
 from helpers import endpoint_of
 
 from gzmqsource import Source
-from gzmqsource.workers import Requester, _quick
+from gzmqsource.workers import Requester, _calls, _quick, requester
 
 
 @contextlib.contextmanager
@@ -33,18 +33,20 @@ def ignore(server, message):
 def requester_of(server, context, **options):
     """Make a requester for a server, or for endpoints."""
     endpoint = server if isinstance(server, (str, list)) else endpoint_of(server)
-    requester = Requester.open(endpoint, context=context, linger=0, **options)
+    asker = Requester.open(endpoint, context=context, linger=0, **options)
     try:
-        yield requester
+        yield asker
     finally:
-        requester.close()
+        asker.close()
 
 
 @contextlib.contextmanager
 def in_python():
-    """Make servers without the steps in C."""
+    """Make servers and requesters without the steps in C."""
     native, _quick._native = _quick._native, None
+    requester.filled = _calls.filled
     try:
         yield
     finally:
         _quick._native = native
+        requester.filled = _quick.filled

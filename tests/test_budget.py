@@ -158,6 +158,15 @@ def test_a_wait_begins_a_short_part_and_the_rest_of_the_slice_follows(budgets, l
         assert budget.exhausted()
 
 
+def test_a_slice_that_is_over_has_no_message_after_a_short_part(budgets):
+    budget = budgets(max_seconds=HubSlice.length)
+    budget.exhausted()
+    budget.restart()
+    until(time.thread_time() + HubSlice.length)
+    assert spent(budget) == 1
+    assert budget.exhausted()
+
+
 def test_after_a_wait_a_message_and_its_answer_pass_although_the_slice_is_over(budgets):
     budget = budgets()
     budget.exhausted()

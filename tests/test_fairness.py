@@ -10,7 +10,7 @@ import zmq
 from gevent.queue import Empty
 from helpers import closing
 
-from gzmqsource import Source
+from gzmqsource import Source, green
 from gzmqsource.testing import all_blocked
 
 
@@ -80,6 +80,45 @@ def test_a_turn_ends_after_max_seconds(context):
         looking.join(10)
         assert receiver.stats().budget_stops >= 5
     assert len(seen) >= 10
+
+
+@pytest.mark.parametrize("way", ["handled", "pulled", "frames", "messages"])
+def test_a_message_that_takes_longer_than_a_slice_is_the_only_one_of_its_turn(context, way):
+    got: list[Any] = []
+    seen = []
+    loop: Any = gevent.get_hub().loop
+
+    def handle(message):
+        got.append(message)
+        work(0.003)
+
+    def receive(recv):
+        while len(got) < 20:
+            handle(recv())
+
+    def look():
+        while len(got) < 20:
+            seen.append(len(got))
+            with loop.timer(0) as timer:
+                gevent.get_hub().wait(timer)
+
+    sender = Source.open(zmq.PUSH, connect="inproc://a", context=context)
+    socket = green.Context(context).socket(zmq.PULL)
+    socket.bind("inproc://a")
+    receiver = Source(socket) if way in ("handled", "pulled") else socket
+    with closing(receiver, sender):
+        for number in range(20):
+            sender.send(b"%d" % number)
+        if way == "handled":
+            receiver.set_handle(handle)
+            receiver.start()
+        else:
+            recv = receiver.recv_multipart if way == "messages" else receiver.recv
+            gevent.spawn(receive, recv)
+        gevent.spawn(look).join(10)
+    assert len(got) == 20
+    steps = [after - before for before, after in itertools.pairwise([*seen, 20])]
+    assert max(steps) == 1
 
 
 @pytest.mark.parametrize("way", ["handled", "pulled"])

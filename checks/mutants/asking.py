@@ -21,8 +21,8 @@ ASKING = [
     Mutation(
         "a request expires although its reply is there",
         "workers/_clock.py",
-        "            self._look([call for tick in self._calls if tick <= due"
-        " for call in self._calls[tick]])\n",
+        "            self._look([call for tick in self.calls if tick <= due"
+        " for call in self.calls[tick]])\n",
         "            pass\n",
         "workers/test_clock.py test_last_look.py",
     ),
@@ -50,7 +50,7 @@ ASKING = [
     Mutation(
         "cancelled deadlines pile up",
         "workers/_clock.py",
-        "            if len(self._ticks) > self.slack + 2 * len(self._calls):\n",
+        "            if len(self._ticks) > self.slack + 2 * len(self.calls):\n",
         "            if False:\n",
         "workers/test_clock.py workers/test_many_calls.py",
     ),
@@ -73,6 +73,62 @@ ASKING = [
         "workers/asking.pxi",
         "        elif header[AT_KIND] != REPLY or not self.connection.speaks:\n",
         "        elif header[AT_KIND] != REPLY:\n",
+        "workers/test_native.py",
+    ),
+    Mutation(
+        "in C, the number of requests has no bound",
+        "workers/asking.pxi",
+        "        if admitted >= self.most or held > self.most_bytes:\n",
+        "        if held > self.most_bytes:\n",
+        "workers/test_native.py",
+    ),
+    Mutation(
+        "in C, the bytes of requests have no bound",
+        "workers/asking.pxi",
+        "        if admitted >= self.most or held > self.most_bytes:\n",
+        "        if admitted >= self.most:\n",
+        "workers/test_native.py",
+    ),
+    Mutation(
+        "in C, a request that libzmq refuses stays in the table",
+        "workers/asking.pxi",
+        "            del (<dict>outstanding)[key]\n            raise\n",
+        "            raise\n",
+        "workers/test_native.py",
+    ),
+    Mutation(
+        "in C, a request that libzmq refuses counts forever",
+        "workers/asking.pxi",
+        "            self.refuse(call)\n            raise\n",
+        "            raise\n",
+        "workers/test_native.py",
+    ),
+    Mutation(
+        "in C, a peer that speaks the protocol is not watched",
+        "workers/asking.pxi",
+        "            connection._look_after_send(source)\n",
+        "            pass\n",
+        "workers",
+    ),
+    Mutation(
+        "in C, a request has no deadline",
+        "workers/asking.pxi",
+        "        if timeout is not None:\n            self.deadlines",
+        "        if False:\n            self.deadlines",
+        "workers/test_native.py",
+    ),
+    Mutation(
+        "in C, the deadline of a request that has ended stays",
+        "workers/asking.pxi",
+        "            del (<dict>calls)[call]\n",
+        "            pass\n",
+        "workers/test_native.py",
+    ),
+    Mutation(
+        "in C, a request that is sent once is kept",
+        "workers/asking.pxi",
+        "KEEP if retries else 0",
+        "KEEP",
         "workers/test_native.py",
     ),
     Mutation(

@@ -27,14 +27,14 @@ BROKER = [
     Mutation(
         "in C, a worker is given more than it takes",
         "workers/native.pyx",
-        "            if PyDict_Size(worker.jobs) + 1 < <Py_ssize_t>worker.slots:\n",
+        "            if PyDict_Size(get_slot(worker, self.of_worker.jobs)) + 1 < slots:\n",
         "            if True:\n",
         _BROKER,
     ),
     Mutation(
         "in C, a worker that leaves is given more once it has one less",
         "workers/native.pyx",
-        "        if worker.state is self.ready:\n",
+        "        if get_slot(worker, self.of_worker.state) is self.ready:\n",
         "        if True:\n",
         _LOST,
     ),

@@ -121,7 +121,7 @@ RESPONDING = [
     Mutation(
         "in C, a worker that is on to the next request is struck",
         "workers/calling.pxi",
-        "                finally:\n                    job.greenlet = None\n",
+        "                finally:\n                    set_slot(job, of_job.greenlet, None)\n",
         "                finally:\n                    pass\n",
         "workers/test_cancelling.py",
     ),

@@ -359,8 +359,8 @@ SOCKET = [
     Mutation(
         "a socket has a whole slice although others wait",
         "_socket/budget.py",
-        " and not shared.is_crowded:",
-        ":",
+        " and not shared.is_crowded:\n                shared.mark()",
+        ":\n                shared.mark()",
         "test_budget.py",
     ),
     Mutation(

@@ -375,4 +375,20 @@ def test_one_that_is_owed_time_has_it_and_the_calls_of_others_take_some():
     world.finish()
 
 
+def test_a_slow_message_is_the_only_one_of_its_turn():
+    """Two slow sources that were pulled had three and two at once after an edge."""
+    world = SourcesWorld(
+        ways=("pool", "pulled"),
+        works=(5e-05, 5e-05, 5e-05, 0.002),
+        count=8,
+        marks=40,
+        libuv=False,
+        delay=2,
+    )
+    world.flood(seconds=0.016)
+    world.settle()
+    world.flood(seconds=0.016)
+    world.finish()
+
+
 TESTS = [test for name, test in list(globals().items()) if name.startswith("test_")]

@@ -18,6 +18,9 @@ from gzmqsource.transfer.pure import AFTER_WAIT
 
 __all__ = ["Budget", "yield_to_io"]
 
+#: In place of the serial of a slice: a short part, which the rest of the slice follows.
+_IN_SHORT_PART = -1
+
 
 def yield_to_io(hub: Any) -> None:
     """Yield so that the I/O of this hub, not only its callbacks, has a turn.
@@ -87,8 +90,8 @@ class Budget(Allowance):
         """Return whether the greenlet must yield to I/O now; call this when nothing is `left`.
 
         In each slice of the hub a socket gets the rest of the slice, once, unless others wait for
-        their parts. In that case, or after the end of the slice, it gets one message. Messages that
-        are prefetched when the socket closes are handled without a budget.
+        their parts. In that case, or after the end of the slice, it gets one message, if it has had
+        none. Messages that are prefetched when the socket closes are handled without a budget.
         """
         if self._closed:
             self.refill(AFTER_WAIT, self.max_seconds)
@@ -103,12 +106,13 @@ class Budget(Allowance):
             return False
         shared.begin_if_over(now)
         if self._serial != shared.serial:
+            had_part = self._serial == _IN_SHORT_PART
             self._serial = shared.serial
             left = (shared.ends - now) / shared.length
             if left > 0 and not shared.is_crowded:
                 shared.mark()
                 self.refill(self.max_messages, self.max_seconds * left)
-            else:
+            elif not had_part:
                 self.refill(1, self.max_seconds)
         return self.left <= 0
 
@@ -213,12 +217,14 @@ class Budget(Allowance):
         """
         shared = self.shared
         if self.restart_within(shared):
-            self._serial = -1  # the rest of the slice follows the short part
+            self._serial = _IN_SHORT_PART
             return
         shared.begin_if_over(time.monotonic())
         left = shared.ends - time.monotonic()
         # Others that wait come before a further message.
-        self._serial = -1 if left > 0 and not shared.is_crowded else shared.serial
+        self._serial = shared.serial
+        if left > 0 and not shared.is_crowded:
+            self._serial = _IN_SHORT_PART
         if shared.is_crowded and shared.is_ahead(self):
             self.refill(2, self.max_seconds)
         elif left > 0:

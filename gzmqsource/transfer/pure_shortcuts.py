@@ -151,9 +151,9 @@ class PureShortcuts(NoShortcuts):
         """See `Shortcuts.receive`."""
         if (
             not self.may_pull
-            or self._allowance.left <= 0
             or self._thread != _get_ident()
             or self._readers
+            or not self._allowance.spend()
         ):
             return None
         if self._writers or self._pollers:
@@ -164,8 +164,8 @@ class PureShortcuts(NoShortcuts):
         except zmq.ZMQError:
             return None  # the slow path meets it again
         if not messages:  # the slow path reports what was discarded, and EFSM
+            self._allowance.left += 1
             return False if is_empty and not self._transfer.must_send_first else None
-        self._allowance.spend()
         return messages[0]
 
     def close(self) -> None:

@@ -310,7 +310,7 @@ cdef class NativeShortcuts:
         """See `Shortcuts.receive`."""
         cdef list messages = []
         cdef bint is_empty
-        if not self.may_receive():
+        if not self.may_receive() or not self.allowance.count(1):
             return None
         self.recheck_if_awaited()
         try:
@@ -318,8 +318,8 @@ cdef class NativeShortcuts:
         except zmq.ZMQError:
             return None  # the slow path meets it again
         if not messages:  # the slow path reports what was discarded, and EFSM
+            self.allowance.left += 1
             return False if is_empty and not self.transfer.must_send_first else None
-        self.allowance.count(1)
         return messages[0]
 
     def receive_frame(self):
@@ -333,12 +333,17 @@ cdef class NativeShortcuts:
     cdef object receive_into(self, frame):
         """Receive one frame into an empty `zmq.Frame`, or as bytes."""
         cdef NativeTransfer transfer = self.transfer
-        if not self.may_receive() or transfer.begun is not None:
+        if (
+            not self.may_receive()
+            or transfer.begun is not None
+            or not self.allowance.count(1)
+        ):
             return None
         transfer.check_open()
         self.recheck_if_awaited()
         try:
             if not transfer.is_full and msg_recv(&transfer.part, transfer.handle, DONTWAIT) < 0:
+                self.allowance.left += 1
                 return False if zmq_errno() == EAGAIN else None
             transfer.is_full = True
             if frame is None:
@@ -350,7 +355,6 @@ cdef class NativeShortcuts:
                 set_more(frame, True)
         finally:
             transfer.let_go()
-        self.allowance.count(1)
         return frame
 
     cdef int recheck_if_awaited(self) except -1:

@@ -71,9 +71,7 @@ def reader_of(connection: Any, dispatcher: Any) -> Callable[[list[Any]], None]:
     return read
 
 
-def beginner_of(
-    dispatcher: Dispatcher, most: int, most_bytes: int
-) -> Callable[[AnyCall], None]:
+def beginner_of(dispatcher: Dispatcher, most: int, most_bytes: int) -> Callable[[AnyCall], None]:
     """Return what begins with the calls of a requester."""
     begin: Callable[[AnyCall], None] = dispatcher.send_first
     if _native is not None:

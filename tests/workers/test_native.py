@@ -1,18 +1,21 @@
 """The steps in C do what those in Python do, message by message."""
 
 import contextlib
+import errno
 import functools
 
 import gevent
 import hypothesis
 import pytest
 import zmq
+from gevent.event import AsyncResult
 from helpers import endpoint_of
 from hypothesis import strategies
 from requesting import in_python
 
 from gzmqsource import Source, transfer
 from gzmqsource.broker import Broker
+from gzmqsource.errors import SendError
 from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import Requester, Responder
 from gzmqsource.workers._clock import Clock
@@ -102,10 +105,12 @@ def connection_of(requester):
     return connection
 
 
-def reads_in_python(context):
+def is_in_python(context):
     with Requester.open("inproc://server", context=context) as requester:
-        connection = connection_of(requester)
-        return connection.read == connection.received
+        connection, dispatcher = connection_of(requester), requester._dispatcher
+        reads = connection.read == connection.received
+        assert (dispatcher.begin == dispatcher.send_first) == reads
+        return reads
 
 
 def ask(key, flags=0):
@@ -125,10 +130,10 @@ def test_a_responder_replies_and_counts_as_in_python(make, messages):
 def test_the_steps_in_c_are_in_use(context):
     with a_responder(context) as server:
         assert server._desk is not None
-        assert not reads_in_python(context)
+        assert not is_in_python(context)
     with in_python(), a_responder(context) as server:
         assert server._desk is None
-        assert reads_in_python(context)
+        assert is_in_python(context)
 
 
 #: Which of the four calls a message is about, or another one, and the rest of its header.
@@ -149,13 +154,29 @@ REPLIES = strategies.lists(
 )
 
 
+def result_of(requester, timeout):
+    """Make a request in a greenlet, and return its result."""
+
+    def make():
+        try:
+            result.set(requester.request(b"y", timeout))
+        except Exception as error:
+            result.set_exception(error)
+
+    result = AsyncResult()
+    gevent.spawn(make)
+    return result
+
+
 def outcome_of_replies(replies, copy):
     """Return how four calls of a requester have ended with these messages, and what is counted."""
     with zmq.Context() as context, context.socket(zmq.DEALER) as server:
         server.linger = 0
         server.bind("inproc://server")
         requester = Requester.open("inproc://server", context=context, dead_after=60, copy=copy)
-        calls = [requester.submit(b"y", timeout) for timeout in (None, 60, 60, 1)]
+        calls = [result_of(requester, timeout) for timeout in (None, 60, 60)]
+        all_blocked()
+        calls.append(requester.submit(b"y", 1))
         keys = [server.recv_multipart()[0][KEY] for _ in calls] + [KEYS[0]]
         for (which, kind, flags, end), delimiter, payload in replies:
             head = pack(MAGIC, kind, flags, 0, 0, keys[which], end)
@@ -168,10 +189,80 @@ def outcome_of_replies(replies, copy):
             call.ready() and (type(call.exception), call.value and list(map(bytes, call.value)))
             for call in calls
         ]
-        dispatcher, endpoints = requester._dispatcher, requester.endpoints()
-        counted = dispatcher.admitted, dispatcher.bytes, connection.heard, requester.stats()
+        counted = connection.heard, requester.endpoints(), counts_of(requester)
         requester.close()
-    return ended, counted, endpoints
+    return ended, counted
+
+
+def counts_of(requester):
+    """Return what a requester has counted, and how many deadlines it has."""
+    dispatcher = requester._dispatcher
+    deadlines = sum(map(len, dispatcher.clock.calls.values()))
+    return dispatcher.admitted, dispatcher.bytes, deadlines, requester.stats()
+
+
+def outcome_of_requests(requests):
+    """Return what a server gets of these requests, what becomes of them, and what is counted."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as server:
+        server.linger = 0
+        server.bind("inproc://server")
+        bounds = {"max_outstanding": 4, "max_outstanding_bytes": 100}
+        requester = Requester.open("inproc://server", context=context, dead_after=60, **bounds)
+
+        def make(payload, timeout, retries):
+            try:
+                ended.append(requester.request(payload, timeout, retries))
+            except Exception as error:
+                ended.append(type(error))
+
+        ended, got, counted = [], [], []
+        greenlets = [gevent.spawn(make, *request) for request in requests]
+        all_blocked()
+        counted.append(counts_of(requester))
+        while server.poll(0):
+            head, *rest = server.recv_multipart()
+            left = int.from_bytes(head[KEY.stop :][:4], "big")  # less if it has waited for room
+            got.append((head[: KEY.start], round(left, -4), head[KEY.stop + 4 :], rest))
+            server.send_multipart([head, *rest])
+            all_blocked()
+        counted.append(counts_of(requester))
+        requester.close()
+        gevent.joinall(greenlets)
+    return ended, got, counted
+
+
+@hypothesis.given(
+    strategies.lists(
+        strategies.tuples(
+            strategies.sampled_from([b"", b"x", b"y" * 60, [b"x", b"y"], (b"z",), zmq.Frame(b"x")]),
+            strategies.sampled_from([None, None, 60, 60.0, 1e7, 1e30, -1, "x"]),
+            strategies.sampled_from([0, 0, 0, 1, -1]),
+        ),
+        max_size=8,
+    )
+)
+@hypothesis.settings(max_examples=100, deadline=None, derandomize=True)
+def test_a_requester_sends_its_requests_and_counts_as_in_python(requests):
+    native = outcome_of_requests(requests)
+    with in_python():
+        assert outcome_of_requests(requests) == native
+
+
+@pytest.mark.parametrize("steps", [contextlib.nullcontext, in_python])
+def test_a_request_that_libzmq_refuses_leaves_nothing_behind(context, steps):
+    def refuse(message, _):
+        raise SendError(zmq.ZMQError(errno.EHOSTUNREACH), message)
+
+    with steps(), Requester.open("inproc://server", context=context) as requester:
+        connection = connection_of(requester)
+        source = connection.link.source
+        wait_until(lambda: requester._dispatcher.express is connection)
+        source._shortcut_send_now, source.send = lambda _: False, refuse
+        with pytest.raises(SendError):
+            requester.request(b"x", timeout=60)
+        assert not connection.outstanding
+        assert counts_of(requester)[:3] == (0, 0, 0)
+        assert requester.stats().failed == 1
 
 
 @pytest.mark.parametrize("copy", [True, False])
