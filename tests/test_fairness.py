@@ -105,7 +105,7 @@ def test_a_message_that_takes_longer_than_a_slice_is_the_only_one_of_its_turn(co
     sender = Source.open(zmq.PUSH, connect="inproc://a", context=context)
     socket = green.Context(context).socket(zmq.PULL)
     socket.bind("inproc://a")
-    receiver = Source(socket) if way in ("handled", "pulled") else socket
+    receiver: Any = Source(socket) if way in ("handled", "pulled") else socket
     with closing(receiver, sender):
         for number in range(20):
             sender.send(b"%d" % number)

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from gzmqsource._source.source import Source
     from gzmqsource.workers._calling import Calling
     from gzmqsource.workers._calls import AnyCall
-    from gzmqsource.workers._dispatcher import Dispatcher
     from gzmqsource.workers._handling import Handling
     from gzmqsource.workers._parts import Parts
     from gzmqsource.workers._places import Workers
@@ -71,7 +70,7 @@ def reader_of(connection: Any, dispatcher: Any) -> Callable[[list[Any]], None]:
     return read
 
 
-def beginner_of(dispatcher: Dispatcher, most: int, most_bytes: int) -> Callable[[AnyCall], None]:
+def beginner_of(dispatcher: Any, most: int, most_bytes: int) -> Callable[[AnyCall], None]:
     """Return what begins with the calls of a requester."""
     begin: Callable[[AnyCall], None] = dispatcher.send_first
     if _native is not None:

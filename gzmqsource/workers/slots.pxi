@@ -6,7 +6,7 @@ cdef extern from *:
 
     #define SLOT(object, offset) (*(PyObject **) ((char *) (object) + (offset)))
 
-    /* Where the slot of a descriptor is in an object, in bytes; 0 if that is no slot. */
+    /* Where the slot of a descriptor is in an object, in bytes; 0 if it has another kind. */
     static Py_ssize_t offset_of(PyObject *descriptor) {
         if (!Py_IS_TYPE(descriptor, &PyMemberDescr_Type))
             return 0;

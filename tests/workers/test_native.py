@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import functools
+from typing import Any
 
 import gevent
 import hypothesis
@@ -163,7 +164,7 @@ def result_of(requester, timeout):
         except Exception as error:
             result.set_exception(error)
 
-    result = AsyncResult()
+    result: AsyncResult[Any] = AsyncResult()
     gevent.spawn(make)
     return result
 
@@ -206,8 +207,13 @@ def outcome_of_requests(requests):
     with zmq.Context() as context, context.socket(zmq.DEALER) as server:
         server.linger = 0
         server.bind("inproc://server")
-        bounds = {"max_outstanding": 4, "max_outstanding_bytes": 100}
-        requester = Requester.open("inproc://server", context=context, dead_after=60, **bounds)
+        requester = Requester.open(
+            "inproc://server",
+            context=context,
+            dead_after=60,
+            max_outstanding=4,
+            max_outstanding_bytes=100,
+        )
 
         def make(payload, timeout, retries):
             try:
@@ -215,7 +221,8 @@ def outcome_of_requests(requests):
             except Exception as error:
                 ended.append(type(error))
 
-        ended, got, counted = [], [], []
+        ended: list[Any] = []
+        got, counted = [], []
         greenlets = [gevent.spawn(make, *request) for request in requests]
         all_blocked()
         counted.append(counts_of(requester))
