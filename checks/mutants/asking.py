@@ -108,7 +108,7 @@ ASKING = [
         "workers/asking.pxi",
         "            connection._look_after_send(source)\n",
         "            pass\n",
-        "workers",
+        "workers/test_liveness.py",
     ),
     Mutation(
         "in C, a request has no deadline",

@@ -9,7 +9,7 @@ from requesting import requester_of
 from scripted import Scripted, echo
 
 from gzmqsource.testing import wait_until
-from gzmqsource.workers import PeerLost
+from gzmqsource.workers import PeerLost, Requester
 from gzmqsource.workers._header import Kind
 
 DEAD_AFTER = 0.2
@@ -51,6 +51,22 @@ def test_a_server_whose_hub_is_stuck_is_told_in_time_and_asked_no_more(context):
         server.reply(server.asks[1])
         assert later.get(timeout=10) == [b"y"]
         assert requester.stats().late == 1
+
+
+@pytest.mark.parametrize("ask", [Requester.request, Requester.submit])
+def test_a_server_that_is_stuck_after_a_pause_is_told_as_well(context, ask):
+    with (
+        Scripted(context, echo) as server,
+        requester_of(server.endpoint, context, dead_after=DEAD_AFTER) as requester,
+    ):
+        asked(requester, server).get(timeout=10)
+        (connection,) = requester._dispatcher.connections
+        wait_until(lambda: not connection.is_watched)
+        server.pongs = False
+        server.source.pause()
+        with pytest.raises(PeerLost, match="nothing came from"):
+            result = ask(requester, b"x", timeout=10)
+            result.get()
 
 
 def test_what_a_stuck_server_had_is_asked_of_another(context):
