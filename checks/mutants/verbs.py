@@ -18,6 +18,13 @@ VERBS = [
         "cli/test_send_waiting.py::test_a_second_signal_ends_that_time",
     ),
     Mutation(
+        "an interrupt does not wait for the event of a connection",
+        "cli/_send.py",
+        "                    delivering.join(SOON)  # a peer",
+        "                    # a peer",
+        "cli/test_send_waiting.py",
+    ),
+    Mutation(
         "what no peer has is success",
         "cli/_send.py",
         "            self.undelivered = self.total - len(self.refused)\n",

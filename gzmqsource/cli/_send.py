@@ -109,14 +109,16 @@ class Delivery:
         is_last = False
         while not delivering.ready():
             if number is not None:
+                if not is_last:
+                    delivering.join(SOON)  # a peer may have all, and its event is not read yet
+                    if delivering.ready():
+                        break
                 without_peer = number == signal.SIGINT or not has_input
                 if is_last or (without_peer and self.peers.are_missing):
                     self.is_interrupted = True
                     delivering.kill()
                     break
-                delivering.join(SOON)
-                if not delivering.ready():
-                    log.info("stopping: the messages that were read are sent within %g s", timeout)
+                log.info("stopping: the messages that were read are sent within %g s", timeout)
                 is_last = True
             gevent.wait(cast(Any, [work.told, delivering]), count=1)
             if not delivering.ready():

@@ -3,16 +3,24 @@
 import json
 import signal
 import time
+import types
+from typing import Any
 
+import gevent
 import pytest
 import zmq
 import zmq.auth
 from command_under_test import run, running, until_told
 from gevent import subprocess
+from gevent.lock import Semaphore
 from helpers import bytes_in, closing, endpoint_of, free_ports, until_at_rest
 
 from gzmqsource import Source
 from gzmqsource.auth import Authenticator
+from gzmqsource.cli._input import Input
+from gzmqsource.cli._peers import Peers
+from gzmqsource.cli._send import Delivery
+from gzmqsource.cli._sockets import watched_source
 from gzmqsource.testing import wait_until
 
 pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
@@ -274,3 +282,17 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, address):
     (tmp_path / "gone").symlink_to("/proc/self/mem")
     error = error_of(run("send", "--bind", address, "--file", tmp_path / "gone"))
     assert error == f"Error: {tmp_path / 'gone'}: Input/output error"
+
+
+def test_an_interrupt_before_the_event_of_a_connection_is_read_loses_nothing(context):
+    with Source.open(zmq.PULL, bind="tcp://127.0.0.1:*", context=context) as receiver:
+        socket, delivery = {"bind": (), "connect": (endpoint_of(receiver),)}, Delivery()
+        with watched_source("push", socket, on_error=delivery.refuse) as (source, events, _):
+            delivery.begin(source, Peers((), socket["connect"]))
+            delivery.send_all(Input((), False, (), None, ("x",)), None)
+            assert receiver.recv(timeout=10) == [b"x"]
+            work: Any = types.SimpleNamespace(signal=signal.SIGINT, told=Semaphore(0))
+            gevent.spawn_later(0.01, delivery.peers.follow, events)
+            delivery.finish(work, 10)
+        assert delivery.undelivered == 0
+        assert not delivery.is_interrupted
