@@ -427,10 +427,10 @@ RESPONDING = [
         "workers/test_owed.py",
     ),
     Mutation(
-        "what a responder owes is never said once nothing runs",
-        "workers/_voice.py",
-        "            self.watch()\n",
-        "",
+        "the ticks end although controls are owed",
+        "workers/_pulse.py",
+        "waits or self._voice.owes or self._kept.replies",
+        "waits or self._kept.replies",
         "workers/test_owed.py",
     ),
     Mutation(

@@ -80,7 +80,7 @@ class Pulse:
         #: Whether the messages of askers are read.
         self.heard = Heard(core)
         self._runs = Lasting(self._run)
-        reception.watch = parts.voice.watch = self.watch
+        reception.watch = self.watch
 
     def watch(self) -> None:
         """Start ticking, unless it already does."""

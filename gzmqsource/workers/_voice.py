@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import struct
 from collections import deque
-from collections.abc import Callable
 
 import zmq
 from gevent.queue import Full
@@ -48,8 +47,6 @@ class Voice:
         # Controls that had no room and are sent later, by the peers of the socket; their number.
         self._owed: dict[bytes, deque[tuple[Asker, bytes]]] = {}
         self._owed_count = 0
-        #: Called when a control is owed, to have `pay` called.
-        self.watch: Callable[[], object]
         #: The session of this responder: it shows askers that it was started again.
         self.session = random.SystemRandom().randrange(1, 1 << 32)
         self._tail = _TAIL.pack(0, self.session)
@@ -89,7 +86,7 @@ class Voice:
 
     @property
     def owes(self) -> bool:
-        """Whether controls are owed."""
+        """Whether controls are owed: the ticks go on."""
         return bool(self._owed)
 
     def pay(self) -> None:
@@ -116,7 +113,6 @@ class Voice:
             self._owed_count += 1
             if self._owed_count > self.most_owed:
                 self._forget_one()
-            self.watch()
         return is_said
 
     def _forget_one(self) -> None:

@@ -40,8 +40,8 @@ def not_reading(context, responder):
         yield source, ends
 
 
-def ask(source, key):
-    source.send([Header(Kind.ASK, key, Flag.KEEP).encode(), b"", b"x"])
+def ask(source, key, flags=Flag.KEEP):
+    source.send([Header(Kind.ASK, key, flags).encode(), b"", b"x"])
 
 
 def test_a_reply_that_is_kept_and_finds_no_room_is_said_to_be_lost(context):
@@ -65,11 +65,30 @@ def test_each_of_thousands_of_requests_that_are_refused_is_said_to_be(context):
     keys = [key_of() for _ in range(5000)]
     waits = Event()
     options = LITTLE | {"spawn": 1, "max_waiting": 0}
-    with responder_of(context, lambda payload: waits.wait(), **options) as responder:
+    with responder_of(context, lambda payload: waits.wait() and b"", **options) as responder:
         with not_reading(context, responder) as (source, ends):
             for key in keys:
-                ask(source, key)
+                ask(source, key, flags=0)
             wait_until(lambda: responder.stats().full == len(keys) - 1)
+            waits.set()
+            wait_until(lambda: not responder.stats().running)
             source.start()
-            wait_until(lambda: len(ends) == len(keys) - 1)
-        assert {kind for each in ends.values() for kind in each} == {Kind.REFUSED}
+            wait_until(lambda: len(ends) == len(keys))
+        assert list(ends.values()).count([Kind.REFUSED]) == len(keys) - 1
+
+
+def test_a_kept_reply_that_is_lost_with_its_asker_counts_once(context):
+    keys = [key_of() for _ in range(500)]
+    with responder_of(context, lambda payload: bytes(1000), **LITTLE) as responder:
+        with Asker(context, responder) as first:
+            for number, key in enumerate(keys, start=1):
+                first.ask(key=key, flags=Flag.KEEP)
+                first.until_heard(Kind.REPLY, number)
+        with not_reading(context, responder) as (source, _):
+            for key in keys:
+                ask(source, key)
+            wait_until(lambda: responder.stats().duplicates == len(keys))
+            assert responder.source.stats().outbox_depth
+        wait_until(lambda: not responder.source.stats().outbox_depth)
+        stats = responder.stats()
+        assert (stats.replies, stats.undelivered) == (len(keys), 0)
