@@ -76,6 +76,13 @@ ASKING = [
         "workers/test_native.py",
     ),
     Mutation(
+        "a request that is interrupted when it was sent counts as refused, too",
+        "workers/_dispatcher.py",
+        "        if call.place is None or call.key not in call.place:\n",
+        "        if True:\n",
+        "workers/test_native.py",
+    ),
+    Mutation(
         "in C, the number of requests has no bound",
         "workers/asking.pxi",
         "        if admitted >= self.most or held > self.most_bytes:\n",

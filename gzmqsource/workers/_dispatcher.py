@@ -123,9 +123,10 @@ class Dispatcher(Table):
         self._choose_express()
 
     def refuse(self, call: AnyCall) -> None:
-        """Note that libzmq has refused a call that was admitted."""
-        self._over(call, True)
-        self.counts.failed += 1
+        """Note that libzmq has refused a call that was admitted, unless the peer has it by now."""
+        if call.place is None or call.key not in call.place:
+            self._over(call, True)
+            self.counts.failed += 1
 
     def send_later(self, call: AnyCall, connection: Connection | None) -> None:
         """Let a call wait for a connection, unless that was given up, or for any."""

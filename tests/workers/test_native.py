@@ -155,6 +155,10 @@ REPLIES = strategies.lists(
 )
 
 
+class Interrupted(Exception):
+    """A signal handler has raised this, before libzmq has taken anything."""
+
+
 def result_of(requester, timeout):
     """Make a request in a greenlet, and return its result."""
 
@@ -272,6 +276,22 @@ def test_a_request_that_libzmq_refuses_leaves_nothing_behind(context, steps):
         assert requester.stats().failed == 1
 
 
+@pytest.mark.parametrize("steps", [contextlib.nullcontext, in_python])
+def test_a_request_that_is_interrupted_when_it_was_sent_counts_once(context, steps):
+    def strike(_):
+        raise Interrupted
+
+    with steps(), Requester.open("inproc://server", context=context) as requester:
+        connection = connection_of(requester)
+        wait_until(lambda: requester._dispatcher.express is connection)
+        connection._may_queue, connection._look_after_send = True, strike
+        with pytest.raises(Interrupted):
+            requester.request(b"x", timeout=60)
+        assert not connection.outstanding
+        assert counts_of(requester)[:3] == (0, 0, 0)
+        assert (requester.stats().failed, requester.stats().cancelled) == (0, 1)
+
+
 @pytest.mark.parametrize("copy", [True, False])
 @hypothesis.given(REPLIES)
 @hypothesis.settings(max_examples=100, deadline=None, derandomize=True)
@@ -279,10 +299,6 @@ def test_a_requester_ends_its_requests_and_counts_as_in_python(copy, replies):
     native = outcome_of_replies(replies, copy)
     with in_python():
         assert outcome_of_replies(replies, copy) == native
-
-
-class Interrupted(Exception):
-    """A signal handler has raised this, before libzmq has taken anything."""
 
 
 def interrupt_once(source, last):
