@@ -7,6 +7,7 @@ import pkgutil
 import sys
 import threading
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import gevent
@@ -25,6 +26,21 @@ from gzmqsource.testing import in_forked_child, no_leaks, wait_until
 from gzmqsource.workers import Requester, Responder
 
 ENDLESS = [1e7, 10**400, float("inf"), sys.float_info.max]
+
+
+class Rough(float):
+    """A number with which nothing can be counted, as little as with a `numpy.float16`."""
+
+    def _refuse(self, *_):
+        raise ArithmeticError(repr(self))
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _refuse
+    __rtruediv__ = __format__ = __int__ = _refuse
+    __hash__: Any = None
+
+
+#: Timeouts that are long enough, of other types.
+ODD = [10, Fraction(20, 2), Rough(10)]
 
 #: Not among the timeouts of a poll, where a negative one is endless.
 NEGATIVE = [-1, -0.5, float("-inf")]
@@ -356,7 +372,7 @@ def test_each_call_with_a_timeout_is_in_this_test():
     assert with_timeout() == CALLS.keys() | POLLS.keys()
 
 
-@pytest.mark.parametrize("timeout", ENDLESS, ids=str)
+@pytest.mark.parametrize("timeout", ENDLESS + ODD, ids=str)
 @pytest.mark.parametrize("name", [*CALLS, *POLLS])
 def test_a_timeout_may_be_as_long_as_can_be(scene, name, timeout):
     with gevent.Timeout(15):

@@ -490,10 +490,17 @@ SOCKET = [
         "test_thread_end.py",
     ),
     Mutation(
+        "a timeout is counted with as it was passed",
+        "_base/deadline.py",
+        "        number = checked_number(name, timeout, _RULES[per_second])\n",
+        "        checked_number(name, timeout, _RULES[per_second])\n",
+        "test_endless_timeouts.py",
+    ),
+    Mutation(
         "an endless timeout reaches the timers",
         "_base/deadline.py",
-        "    return timeout if timeout <= LONGEST * per_second else None\n",
-        "    return timeout\n",
+        "    return number if number <= LONGEST * per_second else None\n",
+        "    return number\n",
         "test_endless_timeouts.py",
     ),
     Mutation(

@@ -97,8 +97,8 @@ TEXTS = [
     Mutation(
         "seconds that no timer has are accepted",
         "workers/_seconds.py",
-        "    if not least <= seconds <= LONGEST:\n",
-        "    if not least <= seconds:\n",
+        "    if not least <= number <= LONGEST:\n",
+        "    if not least <= number:\n",
         "workers/test_mistakes_of_workers.py",
     ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from numbers import Real
 
@@ -18,9 +19,10 @@ _RULES = {
 def check_timeout(
     timeout: float | None, name: str = "timeout", per_second: int = 1
 ) -> float | None:
-    """Return *timeout*, or None if it is so long that it is the same as endless.
+    """Return *timeout* as a float, or None if it is so long that it is the same as endless.
 
-    Every call with a timeout calls this before it does anything else.
+    Every call with a timeout calls this before it does anything else, and uses what it returns: a
+    sum with a `numpy.float16` would be one, too.
 
     Parameters
     ----------
@@ -40,21 +42,26 @@ def check_timeout(
     """
     if timeout is None:
         return None
-    if type(timeout) is not float and not isinstance(timeout, Real):  # which takes 0.2 us
-        raise TypeError(f"{name}={timeout!r}: {_RULES[per_second]}")
-    if not timeout >= 0:
+    number = timeout
+    if type(timeout) is not float:  # which takes 0.3 us
+        number = checked_number(name, timeout, _RULES[per_second])
+    if not number >= 0:
         raise ValueError(f"{name}={timeout!r}: {_RULES[per_second]}")
-    return timeout if timeout <= LONGEST * per_second else None
+    return number if number <= LONGEST * per_second else None
 
 
-def check_number(name: str, value: object, rule: str) -> None:
-    """Raise a `TypeError` with the name of an argument and its rule unless it is a number."""
+def checked_number(name: str, value: float, rule: str) -> float:
+    """Return a number as a float; a `TypeError` has the name of the argument and its rule."""
     if not isinstance(value, Real):
         raise TypeError(f"{name}={value!r}: {rule}")
+    try:
+        return float(value)
+    except OverflowError:  # an int, or a fraction, of hundreds of digits
+        return math.inf if value > 0 else -math.inf
 
 
-def check_positive(name: str, seconds: float) -> None:
-    """Check seconds that have to be more than 0.
+def checked_positive(name: str, seconds: float) -> float:
+    """Return seconds that have to be more than 0, as a float.
 
     Raises
     ------
@@ -62,9 +69,10 @@ def check_positive(name: str, seconds: float) -> None:
         They are not a number, or not more than 0.
     """
     rule = "seconds, more than 0"
-    check_number(name, seconds, rule)
-    if not seconds > 0:
+    number = checked_number(name, seconds, rule)
+    if not number > 0:
         raise ValueError(f"{name}={seconds!r}: {rule}")
+    return number
 
 
 def check_poll_timeout(timeout: float | None, per_second: int) -> float | None:

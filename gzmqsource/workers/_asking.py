@@ -24,7 +24,7 @@ from gzmqsource.workers._dispatcher import Dispatcher
 from gzmqsource.workers._header import NO_KEY, Header, Keys, Kind, milliseconds
 from gzmqsource.workers._hooks import Hook
 from gzmqsource.workers._link import Opening
-from gzmqsource.workers._seconds import check_dead_after
+from gzmqsource.workers._seconds import checked_dead_after
 from gzmqsource.workers._servers import Servers
 from gzmqsource.workers._stats import EndpointStats, RequesterStats, summary
 from gzmqsource.workers._targets import Resolve
@@ -52,7 +52,7 @@ class BaseRequester(Generic[FrameT]):
         endpoints, bound = each_of(connect, "connect"), each_of(bind, "bind")
         if not endpoints and not bound:
             raise ValueError("a Requester needs an endpoint: pass connect=... or bind=...")
-        check_dead_after(dead_after)
+        dead_after = checked_dead_after(dead_after)
         self._hub = get_hub()
         self._hooks = _hooks.checked(hooks)
         self._next_key = Keys().next

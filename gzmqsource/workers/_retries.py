@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable
 
-from gzmqsource._base.deadline import check_number
+from gzmqsource._base.deadline import checked_number
 from gzmqsource._base.event import Event
 
 
@@ -27,10 +27,9 @@ class RetryBudget:
 
     def __init__(self, ratio: float) -> None:
         rule = "a part of the requests, from 0 up"
-        check_number("retry_budget", ratio, rule)
+        self._ratio = checked_number("retry_budget", ratio, rule)
         if not ratio >= 0:
             raise ValueError(f"retry_budget={ratio!r}: {rule}")
-        self._ratio = ratio
         self._ends = 0.0
         self._before = 0
         self._used = 0

@@ -25,7 +25,7 @@ from gzmqsource.workers._places import Places
 from gzmqsource.workers._pulse import TICKS, Pulse
 from gzmqsource.workers._quick import desk_for
 from gzmqsource.workers._reception import Reception
-from gzmqsource.workers._seconds import check_dead_after, check_seconds
+from gzmqsource.workers._seconds import checked_dead_after, checked_seconds
 from gzmqsource.workers._voice import Voice
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ class Server(Bounds, ABC):
             )
         if not isinstance(max_waiting, int) or max_waiting < 0:
             raise ValueError(f"max_waiting={max_waiting!r}: how many may wait, an int from 0 up")
-        check_dead_after(dead_after)
-        check_seconds("dedup", dedup, 0)
+        dead_after = checked_dead_after(dead_after)
+        dedup = checked_seconds("dedup", dedup, 0)
         self._source = source
         self._core = source._core
         self._parts = parts = Parts(

@@ -13,7 +13,7 @@ import zmq
 from gevent import socket
 from gevent.pool import Pool
 
-from gzmqsource._base.deadline import check_positive
+from gzmqsource._base.deadline import checked_positive
 from gzmqsource._base.event import Event
 from gzmqsource._base.lasting import Lasting
 from gzmqsource._base.warning import LimitedWarning
@@ -83,10 +83,9 @@ class Targets:
         ipv6: bool,
         changed: Callable[[str, Sequence[str]], object],
     ) -> None:
-        check_positive("resolve_every", every)
         check_callable("resolve", resolve)
         self._resolve = resolve
-        self._every = every
+        self._every = checked_positive("resolve_every", every)
         self._ipv6 = ipv6
         self._changed = changed
         self._endpoints: list[str] = []
