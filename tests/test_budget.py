@@ -65,6 +65,15 @@ def test_many_messages_are_counted_at_once(allowance):
     assert not allowance.spend()
 
 
+def test_after_a_batch_the_next_message_has_a_look_at_the_clock(allowance):
+    allowance.refill(1000, 0.05)
+    for _ in range(2 * LONGEST_STRIDE):  # strides are long now
+        allowance.spend()
+    allowance.spend_batch(2)
+    gevent.sleep(0.05)
+    assert not allowance.spend()
+
+
 @pytest.fixture
 def budgets():
     """Make budgets of 5 messages, which share the slices of the hub."""
@@ -366,6 +375,27 @@ def test_what_is_used_in_the_turn_of_another_socket_belongs_to_that_turn(budgets
     assert passed == 50 * [True]
     assert not receiving.shared.running
     waiting.join()
+
+
+def test_a_wait_for_a_turn_ends_with_its_time(budgets):
+    greenlet, _ = use(budgets, 0.001)
+    late = budgets()
+    late.charged = late.shared._charged + 100  # it has no turn while the other is busy
+    gevent.sleep(0)
+    waiting = gevent.spawn(late.yield_to_io, 0.01)
+    waiting.get(timeout=10)
+    assert not late.waiters
+    assert late.left <= 0
+    greenlet.kill()
+
+
+def test_what_is_received_has_a_turn_and_what_is_sent_may_pass_without(budgets):
+    budget = budgets()
+    budget.exhausted()
+    until(time.thread_time() + HubSlice.length)
+    other = budgets()
+    assert other.exhausted(receives=True)
+    assert not budgets().exhausted()
 
 
 def test_all_greenlets_of_a_socket_share_its_part(budgets, long_slices):

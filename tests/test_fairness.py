@@ -121,6 +121,81 @@ def test_a_message_that_takes_longer_than_a_slice_is_the_only_one_of_its_turn(co
     assert max(steps) == 1
 
 
+@pytest.mark.parametrize("way", ["handled", "pulled", "frames"])
+def test_those_that_wait_a_moment_after_each_message_take_turns(context, way):
+    got: list[Any] = []
+    seen = []
+    loop: Any = gevent.get_hub().loop
+    stack: list[Any] = []
+
+    def handle(message):
+        got.append(message)
+        work(0.003)
+        gevent.sleep(0.0001)
+
+    def receive(recv):
+        while True:
+            handle(recv())
+
+    def look():
+        while len(got) < 60:
+            seen.append(len(got))
+            with loop.timer(0) as timer:
+                gevent.get_hub().wait(timer)
+
+    for number in range(5):
+        socket = green.Context(context).socket(zmq.PULL)
+        socket.bind(f"inproc://{number}")
+        receiver: Any = socket if way == "frames" else Source(socket)
+        sender = Source.open(zmq.PUSH, connect=f"inproc://{number}", context=context)
+        stack += [receiver, sender]
+        for _ in range(30):
+            sender.send(b"x")
+        if way == "handled":
+            receiver.set_handle(handle)
+            receiver.start()
+        else:
+            stack.append(gevent.spawn(receive, receiver.recv))
+    with closing(*(each for each in stack if hasattr(each, "close"))):
+        gevent.spawn(look).join(20)
+        gevent.killall([each for each in stack if not hasattr(each, "close")])
+    steps = [after - before for before, after in itertools.pairwise([*seen, 60])]
+    assert max(steps[3:]) <= 2  # at first all are ready at once
+
+
+@pytest.mark.parametrize("way", ["recv", "recv_many", "frames", "poll"])
+def test_a_turn_that_does_not_come_takes_no_longer_than_the_timeout(context, way):
+    busy = Source.open(zmq.PULL, lambda _: work(0.002), bind="inproc://busy", context=context)
+    flood = Source.open(zmq.PUSH, connect="inproc://busy", context=context, outbox=10_000)
+    sender = Source.open(zmq.PUSH, connect="inproc://a", context=context)
+    socket = green.Context(context).socket(zmq.PULL)
+    socket.bind("inproc://a")
+    receiver: Any = Source(socket) if way.startswith("recv") else socket
+    calls: dict[str, Any] = {
+        "recv": lambda: receiver.recv(timeout=0.02),
+        "recv_many": lambda: receiver.recv_many(2, timeout=0.02)[0],
+        "frames": lambda: [receiver.recv()],
+        "poll": lambda: receiver.poll(20) and [receiver.recv(zmq.NOBLOCK)],
+    }
+    with closing(busy, flood, sender, receiver):
+        for _ in range(10_000):
+            flood.send(b"x")
+        sender.send(b"first")
+        sender.send(b"x")
+        assert receiver.recv() in (b"first", [b"first"])
+        socket.rcvtimeo = 20
+        core: Any = receiver._core.socket if way.startswith("recv") else receiver._shared
+        budget = core.budget
+        busy.start()
+        gevent.sleep(0.02)
+        budget.exhausted()
+        budget.spend(1 << 40)
+        budget.charged = budget.shared._charged + 100  # the busy one comes before it
+        greenlet: Any = gevent.spawn(calls[way])
+        assert greenlet.get(timeout=10) == [b"x"]
+        assert busy.stats().received < 10_000
+
+
 @pytest.mark.parametrize("way", ["handled", "pulled"])
 def test_an_idle_source_has_no_turns_and_no_wakeups(context, way):
     handled: list[list[bytes]] = []

@@ -86,12 +86,14 @@ class Budget(Allowance):
         #: To be called in the hub, each after greenlets that were spawned.
         self._unended: dict[Callable[[], None], None] = {}
 
-    def exhausted(self) -> bool:
+    def exhausted(self, receives: bool = False) -> bool:
         """Return whether the greenlet must yield to I/O now; call this when nothing is `left`.
 
         In each slice of the hub a socket gets the rest of the slice, once, unless others wait for
-        their parts. In that case, or after the end of the slice, it gets one message, if it has had
-        none. Messages that are prefetched when the socket closes are handled without a budget.
+        their parts. In that case, or after the end of the slice, it may send one message, if none
+        has passed. One that it *receives* has a turn: if its greenlet waits a moment after each,
+        all of them would pass, and it would never be charged. Messages that are prefetched when the
+        socket closes are handled without a budget.
         """
         if self._closed:
             self.refill(AFTER_WAIT, self.max_seconds)
@@ -112,11 +114,16 @@ class Budget(Allowance):
             if left > 0 and not shared.is_crowded:
                 shared.mark()
                 self.refill(self.max_messages, self.max_seconds * left)
-            elif not had_part:
+            elif not (had_part or receives):
                 self.refill(1, self.max_seconds)
         return self.left <= 0
 
-    def take(self, may_yield: Callable[[], bool] | None = None) -> bool:
+    def take(
+        self,
+        may_yield: Callable[[], bool] | None = None,
+        receives: bool = False,
+        timeout: float | None = None,
+    ) -> bool:
         """Count one message of a greenlet that does not have to wait; yield to I/O when it is time.
 
         Parameters
@@ -124,6 +131,10 @@ class Budget(Allowance):
         may_yield : callable, optional
             Called before the greenlet yields. If it returns False, the greenlet does not yield,
             and the message is not counted.
+        receives : bool
+            See `exhausted`.
+        timeout : float or None
+            See `yield_to_io`.
 
         Returns
         -------
@@ -132,12 +143,12 @@ class Budget(Allowance):
         """
         if self.spend():
             return False
-        if not self.exhausted():
+        if not self.exhausted(receives):
             self.spend()
             return False
         if gevent.getcurrent() is self.hub or (may_yield is not None and not may_yield()):
             return False
-        self.yield_to_io()
+        self.yield_to_io(timeout)
         self.spend()
         return True
 
@@ -192,10 +203,13 @@ class Budget(Allowance):
         used: float = ended.get()
         return used
 
-    def yield_to_io(self) -> None:
-        """Yield to other I/O and other sockets because this is exhausted; then a part begins."""
+    def yield_to_io(self, timeout: float | None = None) -> None:
+        """Yield to other I/O and other sockets because this is exhausted; then a part begins.
+
+        After *timeout* seconds, or after a slice if that is longer, the greenlet goes on without.
+        """
         self.stops += 1
-        self.shared.wait(self)
+        self.shared.wait(self, timeout)
 
     def repair(self) -> None:
         """Resume the greenlets that wait, soon: a callback that was to do so has been ended."""

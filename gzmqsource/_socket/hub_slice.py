@@ -166,11 +166,14 @@ class HubSlice(Slice):
         # Not added up: the others do not wait because of many short messages of a socket.
         self._charge(budget, max(budget.charged, self._charged + used), used)
 
-    def wait(self, budget: Sharing) -> None:
-        """Wait until other I/O had its turn, and *budget* has the next; its next part begins."""
+    def wait(self, budget: Sharing, timeout: float | None = None) -> None:
+        """Wait until other I/O had its turn, and *budget* has the next; its next part begins.
+
+        This takes at most *timeout* seconds, or a slice if that is longer.
+        """
         if not budget.is_queued:
             self.enqueue(budget)
-        budget.waiters.wait(self.hub, None)
+        budget.waiters.wait(self.hub, timeout if timeout is None else max(timeout, self.length))
 
     def enqueue(self, budget: Sharing) -> None:
         """Let a socket wait for its next part, again if it may have lost its place."""

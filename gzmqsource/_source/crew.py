@@ -170,7 +170,7 @@ class Crew:
         core, intake, budget = self._core, self._intake, self._core.socket.budget
         while self._leader is worker:
             if core.prefetched or intake.take(self._room(budget.left)):
-                if budget.left <= 0 and budget.exhausted():
+                if budget.left <= 0 and budget.exhausted(receives=True):
                     if self._spawned is None:
                         intake.shrink()
                     budget.yield_to_io()

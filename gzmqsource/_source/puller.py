@@ -60,7 +60,9 @@ class Puller:
         deadline = Deadline(timeout if block else 0)
         has_waited = False
         if block:
-            core.spend(self._is_readable)  # a greenlet that has to wait needs no turn
+            # A greenlet that has to wait needs no turn.
+            if core.socket.budget.take(self._is_readable, receives=True, timeout=deadline.left()):
+                core.enter()
             has_waited = bool(core.socket.readiness.readers)
             core.socket.wait_behind_readers(deadline.left())
         return self._receive(limit, timeout, deadline, has_waited)
@@ -100,7 +102,11 @@ class Puller:
                 if core.state is State.DRAINING:
                     self._takers.add(getcurrent())
                 # The first after a wait counts, too: greenlets that wait for each other are busy.
-                core.socket.budget.spend(len(messages) - 1 + has_waited)
+                more = len(messages) - 1
+                if more:
+                    core.socket.budget.spend_batch(more + has_waited)
+                elif has_waited:
+                    core.socket.budget.spend()
                 return messages
             if deadline.left() == 0:
                 raise refusals.nothing_came(core, timeout)

@@ -27,6 +27,7 @@ class Polling:
         removed while a greenlet waits, or yields, it waits for new ones, or until its time is over.
         """
         deadline: Deadline | None = None
+        ends: Deadline | None = None  # if it yielded before it had to wait
         before: Events | None = None  # what was ready when it yielded
         try:
             while True:
@@ -38,7 +39,7 @@ class Polling:
                 ):
                     again = deadline is not None
                     if deadline is None:
-                        deadline = Deadline(timeout)
+                        deadline = ends or Deadline(timeout)
                     left = deadline.left()
                     if left != 0:
                         self.wait(left, again)
@@ -47,7 +48,9 @@ class Polling:
                 budget = None if has_polled else _budget_of(events)
                 if budget is None:  # the hub has polled, or there is none
                     return events
-                if not budget.take(functools.partial(_are_between_messages, events)):
+                ends = Deadline(timeout)
+                may_yield = functools.partial(_are_between_messages, events)
+                if not budget.take(may_yield, receives=True, timeout=ends.left()):
                     return events
                 before = events
                 events = self.look_again(before)

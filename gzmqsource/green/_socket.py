@@ -294,7 +294,8 @@ class Socket(PlainSocket[_ReturnT]):
         if not flags & _NOBLOCK:
             if shared.budget.left <= 0:  # the time in the queue of busy sockets counts, too
                 deadline = shared.deadline(zmq.RCVTIMEO)
-            shared.budget.take(shared.may_yield)
+            left = None if deadline is None else deadline.left()
+            shared.budget.take(shared.may_yield, receives=True, timeout=left)
             if shared.readiness.readers and shared.is_between_messages():
                 deadline = deadline or shared.deadline(zmq.RCVTIMEO)
                 if not shared.wait_behind_readers(deadline.left()):

@@ -326,6 +326,14 @@ class PureAllowance:
         self.left -= messages
         return True
 
+    def spend_batch(self, messages: int) -> None:
+        """Count messages that were received together; the next one has a look at the clock.
+
+        They are yet to be handled, and may be slow.
+        """
+        self.spend(messages)
+        self._stride = self._until_look = 1
+
 
 class PureSizes:
     """The weights of the messages in a deque, oldest first.
