@@ -13,6 +13,7 @@ from gevent.hub import get_hub
 from gzmqsource import transfer
 from gzmqsource._socket.budget import Budget, yield_to_io
 from gzmqsource._socket.hub_slice import HubSlice
+from gzmqsource.testing import wait_until
 from gzmqsource.transfer.pure import AFTER_WAIT, LONGEST_STRIDE, PureAllowance
 
 ALLOWANCES = [PureAllowance]
@@ -70,7 +71,7 @@ def test_after_a_batch_the_next_message_has_a_look_at_the_clock(allowance):
     for _ in range(2 * LONGEST_STRIDE):  # strides are long now
         allowance.spend()
     allowance.spend_batch(2)
-    gevent.sleep(0.05)
+    wait_until(lambda: not allowance.seconds_left())
     assert not allowance.spend()
 
 
