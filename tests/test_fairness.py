@@ -29,11 +29,22 @@ def compute(seconds):
         pass
 
 
+def came_at_once(got, most):
+    """Wait until so many have come; return how many came between any two polls of the hub."""
+
+    def look():
+        while len(got) < most:
+            seen.append(len(got))
+            yield_to_io(gevent.get_hub())
+
+    seen: list[int] = []
+    gevent.spawn(look).join(10)
+    return [after - before for before, after in itertools.pairwise([*seen, len(got)])]
+
+
 @pytest.mark.parametrize("bound", [1, 10, 100])
 def test_a_turn_ends_after_max_messages(context, bound):
     got: list[list[bytes]] = []
-    seen = []
-    loop: Any = gevent.get_hub().loop
 
     class Bounded(Source):
         max_messages = bound
@@ -42,21 +53,12 @@ def test_a_turn_ends_after_max_messages(context, bound):
     receiver = Bounded.open(zmq.PULL, got.append, bind="inproc://a", context=context)
     sender = Source.open(zmq.PUSH, connect="inproc://a", context=context)
 
-    def look():
-        # The timer of 0 seconds runs each time the hub has polled.
-        while len(got) < 300:
-            seen.append(len(got))
-            with loop.timer(0) as timer:
-                gevent.get_hub().wait(timer)
-
     with closing(receiver, sender):
         for number in range(300):
             sender.send(b"%d" % number)
-        looking = gevent.spawn(look)
         receiver.start()
-        looking.join(10)
+        steps = came_at_once(got, 300)
         assert receiver.stats().budget_stops >= 300 // bound - 1
-    steps = [after - before for before, after in itertools.pairwise([*seen, 300])]
     assert max(steps) <= 2 * bound
     assert [int(number) for (number,) in got] == list(range(300))
 
@@ -93,8 +95,6 @@ def test_a_turn_ends_after_max_seconds(context):
 @pytest.mark.parametrize("way", ["handled", "pulled", "frames", "messages"])
 def test_a_message_that_takes_longer_than_a_slice_is_the_only_one_of_its_turn(context, way):
     got: list[Any] = []
-    seen = []
-    loop: Any = gevent.get_hub().loop
 
     def handle(message):
         got.append(message)
@@ -103,12 +103,6 @@ def test_a_message_that_takes_longer_than_a_slice_is_the_only_one_of_its_turn(co
     def receive(recv):
         while len(got) < 20:
             handle(recv())
-
-    def look():
-        while len(got) < 20:
-            seen.append(len(got))
-            with loop.timer(0) as timer:
-                gevent.get_hub().wait(timer)
 
     sender = Source.open(zmq.PUSH, connect="inproc://a", context=context)
     socket = green.Context(context).socket(zmq.PULL)
@@ -123,17 +117,16 @@ def test_a_message_that_takes_longer_than_a_slice_is_the_only_one_of_its_turn(co
         else:
             recv = receiver.recv_multipart if way == "messages" else receiver.recv
             gevent.spawn(receive, recv)
-        gevent.spawn(look).join(10)
+        steps = came_at_once(got, 20)
     assert len(got) == 20
-    steps = [after - before for before, after in itertools.pairwise([*seen, 20])]
     assert max(steps) == 1
 
 
 @pytest.mark.parametrize("way", ["handled", "pulled", "frames"])
 def test_those_that_wait_a_moment_after_each_message_take_turns(context, way):
     got: list[Any] = []
-    seen = []
-    stack: list[Any] = []
+    sockets: list[Any] = []
+    greenlets = []
 
     def handle(message):
         got.append(message)
@@ -144,28 +137,23 @@ def test_those_that_wait_a_moment_after_each_message_take_turns(context, way):
         while True:
             handle(recv())
 
-    def look():
-        while len(got) < 60:
-            seen.append(len(got))
-            yield_to_io(gevent.get_hub())
-
     for number in range(5):
         socket = green.Context(context).socket(zmq.PULL)
         socket.bind(f"inproc://{number}")
         receiver: Any = socket if way == "frames" else Source(socket)
         sender = Source.open(zmq.PUSH, connect=f"inproc://{number}", context=context)
-        stack += [receiver, sender]
+        sockets += [receiver, sender]
         for _ in range(30):
             sender.send(b"x")
         if way == "handled":
             receiver.set_handle(handle)
             receiver.start()
         else:
-            stack.append(gevent.spawn(receive, receiver.recv))
-    with closing(*(each for each in stack if hasattr(each, "close"))):
-        gevent.spawn(look).join(20)
-        gevent.killall([each for each in stack if not hasattr(each, "close")])
-    steps = [after - before for before, after in itertools.pairwise([*seen, 60])]
+            greenlets.append(gevent.spawn(receive, receiver.recv))
+    with closing(*sockets):
+        steps = came_at_once(got, 60)
+        gevent.killall(greenlets)
+    assert len(got) >= 60
     assert max(steps[3:]) <= 2  # at first all are ready at once
 
 

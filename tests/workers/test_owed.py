@@ -44,17 +44,28 @@ def ask(source, key, flags=Flag.KEEP):
     source.send([Header(Kind.ASK, key, flags).encode(), b"", b"x"])
 
 
-def test_a_reply_that_is_kept_and_finds_no_room_is_said_to_be_lost(context):
+@contextlib.contextmanager
+def having_replied(context):
+    """Yield a responder that keeps its replies, and the keys of the requests."""
     keys = [key_of() for _ in range(500)]
     with responder_of(context, lambda payload: bytes(1000), **LITTLE) as responder:
         with Asker(context, responder) as first:
             for number, key in enumerate(keys, start=1):
                 first.ask(key=key, flags=Flag.KEEP)
                 first.until_heard(Kind.REPLY, number)
+        yield responder, keys
+
+
+def ask_again(responder, source, keys):
+    for key in keys:
+        ask(source, key)
+    wait_until(lambda: responder.stats().duplicates == len(keys))
+
+
+def test_a_reply_that_is_kept_and_finds_no_room_is_said_to_be_lost(context):
+    with having_replied(context) as (responder, keys):
         with not_reading(context, responder) as (source, ends):
-            for key in keys:
-                ask(source, key)
-            wait_until(lambda: responder.stats().duplicates == len(keys))
+            ask_again(responder, source, keys)
             source.start()
             wait_until(lambda: len(ends) == len(keys))
         assert all(len(each) == 1 for each in ends.values())
@@ -78,16 +89,9 @@ def test_each_of_thousands_of_requests_that_are_refused_is_said_to_be(context):
 
 
 def test_a_kept_reply_that_is_lost_with_its_asker_counts_once(context):
-    keys = [key_of() for _ in range(500)]
-    with responder_of(context, lambda payload: bytes(1000), **LITTLE) as responder:
-        with Asker(context, responder) as first:
-            for number, key in enumerate(keys, start=1):
-                first.ask(key=key, flags=Flag.KEEP)
-                first.until_heard(Kind.REPLY, number)
+    with having_replied(context) as (responder, keys):
         with not_reading(context, responder) as (source, _):
-            for key in keys:
-                ask(source, key)
-            wait_until(lambda: responder.stats().duplicates == len(keys))
+            ask_again(responder, source, keys)
             assert responder.source.stats().outbox_depth
         wait_until(lambda: not responder.source.stats().outbox_depth)
         stats = responder.stats()
