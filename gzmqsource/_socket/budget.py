@@ -122,7 +122,7 @@ class Budget(Allowance):
         self,
         may_yield: Callable[[], bool] | None = None,
         receives: bool = False,
-        timeout: float | None = None,
+        left: Callable[[], float | None] | None = None,
     ) -> bool:
         """Count one message of a greenlet that does not have to wait; yield to I/O when it is time.
 
@@ -133,8 +133,8 @@ class Budget(Allowance):
             and the message is not counted.
         receives : bool
             See `exhausted`.
-        timeout : float or None
-            See `yield_to_io`.
+        left : callable, optional
+            Called before the greenlet yields; it returns the timeout of `yield_to_io`.
 
         Returns
         -------
@@ -148,7 +148,7 @@ class Budget(Allowance):
             return False
         if gevent.getcurrent() is self.hub or (may_yield is not None and not may_yield()):
             return False
-        self.yield_to_io(timeout)
+        self.yield_to_io(None if left is None else left())
         self.spend()
         return True
 

@@ -61,7 +61,7 @@ class Puller:
         has_waited = False
         if block:
             # A greenlet that has to wait needs no turn.
-            if core.socket.budget.take(self._is_readable, receives=True, timeout=deadline.left()):
+            if core.socket.budget.take(self._is_readable, receives=True, left=deadline.left):
                 core.enter()
             has_waited = bool(core.socket.readiness.readers)
             core.socket.wait_behind_readers(deadline.left())

@@ -48,9 +48,14 @@ class Polling:
                 budget = None if has_polled else _budget_of(events)
                 if budget is None:  # the hub has polled, or there is none
                     return events
-                ends = Deadline(timeout)
+
+                def time_left() -> float | None:
+                    nonlocal ends
+                    ends = Deadline(timeout)
+                    return ends.left()
+
                 may_yield = functools.partial(_are_between_messages, events)
-                if not budget.take(may_yield, receives=True, timeout=ends.left()):
+                if not budget.take(may_yield, receives=True, left=time_left):
                     return events
                 before = events
                 events = self.look_again(before)

@@ -292,10 +292,13 @@ class Socket(PlainSocket[_ReturnT]):
         deadline: Deadline | None = None
         has_waited = False
         if not flags & _NOBLOCK:
-            if shared.budget.left <= 0:  # the time in the queue of busy sockets counts, too
+
+            def time_left() -> float | None:
+                nonlocal deadline  # the time in the queue of busy sockets counts, too
                 deadline = shared.deadline(zmq.RCVTIMEO)
-            left = None if deadline is None else deadline.left()
-            shared.budget.take(shared.may_yield, receives=True, timeout=left)
+                return deadline.left()
+
+            shared.budget.take(shared.may_yield, receives=True, left=time_left)
             if shared.readiness.readers and shared.is_between_messages():
                 deadline = deadline or shared.deadline(zmq.RCVTIMEO)
                 if not shared.wait_behind_readers(deadline.left()):
