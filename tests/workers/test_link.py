@@ -108,7 +108,7 @@ def test_a_server_that_speaks_before_its_link_begins_stays_live(context):
         requester = Requester.open(server.endpoint, context=context)
         (connection,) = requester._servers._dispatcher.connections
         connection.received([pong])
-        gevent.sleep(0)
+        wait_until(lambda: server.kinds)  # its link has begun by then
         assert (connection.speaks, states(requester), server.kinds) == (True, ["live"], [Kind.PING])
         requester.close()
 
