@@ -263,6 +263,39 @@ def test_what_a_socket_uses_after_an_edge_counts_while_others_wait(budgets):
     assert spent(busy) > 1
 
 
+def in_debt(budgets):
+    """Return a budget that has had much more than another, and no budget waits any more."""
+    budget, other = budgets(100), budgets()
+    waiting = gevent.spawn(other.yield_to_io)
+    gevent.sleep(0)
+    budget.quick_turns = 0
+    budget.shared.run(budget, lambda: until(time.thread_time() + 0.01))
+    assert not budget.shared.may_run(budget)
+    waiting.join()
+    return budget
+
+
+def test_a_debt_ends_when_none_waits_any_more(budgets):
+    """After hours, a quiet socket was late by a second beside a busy one, for one long turn."""
+    debtor = in_debt(budgets)
+    waiting = gevent.spawn(budgets().yield_to_io)
+    gevent.sleep(0)
+    assert debtor.shared.may_run(debtor)
+    waiting.join()
+
+
+def test_a_debt_lasts_while_greenlets_run_that_others_have_spawned(budgets):
+    debtor, other = in_debt(budgets), budgets()
+    ran = []
+
+    def run():
+        other.shared.enqueue(other)
+        ran.append(debtor.shared.may_run(debtor))
+
+    budgets(100).run_spawned(lambda: get_hub().loop.run_callback(run))
+    assert ran == [False]
+
+
 def test_one_long_turn_among_many_quick_ones_is_forgiven(budgets):
     budget, other = budgets(), budgets()
     shared = budget.shared

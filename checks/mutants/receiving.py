@@ -202,6 +202,20 @@ RECEIVING = [
         "test_budget.py",
     ),
     Mutation(
+        "a socket owes for a long turn although none has waited since",
+        "_socket/hub_slice.py",
+        "                self._charged = self._most_charged\n",
+        "                pass\n",
+        "test_budget.py",
+    ),
+    Mutation(
+        "debts end while handlers run that others have spawned",
+        "_socket/hub_slice.py",
+        "            if not (self._queue or self.unended):",
+        "            if not self._queue:",
+        "test_budget.py",
+    ),
+    Mutation(
         "a socket that was quiet is served behind those that are busy",
         "_socket/hub_slice.py",
         "                charged, place = self._charged, -place\n",

@@ -48,8 +48,8 @@ SOCKET = [
     ),
     Mutation(
         "the end of spawned greenlets that an exception in the hub has skipped is lost",
-        "_socket/budget.py",
-        "            self.hub.loop.run_callback(end)\n",
+        "_socket/hub_slice.py",
+        "            self._loop.run_callback(end)\n",
         "            pass\n",
         "test_interrupted_hub.py",
     ),

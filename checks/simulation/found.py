@@ -391,4 +391,17 @@ def test_a_slow_message_is_the_only_one_of_its_turn():
     world.finish()
 
 
+def test_a_debt_ends_with_the_flood():
+    """A socket that had its part at the end of one flood waited at the beginning of the next."""
+    world = SourcesWorld(
+        ways=("polled", "green sends"), works=(5e-05,), count=8, marks=40, libuv=True, delay=0
+    )
+    world.flood(seconds=0.008)
+    world.settle()
+    world.flood(seconds=0.008)
+    world.advance(seconds=1.5)
+    world.flood(seconds=0.016)
+    world.finish()
+
+
 TESTS = [test for name, test in list(globals().items()) if name.startswith("test_")]

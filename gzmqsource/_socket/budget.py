@@ -50,7 +50,6 @@ class Budget(Allowance):
         "_closed",
         "_serial",
         "_turn",
-        "_unended",
         "charged",
         "has_spawned",
         "hub",
@@ -83,8 +82,6 @@ class Budget(Allowance):
         self._serial = 0
         self._turn = 0
         self._closed = False
-        #: To be called in the hub, each after greenlets that were spawned.
-        self._unended: dict[Callable[[], None], None] = {}
 
     def exhausted(self, receives: bool = False) -> bool:
         """Return whether the greenlet must yield to I/O now; call this when nothing is `left`.
@@ -184,17 +181,17 @@ class Budget(Allowance):
 
         def end() -> None:
             self.has_spawned = False
-            if end not in self._unended:  # it has been called before, by a repair
+            if end not in shared.unended:  # it has been called before, by a repair
                 return
             used = seconds if began is None else shared.end_turn(self, began)
             left = seconds - used
             self._serial = shared.serial
             self.refill(self.left if left > seconds / 4 else 0, left)
             shared.go_on(self, left, functools.partial(ended.switch, used))
-            self._unended.pop(end, None)
+            shared.unended.pop(end, None)
 
         self.has_spawned = True
-        self._unended[end] = None
+        shared.unended[end] = None
         loop.run_callback(begin)
         try:
             spawn()
@@ -213,8 +210,6 @@ class Budget(Allowance):
 
     def repair(self) -> None:
         """Resume the greenlets that wait, soon: a callback that was to do so has been ended."""
-        for end in self._unended:
-            self.hub.loop.run_callback(end)
         if self.waiters:
             self.shared.enqueue(self)
 

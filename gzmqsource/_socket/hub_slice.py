@@ -55,7 +55,7 @@ class HubSlice(Slice):
     ready do not queue, and could starve those that do. The next socket is the one with the least
     charged CPU time (start-time fair queueing). So equal sockets have equal shares, a socket with
     slow handlers has its share and no more, and a socket that is seldom busy is served soon: up to
-    a slice, the charge of a turn after an edge does not count.
+    a slice, the charge of a turn after an edge does not count. Debts end when none waits any more.
 
     The charge is CPU time. By the wall clock, a process that shares the core would be charged to
     whichever socket was served meanwhile.
@@ -105,8 +105,10 @@ class HubSlice(Slice):
         self.running: Sharing | None = None
         self.turn = 0
         self.part_ends = 0.0
-        #: The charge of the socket that was served last.
-        self._charged = 0.0
+        #: What ends the turns of greenlets that sockets have spawned, to be called after them.
+        self.unended: dict[Callable[[], None], None] = {}
+        #: The charge of the socket that was served last, and the highest of all.
+        self._charged = self._most_charged = 0.0
         #: The CPU seconds of all turns.
         self._used = 0.0
         self._users = 0
@@ -183,12 +185,9 @@ class HubSlice(Slice):
         if self._is_serving:
             self._returning.append(budget)
         else:
-            self._serve_soon()
-            charged = budget.charged = max(budget.charged, self._charged)
-            place = next(self._places)
-            if budget.is_fresh and charged <= self._charged + self.length:
-                charged, place = self._charged, -place
-            heapq.heappush(self._queue, (charged, place, budget))
+            if not (self._queue or self.unended):  # all have had what they wanted
+                self._charged = self._most_charged
+            self._push(budget)
         budget.is_queued = self.is_crowded = True
 
     def repair(self) -> None:
@@ -197,11 +196,21 @@ class HubSlice(Slice):
         The socket that was being served is queued again by its own `Budget.repair`.
         """
         self._is_due = self._is_serving = False
+        for end in self.unended:
+            self._loop.run_callback(end)
         for budget in self._returning:
-            self.enqueue(budget)
+            self._push(budget)
         self._returning = []
         if self._queue:
             self._serve_soon()
+
+    def _push(self, budget: Sharing) -> None:
+        self._serve_soon()
+        charged = budget.charged = max(budget.charged, self._charged)
+        place = next(self._places)
+        if budget.is_fresh and charged <= self._charged + self.length:
+            charged, place = self._charged, -place
+        heapq.heappush(self._queue, (charged, place, budget))
 
     def mark(self) -> None:
         """Note that a socket gets the rest of the slice: the hub must poll after that."""
@@ -268,7 +277,7 @@ class HubSlice(Slice):
             returning, self._returning = self._returning, []
             if self._loop is self.hub.loop:
                 for budget in returning:
-                    self.enqueue(budget)
+                    self._push(budget)
                 self.is_crowded = bool(self._queue)
                 if self._queue:
                     self._serve_soon()
@@ -331,6 +340,7 @@ class HubSlice(Slice):
         others = 1 + len(self._queue) + len(self._returning)
         most = max(self.length, self.longest_wait / others)
         budget.charged = min(charged, self._charged + most)
+        self._most_charged = max(self._most_charged, budget.charged)
         budget.owes = budget.owes or used > self.length
 
 
