@@ -105,7 +105,7 @@ class HubSlice(Slice):
         self.running: Sharing | None = None
         self.turn = 0
         self.part_ends = 0.0
-        #: What ends the turns of greenlets that sockets have spawned, to be called after them.
+        #: The calls that end the turns of spawned greenlets, each to be made after them.
         self.unended: dict[Callable[[], None], None] = {}
         #: The charge of the socket that was served last, and the highest of all.
         self._charged = self._most_charged = 0.0
