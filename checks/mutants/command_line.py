@@ -125,7 +125,7 @@ COMMAND_LINE = [
     Mutation(
         "a module that exits while it is imported is success",
         "cli/_loading.py",
-        "    except (Exception, SystemExit) as error:\n",
+        "    except BaseException as error:\n",
         "    except Exception as error:\n",
         "cli/test_loading.py",
     ),

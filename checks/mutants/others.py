@@ -166,11 +166,25 @@ OTHERS = [
         "test_auth.py",
     ),
     Mutation(
-        "a rule whose result has no truth gives no verdict",
+        "a coroutine lets every peer in",
         "auth/__init__.py",
-        "rule(request.domain, *arguments) or None\n",
-        "rule(request.domain, *arguments)\n",
+        "_checked(rule(request.domain, *arguments))\n",
+        "bool(rule(request.domain, *arguments))\n",
         "test_auth.py",
+    ),
+    Mutation(
+        "a named pipe among the keys holds up a reload",
+        "auth/_rules.py",
+        "            if not each.is_file():",
+        "            if False:",
+        "test_auth.py",
+    ),
+    Mutation(
+        "a timeout between -1 and 0 is forever",
+        "green/_poll.py",
+        "        timeout = 0  # in pyzmq",
+        "        pass  # in pyzmq",
+        "green/test_poll_entries.py",
     ),
     Mutation(
         "a proxy that is imported after the patch has green sockets",

@@ -218,8 +218,8 @@ RECEIVING = [
     Mutation(
         "a socket that was quiet is served behind those that are busy",
         "_socket/hub_slice.py",
-        "                charged, place = self._charged, -place\n",
-        "                pass\n",
+        "            charged, place = self._charged, -place\n",
+        "            pass\n",
         "test_budget.py",
     ),
     Mutation(

@@ -140,7 +140,7 @@ class Authenticator:
         *addresses : str
             ``"10.0.0.1"``, ``"10.0.0.0/8"``, ``"::1"``; or ``"ipc"`` for every peer over
             ``ipc://``. ``"::ffff:10.0.0.1"`` is ``"10.0.0.1"``, and ``"::/0"`` includes all IPv4
-            addresses.
+            addresses. Without any, nothing changes, and an empty list lets every peer in.
 
         Raises
         ------
@@ -226,7 +226,9 @@ class Authenticator:
         """
         for rule in list(self._rules.values()):
             if isinstance(rule, Directory):
-                gevent.get_hub().threadpool.apply(rule.reload)
+                error = gevent.get_hub().threadpool.apply(_error_of, (rule.reload,))
+                if error is not None:
+                    raise error
 
     def start(self) -> None:
         """Start answering libzmq; call this before the sockets are bound.
@@ -358,7 +360,7 @@ class Authenticator:
         self, rule: Callable[..., bool | str], request: _Request, arguments: tuple[Any, ...]
     ) -> None:
         try:
-            user = rule(request.domain, *arguments) or None
+            user = _checked(rule(request.domain, *arguments))
         except BaseException as error:
             # Without the message, which holds the credentials.
             if self._source is not None and not isinstance(error, gevent.GreenletExit):
@@ -385,6 +387,23 @@ class Authenticator:
         with contextlib.suppress(SourceClosed):  # stopped meanwhile: libzmq refuses the peer
             if self._source is not None:
                 self._source.send_nowait(request.reply_to + frames)
+
+
+def _error_of(function: Callable[[], object]) -> Exception | None:
+    """Return the exception that a function raises: in a native thread gevent would print it."""
+    try:
+        function()
+    except Exception as error:
+        return error
+    return None
+
+
+def _checked(outcome: object) -> bool | str:
+    """Return what a rule has returned; a coroutine, which is true, would accept every peer."""
+    if outcome is None or isinstance(outcome, (bool, int, str)):
+        return outcome if isinstance(outcome, str) else bool(outcome)
+    kind = type(outcome).__name__
+    raise TypeError(f"a rule returned <{kind}>: it returns whether to accept, or the user's name")
 
 
 def _plain(username: bytes, password: bytes) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
 
 from zmq.auth import load_certificates
 from zmq.utils import z85
@@ -43,6 +44,9 @@ class Directory:
         OSError, ValueError
             It is not a directory, or a file in it cannot be read or has no public key.
         """
+        for each in Path(self.location).glob("*.key"):
+            if not each.is_file():  # a named pipe would wait for a writer
+                raise ValueError(f"{each} is not a file")
         try:
             keys = frozenset(load_certificates(self.location))
         except IndexError:  # pyzmq's, of a line without a "="

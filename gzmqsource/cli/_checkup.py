@@ -22,6 +22,9 @@ from gzmqsource.cli._report import Fact, Finding
 #: of how many ticks at least: the first ones of a server are late, and 1000 take it 50 seconds.
 _TOO_LATE, _TICKS = 0.1, 1000
 
+#: Linux has none above 1 << 22.
+_MOST_PID = 1 << 31
+
 #: The names of the versions, as `doctor` writes them for this process.
 _BUILD = ("python", "gevent", "pyzmq", "libzmq", "transfer")
 
@@ -95,7 +98,7 @@ class Checkup:
         version = _versions(self._reading, "version")
         about = {"gzmqsource": version or None}
         yield Fact("gzmqsource", version or "of an unknown version", about)
-        if "pid" in main.own:
+        if 0 < main.own.get("pid", math.nan) < _MOST_PID:
             yield Fact("pid", f"{main.own['pid']:.0f}", {"pid": round(main.own["pid"])})
         if "process_start_time_seconds" in main.own:
             seconds = time.time() - main.own["process_start_time_seconds"]

@@ -123,6 +123,8 @@ class Config:
             items = value if option.multiple and isinstance(value, list) else ()
             if type(value) not in types or not all(isinstance(each, str) for each in items):
                 raise WrongConfig(f"{self.path}: {where}{key} is {wanted}, not {value!r:.100}")
+            if any("\0" in str(each) for each in (value, *items)):
+                raise WrongConfig(f"{self.path}: {where}{key} contains a NUL")
             assert option.name is not None
             checked[option.name] = value if isinstance(value, (bool, list)) else str(value)
         return checked

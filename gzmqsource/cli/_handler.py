@@ -17,7 +17,7 @@ from gzmqsource._base import fork
 from gzmqsource._base.deadline import Deadline
 from gzmqsource.cli._loading import WrongHandler, failed_import, function_of, load, parts_of
 from gzmqsource.cli._log import log
-from gzmqsource.cli._text import printable
+from gzmqsource.cli._text import printable, text_of
 
 
 class Handler:
@@ -72,7 +72,7 @@ class Handler:
             return self._call(message)
         except (SystemExit, KeyboardInterrupt) as error:
             what = f"{self._name}:{self._attribute}"
-            log.error("%s has raised %s: the process stops", what, printable(repr(error)))
+            log.error("%s has raised %s: the process stops", what, printable(text_of(error, repr)))
             self.exit = self.exit or error
             self.exited()
             raise gevent.GreenletExit from None

@@ -80,6 +80,12 @@ class _Exchange(WSGIHandler):
     _warn = LimitedWarning(log, "--metrics: a request is refused: %s")
     _report = Reports(log.name, logging.ERROR)
 
+    def handle_one_response(self) -> None:
+        """Answer a request, which is complete."""
+        server: Any = self.server
+        server.idle.pop(gevent.getcurrent(), None)
+        super().handle_one_response()
+
     def log_error(self, text: str, *args: object) -> None:
         """Log what is wrong with a request."""
         self._warn(text % args)
@@ -113,18 +119,34 @@ class PageServer(WSGIServer):
 
     handler_class = _Exchange
 
-    #: Connections at a time. A further one waits for its turn.
+    #: Connections at a time. Once there are as many, the oldest without a complete request ends.
     max_connections = 100
 
     #: Seconds that a connection may take.
     patience = 10.0
 
+    _warn_idle = LimitedWarning(log, "--metrics: a connection without a request is closed: %s")
+
     def __init__(self, address: tuple[str, int], pages: Pages) -> None:
         # Clients decide how many requests they send, and would fill a log of them.
-        super().__init__(address, pages, log=None, spawn=Pool(self.max_connections))
+        super().__init__(address, pages, log=None, spawn=Pool(2 * self.max_connections))
+        #: The greenlets of connections that have not sent their request yet, oldest first.
+        self.idle: dict[Any, None] = {}
 
     def handle(self, *connection: Any) -> None:
         """Serve one connection."""
+        self.idle[gevent.getcurrent()] = None
+        if len(self.idle) >= self.max_connections:
+            oldest = next(iter(self.idle))
+            self.idle.pop(oldest)
+            self._warn_idle(f"{self.max_connections} are open")
+            oldest.kill(block=False)
+        try:
+            self._serve(*connection)
+        finally:
+            self.idle.pop(gevent.getcurrent(), None)
+
+    def _serve(self, *connection: Any) -> None:
         patience = gevent.Timeout(self.patience, False)  # type: ignore[arg-type]
         with patience, contextlib.suppress(OSError):  # the client has gone
             super().handle(*connection)

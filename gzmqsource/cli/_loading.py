@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from gzmqsource._source.handlers import check_handler
-from gzmqsource.cli._text import printable
+from gzmqsource.cli._text import printable, text_of
 
 #: The code that imports a module, and its callers: none of it is of interest to the author.
 _MACHINERY = ("<frozen ", importlib.__file__, f"{Path(__file__).parents[1]}{os.sep}")
@@ -59,8 +59,9 @@ def failed_import(name: str, error: BaseException) -> WrongHandler:
     """Return the error for a module that raised another one while it was imported."""
     if isinstance(error, SystemExit):
         # Such as a program without `if __name__ == "__main__"`: its status is not that of a server.
-        return WrongHandler(f"{name} exits while it is imported: {error!r}"[:_MOST_TEXT], error)
-    text = f"importing {name} failed: {type(error).__name__}: {error}"
+        text = f"{name} exits while it is imported: {text_of(error, repr)}"
+        return WrongHandler(text[:_MOST_TEXT], error)
+    text = f"importing {name} failed: {type(error).__name__}: {text_of(error)}"
     return WrongHandler(text[:_MOST_TEXT], error)
 
 
@@ -101,7 +102,9 @@ def load(name: str, attribute: str) -> Callable[[Any], Any]:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise failed_import(name, error) from error
         raise WrongHandler(_no_module(name, attribute)) from error
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise failed_import(name, error) from error
     return function_of(module, attribute)
 

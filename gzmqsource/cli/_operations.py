@@ -9,12 +9,20 @@ from typing import Any
 
 import click
 import gevent
+from gevent.event import Event
 
 from gzmqsource.cli._log import log_requests
 from gzmqsource.cli._notify import Notifier
 from gzmqsource.cli._numbers import Address
 from gzmqsource.cli._pidfile import PidFile
 from gzmqsource.cli._reloads import failed
+
+
+def _checked_name(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
+    if name == "":
+        raise click.BadParameter("a file has a name.", context, option)
+    return name
+
 
 _OPTIONS = (
     click.option(
@@ -27,6 +35,7 @@ _OPTIONS = (
     click.option(
         "--pid",
         type=click.Path(dir_okay=False),
+        callback=_checked_name,
         metavar="FILE",
         help="Write the process ID to FILE while the server runs.",
     ),
@@ -94,10 +103,16 @@ class Operations:
     #: be set before the block.
     workers: Callable[[float], Mapping[str, str | None]] | None = None
 
+    #: Set once the server is ready for the first time; None if it is as soon as it serves. To be
+    #: set before the block.
+    began: Event | None = None
+
     def __init__(self, metrics: tuple[str, int] | None = None, pid: str | None = None) -> None:
         self._metrics, self._pid = metrics, pid
         self.not_ready = lambda: None
         self._reason: str | None = "it starts"
+        #: Whether systemd knows that it was ready.
+        self._was_ready = False
         self._notifier = Notifier()
         self._file: PidFile | None = None
         self._ends = contextlib.ExitStack()
@@ -140,7 +155,11 @@ class Operations:
         if self._file is not None:
             self._file.write()
         self._reason = None
-        self._notifier.ready(what)
+        if self.began is None:
+            self._tell(what)
+        else:
+            self._notifier.status(str(self.not_ready()))
+            self._ends.callback(gevent.spawn(self._tell_once, self.began, what).kill)
 
     def status(self, line: str) -> None:
         """Say what it does now, in a line for people."""
@@ -154,17 +173,29 @@ class Operations:
         take_up : callable
             Returns whether the new code is in use.
         """
-        if self._reason is None:
+        if self._reason is None and self._was_ready:
             self._notifier.reloading()
-        failed["code"] = not take_up()
-        # It may stop by now; and before it serves for the first time it is not ready.
-        if self._reason is None:
-            self._notifier.ready("the last reload failed" if failed["code"] else "reloaded")
+        failed["code"] = True
+        try:
+            failed["code"] = not take_up()
+        finally:
+            # It may stop by now; and before it serves for the first time it is not ready.
+            if self._reason is None and self._was_ready:
+                self._tell("the last reload failed" if failed["code"] else "reloaded")
 
     def stopping(self) -> None:
         """Report that the server finishes its requests and accepts no more."""
         self._reason = "it stops"
         self._notifier.stopping()
+
+    def _tell(self, status: str) -> None:
+        self._was_ready = True
+        self._notifier.ready(status)
+
+    def _tell_once(self, began: Event, status: str) -> None:
+        began.wait()
+        if self._reason is None:
+            self._tell(status)
 
     def _why_not_ready(self) -> str | None:
         return self.not_ready() if self._reason is None else self._reason

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -34,10 +36,8 @@ class PidFile:
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
-        try:
-            number = _number_in(self._path)
-            if number is not None and number != os.getpid() and _lives(number):
-                raise click.ClickException(f"--pid {path}: process {number} is running")
+        with self._telling_errors():
+            self._check()
             descriptor, self._new = tempfile.mkstemp(dir=self._path.parent, prefix=".pid-")
             try:
                 with open(descriptor, "w") as file:
@@ -46,10 +46,6 @@ class PidFile:
             except OSError:
                 os.unlink(self._new)
                 raise
-        except ValueError as error:
-            raise click.ClickException(f"--pid {path}: {error}") from error
-        except OSError as error:
-            raise click.ClickException(f"--pid {path}: {error.strerror}") from error
 
     def write(self) -> None:
         """Put it into its place.
@@ -57,12 +53,11 @@ class PidFile:
         Raises
         ------
         click.ClickException
-            It cannot be written.
+            It cannot be written, or another process has written it meanwhile.
         """
-        try:
+        with self._telling_errors(), _locked(self._path.parent):
+            self._check()
             os.rename(self._new, self._path)
-        except OSError as error:
-            raise click.ClickException(f"--pid {self._path}: {error.strerror}") from error
 
     def remove(self) -> None:
         """Remove it, unless it is another process's by now."""
@@ -71,6 +66,31 @@ class PidFile:
         with contextlib.suppress(OSError, ValueError):
             if _number_in(self._path) == os.getpid():
                 self._path.unlink()
+
+    def _check(self) -> None:
+        number = _number_in(self._path)
+        if number is not None and number != os.getpid() and _lives(number):
+            raise ValueError(f"process {number} is running")
+
+    @contextlib.contextmanager
+    def _telling_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            raise click.ClickException(f"--pid {self._path}: {error}") from error
+        except OSError as error:
+            raise click.ClickException(f"--pid {self._path}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep others that do the same waiting, for a moment, where that is possible."""
+    with contextlib.ExitStack() as ends:
+        with contextlib.suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            ends.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
 
 
 def _number_in(path: Path) -> int | None:

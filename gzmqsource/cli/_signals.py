@@ -32,10 +32,11 @@ def on_signals(function: Callable[[], object], *numbers: int) -> None:
     """Call a function in the hub on each of some signals."""
     for number in numbers:
         gevent.signal_handler(number, function)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)  # a parent may have blocked them
 
 
 def on_hangup(function: Callable[[], object]) -> None:
-    """Call a function, which must not raise, after each SIGHUP.
+    """Call a function after each SIGHUP.
 
     There is one call at a time: signals that come during a call cause one more call after it, and
     signals that have come since the process began cause one, too.
@@ -221,4 +222,4 @@ def _call_when(asked: Event, function: Callable[[], object]) -> None:
     while True:
         asked.wait()
         asked.clear()
-        function()
+        gevent.spawn(function).join()  # an error of one call does not end the next ones

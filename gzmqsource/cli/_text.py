@@ -102,6 +102,14 @@ def from_json(line: bytes) -> list[bytes]:
     return frames
 
 
+def text_of(error: BaseException, form: Callable[[object], str] = str) -> str:
+    """Return the text of an exception in some form, or a word about it if it has none."""
+    try:
+        return form(error)
+    except Exception as another:
+        return f"<its text raises {type(another).__name__}>"
+
+
 def printable(text: str) -> str:
     r"""Return text as one line for a terminal, with unprintable characters as ``\xNN``, ``\uNNNN``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import zmq
@@ -44,6 +45,8 @@ def zmq_poll(sockets: Sequence[tuple[Any, int]], timeout: int | float | None = -
     InvalidThreadUseError
         Greenlets of another thread's hub wait on one of the sockets.
     """
+    if isinstance(timeout, Real) and -1 < timeout < 0:
+        timeout = 0  # in pyzmq it becomes an integer
     return _Entries(sockets).poll(check_poll_timeout(timeout, 1000))
 
 

@@ -48,7 +48,8 @@ class Socket(PlainSocket[_ReturnT]):
     `gzmqsource.InvalidThreadUseError` while greenlets of another thread's hub wait on the socket,
     unless it closes or monitors the socket, sets ``LINGER``, or reads an option other than
     ``EVENTS``: another thread may do that.
-    In a forked child, an inherited socket raises ``ZMQError(ENOTSOCK)``; make a new one.
+    In a forked child, an inherited socket raises ``ZMQError(ENOTSOCK)``, from ``poll`` ENOTSUP;
+    make a new one.
     """
 
     __module__ = "gzmqsource.green"

@@ -122,6 +122,9 @@ WRONG = {
         "65535 (It is from FILE: [serve] bind",
     ),
     "not TOML": ("[serve", "this is not TOML: "),
+    "NUL": ('[serve]\npid = "a\\u0000b"', "[serve] pid contains a NUL"),
+    "NUL in a list": ('[serve]\nbind = ["tcp://x\\u0000"]', "[serve] bind contains a NUL"),
+    "a file without a name": ('[serve]\npid = ""', "'--pid': a file has a name"),
     "too deep": ("x = " + "[" * 100_000, "this is not TOML: "),
 }
 

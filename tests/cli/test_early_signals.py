@@ -4,6 +4,7 @@ import signal
 import sys
 
 import pytest
+from command_under_test import until_told
 from gevent import subprocess
 
 pytestmark = [pytest.mark.once, pytest.mark.limit(60)]
@@ -28,6 +29,20 @@ VERBS = {
     "recv": ("recv", "--bind", "tcp://127.0.0.1:*"),
     "proxy": ("proxy", "tcp://127.0.0.1:*", "tcp://127.0.0.1:*"),
 }
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", 1)], ids=["alone", "workers"])
+def test_a_signal_that_the_parent_has_blocked_stops_a_server(serving, workers):
+    blocked = {signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+    try:
+        process = serving(*workers)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
+    if workers:
+        until_told(process, "is ready")
+    process.terminate()
+    assert process.wait(timeout=20) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

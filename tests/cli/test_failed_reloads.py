@@ -28,6 +28,35 @@ def problems(port):
     return finished.returncode, json.loads(finished.stdout)["problems"]
 
 
+#: Exceptions that have no text.
+WITHOUT_TEXT = """
+class Wrong(Exception):
+    def __str__(self):
+        return "code " + 7
+
+    __repr__ = __str__
+raise {}
+"""
+
+
+@pytest.mark.parametrize("raised", ["Wrong", "SystemExit(Wrong())"])
+def test_an_exception_without_a_text_ends_neither_the_reload_nor_the_next_one(
+    serving, tmp_path, port, raised
+):
+    code = tmp_path / "code.py"
+    code.write_text(ANSWER)
+    process = serving("--metrics", port, target="code:answer")
+    assert problems(port) == (0, [])
+    code.write_text(WITHOUT_TEXT.format(raised))
+    process.send_signal(signal.SIGHUP)
+    until_told(process, "reloading failed")
+    assert problems(port)[0] == 1
+    code.write_text(f"# no longer than needed\n{ANSWER}")
+    process.send_signal(signal.SIGHUP)
+    until_told(process, "was reloaded")
+    assert problems(port) == (0, [])
+
+
 @pytest.mark.parametrize(
     ("options", "failure", "success"),
     [

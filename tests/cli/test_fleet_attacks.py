@@ -14,6 +14,7 @@ from gevent import subprocess
 from gevent.fileobject import FileObjectThread
 from helpers import process_of
 
+from gzmqsource.cli._fleet.fleet import Fleet
 from gzmqsource.cli._stderr import Unblocked
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import PeerLost, Requester
@@ -58,6 +59,20 @@ def folder(tmp_path):
     """Return where the code is."""
     (tmp_path / "code.py").write_text(CODE)
     return tmp_path
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again_soon():
+    """As while the interpreter is replaced."""
+    tried = []
+
+    def start(number, changed):
+        tried.append(number)
+        raise FileNotFoundError(2, "no such interpreter")
+
+    fleet = Fleet(start, 1, 1.0, 1.0)
+    fleet.start()
+    wait_until(lambda: len(tried) == 4)
+    fleet.kill()
 
 
 def fill(fd):

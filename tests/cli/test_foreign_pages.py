@@ -99,6 +99,14 @@ def test_a_page_of_another_program_has_no_table_and_is_a_problem(serving_page, p
     assert "--metrics" in problem["fix"]
 
 
+@pytest.mark.parametrize("number", ["NaN", "+Inf", "-1", "1e308"])
+def test_a_process_number_that_none_has_is_left_out(serving_page, number):
+    port = serving_page(f"gzmqsource_ready 1\ngzmqsource_pid {number}\n".encode())
+    finished = run("doctor", port, "--json")
+    assert (finished.returncode, finished.stderr) == (0, b"")
+    assert "pid" not in json.loads(finished.stdout)
+
+
 def test_a_collector_without_a_source_is_one_of_gzmqsource(serving_page):
     made = []
 

@@ -48,6 +48,11 @@ BROKEN = {
         "importing served failed: KeyError: 'settings'",
         ["served.py", "other.py"],
     ),
+    "exception of another kind": (
+        "import gevent\nraise gevent.GreenletExit('enough')\n",
+        "importing served failed: GreenletExit: enough",
+        ["served.py"],
+    ),
     "exception with a cause": (
         "try:\n    {}['x']\nexcept KeyError as error:\n    raise OSError('bad') from error\n",
         "importing served failed: OSError: bad",

@@ -75,6 +75,18 @@ def test_a_client_that_says_nothing_is_disconnected_and_others_are_served(pages,
         each.close()
 
 
+def test_connections_without_a_request_do_not_keep_others_out(pages, monkeypatch, caplog):
+    monkeypatch.setattr(PageServer, "max_connections", 5)
+    monkeypatch.setattr(PageServer, "patience", 1000)
+    idle = [socket.create_connection(("127.0.0.1", pages.port)) for _ in range(20)]
+    assert ask(pages.port, "/healthz")[0] == 200
+    with gevent.Timeout(10):
+        assert idle[0].recv(1) == b""
+    assert "--metrics: a connection without a request is closed: 5 are open" in caplog.text
+    for each in idle:
+        each.close()
+
+
 def test_each_connection_is_for_one_request(pages):
     with socket.create_connection(("127.0.0.1", pages.port)) as client:
         client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
@@ -212,6 +224,31 @@ def test_a_reload_does_not_undo_that_the_server_stops(serving, systemd, tmp_path
     ]
 
 
+STARTING = """
+import os, time
+while not os.path.exists("go"):
+    time.sleep(0.01)
+answer = list
+"""
+
+
+def test_with_workers_a_server_is_ready_once_one_of_them_is(serving, systemd, tmp_path):
+    (tmp_path / "starting.py").write_text(STARTING)
+    serving("--workers", 2, target="starting:answer", NOTIFY_SOCKET=systemd.names[0])
+    wait_until(lambda: systemd.told)
+    assert systemd.told == ["STATUS=no worker is ready"]
+    (tmp_path / "go").touch()
+    wait_until(lambda: systemd.count("READY=1"))
+
+
+def test_with_workers_of_broken_code_a_server_never_is(serving, systemd, tmp_path):
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    process = serving("--workers", 1, target="broken:answer", NOTIFY_SOCKET=systemd.names[0])
+    assert process.wait(timeout=60) == 1
+    wait_until(lambda: systemd.count("STOPPING=1"))
+    assert not systemd.count("READY=1")
+
+
 def test_a_status_is_one_line_whatever_is_in_it(systemd):
     notifier = Notifier({"NOTIFY_SOCKET": systemd.names[0]})
     notifier.status("one\nREADY=1")
@@ -233,6 +270,17 @@ def test_a_pid_file_that_cannot_be_written_leaves_nothing(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list(tmp_path.iterdir())
+
+
+def test_of_two_that_begin_at_once_one_has_the_pid_file(tmp_path):
+    path = tmp_path / "pid"
+    file = PidFile(str(path))
+    path.write_text(f"{os.getppid()}\n")
+    with pytest.raises(click.ClickException, match=f"process {os.getppid()} is running"):
+        file.write()
+    assert path.read_text() == f"{os.getppid()}\n"
+    file.remove()
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("pid", ["", "1"])

@@ -74,6 +74,13 @@ def test_what_is_ready_at_once_is_what_pyzmq_answers(green, context, entries, se
         socket.close(0)
 
 
+@pytest.mark.parametrize("timeout", [-0.001, -0.999])
+def test_a_fraction_below_0_is_0_as_in_pyzmq(green, ends, timeout):
+    assert plain_poll([(ends.pull, zmq.POLLIN)], timeout) == []
+    with gevent.Timeout(5):
+        assert green.zmq_poll([(ends.pull, zmq.POLLIN)], timeout) == []
+
+
 @pytest.mark.parametrize("index", [0, 1, 3, 4, 5, 6])  # the other is never readable
 @pytest.mark.parametrize("masks", [(zmq.POLLIN, zmq.POLLERR), (zmq.POLLERR, zmq.POLLIN)])
 def test_one_socket_in_two_entries_is_waited_for_with_both_masks(green, ends, index, masks):

@@ -67,12 +67,14 @@ class Fleet:
     ) -> None:
         self.size = size
         self.workers: list[Worker] = []
+        #: Set when a worker is ready for the first time.
+        self.began = Event()
         #: Set when no worker is left, and none is to come.
         self.over = Event()
         self._start = start
         self._stop_timeout = stop_timeout
         self._tick = min(stuck_after / self.looks, self.slowest)
-        self._stopping = self._was_ready = False
+        self._stopping = False
         #: Set unless workers are being replaced, and whether the last attempt has failed.
         self._rolled = Event()
         self._rolled.set()
@@ -88,7 +90,7 @@ class Fleet:
 
         As when the module is not there. Another attempt is left to the service manager.
         """
-        return self._lost > 0 and not self._was_ready
+        return self._lost > 0 and not self.began.is_set()
 
     def start(self) -> None:
         """Start the workers, and keep their number from now on."""
@@ -173,7 +175,8 @@ class Fleet:
             self._look()
 
     def _look(self) -> None:
-        self._was_ready = self._was_ready or any(worker.was_ready for worker in self.workers)
+        if any(worker.was_ready for worker in self.workers):
+            self.began.set()
         for worker in list(self.workers):
             if worker.is_over():
                 self._bury(worker)
@@ -205,12 +208,7 @@ class Fleet:
     def _count_loss(self, worker: Worker) -> None:
         """Count a lost worker, and put off the next start if it has not lived for long."""
         self._lost += 1
-        now = time.monotonic()
-        if worker.lived >= self.infancy:
-            self._delay = 0.0
-        elif now >= self._not_before:
-            self._delay = min(max(self.first_delay, 2 * self._delay), self.last_delay)
-        self._not_before = max(self._not_before, now + self._delay)
+        self._put_off(lasted=worker.lived >= self.infancy)
         # A worker that was started before the last call of `roll` does not have the newest code.
         is_newest = worker.state is State.STARTING and not worker.outdated
         if is_newest and not self._rolled.is_set():
@@ -219,6 +217,15 @@ class Fleet:
             log.error("the new code does not start: the workers continue with the old code")
             self._roll_failed = True
             self._rolled.set()
+
+    def _put_off(self, lasted: bool = False) -> None:
+        """Put off the next start, for longer each time unless the last worker has *lasted*."""
+        now = time.monotonic()
+        if lasted:
+            self._delay = 0.0
+        elif now >= self._not_before:
+            self._delay = min(max(self.first_delay, 2 * self._delay), self.last_delay)
+        self._not_before = max(self._not_before, now + self._delay)
 
     def _keep_size(self) -> None:
         """Start missing workers, and one to replace a worker that is due; dismiss any excess."""
@@ -250,7 +257,7 @@ class Fleet:
                 self.workers.append(self._start(self._free_number(), self._look))
         except OSError as error:
             log.error("a worker could not be started: %s", error.strerror)
-            self._not_before = time.monotonic() + self.last_delay
+            self._put_off()
 
     def _free_number(self) -> int:
         """Return the lowest number that no worker has."""

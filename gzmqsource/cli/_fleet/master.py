@@ -120,12 +120,14 @@ def serve_with_workers(
     told = Told(signal.SIGTERM, signal.SIGINT)
     # Before the socket is bound: a signal would lose the messages that it has received by then.
     told.listen()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would hide how workers end
     with contextlib.ExitStack() as ends:
         folder = ends.enter_context(_folder())
         url = f"ipc://{folder}/workers"
         fleet = _fleet(url, options, stop_timeout, operations.has_pages)
         operations.not_ready = lambda: None if fleet.stats().ready else "no worker is ready"
         operations.workers = fleet.numbers
+        operations.began = fleet.began
         ends.enter_context(operations)
         master = Master(open_front(), url, fleet, asked)
         # A call lasts until the end of the roll, and another one may come meanwhile.
