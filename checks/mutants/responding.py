@@ -503,4 +503,11 @@ RESPONDING = [
         "                    self._handling.lose(job)\n",
         "test_last_moment.py",
     ),
+    Mutation(
+        "a request that a signal handler ends is lost in its first attempt",
+        "workers/_reception.py",
+        "asker, header[KEY], header[ATTEMPT])\n",
+        "asker, header[KEY])\n",
+        "workers/test_struck_servers.py",
+    ),
 ]

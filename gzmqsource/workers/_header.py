@@ -23,8 +23,9 @@ KEY = slice(8, 8 + KEY_SIZE)
 #: The key of a control that is not about a request.
 NO_KEY = bytes(KEY_SIZE)
 
-#: Where the kind and the detail are.
+#: Where the kind, the attempt and the detail are.
 KIND = 4
+ATTEMPT = 6
 DETAIL = 7
 
 #: The most milliseconds that a header can contain as the remaining time.

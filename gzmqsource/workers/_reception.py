@@ -15,7 +15,7 @@ from gzmqsource._source.failures import ENDING
 from gzmqsource.workers._askers import Asker, name_of, patience_of
 from gzmqsource.workers._envelope import counted, delimiter_of, has_payload, header_of
 from gzmqsource.workers._handling import Handling
-from gzmqsource.workers._header import KEY, KIND, Detail, Kind, unpack
+from gzmqsource.workers._header import ATTEMPT, KEY, KIND, Detail, Kind, unpack
 from gzmqsource.workers._jobs import Job
 from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._places import Places
@@ -129,9 +129,8 @@ class Reception:
             handling.salvage(known)
         else:  # it had not begun, or has ended: its asker knows which
             asker = self._asker_at(message[: delimiter - 1], _ASK)
-            self._voice.end(
-                Kind.LOST, Job(message[: delimiter + 1], [], asker, header[KEY]), Detail.KILLED
-            )
+            job = Job(message[: delimiter + 1], [], asker, header[KEY], header[ATTEMPT])
+            self._voice.end(Kind.LOST, job, Detail.KILLED)
 
     def is_loss(self, message: list[Any]) -> bool:
         """Refuse a request that is read when the source is about to close; return if it is lost.

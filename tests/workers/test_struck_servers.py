@@ -8,6 +8,7 @@ from unittest.mock import Mock
 import gevent
 import pytest
 import zmq
+from asking import Asker, Kind, responder_of
 from brokering import broker_of, worker_of
 from gevent.hub import get_hub
 from gevent.pool import Pool
@@ -212,3 +213,11 @@ def test_a_kill_of_a_handler_costs_no_look_at_all_that_run(context):
         responder._reception.salvage([b"asker", b"", b"x"], gevent.GreenletExit())
         assert running.mock_calls == []
         responder._handling.running = {}
+
+
+def test_a_request_that_is_lost_before_it_has_begun_ends_with_the_attempt_that_was_made(context):
+    with responder_of(context, handle) as responder, Asker(context, responder) as asker:
+        responder._reception._ask = Mock(side_effect=Struck)
+        key = asker.ask(attempt=2)
+        asker.wait_for(key, Kind.LOST)
+        assert [header.attempt for header, _ in asker.of(key)] == [2]
