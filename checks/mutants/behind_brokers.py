@@ -6,8 +6,8 @@ BEHIND_BROKERS = [
     Mutation(
         "a worker's slot is not free again after a cancellation",
         "broker/_back.py",
-        "        job = worker.jobs.pop(header.key, None)\n",
-        "        job = worker.jobs.get(header.key)\n",
+        "        del worker.jobs[header.key]\n",
+        "",
         BROKER_SIMULATION,
     ),
     Mutation(

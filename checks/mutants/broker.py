@@ -193,6 +193,13 @@ BROKER = [
         _CONNECTIONS,
     ),
     Mutation(
+        "the end of what a worker had over an old connection ends a later attempt",
+        "broker/_back.py",
+        "        if job is None or _is_earlier(header, job):\n",
+        "        if job is None:\n",
+        _CONNECTIONS,
+    ),
+    Mutation(
         "each connection that ends has all workers looked at",
         "broker/_watch.py",
         "                    monitor.recv(timeout=0)\n",

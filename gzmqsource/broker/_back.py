@@ -21,6 +21,7 @@ from gzmqsource.transfer.message import UNLIMITED
 from gzmqsource.workers._askers import patience_of
 from gzmqsource.workers._envelope import ERROR
 from gzmqsource.workers._header import (
+    ATTEMPT,
     KEY,
     KIND,
     MAGIC,
@@ -333,9 +334,10 @@ class Back:
 
     def _ended(self, worker: Worker, header: Header) -> None:
         """Process the end of a request at a worker without a reply."""
-        job = worker.jobs.pop(header.key, None)
-        if job is None:
+        job = worker.jobs.get(header.key)
+        if job is None or _is_earlier(header, job):
             return
+        del worker.jobs[header.key]
         refuses = header.detail == Detail.FULL  # it has more requests than it was given
         if self._running.get(job) is worker:
             if header.kind == Kind.LOST:
@@ -384,3 +386,8 @@ class Back:
                             self._line.append(job, first=True)
         finally:
             self._is_filling = False
+
+
+def _is_earlier(header: Header, job: Job) -> bool:
+    """Return whether a header is about an attempt before the first one of a job."""
+    return job.asker is not None and header.attempt < bytes(job.envelope[-2])[ATTEMPT]

@@ -68,6 +68,27 @@ def test_a_worker_with_a_new_connection_is_told_to_give_up_what_it_had(context):
         assert [each.outstanding for each in broker.workers()] == [0]
 
 
+def test_the_end_of_what_a_worker_had_over_an_old_connection_ends_no_later_attempt(context):
+    with (
+        broker_of(context, dead_after=LONG) as broker,
+        Asker(context, endpoint_of(broker.front)) as asker,
+        ScriptedWorker(broker) as worker,
+    ):
+        key = asker.ask(b"x")
+        worker.next_request()
+        session = worker.session
+        worker.say(Kind.JOIN, left=60_000)
+        assert asker.wait_for(key, Kind.LOST)
+        wait_until(lambda: worker.session != session)
+        worker.join(1, left=60_000)
+        asker.ask(b"x", key=key, attempt=1)
+        worker.next_request(2)
+        worker.say(Kind.LOST, key)
+        worker.say(Kind.REPLY, key, [b"reply"])
+        wait_until(lambda: len(asker.of(key)) == 2)
+        assert asker.of(key)[1][1] == [b"reply"]
+
+
 def test_a_worker_says_that_its_connection_is_a_new_one_and_repeats_what_it_is_called(context):
     with ScriptedBroker(context) as broker:
         endpoint = endpoint_of(broker.source)
