@@ -193,6 +193,13 @@ BROKER = [
         _CONNECTIONS,
     ),
     Mutation(
+        "a worker that is new to a broker goes on with what it has of an old one",
+        "broker/_back.py",
+        "        self._say(worker, self._cancel_all)\n",
+        "        pass\n",
+        _CONNECTIONS,
+    ),
+    Mutation(
         "the end of what a worker had over an old connection ends a later attempt",
         "broker/_back.py",
         "        if job is None or _is_earlier(header, job):\n",

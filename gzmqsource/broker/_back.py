@@ -314,7 +314,7 @@ class Back:
                 self.malformed(f"there are {self.max_workers} workers, peer {peer_of(name)}")
                 return
             self.watch()
-            worker = self._workers[name] = Worker(name, self.new_key())
+            worker = self._meet(name)
         elif header.key == NO_KEY:
             worker = self._renew(worker)
         worker.patience = patience_of(header.left, self._tick)
@@ -323,12 +323,16 @@ class Back:
         self.ping(worker)
         self.fill()
 
+    def _meet(self, name: bytes) -> Worker:
+        """Return a worker over a new connection; it gives up what it had over an old one."""
+        worker = self._workers[name] = Worker(name, self.new_key())
+        self._say(worker, self._cancel_all)
+        return worker
+
     def _renew(self, worker: Worker) -> Worker:
         """Give up the requests of a worker over an old connection; messages in transit are lost."""
         self.roster.withdraw(worker, State.GONE)
-        renewed = self._workers[worker.name] = Worker(worker.name, self.new_key())
-        if worker.jobs:
-            self._say(renewed, self._cancel_all)
+        renewed = self._meet(worker.name)
         self._give_up(worker, "has a new connection")
         return renewed
 

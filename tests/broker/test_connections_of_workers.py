@@ -1,14 +1,17 @@
 """The connections between workers and brokers: each is another one, also under the same name."""
 
+import contextlib
+
 import pytest
 import zmq
 from asking import Asker, key_of
-from brokering import ScriptedBroker, ScriptedWorker, asking, broker_of
-from helpers import endpoint_of
+from brokering import ScriptedBroker, ScriptedWorker, Sleeper, asking, broker_of, worker_of
+from helpers import endpoint_of, unique_inproc, until_reaped
 
 from gzmqsource import Source
+from gzmqsource.broker import Broker
 from gzmqsource.testing import wait_until
-from gzmqsource.workers import PeerLost, Responder
+from gzmqsource.workers import PeerLost, RequestCancelled, Responder
 from gzmqsource.workers._header import Kind
 
 #: Long enough that no silence shows that a worker is gone.
@@ -64,8 +67,26 @@ def test_a_worker_with_a_new_connection_is_told_to_give_up_what_it_had(context):
         worker.next_request()
         worker.say(Kind.JOIN)
         assert asker.wait_for(key, Kind.LOST)
-        worker.until_heard(Kind.CANCEL)
+        worker.until_heard(Kind.CANCEL, 2)  # at its first JOIN, too
         assert [each.outstanding for each in broker.workers()] == [0]
+
+
+def test_what_a_worker_has_of_a_broker_that_is_gone_is_cancelled_by_the_next_one(context):
+    sleeper = Sleeper()
+    with (
+        broker_of(context, dead_after=LONG) as broker,
+        worker_of(broker, sleeper, dead_after=LONG),
+        asking(broker) as requester,
+    ):
+        requester.submit(b"x")
+        wait_until(lambda: sleeper.begun)
+        back = endpoint_of(broker.back)
+        broker.close()
+        until_reaped(context)
+        anew = Broker.open(unique_inproc(), back, context=context, dead_after=LONG, linger=0)
+        with contextlib.closing(anew):
+            anew.start()
+            wait_until(lambda: sleeper.ended == [RequestCancelled])
 
 
 def test_the_end_of_what_a_worker_had_over_an_old_connection_ends_no_later_attempt(context):

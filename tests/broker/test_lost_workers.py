@@ -50,7 +50,7 @@ def test_what_a_worker_had_that_is_silent_is_lost_in_time(context):
         with pytest.raises(PeerLost):
             requester.request(b"x", timeout=10)
         assert time.monotonic() - began > SOON
-        silent.until_heard(Kind.CANCEL)
+        silent.until_heard(Kind.CANCEL, 2)  # of all at its JOIN, then of this one
         assert [each.state for each in broker.workers()] == ["silent"]
         assert broker.stats().slots == 0
 
@@ -148,7 +148,7 @@ def test_a_reply_that_comes_after_all_counts_and_goes_nowhere(context):
     ):
         key = asker.ask(b"x")
         late.next_request()
-        late.until_heard(Kind.CANCEL)
+        late.until_heard(Kind.CANCEL, 2)  # of all at its JOIN, then of this one
         with worker_of(broker, lambda _: b"other"):
             assert asker.wait_for(key) == [b"other"]
         late.say(Kind.REPLY, key, [b"late"])
@@ -164,7 +164,7 @@ def test_one_that_another_worker_has_by_now_is_answered_by_that_one(context):
     ):
         key = asker.ask(b"x")
         late.next_request()
-        late.until_heard(Kind.CANCEL)
+        late.until_heard(Kind.CANCEL, 2)  # of all at its JOIN, then of this one
         with ScriptedWorker(broker, 0) as other:
             other.join(1, left=60_000)
             other.next_request()
@@ -184,7 +184,7 @@ def test_what_was_given_up_has_its_place_until_the_worker_says_how_it_ended(cont
     ):
         key = asker.ask(b"x")
         late.next_request()
-        late.until_heard(Kind.CANCEL)
+        late.until_heard(Kind.CANCEL, 2)  # of all at its JOIN, then of this one
         late.join(1, left=60_000)
         asker.ask(b"y")
         wait_until(lambda: broker.stats().waiting == 1)
