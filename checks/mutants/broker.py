@@ -116,10 +116,10 @@ BROKER = [
         _LOST,
     ),
     Mutation(
-        "a reply to a request that another worker has by now ends it",
+        "a reply to a request that another worker has by now ends one",
         "broker/_back.py",
         "        if job is not None and self._running.get(job) is worker:\n",
-        "        if job is not None and job in self._running:\n",
+        "        if job is not None:\n",
         _LOST,
     ),
     Mutation(
@@ -226,6 +226,20 @@ BROKER = [
         "        share, more = divmod(self._slots, len(names))\n",
         "        share, more = divmod(self._slots, len(alive) or 1)\n",
         _CONNECTIONS,
+    ),
+    Mutation(
+        "a request that its worker was given again is the one that the worker was given first",
+        "broker/_back.py",
+        "            worker.jobs[key] = _GIVEN_UP\n",
+        "",
+        "broker/test_redelivered_ends.py",
+    ),
+    Mutation(
+        "a request has its old key at a worker that is given it again over a new connection",
+        "broker/_back.py",
+        "            job.alias = self.new_key()\n",
+        "",
+        "broker/test_redelivered_ends.py",
     ),
     Mutation(
         "a redelivered request that expires counts as refused, and its asker has lost it",

@@ -47,6 +47,10 @@ _ASK, _REPLY, _ERROR, _JOIN = int(Kind.ASK), int(Kind.REPLY), int(Kind.ERROR), i
 _NO_CREDIT = bytes(4)
 _NO_TIME = bytes(8)
 
+# In the place of a request that was given up, until its worker reports its end: the worker may get
+# the same request again, which is another one for it.
+_GIVEN_UP = Job([], [])
+
 
 class Back:
     """The workers, as the `gzmqsource.workers._places.Places` where requests are handled.
@@ -225,11 +229,13 @@ class Back:
 
     def _give_up(self, worker: Worker, why: str) -> None:
         """Lose the requests of a worker."""
-        lost = [job for job in worker.jobs.values() if self._running.get(job) is worker]
+        lost = {key: job for key, job in worker.jobs.items() if self._running.get(job) is worker}
         if lost:
             self._warn_lost(f"{peer_of(worker.name)} {why}, and had {len(lost)} requests")
-        for job in lost:
+        for key, job in lost.items():
             self._lose(job)
+            worker.jobs[key] = _GIVEN_UP
+            job.alias = self.new_key()
         self.fill()
 
     def give(self, worker: Worker, job: Job) -> bool:

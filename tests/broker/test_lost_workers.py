@@ -167,12 +167,12 @@ def test_one_that_another_worker_has_by_now_is_answered_by_that_one(context):
         late.until_heard(Kind.CANCEL, 2)  # of all at its JOIN, then of this one
         with ScriptedWorker(broker, 0) as other:
             other.join(1, left=60_000)
-            other.next_request()
+            given, _ = other.next_request()
             late.say(Kind.REPLY, key, [b"late"])
             wait_until(lambda: broker.stats().late == 1)
             assert not asker.of(key)
             assert broker.stats().running == 1
-            other.say(Kind.REPLY, key, [b"other"])
+            other.say(Kind.REPLY, given, [b"other"])
             assert asker.wait_for(key) == [b"other"]
 
 
