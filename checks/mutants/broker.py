@@ -221,6 +221,13 @@ BROKER = [
         _CONNECTIONS,
     ),
     Mutation(
+        "a worker gives up a broker that has answered all of its reports",
+        "workers/_reception.py",
+        "                asker.patience = max(asker.patience, TICKS + 1)\n",
+        "",
+        _CONNECTIONS,
+    ),
+    Mutation(
         "brokers are offered more than a worker takes when it starts",
         "workers/_membership.py",
         "        share, more = divmod(self._slots, len(names))\n",

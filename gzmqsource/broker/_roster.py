@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 from collections import OrderedDict
 
+from gzmqsource.workers._askers import TICKS
 from gzmqsource.workers._jobs import Job
-from gzmqsource.workers._pulse import TICKS
 
 
 class State(enum.Enum):

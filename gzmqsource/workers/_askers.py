@@ -9,6 +9,9 @@ from typing import Any
 from gzmqsource.workers._bounds import Bounds
 from gzmqsource.workers._header import Flag
 
+#: How many ticks `dead_after` has: silence is noticed up to one of them late.
+TICKS = 8
+
 
 class Asker:
     """One peer, or more precisely one route.

@@ -8,14 +8,11 @@ import gevent
 
 from gzmqsource._base.lasting import Lasting
 from gzmqsource._source.core import Core
-from gzmqsource.workers._askers import Asker
+from gzmqsource.workers._askers import TICKS, Asker
 from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._reception import Reception
 from gzmqsource.workers._turns import in_turns
 from gzmqsource.workers._voice import TURN
-
-#: How many ticks `dead_after` has: silence is noticed up to one of them late.
-TICKS = 8
 
 
 class Heard:

@@ -12,7 +12,7 @@ from gevent import GreenletExit, getcurrent
 from gzmqsource._base.reports import peer_of
 from gzmqsource._base.warning import LimitedWarning
 from gzmqsource._source.failures import ENDING
-from gzmqsource.workers._askers import Asker, name_of, patience_of
+from gzmqsource.workers._askers import TICKS, Asker, name_of, patience_of
 from gzmqsource.workers._envelope import counted, delimiter_of, has_payload, header_of
 from gzmqsource.workers._handling import Handling
 from gzmqsource.workers._header import ATTEMPT, KEY, KIND, Detail, Kind, unpack
@@ -262,6 +262,8 @@ class Reception:
         if kind == Kind.PING:
             asker.patience = patience_of(left, self._tick)
             if self.is_worker:
+                # A broker answers the reports of this worker, whatever its own dead_after is.
+                asker.patience = max(asker.patience, TICKS + 1)
                 self.be_met(bytes(asker.route[0]), key)
             else:
                 self._voice.pong(asker)

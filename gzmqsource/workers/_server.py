@@ -12,7 +12,7 @@ from gevent.lock import RLock
 from gzmqsource._base.contexts import base_context
 from gzmqsource._base.deadline import Deadline, check_timeout
 from gzmqsource._source.source import Source
-from gzmqsource.workers._askers import Askers
+from gzmqsource.workers._askers import TICKS, Askers
 from gzmqsource.workers._bounds import Bounds
 from gzmqsource.workers._envelope import has_payload
 from gzmqsource.workers._farewell import Farewell
@@ -22,7 +22,7 @@ from gzmqsource.workers._jobs import Gate, Line
 from gzmqsource.workers._kept import Kept
 from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._places import Places
-from gzmqsource.workers._pulse import TICKS, Pulse
+from gzmqsource.workers._pulse import Pulse
 from gzmqsource.workers._quick import desk_for
 from gzmqsource.workers._reception import Reception
 from gzmqsource.workers._seconds import checked_dead_after, checked_seconds

@@ -12,6 +12,7 @@ from gzmqsource import Source
 from gzmqsource.broker import Broker
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import PeerLost, RequestCancelled, Responder
+from gzmqsource.workers._askers import TICKS
 from gzmqsource.workers._header import Kind
 
 #: Long enough that no silence shows that a worker is gone.
@@ -158,3 +159,17 @@ def test_a_worker_learns_of_each_connection_first_of_all(context):
         Source.open(zmq.DEALER, connect=endpoint_of(broker.back), context=context) as worker,
     ):
         assert worker.recv(timeout=10) == [b""]
+
+
+def test_a_worker_is_as_patient_as_its_own_reports_allow_with_a_broker_that_is_quicker(context):
+    with ScriptedBroker(context) as broker:
+        endpoint = endpoint_of(broker.source)
+        worker = Responder.join(endpoint, echo, context=context, dead_after=LONG, linger=0)
+        with contextlib.closing(worker):
+            worker.start()
+            wait_until(broker.joins)
+            broker.say(Kind.PING, key_of(1), left=20)
+            wait_until(lambda: (key_of(1), 100) in broker.joins())
+            (asker,) = worker._parts.askers.all()
+            asker.silence = TICKS
+            assert not worker._pulse.is_silent(asker)
