@@ -67,6 +67,13 @@ BEHIND_BROKERS = [
         "broker/test_asked_again.py",
     ),
     Mutation(
+        "a broker cancels a request whose reply another one gets",
+        "workers/_reception.py",
+        "                if job is not None and (job.asker is asker or not self.is_worker):\n",
+        "                if job is not None:\n",
+        "broker/test_asked_again.py",
+    ),
+    Mutation(
         "who asks again for what was cancelled is not told",
         "workers/_reception.py",
         "            self._voice.end(Kind.LOST, again, Detail.NONE)\n        else",

@@ -270,7 +270,8 @@ class Reception:
         elif kind == Kind.CANCEL:
             if any(key):
                 job = self._handling.jobs.get(key)
-                if job is not None:
+                # A broker whose request another one has made again no longer decides about it.
+                if job is not None and (job.asker is asker or not self.is_worker):
                     self._handling.cancel(job, self.is_worker)
             else:
                 self.abandon(asker, self.is_worker)

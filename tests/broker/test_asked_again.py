@@ -27,6 +27,9 @@ def test_a_broker_is_told_if_the_reply_to_its_request_goes_to_another(context, l
             wait_until(lambda: sleeper.begun)
             second.say(Kind.ASK, key, [b"x"], attempt=other_attempt, flags=Flag.KEEP)
             wait_until(lambda: [each.key for each in one.heard if each.kind == Kind.LOST] == [key])
+            one.say(Kind.CANCEL, key)  # before it knew
+            one.say(Kind.PING, key_of())
+            wait_until(lambda: one.joins()[-1][0] != bytes(16))
             sleeper.go_on.set()
             wait_until(lambda: [e.key for e in other.heard if e.kind == Kind.REPLY] == [key])
             assert sleeper.begun == [b"x"]
