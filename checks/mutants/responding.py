@@ -310,8 +310,8 @@ RESPONDING = [
     Mutation(
         "a responder takes the NOMORE for another one",
         "workers/_reception.py",
-        "            if session == self._voice.session:\n",
-        "            if True:\n",
+        " and session == self._voice.session:\n",
+        ":\n",
         "workers/test_restarts.py",
     ),
     Mutation(
@@ -502,6 +502,13 @@ RESPONDING = [
         "                    self._handling.drop(job)\n",
         "                    self._handling.lose(job)\n",
         "test_last_moment.py",
+    ),
+    Mutation(
+        "a peer that sends a header of an unknown kind is met, and answered",
+        "workers/_reception.py",
+        "            if kind not in _OF_ASKERS:\n",
+        "            if False:\n",
+        "workers/test_responder_liveness.py",
     ),
     Mutation(
         "a request that a signal handler ends is lost in its first attempt",

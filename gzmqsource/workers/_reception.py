@@ -24,6 +24,8 @@ _log = logging.getLogger("gzmqsource.workers")
 
 _ASK = int(Kind.ASK)
 
+_OF_ASKERS = frozenset({Kind.ASK, Kind.CANCEL, Kind.PING, Kind.NOMORE})
+
 
 class Reception:
     """Lets requests begin, wait, or be refused, and reads the controls of askers.
@@ -80,6 +82,12 @@ class Reception:
         has_content = len(message) - delimiter > 1
         if header is not None:
             _, kind, flags, attempt, detail, key, left, session = unpack(header)
+            if kind not in _OF_ASKERS:
+                what = f"a header of kind {kind}"
+                if kind == Kind.JOIN:
+                    what = "a worker joins here, where clients ask: it joins the back of a broker"
+                self.malformed(f"{what}{_from(message)}")
+                return
             # Most come from an asker that is known and not routed.
             name = message[0] if delimiter == 2 else None
             asker = self._asker(name) if type(name) is bytes else None
@@ -93,11 +101,10 @@ class Reception:
                 if detail:
                     job.priority = detail
                 self._ask(job, asker, left)
-            elif delimiter < len(message) or not self._hear(asker, kind, key, left, session):
-                what = f"a header of kind {kind}"
-                if kind == Kind.JOIN:
-                    what = "a worker joins here, where clients ask: it joins the back of a broker"
-                self.malformed(f"{what}{_from(message)}")
+            elif kind == _ASK or delimiter < len(message):
+                self.malformed(f"a header of kind {kind}{_from(message)}")
+            else:
+                self._hear(asker, kind, key, left, session)
         elif has_content:
             self.requests += 1
             self.last_plain = time.monotonic()
@@ -257,8 +264,8 @@ class Reception:
             self._gate.close()
         self.places.notify()
 
-    def _hear(self, asker: Asker, kind: int, key: bytes, left: int, session: int) -> bool:
-        """Process a control; return False if no asker sends its kind."""
+    def _hear(self, asker: Asker, kind: int, key: bytes, left: int, session: int) -> None:
+        """Process a control."""
         if kind == Kind.PING:
             asker.patience = patience_of(left, self._tick)
             if self.is_worker:
@@ -275,14 +282,10 @@ class Reception:
                     self._handling.cancel(job, self.is_worker)
             else:
                 self.abandon(asker, self.is_worker)
-        elif kind == Kind.NOMORE:
+        elif kind == Kind.NOMORE and session == self._voice.session:
             # One for the server that was here before is sent to this one once it is connected.
-            if session == self._voice.session:
-                asker.has_left = True
-                self._handling.note_change()
-        else:
-            return False
-        return True
+            asker.has_left = True
+            self._handling.note_change()
 
     def abandon(self, asker: Asker, may_come_back: bool = False) -> None:
         """Cancel all requests of an asker."""

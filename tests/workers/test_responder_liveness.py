@@ -55,6 +55,20 @@ def test_the_first_header_and_each_ping_are_answered(context):
         assert asker.heard[0][0].session != pong.session
 
 
+@pytest.mark.parametrize("kind", [0, Kind.REPLY, Kind.JOIN, Kind.BYE, Kind.ITEM, 255])
+def test_a_header_of_a_kind_that_no_asker_sends_is_ignored(context, kind):
+    with (
+        responder_of(context, lambda payload: payload) as responder,
+        Asker(context, responder) as asker,
+    ):
+        asker.say(kind)
+        asker.ask(kind=kind)
+        wait_until(lambda: responder.stats().malformed == 2)
+        assert responder.stats().askers == 0
+        asker.wait_for(asker.ask())
+        assert [header.kind for header, _ in asker.heard] == [Kind.PONG, Kind.REPLY]
+
+
 @pytest.mark.parametrize("wait", ["running", "waiting"])
 def test_who_has_requests_here_hears_that_the_hub_lives_and_nobody_else(context, wait):
     with (
