@@ -20,7 +20,8 @@ from gzmqsource.workers._reception import Reception
 class Membership:
     """A greenlet that repeatedly reports to each broker how many requests this worker takes.
 
-    The brokers that are alive share that number, so together they do not give it more at a time.
+    The brokers that are alive share that number, so together they do not give it more at a time,
+    unless there are more of them: each is offered at least one.
 
     Parameters
     ----------
