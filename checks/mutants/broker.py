@@ -221,6 +221,13 @@ BROKER = [
         _CONNECTIONS,
     ),
     Mutation(
+        "a worker does not notice that the path to its broker is dead",
+        "workers/responder.py",
+        ', "heartbeat_ivl": round(1000 * every), **options}\n',
+        ", **options}\n",
+        _CONNECTIONS,
+    ),
+    Mutation(
         "a worker gives up a broker that has answered all of its reports",
         "workers/_reception.py",
         "                asker.patience = max(asker.patience, TICKS + 1)\n",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import zmq
 
-from gzmqsource._base.deadline import Deadline
+from gzmqsource._base.deadline import LONGEST, Deadline
 from gzmqsource._source import registry
 from gzmqsource._source.handlers import check_handler
 from gzmqsource._source.opening import Endpoints, SourceOption, each_of
@@ -22,6 +22,7 @@ from gzmqsource.workers._membership import Membership, connect_as
 from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._places import Places, Spawning, Workers
 from gzmqsource.workers._quick import clerk_for
+from gzmqsource.workers._seconds import checked_dead_after
 from gzmqsource.workers._server import Server
 from gzmqsource.workers._stats import ResponderStats
 
@@ -283,6 +284,7 @@ class Responder(Server):
             As for `gzmqsource.Source.open`. *routing_id* is the name of this worker at the brokers;
             the default consists of the host, the process and some random digits. If two workers
             have the same name, the first one is lost, with its replies that were not read yet.
+            *heartbeat_ivl* is 5 times *dead_after* by default, in milliseconds, and at least 1000.
 
         Raises
         ------
@@ -294,8 +296,7 @@ class Responder(Server):
         urls = list(dict.fromkeys(each_of(brokers, "brokers")))
         if not urls:
             raise ValueError("a Responder needs a broker to join: pass the endpoint of its back")
-        socket_options.setdefault("routing_id", _name())
-        source = open_router(Source, context=context, **socket_options)
+        source = open_router(Source, context=context, **_worker_options(socket_options, dead_after))
         try:
             names = {connect_as(source.socket, url): url for url in urls}
             responder = cls(
@@ -394,6 +395,13 @@ def open_router(kind: type[Source], **options: Any) -> Source[Any]:
     if "overflow" in options:
         raise TypeError("overflow=...: a server sets this itself, and waits for no peer")
     return kind.open(zmq.ROUTER, overflow="raise", **{"router_mandatory": 1, **options})
+
+
+def _worker_options(options: dict[str, Any], dead_after: float) -> dict[str, Any]:
+    """Return the options for the socket of a worker, of which some were passed."""
+    # Without heartbeats, only the last retransmission of the kernel ends a path that is dead.
+    every = min(max(1.0, 5 * checked_dead_after(dead_after)), LONGEST)
+    return {"routing_id": _name(), "heartbeat_ivl": round(1000 * every), **options}
 
 
 def _name() -> bytes:

@@ -153,6 +153,22 @@ def test_many_connections_that_end_at_once_are_one_reason_to_look_at_the_workers
         assert 0 < len(worker.heard) - before < 50
 
 
+@pytest.mark.parametrize(
+    ("options", "milliseconds"),
+    [
+        ({}, 5000),
+        ({"dead_after": 0.02}, 1000),
+        ({"dead_after": 2e6}, 2_000_000_000),
+        ({"heartbeat_ivl": 700}, 700),
+        ({"HEARTBEAT_IVL": 0}, 0),
+    ],
+)
+def test_libzmq_looks_for_a_path_to_a_broker_that_has_died(context, options, milliseconds):
+    worker = Responder.join(unique_inproc(), echo, context=context, linger=0, **options)
+    with contextlib.closing(worker):
+        assert worker.source.socket.heartbeat_ivl == milliseconds
+
+
 def test_a_worker_learns_of_each_connection_first_of_all(context):
     with (
         broker_of(context) as broker,
