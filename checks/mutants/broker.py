@@ -228,6 +228,13 @@ BROKER = [
         _CONNECTIONS,
     ),
     Mutation(
+        "a worker cannot report before it is connected, and never joins",
+        "workers/responder.py",
+        '    if "immediate" in map(str.lower, options):\n',
+        "    if False:\n",
+        "workers/test_mistakes_of_workers.py",
+    ),
+    Mutation(
         "a worker gives up a broker that has answered all of its reports",
         "workers/_reception.py",
         "                asker.patience = max(asker.patience, TICKS + 1)\n",

@@ -281,8 +281,8 @@ class Responder(Server):
         context : zmq.Context, optional
             The context of the socket; ``zmq.Context.instance()`` if not passed.
         **socket_options
-            As for `gzmqsource.Source.open`. *routing_id* is the name of this worker at the brokers;
-            the default consists of the host, the process and some random digits. If two workers
+            As for `gzmqsource.Source.open`, except ``immediate``. *routing_id* is the worker's name
+            at the brokers: by default the host, the process and some random digits. If two workers
             have the same name, the first one is lost, with its replies that were not read yet.
             *heartbeat_ivl* is 5 times *dead_after* by default, in milliseconds, and at least 1000.
 
@@ -399,6 +399,8 @@ def open_router(kind: type[Source], **options: Any) -> Source[Any]:
 
 def _worker_options(options: dict[str, Any], dead_after: float) -> dict[str, Any]:
     """Return the options for the socket of a worker, of which some were passed."""
+    if "immediate" in map(str.lower, options):
+        raise ValueError("immediate: a worker sets this itself; it reports before it is connected")
     # Without heartbeats, only the last retransmission of the kernel ends a path that is dead.
     every = min(max(1.0, 5 * checked_dead_after(dead_after)), LONGEST)
     return {"routing_id": _name(), "heartbeat_ivl": round(1000 * every), **options}

@@ -229,6 +229,13 @@ RESPONDERS = {
         ValueError,
         "a Responder needs a broker to join: pass the endpoint of its back",
     ),
+    "a worker that reports only once it is connected": (
+        lambda scene: Responder.join(
+            "tcp://127.0.0.1:1", handle, context=scene.context, IMMEDIATE=1
+        ),
+        ValueError,
+        "immediate: a worker sets this itself",
+    ),
     "a broker with a PULL": (
         lambda scene: Broker(scene.pull, scene.router),
         ValueError,
