@@ -363,11 +363,18 @@ ASKING = [
         "workers/test_connection.py",
     ),
     Mutation(
-        "a server that has left with nothing outstanding is not watched within the process",
+        "a server that leaves with nothing outstanding is not watched",
         "workers/_connection.py",
-        "        if self.link.is_inproc and not self.is_watched:\n",
-        "        if False:\n",
-        "workers/test_connection.py",
+        "        self._stop_timer()\n        if not self.is_watched:\n",
+        "        self._stop_timer()\n        if False:\n",
+        "workers/test_connection.py workers/test_liveness.py",
+    ),
+    Mutation(
+        "the silence of a server that leaves does not count",
+        "workers/_liveness.py",
+        "        return ends or bool(connection.outstanding)\n",
+        "        return bool(connection.outstanding)\n",
+        "workers/test_liveness.py",
     ),
     Mutation(
         "a request waits for ever at a requester that a hook has closed",

@@ -381,7 +381,7 @@ class Connection:
             return
         self._become(State.LEAVING)
         self._stop_timer()
-        if self.link.is_inproc and not self.is_watched:
+        if not self.is_watched:
             self._asker.watch(self)
         if self.routed and self.link.source is not None:
             self._timer = self.link.source._core.hub.loop.timer(self.hold, self.hold)

@@ -42,8 +42,8 @@ class Watched(Protocol):
 class Liveness:
     """Looks at all connections that have outstanding calls, eight times in *dead_after*.
 
-    Over inproc, it also looks at those whose peer is about to stop, until the peer is gone: libzmq
-    does not report that.
+    It also looks at those whose peer is about to stop, until the peer is gone: libzmq does not
+    report that over inproc, nor if a machine or the path to it fails.
 
     Silence is counted in looks, and the hub polls between two of them. So after the hub was held up
     for long, it counts one more look, as after a moment, and does not give up any of its peers.
@@ -117,11 +117,13 @@ class Liveness:
         return True
 
     def _is_due(self, connection: Watched) -> bool:
-        return (
-            connection.speaks
-            and connection.state in (State.LIVE, State.LEAVING)
-            and bool(connection.outstanding)
-        )
+        """Return whether silence means that the peer is gone."""
+        if not connection.speaks or connection.state not in (State.LIVE, State.LEAVING):
+            return False
+        # Nothing else shows that the path to a peer that is about to stop has failed. Over inproc,
+        # there is none.
+        ends = connection.state is State.LEAVING and not connection.link.is_inproc
+        return ends or bool(connection.outstanding)
 
 
 def _ends_unseen(connection: Watched) -> bool:

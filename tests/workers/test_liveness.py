@@ -186,6 +186,25 @@ def test_a_connection_over_which_nothing_comes_any_more_is_made_anew(context):
         assert server.asks[0].header.key == server.asks[1].header.key
 
 
+def test_a_server_that_leaves_and_is_heard_no_more_is_asked_over_a_new_connection(context):
+    """A path may fail without a FIN, and nothing else would show that."""
+    with (
+        Scripted(context, echo) as server,
+        requester_of(server.endpoint, context, dead_after=0.02) as requester,
+    ):
+        asked(requester, server).get(timeout=10)
+        (connection,) = requester._dispatcher.connections
+        wait_until(lambda: not connection.is_watched)
+        routes = len(server._routes)
+        server.pongs = False
+        server.tell(Kind.LEAVING)
+        wait_until(lambda: Kind.NOMORE in server.kinds)
+        waiting = requester.submit(b"y")
+        wait_until(lambda: len(server._routes) > routes)
+        server.pongs = True
+        assert waiting.get(timeout=10) == [b"y"]
+
+
 def test_one_that_is_stuck_takes_no_living_one_with_it(context):
     with (
         Scripted(context) as stuck,
