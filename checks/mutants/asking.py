@@ -237,6 +237,13 @@ ASKING = [
         "workers/test_retries.py",
     ),
     Mutation(
+        "what goes back to a server waits until that has stopped",
+        "workers/_connection.py",
+        "        if not self.routed:\n            self.give_away()\n        elif",
+        "        if",
+        "workers/test_retries.py",
+    ),
+    Mutation(
         "an outage is multiplied",
         "workers/_retries.py",
         "        if self._used >= self.floor + self._ratio * (requests - self._before):\n",

@@ -383,7 +383,9 @@ class Connection:
         self._stop_timer()
         if not self.is_watched:
             self._asker.watch(self)
-        if self.routed and self.link.source is not None:
+        if not self.routed:
+            self.give_away()
+        elif self.link.source is not None:
             self._timer = self.link.source._core.hub.loop.timer(self.hold, self.hold)
             self._timer.start(self._go_on, update=True)
 

@@ -105,6 +105,24 @@ def test_after_a_cut_a_request_goes_back_to_the_server_that_has_it(context):
         proxy.close()
 
 
+def test_what_a_server_has_when_it_leaves_after_a_cut_is_asked_of_another(context):
+    with Scripted(context) as one, Scripted(context, echo) as other:
+        proxy = Cuttable(one.endpoint)
+        with requester_of([proxy.endpoint, other.endpoint], context) as requester:
+            wait_until(lambda: all(each.state == "live" for each in requester.endpoints()))
+            results = [requester.submit(b"x", timeout=10, retries=1) for _ in range(2)]
+            wait_until(lambda: one.asks and other.asks)
+            one.pongs = False
+            wait_until(lambda: requester.endpoints()[0].speaks)
+            proxy.cut()
+            wait_until(lambda: requester.endpoints()[0].state == "probing")
+            wait_until(lambda: len(one._routes) == 2)
+            one.tell(Kind.LEAVING)
+            assert [each.get() for each in results] == [[b"x"]] * 2
+            assert (len(one.asks), len(other.asks)) == (1, 2)
+        proxy.close()
+
+
 def test_what_does_not_come_back_is_asked_of_another(context):
     with (
         Scripted(context) as one,
