@@ -21,10 +21,27 @@ ASKING = [
     Mutation(
         "a request expires although its reply is there",
         "workers/_clock.py",
-        "            self._look([call for tick in self.calls if tick <= due"
-        " for call in self.calls[tick]])\n",
+        "            self._look([call for tick in self._due(due)"
+        " for call in self.calls.get(tick, ())])\n",
         "            pass\n",
         "workers/test_clock.py test_last_look.py",
+    ),
+    Mutation(
+        "the cost of a deadline grows with the others",
+        "workers/_clock.py",
+        "            if place < len(self._ticks) and self._ticks[place] <= now:\n"
+        "                found.add(self._ticks[place])\n",
+        "            if place < len(self._ticks):\n"
+        "                if self._ticks[place] <= now:\n"
+        "                    found.add(self._ticks[place])\n",
+        "workers/test_clock.py",
+    ),
+    Mutation(
+        "only the first of the deadlines that are due is looked for",
+        "workers/_clock.py",
+        "                places += 2 * place + 1, 2 * place + 2\n",
+        "",
+        "workers/test_clock.py",
     ),
     Mutation(
         "calls that expire at once hold up the hub",

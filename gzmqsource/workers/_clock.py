@@ -107,9 +107,19 @@ class Clock:
                 self._sooner.clear()
                 self._sooner.wait(max(self._ticks[0] * self.resolution - now, 0.001))
                 continue
-            self._look([call for tick in self.calls if tick <= due for call in self.calls[tick]])
+            self._look([call for tick in self._due(due) for call in self.calls.get(tick, ())])
             if self._expire_due(due):
                 yield_to_io(gevent.get_hub())
+
+    def _due(self, now: int) -> set[int]:
+        """Return the ticks that are due, without a look at the others behind the first of them."""
+        found = set()
+        places = [0]
+        for place in places:  # it grows: behind each place in a heap are two, with later ticks
+            if place < len(self._ticks) and self._ticks[place] <= now:
+                found.add(self._ticks[place])
+                places += 2 * place + 1, 2 * place + 2
+        return found
 
     def _expire_due(self, now: int) -> bool:
         """Expire the calls that are due; return True if there may be more after one turn."""

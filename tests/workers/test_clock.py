@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from helpers import _sleep
 
 from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers._clock import Clock
@@ -33,6 +34,50 @@ def test_a_sooner_deadline_is_not_late():
     clock.start(soon, 0.01)
     wait_until(lambda: expired == [soon])
     clock.close()
+
+
+class Tick(int):
+    """A tick that counts how often it is compared."""
+
+    compared = 0
+
+    def __le__(self, other):
+        Tick.compared += 1
+        return int(self) <= other
+
+    def __lt__(self, other):
+        Tick.compared += 1
+        return int(self) < other
+
+    def __gt__(self, other):
+        Tick.compared += 1
+        return int(self) > other
+
+
+def test_a_deadline_costs_no_more_beside_thousands_of_later_ones(monkeypatch):
+    monkeypatch.setattr(Clock, "_tick", lambda clock, deadline: Tick(deadline * 1000))
+    monkeypatch.setattr(Tick, "compared", 0)
+    expired: list[Call] = []
+    clock = Clock(expired.append, lambda calls: None)
+    for number in range(5000):
+        clock.start(Call(), 60 + 0.01 * number)
+    all_blocked()
+    Tick.compared = 0
+    clock.start(soon := Call(), 0.01)
+    wait_until(lambda: expired == [soon])
+    assert Tick.compared < 500
+    clock.close()
+
+
+def test_it_looks_for_all_that_is_due_at_once():
+    looks: list[set[Call]] = []
+    clock = Clock(lambda call: None, lambda calls: looks.append(set(calls)))
+    calls = [Call() for _ in range(50)]
+    for number, call in enumerate(calls):
+        clock.start(call, 0.02 + 0.002 * number)
+    _sleep(0.2)
+    wait_until(lambda: not clock._runs.is_running)
+    assert looks[0] == set(calls)
 
 
 def test_what_is_taken_back_does_not_expire_and_does_not_pile_up():
