@@ -151,6 +151,13 @@ REQUESTS = [
         "test_interrupted_requests.py",
     ),
     Mutation(
+        "a hook that ends a greenlet leaves a submitted request without its result",
+        "workers/_calls.py",
+        "        on_end, self.on_end = self.on_end, None  #",
+        "        on_end = self.on_end  #",
+        "workers/test_hooks.py",
+    ),
+    Mutation(
         "what an interrupted greenlet was changing is not repaired",
         "_base/lasting.py",
         "            Repairs.of(self._hub).repair_all()\n",

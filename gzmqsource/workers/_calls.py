@@ -109,13 +109,14 @@ class SubmittedCall(AsyncResult, AnyCall):  # type: ignore[type-arg]
         super().__init__()
         #: Set when it has room, or has ended without; made by the greenlet that waits for it.
         self.admitted: Event | None = None
-        #: Called with the outcome before the result is set.
+        #: Called once with the outcome, before the result is set.
         self.on_end: Any = None
 
     def settle(self, outcome: list[Any] | Exception) -> None:
         """End the request with its reply or its error."""
-        if self.on_end is not None:
-            self.on_end(outcome)
+        on_end, self.on_end = self.on_end, None  # after an exception this is called once more
+        if on_end is not None:
+            on_end(outcome)
         if self.admitted is not None:
             self.admitted.set()
         if isinstance(outcome, Exception):

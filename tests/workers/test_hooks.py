@@ -105,6 +105,43 @@ def test_a_hook_that_ends_its_greenlet_ends_the_request(context, kind):
         assert requester.stats().outstanding == 0
 
 
+@pytest.mark.parametrize("kind", [gevent.GreenletExit, SystemExit, KeyboardInterrupt])
+def test_a_hook_that_ends_a_greenlet_leaves_a_submitted_request_its_result(
+    context, monkeypatch, kind
+):
+    monkeypatch.setattr(gevent.get_hub(), "handle_error", lambda *_: None)
+    hook = Raising(kind)
+    vars(hook)["before"] = lambda _: None
+    answers = iter([echo, lambda server, ask: None, echo])
+    with (
+        Scripted(context, lambda *ask: next(answers)(*ask)) as server,
+        requester_of(server.endpoint, context, hooks=[hook]) as requester,
+    ):
+        assert requester.submit(b"x").get(timeout=10) == [b"x"]
+        with pytest.raises(RequestTimeout):
+            requester.submit(b"x", timeout=0.01).get(timeout=10)
+        assert requester.submit(b"y").get(timeout=10) == [b"y"]
+
+
+def test_a_hook_sees_the_end_of_a_request_once_if_it_kills_the_caller_that_waits(context):
+    class Killing(Noting):
+        def error(self, request, error):
+            super().error(request, error)
+            caller.kill(block=False)
+
+    hook = Killing()
+    with (
+        Scripted(context) as server,
+        requester_of(server.endpoint, context, max_outstanding=1, hooks=[hook]) as requester,
+    ):
+        requester.submit(b"first")
+        caller = gevent.spawn(requester.submit, b"second", 0.01)
+        caller.join(timeout=10)
+        assert isinstance(caller.value, gevent.GreenletExit)
+        assert hook.names() == ["before", "before", "error"]
+        assert hook.calls[-1][2] is RequestTimeout
+
+
 def test_a_kill_in_a_hook_that_waits_ends_the_caller(context):
     hook = Hook()
     vars(hook)["before"] = lambda _: Event().wait()
