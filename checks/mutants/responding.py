@@ -296,9 +296,16 @@ RESPONDING = [
     Mutation(
         "a responder that stops does not tell",
         "workers/_farewell.py",
-        "        self._tell(only_routed=False)\n        self._pulse",
-        "        self._pulse",
+        "        self._tell(only_routed=False)  #",
+        "        pass  #",
         "workers/test_leaving.py",
+    ),
+    Mutation(
+        "a stop that was killed while it told its askers counts no silence",
+        "workers/_farewell.py",
+        "        self._pulse.watch()\n        self._tell(only_routed=False)  #",
+        "        self._tell(only_routed=False)\n        self._pulse.watch()  #",
+        "workers/test_responder_liveness.py",
     ),
     Mutation(
         "a responder that stops does not wait for NOMORE",

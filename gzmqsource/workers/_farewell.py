@@ -130,8 +130,8 @@ class Farewell:
         self._handling.changed = Event()
         for asker in self._askers.all():
             asker.silence = 0
-        self._tell(only_routed=False)
         self._pulse.watch()
+        self._tell(only_routed=False)  # last: it yields, and may be killed
 
     def wait(self, deadline: Deadline) -> bool:
         """Wait until all is answered, and no more requests come; return False if time ran out."""

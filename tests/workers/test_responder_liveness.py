@@ -14,6 +14,7 @@ from gzmqsource import Source
 from gzmqsource.errors import RequestCancelled
 from gzmqsource.testing import wait_until
 from gzmqsource.workers import Responder
+from gzmqsource.workers._voice import TURN
 
 _sleep = get_original("time", "sleep")
 
@@ -365,3 +366,20 @@ def test_who_has_let_a_responder_go_hears_no_more_that_its_hub_lives(context):
         assert idle.count(Kind.PONG) == told
         go_on.set()
         assert stopping.get(timeout=10) == 0
+
+
+def test_after_a_kill_while_many_are_told_one_that_is_silent_is_not_waited_for_long(context):
+    with (
+        responder_of(context, lambda payload: payload, dead_after=0.2) as responder,
+        Asker(context, responder) as asker,
+    ):
+        asker.say(Kind.PING, left=200)
+        asker.until_heard(Kind.PONG)
+        askers = responder._parts.askers
+        for number in range(3 * TURN):
+            askers.meet(b"%d" % number, [b"%d" % number], False)
+        stopping = gevent.spawn(responder.stop, 60)
+        wait_until(lambda: responder._reception.is_leaving)
+        stopping.kill()
+        assert not all(each.has_left for each in askers.all()[1:])
+        assert gevent.spawn(responder.stop, 60).get(timeout=10) == 0
