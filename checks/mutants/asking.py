@@ -219,6 +219,13 @@ ASKING = [
         "workers/test_liveness.py",
     ),
     Mutation(
+        "a control of an unknown kind counts as one of a new session",
+        "workers/_connection.py",
+        "len(message) == 1 and head[4] in _CONTROLS:\n",
+        "len(message) == 1 and 16 <= head[4] < 32:\n",
+        "workers/test_connection.py",
+    ),
+    Mutation(
         "a server that leaves is asked",
         "workers/_connection.py",
         "        self._become(State.LEAVING)\n        self._stop_timer()\n",

@@ -21,6 +21,9 @@ _PLAIN, _REPLY, _ERROR = int(Kind.ASK), int(Kind.REPLY), int(Kind.ERROR)
 #: The kinds of a reply.
 _ENDING = frozenset({_PLAIN, _REPLY, _ERROR})
 
+#: The kinds of a responder's controls.
+_CONTROLS = frozenset({Kind.REFUSED, Kind.LOST, Kind.PONG, Kind.LEAVING})
+
 
 class State(enum.Enum):
     """The stages in the life of a connection."""
@@ -322,7 +325,7 @@ class Connection:
     def _received_other(self, message: list[Any], head: bytes) -> None:
         """Take a message that is not the reply to a call."""
         is_header = has_header(head)
-        if is_header and len(message) == 1 and 16 <= head[4] < 32:
+        if is_header and len(message) == 1 and head[4] in _CONTROLS:
             self._control(decode(head))
         elif is_header and head[4] in _ENDING and len(message) > 2 and not message[1]:
             self._asker.late()
