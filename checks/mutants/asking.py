@@ -226,6 +226,13 @@ ASKING = [
         "workers/test_connection.py",
     ),
     Mutation(
+        "the cost of an error grows with the endpoints",
+        "workers/_stats.py",
+        "    shown = [each.snapshot() for each in connections[:most]]\n",
+        "    shown = [each.snapshot() for each in connections][:most]\n",
+        "workers/test_requester.py",
+    ),
+    Mutation(
         "a server that leaves is asked",
         "workers/_connection.py",
         "        self._become(State.LEAVING)\n        self._stop_timer()\n",

@@ -109,7 +109,8 @@ class BaseRequester(Generic[FrameT]):
 
     def __repr__(self) -> str:
         outstanding = self._dispatcher.outstanding
-        connections = summary(self.endpoints(), self._servers.names)
+        # Errors contain it, and there may be hundreds of connections, of which it shows a few.
+        connections = summary(list(self._dispatcher.connections), self._servers.names)
         return f"<{type(self).__name__} {outstanding} outstanding, {connections}>"
 
     def abandon(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
 class RequesterStats(NamedTuple):
@@ -73,11 +73,19 @@ class EndpointStats(NamedTuple):
     """The number of the server's session, which lasts from its start to its end; 0 if unknown."""
 
 
-def summary(endpoints: Sequence[EndpointStats], names: str, most: int = 3) -> str:
+class Connected(Protocol):
+    """A connection, as this module sees it."""
+
+    def snapshot(self) -> EndpointStats:
+        """Return its current state."""
+
+
+def summary(connections: Sequence[Connected], names: str, most: int = 3) -> str:
     """Return the addresses and the states of some connections to *names* in a few words."""
-    words = [f"{each.address} {each.state}" for each in endpoints[:most]]
-    if len(endpoints) > most:
-        words.append(f"{len(endpoints) - most} more")
+    shown = [each.snapshot() for each in connections[:most]]
+    words = [f"{each.address} {each.state}" for each in shown]
+    if len(connections) > most:
+        words.append(f"{len(connections) - most} more")
     return ", ".join(words) or f"no connection to {names}"
 
 

@@ -12,12 +12,13 @@ import pytest
 import zmq
 from gevent.event import AsyncResult
 from gevent.monkey import get_original
-from helpers import endpoint_of
+from helpers import endpoint_of, free_ports
 from requesting import echo, ignore, requester_of, server_of
 
 from gzmqsource import InvalidThreadUseError, Source
 from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import RemoteError, Requester, RequestTimeout
+from gzmqsource.workers._connection import Connection
 from gzmqsource.workers._envelope import ERROR
 
 start_thread = get_original("_thread", "start_new_thread")
@@ -367,3 +368,18 @@ def test_its_repr_tells_what_it_waits_for(context):
         requester.submit(b"x")
         wait_until(lambda: server.stats().received)
         assert repr(requester) == f"<Requester 1 outstanding, {endpoint_of(server)} live>"
+
+
+def test_its_repr_looks_at_no_more_connections_than_it_shows(context, monkeypatch):
+    looks, snapshot = [], Connection.snapshot
+
+    def look(connection):
+        looks.append(connection)
+        return snapshot(connection)
+
+    monkeypatch.setattr(Connection, "snapshot", look)
+    endpoints = [f"tcp://127.0.0.1:{port}" for port in free_ports(8)]
+    with requester_of(endpoints, context) as requester:
+        shown = ", ".join(f"{endpoint} connecting" for endpoint in endpoints[:3])
+        assert repr(requester) == f"<Requester 0 outstanding, {shown}, 5 more>"
+        assert len(looks) == 3
