@@ -275,6 +275,13 @@ ASKING = [
         "workers/test_retries.py",
     ),
     Mutation(
+        "what is lost in a later turn waits for a server that leaves",
+        "workers/_dispatcher.py",
+        "connection.state in (State.CLOSED, State.LEAVING):\n",
+        "connection.state is State.CLOSED:\n",
+        "workers/test_retries.py",
+    ),
+    Mutation(
         "an outage is multiplied",
         "workers/_retries.py",
         "        if self._used >= self.floor + self._ratio * (requests - self._before):\n",
@@ -368,8 +375,8 @@ ASKING = [
     Mutation(
         "what comes back to an address that was given up meanwhile waits there for ever",
         "workers/_dispatcher.py",
-        " or connection.state is State.CLOSED:",
-        ":",
+        "connection.state in (State.CLOSED, State.LEAVING):\n",
+        "connection.state is State.LEAVING:\n",
         "workers/test_targets.py",
     ),
     Mutation(

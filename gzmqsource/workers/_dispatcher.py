@@ -129,8 +129,8 @@ class Dispatcher(Table):
             self.counts.failed += 1
 
     def send_later(self, call: AnyCall, connection: Connection | None) -> None:
-        """Let a call wait for a connection, unless that was given up, or for any."""
-        if connection is None or connection.state is State.CLOSED:
+        """Let a call wait for a connection, unless that was given up or is left, or for any."""
+        if connection is None or connection.state in (State.CLOSED, State.LEAVING):
             self._move(call, self.again)
             self._dispatch()
         else:

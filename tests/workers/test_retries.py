@@ -12,7 +12,7 @@ from requesting import requester_of
 from scripted import Ask, Scripted, echo
 
 from gzmqsource.testing import wait_until
-from gzmqsource.workers import PeerLost, RequestTimeout
+from gzmqsource.workers import PeerLost, RequestTimeout, _losses
 from gzmqsource.workers._dispatcher import Dispatcher
 from gzmqsource.workers._header import Detail, Kind
 from gzmqsource.workers._retries import RetryBudget, back_off
@@ -105,21 +105,33 @@ def test_after_a_cut_a_request_goes_back_to_the_server_that_has_it(context):
         proxy.close()
 
 
-def test_what_a_server_has_when_it_leaves_after_a_cut_is_asked_of_another(context):
+@pytest.mark.parametrize("comes_during_a_turn", [False, True])
+def test_what_a_server_has_when_it_leaves_after_a_cut_is_asked_of_another(
+    context, monkeypatch, comes_during_a_turn
+):
+    if comes_during_a_turn:
+
+        def until_it_leaves(hub):
+            wait_until(lambda: requester.endpoints()[0].state == "leaving")
+
+        monkeypatch.setattr(_losses, "yield_to_io", until_it_leaves)
+    count = 2 * _losses.TURN if comes_during_a_turn else 1
     with Scripted(context) as one, Scripted(context, echo) as other:
         proxy = Cuttable(one.endpoint)
-        with requester_of([proxy.endpoint, other.endpoint], context) as requester:
+        endpoints = [proxy.endpoint, other.endpoint]
+        with requester_of(endpoints, context) as requester:
             wait_until(lambda: all(each.state == "live" for each in requester.endpoints()))
-            results = [requester.submit(b"x", timeout=10, retries=1) for _ in range(2)]
-            wait_until(lambda: one.asks and other.asks)
+            results = [requester.submit(b"x", timeout=10, retries=1) for _ in range(2 * count)]
+            wait_until(lambda: len(one.asks) == len(other.asks) == count)
             one.pongs = False
             wait_until(lambda: requester.endpoints()[0].speaks)
             proxy.cut()
             wait_until(lambda: requester.endpoints()[0].state == "probing")
             wait_until(lambda: len(one._routes) == 2)
             one.tell(Kind.LEAVING)
-            assert [each.get() for each in results] == [[b"x"]] * 2
-            assert (len(one.asks), len(other.asks)) == (1, 2)
+            one.pongs = True
+            assert [each.get() for each in results] == [[b"x"]] * (2 * count)
+            assert (len(one.asks), len(other.asks)) == (count, 2 * count)
         proxy.close()
 
 
