@@ -23,6 +23,7 @@ from gevent.monkey import get_original
 from gzmqsource import Source
 from gzmqsource._base import reports
 from gzmqsource._socket import linger
+from gzmqsource._socket.budget import Budget, yield_to_io
 from gzmqsource._socket.hub_slice import HubSlice
 from gzmqsource.transfer import backend
 
@@ -173,6 +174,25 @@ def long_slices(monkeypatch):
     _end_slice()
     yield
     _end_slice()
+
+
+@pytest.fixture
+def budgets():
+    """Make budgets of 5 messages, which share the slices of the hub."""
+    made: list[Budget] = []
+
+    def make(max_messages=5, max_seconds=60.0):
+        made.append(Budget(gevent.get_hub(), max_messages, max_seconds))
+        return made[-1]
+
+    shared = make().shared
+    shared.ends = 0.0  # other tests may have had longer slices
+    yield_to_io(gevent.get_hub())
+    yield make
+    while shared.is_crowded:  # by greenlets that were killed
+        yield_to_io(gevent.get_hub())
+    for budget in made:
+        budget.close()
 
 
 @pytest.fixture

@@ -243,7 +243,11 @@ def test_what_a_rule_has_yet_to_do_lets_nobody_in(context, auth, errors):
         coroutines.append(to_be_awaited())
         return coroutines[-1]
 
-    for rule in (hidden, lambda *_: AsyncResult(), lambda *_: (each for each in ()), lambda *_: []):
+    def generated(*_):
+        return iter(())
+
+    rules: list[Any] = [hidden, lambda *_: AsyncResult(), generated, lambda *_: []]
+    for rule in rules:
         auth.configure_plain(passwords=rule)
         with server_of(context, **PLAIN, **IMPATIENT) as server:
             assert not gets_in(context, server, **plain(b"user", b"secret"))
