@@ -130,6 +130,7 @@ def test_the_unit_serves_and_systemd_is_told(folder, unit, tmp_path):
         microseconds = str(int(unit["WatchdogSec"]) * 1_000_000)
         variables = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": microseconds}
         with folder.running(["gzmqsource", *words[1:]], variables) as process:
+            assert manager.recv(1000) == b"STATUS=no worker is ready"
             assert manager.recv(1000).startswith(b"READY=1\n")
             assert manager.recv(1000) == b"WATCHDOG=1"
             assert folder.answer() == b"hello\tworld\n"
