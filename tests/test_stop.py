@@ -11,6 +11,7 @@ from gevent.pool import Pool
 from helpers import closing, endpoint_of, is_readable, pair_of
 
 from gzmqsource import Source, SourceBroken, SourceClosed
+from gzmqsource._source.puller import Puller
 from gzmqsource.testing import all_blocked, wait_until
 
 
@@ -270,3 +271,35 @@ def test_a_stop_that_did_not_wait_to_the_end_does_not_hold_up_later_ones(context
     gevent.sleep(0.3)  # libzmq has given up what the first held
     with gevent.Timeout(20):
         second.stop(timeout=60)
+
+
+def test_a_stop_notices_that_a_greenlet_with_a_message_has_ended(context, monkeypatch):
+    class Patient(Source):
+        quiet = 0.01
+        stop_timeout = 3600.0
+
+    has_takers = Puller.has_takers
+    waits_for_it = Event()
+
+    def look(puller):
+        found = has_takers(puller)
+        if found:
+            waits_for_it.set()
+        return found
+
+    def pull():
+        receiver.recv()
+        waits_for_it.wait()  # which is set right before the stop waits
+
+    monkeypatch.setattr(Puller, "has_takers", look)
+    receiver = Patient.open(zmq.PULL, bind="inproc://a", context=context)
+    sender = Source.open(zmq.PUSH, connect="inproc://a", context=context)
+    with closing(receiver, sender):
+        gevent.spawn(pull)
+        all_blocked()
+        receiver.pause()
+        sender.send(b"x")
+        receiver.resume()
+        with gevent.Timeout(20):
+            assert receiver.stop() == []
+        assert waits_for_it.is_set()

@@ -165,6 +165,13 @@ STOPPING = [
         "test_draining.py",
     ),
     Mutation(
+        "a stop waits for a greenlet that has ended with a message",
+        "_source/stopping.py",
+        "                rest = _LOOK\n",
+        "                pass\n",
+        "test_stop.py",
+    ),
+    Mutation(
         "an endpoint is free only some time after its source",
         "_socket/linger.py",
         "Deadline(FREE_WITHIN if holds_names else 0)",

@@ -41,6 +41,10 @@ COUNTING = 0.1
 #: lost; and the seconds for which no connection must have ended.
 _GAP = 0.01
 
+#: Seconds from one look to the next while greenlets pull, or work on what they have pulled: one
+#: that ends reports nothing.
+_LOOK = 0.1
+
 #: A publisher sends endlessly, and no other subscriber would get the messages.
 NEVER_QUIET = frozenset({zmq.SUB, zmq.XSUB, zmq.XPUB})
 
@@ -176,6 +180,8 @@ class Stopping:
             left = until.left()
             if rest == 0 or left == 0:
                 return
+            if rest is None and receiver is None:
+                rest = _LOOK
             if rest is None:
                 rest = left
             elif left is not None:
