@@ -1,6 +1,7 @@
 """Lanes: gevent's queue, with putters that keep their turn."""
 
 import contextlib
+import itertools
 
 import gevent
 import pytest
@@ -217,6 +218,34 @@ def test_the_age_is_that_of_the_oldest_message(monkeypatch):
     assert lane.age() == 2.0
     assert [lane.get_nowait() for _ in range(2)] == [b"2", b"3"]
     assert lane.age() == 0.0
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A second passes between any two looks at the clock."""
+    ticks = itertools.count(100.0)
+    monkeypatch.setattr("time.monotonic", lambda: next(ticks))
+
+
+@pytest.mark.usefixtures("clock")
+def test_withdrawn_messages_do_not_add_to_the_age_of_later_ones():
+    lane = full_lane(*[b"%d" % number for number in range(10)])
+    for number in range(1, 10):
+        assert lane.withdraw(b"%d" % number)
+    assert lane.get_nowait() == b"0"
+    lane.put_nowait(b"later")
+    assert lane.age() == 1.0
+
+
+@pytest.mark.usefixtures("clock")
+def test_there_are_no_more_notes_of_the_time_than_messages_although_many_are_withdrawn():
+    lane = full_lane(b"stays", b"there is room")
+    for _ in range(100):
+        assert lane.withdraw(b"there is room")
+        lane.put_nowait(b"there is room")
+    assert len(lane._marks) == 2
+    assert lane.get_nowait() == b"stays"
+    assert lane.age() == 1.0
 
 
 def test_many_messages_of_one_moment_take_one_note_of_the_time(monkeypatch):

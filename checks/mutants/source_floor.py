@@ -394,4 +394,18 @@ SOURCE = [
         "Waiters()",
         "test_last_look.py",
     ),
+    Mutation(
+        "a lane that was emptied by withdrawals is as old as its first message ever",
+        "_source/lane.py",
+        "                marks[-1] = number, now\n",
+        "                pass\n",
+        "test_lane.py",
+    ),
+    Mutation(
+        "time stamps of withdrawn messages stay",
+        "_source/lane.py",
+        "                marks.pop()\n",
+        "                break\n",
+        "test_lane.py",
+    ),
 ]

@@ -218,10 +218,17 @@ class Lane(MessageQueue):
     def note_time(self) -> None:
         """Note that a message is about to be queued; once per `resolution` is enough."""
         now = time.monotonic()
-        if not self._marks or now - self._marks[-1][1] >= self.resolution:
-            # A message withdrawn from the middle has not left, so a number may come again.
-            last = self._marks[-1][0] if self._marks else 0
-            self._marks.append((max(self._left + self.depth, last), now))
+        marks = self._marks
+        if not (self.queue and marks) or now - marks[-1][1] >= self.resolution:
+            # A message withdrawn from the middle has not left, so a number may come again. At least
+            # one mark stays, because another thread may read the age.
+            number = self._left + self.depth
+            while len(marks) > 1 and marks[-1][0] >= number:
+                marks.pop()
+            if marks and marks[-1][0] >= number:
+                marks[-1] = number, now
+            else:
+                marks.append((number, now))
             self._forget_marks()
 
     def age(self) -> float:
