@@ -101,6 +101,24 @@ def test_queued_messages_are_sent_when_libzmq_has_taken_them(context):
         assert after.oldest_queued_age == 0.0
 
 
+def test_the_peak_counts_what_is_withdrawn_later(context):
+    with closing(Source.open(zmq.PUSH, context=context, linger=0)) as (source,):
+        for message in (b"1", b"2", b"3"):
+            source.send(message)
+        assert all(map(source.withdraw, [b"3", b"1", b"2"]))
+        assert (source.stats().outbox_depth, source.stats().outbox_peak) == (0, 3)
+
+
+def test_the_peak_counts_what_a_larger_message_displaces(context):
+    with closing(
+        Source.open(zmq.PUSH, context=context, overflow="drop_oldest", outbox_bytes=1000, linger=0)
+    ) as (source,):
+        for _ in range(3):
+            source.send(b"small")
+        source.send(b"x" * 900)
+        assert (source.stats().outbox_depth, source.stats().outbox_peak) == (1, 3)
+
+
 def test_a_refused_message_is_not_sent(context):
     with closing(Source.open(zmq.PULL, context=context)) as (source,):
         with pytest.raises(SendError):

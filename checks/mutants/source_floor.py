@@ -408,4 +408,18 @@ SOURCE = [
         "                break\n",
         "test_lane.py",
     ),
+    Mutation(
+        "the peak forgets what is withdrawn",
+        "_source/lanes.py",
+        "        self._note_peak(lane)\n        if not lane.withdraw",
+        "        if not lane.withdraw",
+        "test_stats.py",
+    ),
+    Mutation(
+        "the peak forgets what is displaced",
+        "_source/outbox.py",
+        "            self._note_peak(lane)\n",
+        "            pass\n",
+        "test_stats.py",
+    ),
 ]

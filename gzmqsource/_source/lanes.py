@@ -68,7 +68,10 @@ class Lanes:
         """Remove a message; return False if it is not queued."""
         key = self._key(message)
         lane = self.lanes.get(key)
-        if lane is None or not lane.withdraw(message):
+        if lane is None:
+            return False
+        self._note_peak(lane)
+        if not lane.withdraw(message):
             return False
         self._left(key, lane)
         return True
@@ -114,7 +117,7 @@ class Lanes:
     def empty(self, key: Any) -> list[Message]:
         """Remove all messages of a lane whose peer is gone; they count as refused."""
         lane = self.lanes[key]
-        self._peak = max(self._peak, lane.depth)
+        self._note_peak(lane)
         messages = lane.take_all()
         self.drop("refused", messages)
         self._left(key, lane)
@@ -144,6 +147,10 @@ class Lanes:
     def oldest_age(self) -> float:
         """Return the age in seconds of the message that was queued first, or 0.0."""
         return max((lane.age() for lane in list(self.lanes.values())), default=0.0)
+
+    def _note_peak(self, lane: Lane) -> None:
+        """Note how many messages a lane holds before some leave it."""
+        self._peak = max(self._peak, lane.depth)
 
     def _key(self, message: Message) -> Any:
         return bytes(message[0]) if self._per_peer else None  # type: ignore[arg-type]

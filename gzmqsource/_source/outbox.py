@@ -331,6 +331,8 @@ class Outbox(Lanes):
 
     def _drop_oldest(self, lane: Lane, size: int) -> None:
         """Make room for a message that always has a place."""
+        if not lane.fits(size):
+            self._note_peak(lane)
         while not lane.fits(size):
             self.drop("oldest", [lane.get_nowait()])
 
