@@ -11,6 +11,7 @@ from gevent.queue import Full
 from helpers import _sleep, _start_thread, closing
 
 from gzmqsource import Source
+from gzmqsource._socket import budget
 from gzmqsource._source.outbox import Outbox
 from gzmqsource.testing import all_blocked, wait_until
 
@@ -190,6 +191,39 @@ def test_many_putters_are_woken_in_turns_and_in_order(monkeypatch):
     gevent.joinall(waiting, timeout=5, raise_error=True)
     assert after_one_turn == [41]
     assert queued(outbox, b"a") == list(range(60, 150))
+
+
+@pytest.fixture
+def killed(monkeypatch):
+    """Each greenlet that waits for a turn of other I/O is killed, as by a program that ends all."""
+
+    def die(hub):
+        raise gevent.GreenletExit
+
+    monkeypatch.setattr(Outbox, "max_seconds", 0)
+    monkeypatch.setattr(budget, "yield_to_io", die)
+
+
+@pytest.mark.usefixtures("killed")
+def test_a_kill_between_two_turns_leaves_no_arrivals_behind(context):
+    source = Source.open(zmq.PUSH, context=context, outbox=2000, linger=0)
+    with closing(source):
+        sender = source.sender()
+        send_while_the_hub_is_busy(sender, [b"x"] * 2000)
+        wait_until(lambda: source.stats().outbox_depth == 2000)
+
+
+@pytest.mark.usefixtures("killed")
+def test_a_kill_between_two_turns_leaves_no_putter_behind():
+    outbox = Outbox(100, "block", per_peer=True)
+    for number in range(100):
+        put(outbox, b"a", number)
+    waiting = [gevent.spawn(put, outbox, b"a", number) for number in range(100, 150)]
+    all_blocked()
+    outbox.lanes[b"a"].queue.clear()
+    outbox.settle({b"a": 100})
+    gevent.joinall(waiting, timeout=5, raise_error=True)
+    assert queued(outbox, b"a") == list(range(100, 150))
 
 
 def test_a_flush_waits_for_what_has_arrived(context):

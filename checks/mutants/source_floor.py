@@ -355,7 +355,7 @@ SOURCE = [
     Mutation(
         "the pull goes to sleep behind a message that is too large",
         "_source/reader.py",
-        "            gevent.spawn(self._recheck_later)\n",
+        "            call_after_io(self._socket.hub, self._socket.readiness.recheck)\n",
         "            pass\n",
         "test_oversized.py",
     ),
@@ -421,5 +421,12 @@ SOURCE = [
         "            self._note_peak(lane)\n",
         "            pass\n",
         "test_stats.py",
+    ),
+    Mutation(
+        "a kill between two turns leaves what other threads have sent",
+        "_socket/budget.py",
+        "    call_after(waiting, lambda _waiting: function())\n",
+        "    waiting.link_value(lambda _waiting: _waiting.value is None and function())\n",
+        "test_arrivals.py",
     ),
 ]

@@ -10,13 +10,14 @@ from typing import Any
 import gevent
 from gevent.hub import Waiter
 
+from gzmqsource._base.repairs import call_after
 from gzmqsource._base.turns import timer_after_io
 from gzmqsource._base.waiters import Waiters
 from gzmqsource._socket.hub_slice import HubSlice
 from gzmqsource.transfer import Allowance
 from gzmqsource.transfer.pure import AFTER_WAIT
 
-__all__ = ["Budget", "yield_to_io"]
+__all__ = ["Budget", "call_after_io", "yield_to_io"]
 
 #: In place of the serial of a slice: a short part, which the rest of the slice follows.
 _IN_SHORT_PART = -1
@@ -31,6 +32,19 @@ def yield_to_io(hub: Any) -> None:
     """
     with timer_after_io(hub.loop) as timer:
         hub.wait(timer)
+
+
+def call_after_io(hub: Any, function: Callable[[], object]) -> gevent.Greenlet[..., None]:
+    """Have the hub call a function once other I/O has had its turn.
+
+    Returns
+    -------
+    gevent.Greenlet
+        It waits for that. However it ends, by a kill too, the function is called.
+    """
+    waiting = gevent.spawn(yield_to_io, hub)
+    call_after(waiting, lambda _waiting: function())
+    return waiting
 
 
 class Budget(Allowance):

@@ -21,7 +21,7 @@ from gzmqsource._base.fork import abandon_in_child
 from gzmqsource._base.hubs import call_in_hub, end_with_thread, idle_for
 from gzmqsource._base.repairs import Repairs
 from gzmqsource._socket import HubSocket
-from gzmqsource._socket.budget import yield_to_io
+from gzmqsource._socket.budget import call_after_io
 from gzmqsource._socket.linger import RECEIVES_NOTHING, close_and_free, close_and_wait
 from gzmqsource._socket.view import SourceSocket, check_is_free
 from gzmqsource._source import failures, refusals, registry
@@ -130,7 +130,7 @@ class Core:
         self._view: SourceSocket | None = None
         self._endpoint: Any = socket.get(zmq.LAST_ENDPOINT)
         self._on_error = on_error
-        self._accepter: gevent.Greenlet[..., None] | None = None  # takes over many arrivals
+        self._accepter: gevent.Greenlet[..., None] | None = None  # waits to take over more arrivals
         self.enter_state(State.OPEN if serves else State.STARTED)
         registry.live[id(self)] = self
         abandon_in_child(self)
@@ -232,8 +232,9 @@ class Core:
             try:
                 are_left = self.outbox.accept_arrivals()
                 self.flush_soon()
+                # In turns: 160,000 arrivals would hold up other greenlets too long.
                 if are_left and not self._accepter:
-                    self._accepter = gevent.spawn(self._accept_more)
+                    self._accepter = call_after_io(self.hub, self.accept)
             except BaseException:  # of a signal handler: other threads do not notify the hub again
                 self.hub.loop.run_callback(self.accept)
                 raise
@@ -404,14 +405,6 @@ class Core:
             from gzmqsource._socket.watchdog import watch
 
             watch(self.socket.readiness, self.raw)
-
-    def _accept_more(self) -> None:
-        """Take over the rest, in turns: 160,000 arrivals would hold up other greenlets too long."""
-        while not self.closed and self.outbox.arrivals:
-            yield_to_io(self.hub)
-            if not self.closed:
-                self.outbox.accept_arrivals()
-                self.flush_soon()
 
     def _check_receives(self) -> None:
         if self.kind in RECEIVES_NOTHING:

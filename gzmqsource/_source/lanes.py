@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import gevent
 from gevent.hub import get_hub
 
-from gzmqsource._socket.budget import yield_to_io
+from gzmqsource._socket.budget import call_after_io
 from gzmqsource._source.bounds import Bounds
 from gzmqsource._source.lane import Lane
 from gzmqsource._source.putter import ForeignPutter, Putter
@@ -240,12 +240,8 @@ class Lanes:
         while isinstance(first := lane.admit(), Putter):
             first.wake()
             if time.perf_counter() >= ends:
-                gevent.spawn(self._wake_later, key, lane)
+                call_after_io(self._hub, functools.partial(self._left, key, lane))
                 return
-        self._left(key, lane)
-
-    def _wake_later(self, key: Any, lane: Lane) -> None:
-        yield_to_io(self._hub)
         self._left(key, lane)
 
     def _lapse(self, key: Any, lane: Lane, putter: ForeignPutter) -> None:

@@ -6,11 +6,9 @@ import logging
 import weakref
 from typing import Any
 
-import gevent
-
 from gzmqsource._base.warning import LimitedWarning
 from gzmqsource._socket import HubSocket
-from gzmqsource._socket.budget import yield_to_io
+from gzmqsource._socket.budget import call_after_io
 from gzmqsource._source.limits import Limits
 from gzmqsource.transfer.message import UNLIMITED
 
@@ -60,12 +58,8 @@ class Reader:
         while self._oversized.count < self._transfer.oversized:
             self._oversized(self._owner())
         if not has_received:
-            gevent.spawn(self._recheck_later)
-
-    def _recheck_later(self) -> None:
-        # To discard a million frames takes longer than other greenlets can wait.
-        yield_to_io(self._socket.hub)
-        self._socket.readiness.recheck()
+            # To discard a million frames takes longer than other greenlets can wait.
+            call_after_io(self._socket.hub, self._socket.readiness.recheck)
 
 
 def _bound(name: str, value: int | None) -> int:
