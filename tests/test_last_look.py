@@ -178,6 +178,29 @@ def test_a_flush_finds_room_that_came_while_the_hub_was_held_up(full):
     assert flushing.get(timeout=5) is True
 
 
+@pytest.mark.parametrize("call", [Source.flush, Source.stop])
+def test_others_that_go_on_sending_do_not_keep_a_flush_from_its_end(context, monkeypatch, call):
+    looks, insist = [], Outbox.insist
+
+    def look(outbox, keys):
+        """Have a message go out between any two looks, and another one follow."""
+        looks.append(1)
+        if len(looks) < 500:
+            receiver.recv(block=False)
+            source.send(b"follows")
+        insist(outbox, keys)
+
+    with closing(
+        Source.open(zmq.PULL, bind="inproc://many", context=context, rcvhwm=1),
+        Source.open(zmq.PUSH, connect="inproc://many", context=context, sndhwm=1, linger=0),
+    ) as (receiver, source):
+        while source.stats().outbox_depth < 5:
+            source.send(b"x")
+        monkeypatch.setattr(Outbox, "insist", look)
+        assert call(source, 0.01) is False or source.closed
+        assert 2 <= len(looks) < 100
+
+
 def test_a_stop_finds_room_that_came_while_the_hub_was_held_up(full):
     source, peer, _ = full
     stopping = gevent.spawn(source.stop, TIMEOUT)

@@ -252,7 +252,8 @@ class Core:
     def wait_until_flushed(self, timeout: float | None) -> bool:
         """Wait until libzmq has taken all queued messages; return False if *timeout* ran out."""
         self.accept()
-        return self.outbox.wait_until_empty(timeout, last_look(self.socket, self.flush_soon))
+        look = last_look(self.socket, self.flush_soon, lambda: self.outbox.depth)
+        return self.outbox.wait_until_empty(timeout, look)
 
     def serve(self) -> None:
         """Let a handler take the messages, once started; the source is no longer pulled."""

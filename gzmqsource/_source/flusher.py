@@ -13,7 +13,7 @@ from gzmqsource._base.repairs import call_after
 from gzmqsource._socket import HubSocket
 from gzmqsource._source.outbox import Outbox
 from gzmqsource.errors import SendError, Severity, severity
-from gzmqsource.transfer.message import Message
+from gzmqsource.transfer.message import UNLIMITED, Message
 
 Report = Callable[[BaseException, "list[Any] | None"], None]
 
@@ -190,20 +190,29 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
             self._fail(gone)
 
 
-def last_look(socket: HubSocket, flush_soon: Callable[[], object]) -> Callable[[], object]:
+def last_look(
+    socket: HubSocket,
+    flush_soon: Callable[[], object],
+    queued: Callable[[], int] = lambda: UNLIMITED,
+) -> Callable[[], object]:
     """Return a function that tries libzmq once more before a greenlet gives up waiting for it.
 
     Its result changes while messages go out, and while the socket waits for its turn beside other
     busy ones. Of those turns only the first after a message counts, because a receiver of the same
-    socket may take all others.
+    socket may take all others. Once as many have gone out as *queued* has returned for the first
+    look, it does not change any more: others may go on sending.
     """
     budget, transfer = socket.budget, socket.transfer
-    sent = turn = -1
+    sent = turn = last = -1
 
     def look() -> object:
-        nonlocal sent, turn
+        nonlocal sent, turn, last
         flush_soon()
         socket.readiness.recheck()
+        if last < 0:
+            last = transfer.sent + queued()
+        if transfer.sent >= last:
+            return None
         if transfer.sent != sent:
             sent, turn = transfer.sent, -1
         if budget.is_queued and turn in (-1, budget.stops):
