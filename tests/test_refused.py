@@ -4,9 +4,11 @@ import contextlib
 
 import pytest
 import zmq
+from gevent.event import Event
 from helpers import closing, endpoint_of, until_nothing_moves
 
 from gzmqsource import SendError, Source
+from gzmqsource.testing import wait_until
 
 
 def test_a_message_that_libzmq_refuses_is_raised_at_the_call(context):
@@ -91,6 +93,32 @@ def test_each_queued_message_that_is_refused_is_reported_with_its_frames(context
     assert [message[:2] for _, message in errors] == [
         [b"peer", b"%d" % index] for index in range(number - len(errors), number)
     ]
+
+
+def test_messages_go_out_while_on_error_waits(context):
+    """It may itself wait for that, in a send or a flush."""
+    errors = []
+    may_return = Event()
+
+    def on_error(error, message):
+        errors.append(error)
+        may_return.wait()
+
+    with gone_with_messages_queued(context, on_error=on_error) as (router, _):
+        wait_until(lambda: errors)
+        options = {"context": context, "rcvhwm": 1, "rcvbuf": 4096, "linger": 0}
+        peer = Source.open(zmq.DEALER, connect=endpoint_of(router), routing_id=b"new", **options)
+        with closing(peer):
+            peer.send(b"hello")
+            router.recv(timeout=5)
+            count = 0
+            while router.stats().outbox_depth < 5:
+                router.send([b"new", b"x" * 10_000])
+                count += 1
+            assert [peer.recv(timeout=5) for _ in range(count)] == [[b"x" * 10_000]] * count
+        assert len(errors) == 1
+        may_return.set()
+        wait_until(lambda: len(errors) == router.stats().dropped["refused"])
 
 
 def test_a_raising_on_error_does_not_stop_the_flushing(context, told):

@@ -436,4 +436,11 @@ SOURCE = [
         "        if False:\n",
         "test_last_look.py",
     ),
+    Mutation(
+        "nothing goes out while a report waits",
+        "_source/flusher.py",
+        "            self.is_over = True\n            self._go_on()\n",
+        "            pass\n",
+        "test_refused.py",
+    ),
 ]

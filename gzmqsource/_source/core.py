@@ -382,9 +382,8 @@ class Core:
 
     def _new_flusher(self) -> Flusher:
         refused = functools.partial(refusals.not_sent, self)
-        self.flusher = flusher = Flusher(
-            self.socket, self.outbox, self.report, self.fail, refused, self._flusher_ended
-        )
+        calls = self.report, self.fail, refused, self.flush_soon, self._flusher_ended
+        self.flusher = flusher = Flusher(self.socket, self.outbox, *calls)
         return flusher
 
     def _flusher_ended(self, flusher: Flusher) -> None:

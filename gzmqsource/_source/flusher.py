@@ -33,6 +33,8 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
         ``fail(error)`` is called if the socket is gone for good.
     refused : callable
         ``refused(error, message)`` returns the error to report for a message.
+    go_on : callable
+        Starts another flusher if messages are queued, once this one is over.
     ended : callable
         ``ended(flusher)`` is called in the hub after its end, which may be by an exception.
     """
@@ -53,6 +55,7 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
         report: Report,
         fail: Callable[[zmq.ZMQError], None],
         refused: Callable[[zmq.ZMQError, Message], SendError],
+        go_on: Callable[[], object],
         ended: Callable[[Flusher], object],
     ) -> None:
         super().__init__()
@@ -63,6 +66,7 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
         self._report = report
         self._fail = fail
         self._refused = refused
+        self._go_on = go_on
         call_after(self, ended)
         #: Chooses the lanes that have a turn, for a socket that has many destinations.
         self._many = socket.readiness.many
@@ -87,6 +91,8 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
             self._promising = keys[tried:]
             refused = self._settle(keys, moved)
         self._refuse(refused)
+        if self.is_over:
+            return True
         if outbox.lanes and not outbox.has_queued:
             gevent.sleep(0)  # the putters for which there is room run now, and it continues
         return bool(self._promising or outbox.filled) or not outbox.has_queued
@@ -165,8 +171,12 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
             elif self._many is not None:
                 self._many.leave(key)
         self._socket.budget.spend(len(reports))
+        if reports:
+            # A report may wait, also for messages to go out: another flusher sends them.
+            self.is_over = True
+            self._go_on()
         for report in reports:
-            self._report(report, report.message)  # this may switch
+            self._report(report, report.message)
 
     def _run(self) -> None:
         socket, outbox = self._socket, self._outbox
@@ -180,6 +190,8 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
                     self._promising = list(outbox.lanes)
                     self._report(error, None)
                     gevent.sleep(self.pause)
+                if self.is_over:
+                    break
                 if outbox.has_queued and socket.budget.left <= 0 and socket.budget.exhausted():
                     socket.budget.yield_to_io()
         except zmq.ZMQError as error:
