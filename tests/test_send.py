@@ -316,6 +316,12 @@ def test_a_queued_message_may_be_withdrawn(context):
     assert source.stop(timeout=0) == [[b"three"]]
 
 
+def test_one_frame_is_never_queued_on_a_router(context):
+    with closing(Source.open(zmq.ROUTER, context=context)) as (source,):
+        assert not source.withdraw(b"")
+        assert not source.withdraw(b"peer")
+
+
 def test_withdrawing_makes_room_for_who_waits(context):
     source = Source.open(
         zmq.PUSH, connect="tcp://127.0.0.1:1", context=context, immediate=1, linger=0, outbox=1

@@ -443,4 +443,11 @@ SOURCE = [
         "            pass\n",
         "test_refused.py",
     ),
+    Mutation(
+        "one frame that is withdrawn from a router counts as a message",
+        "_source/lanes.py",
+        "        if self._per_peer and isinstance(message, bytes):\n",
+        "        if False:\n",
+        "test_send.py",
+    ),
 ]

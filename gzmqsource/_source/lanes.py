@@ -66,6 +66,8 @@ class Lanes:
 
     def withdraw(self, message: Message) -> bool:
         """Remove a message; return False if it is not queued."""
+        if self._per_peer and isinstance(message, bytes):
+            return False  # one frame names only a peer
         key = self._key(message)
         lane = self.lanes.get(key)
         if lane is None:
