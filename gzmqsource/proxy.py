@@ -130,7 +130,7 @@ class Proxy:
         self._replies: deque[AsyncResult[Any]] = deque()
         self._paused: AsyncResult[Any] | None = None
         self._stopping = False
-        self._held: Held
+        self._held: Any = None
         self._kinds = [int(socket.get(zmq.TYPE)) for socket in self._sockets]
         self._unread = 0  # messages that its sockets held at its end
         # The counts before libzmq's loop began, and at its last report.
@@ -148,6 +148,8 @@ class Proxy:
         ------
         SourceClosed
             It was started before.
+        zmq.ZMQError, RuntimeError
+            There is no socket or no thread for it; its sockets are the caller's as before.
         """
         if self._state is not _State.NEW:
             raise SourceClosed(f"{self!r} was started before: make a new one")
@@ -162,10 +164,14 @@ class Proxy:
         self._control._own("proxy", self, self._counts)
         self._control.rawlink(self._ended)
         self._control.start()
-        self._inner = PlainSocket(PlainContext(shadow=context), zmq.PAIR)
-        self._inner.connect(address)
-        self._held = Held(self._sockets, lambda: None)  # until libzmq's loop is ended by `stop`
-        self._thread.start()
+        try:
+            self._inner = PlainSocket(PlainContext(shadow=context), zmq.PAIR)
+            self._inner.connect(address)
+            self._held = Held(self._sockets, lambda: None)  # until libzmq's loop is ended by `stop`
+            self._thread.start()
+        except BaseException:
+            self._not_started()
+            raise
 
     def pause(self) -> None:
         """Stop passing messages; they stay in libzmq, whose high-water mark holds back the peers.
@@ -181,12 +187,11 @@ class Proxy:
         InvalidThreadUseError
             It was started in the hub of another thread.
         """
-        command = pause_command()  # before the look: the first time, other greenlets run meanwhile
         paused = self._paused
         if paused is None:
             # libzmq's own pause uses a whole core while messages wait (4.3.5), so the thread leaves
             # its loop; it is paused before that to count exactly.
-            self._command(command)
+            self._command(pause_command())
             paused = self._paused = self._ask()
             self._command(b"TERMINATE")
         paused.get()
@@ -394,6 +399,17 @@ class Proxy:
         error = self._thread.error or SourceClosed(f"{self!r} has ended")
         while self._replies:
             self._replies.popleft().set_exception(error)
+
+    def _not_started(self) -> None:
+        """Give back the sockets, and release what the start has made: there is no thread."""
+        if self._held is not None:
+            self._held.let_go()
+            self._held = None
+        if self._inner is not None:
+            PlainSocket.close(self._inner)
+        if self._control is not None:
+            self._control.close()
+            self._control = None
 
     def _run(self) -> None:
         try:

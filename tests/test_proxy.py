@@ -138,6 +138,18 @@ def test_two_greenlets_may_be_the_first_to_pause(line):
     assert sink.recv(timeout=10) == [b"x"]
 
 
+def test_a_first_pause_whose_caller_is_killed_takes_effect(line):
+    proxy, source, sink = line
+    pause_command.cache_clear()
+    caller = gevent.spawn(proxy.pause)
+    gevent.sleep(0)
+    caller.kill()
+    assert repr(proxy) == "<Proxy paused>"
+    proxy.resume()
+    source.send(b"x")
+    assert sink.recv(timeout=10) == [b"x"]
+
+
 def test_it_survives_a_killed_caller(line):
     proxy, source, sink = line
     for _ in range(20):
@@ -346,6 +358,29 @@ def test_it_is_started_once_and_stopped_often(context):
     owner = Source(context.socket(zmq.PULL))
     with closing(owner), pytest.raises(ValueError, match="belongs to a source"):
         Proxy(owner.socket, front)
+
+
+def start_new_thread(*_):
+    raise RuntimeError("can't start new thread")
+
+
+@pytest.mark.parametrize("lacks", ["thread", "socket"])
+def test_one_that_cannot_be_started_leaves_its_sockets_to_the_caller(monkeypatch, lacks):
+    with zmq.Context() as context:
+        if lacks == "socket":
+            context.set(zmq.MAX_SOCKETS, 3)
+        front, back = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+        proxy = Proxy(front, back)
+        with monkeypatch.context() as failing:
+            if lacks == "thread":
+                failing.setattr("gzmqsource._base.threads.start_thread", start_new_thread)
+            with pytest.raises((RuntimeError, zmq.ZMQError)):
+                proxy.start()
+        assert repr(proxy) == "<Proxy not started>"
+        for socket in front, back:
+            socket.close()
+            assert socket.closed
+        context.term()  # nothing else is left open
 
 
 def test_other_greenlets_run_meanwhile(line):

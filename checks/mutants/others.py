@@ -187,6 +187,13 @@ OTHERS = [
         "green/test_poll_entries.py",
     ),
     Mutation(
+        "a proxy that cannot be started keeps its sockets",
+        "proxy.py",
+        "            self._not_started()\n",
+        "            pass\n",
+        "test_proxy.py",
+    ),
+    Mutation(
         "a proxy that is imported after the patch has green sockets",
         "proxy.py",
         "from zmq.sugar.context import Context as PlainContext\n",

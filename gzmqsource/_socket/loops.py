@@ -11,7 +11,8 @@ from zmq.backend import proxy_steerable
 from zmq.sugar.context import Context as PlainContext
 from zmq.sugar.socket import Socket as PlainSocket
 
-from gzmqsource._base.threads import NativeThread
+from gzmqsource._base.oneshot import OneShot
+from gzmqsource._base.threads import NativeThread, start_thread
 from gzmqsource._socket.endpoints import kind_of
 from gzmqsource._socket.linger import RECEIVES_NOTHING, SENDS_NOTHING
 from gzmqsource._socket.view import check_is_free
@@ -72,6 +73,25 @@ def pause_command() -> bytes:
     zmq_proxy_steerable(3) says ``PAUSE``, but libzmq 4.3.5 mistakes that for ``RESUME``, and vice
     versa.
     """
+    # On a thread, and without a switch: whoever is killed or interrupted meanwhile would wait for
+    # sockets that the proxy still uses.
+    found = OneShot()
+
+    def find() -> None:
+        try:
+            found.set(_find_pause_command())
+        except BaseException as error:
+            found.set(error)
+
+    start_thread(find, ())
+    found.block()
+    if isinstance(found.value, BaseException):
+        raise found.value
+    command: bytes = found.value
+    return command
+
+
+def _find_pause_command() -> bytes:
     with PlainContext() as context:
         sockets = [PlainSocket(context, kind) for kind in (zmq.PULL, zmq.PUB, zmq.PAIR)]
         control, feeder = (PlainSocket(context, kind) for kind in (zmq.PAIR, zmq.PUSH))
