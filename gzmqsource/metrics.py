@@ -193,11 +193,10 @@ class SourceCollector(Collector):
             raise ValueError("the sources of this process have a SourceCollector already")
         self._registry = registry
         self._handler_buckets = sorted(handler_buckets)
-        self._lateness = _Histogram(sorted(lateness_buckets))
+        self._lateness_buckets = sorted(lateness_buckets)
         self._begin()
         registry.register(self)
         every_source.observer = self
-        abandon_in_child(self)
         self._hub = gevent.get_hub()
         self._ticked = time.perf_counter()
         self._ticker = self._hub.loop.timer(
@@ -294,6 +293,8 @@ class SourceCollector(Collector):
         #: The labels of each source that was collected, and the times of its handler.
         self._labels: WeakKeyDictionary[Registered, _Labels] = WeakKeyDictionary()
         self._handlers: WeakKeyDictionary[Registered, _Histogram] = WeakKeyDictionary()
+        self._lateness = _Histogram(self._lateness_buckets)
+        abandon_in_child(self)
 
     def _label(self, live: Sequence[Registered]) -> set[_Labels]:
         """Give each source its final labels; return the labels that have an endpoint."""

@@ -216,6 +216,45 @@ sys.exit(os.waitstatus_to_exitcode(status))
     assert subprocess.run([sys.executable, "-c", program], timeout=20).returncode == 0
 
 
+@pytest.mark.processes
+def test_each_forked_child_counts_for_itself_from_the_beginning():
+    program = """
+import os, sys, gevent, zmq
+from prometheus_client import CollectorRegistry
+from gzmqsource import Source
+from gzmqsource.metrics import SourceCollector
+registry = CollectorRegistry()
+collector = SourceCollector(registry)
+labels = {"source": "Source", "type": "PUSH", "endpoint": ""}
+
+def count():
+    late = registry.get_sample_value("gzmqsource_hub_lateness_seconds_count")
+    return late, registry.get_sample_value("gzmqsource_sent_messages_total", labels)
+
+def use():
+    with Source.open(zmq.PULL, bind="inproc://here") as pull:
+        with Source.open(zmq.PUSH, connect="inproc://here") as push:
+            push.send(b"x")
+            pull.recv()
+    gevent.sleep(0.2)
+    late, sent = count()
+    assert late > 0 and sent == 1, (late, sent)
+
+for _ in range(2):
+    use()
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        os._exit(os.waitstatus_to_exitcode(status))
+    if count() != (0, None):
+        print(count(), flush=True)
+        os._exit(1)
+os._exit(0)
+"""
+    finished = subprocess.run([sys.executable, "-c", program], timeout=20, capture_output=True)
+    assert (finished.returncode, finished.stdout) == (0, b""), finished.stderr
+
+
 @pytest.mark.once
 def test_the_package_does_without_it():
     program = (

@@ -186,6 +186,13 @@ REPORTING = [
         "test_metrics.py test_metrics_growth.py",
     ),
     Mutation(
+        "the child of a forked child counts what is its parent's",
+        "metrics.py",
+        "        abandon_in_child(self)\n",
+        "        if not hasattr(self, '_hub'):\n            abandon_in_child(self)\n",
+        "test_metrics.py",
+    ),
+    Mutation(
         "an authenticator that starts again counts its peers twice",
         "_source/registry.py",
         "        last.owner = Owner(kind, lambda: so_far)\n",
