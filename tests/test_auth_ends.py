@@ -132,3 +132,13 @@ def test_its_stop_warns_of_the_servers_that_rely_on_it(context, caplog):
     texts = [record.getMessage().partition(" stops, and ")[2] for record in caplog.records]
     assert len(texts) == 3
     assert set(texts) == expected
+
+
+def test_it_stops_beside_a_source_whose_socket_has_no_context(context):
+    original = context.socket(zmq.PULL)
+    shadow = Source(zmq.Socket(shadow=int(original.underlying)))
+    authenticator = authenticator_of(context)
+    authenticator.start()
+    authenticator.stop()
+    assert not authenticator.started
+    shadow.close()

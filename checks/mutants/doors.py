@@ -45,6 +45,13 @@ DOORS = [
         "test_auth_ends.py",
     ),
     Mutation(
+        "an authenticator does not stop beside a socket without a context",
+        "auth/_relying.py",
+        "        if its is not None and its.underlying",
+        "        if its.underlying",
+        "test_auth_ends.py",
+    ),
+    Mutation(
         "a rule for a mapped address is none for its IPv4 address",
         "auth/_addresses.py",
         "            forms.append((6, _MAPPED | int(ip)))\n",

@@ -23,7 +23,8 @@ def relying_on(context: zmq.Context[Any]) -> Iterator[tuple[str, str]]:
         source: Any = reference()
         if source is None or source.closed or source.hub is not get_hub_if_exists():
             continue
-        if source.raw.context.underlying == context.underlying and _asks(source.raw):
+        its = source.raw.context  # None of a shadow: its endpoint is that of the original
+        if its is not None and its.underlying == context.underlying and _asks(source.raw):
             what = "lets no peer in" if _is_closed(source.raw) else "lets every peer in"
             yield source.endpoint, what
 
