@@ -109,6 +109,19 @@ def test_a_domain_has_its_own_rule_or_the_common_one(context, auth):
         assert gets_in(context, server, **plain(b"user", b"common"))
 
 
+def test_a_rule_that_is_an_empty_collection_is_the_rule_of_its_domain(context, auth):
+    class Users(dict):
+        def __call__(self, _domain, name, password):
+            return self.get(name) == password
+
+    auth.configure_plain("site", users := Users())
+    auth.configure_plain("*", {"user": "common"})
+    with server_of(context, **PLAIN) as server:
+        assert not gets_in(context, server, **plain(b"user", b"common"))
+        users["user"] = "site"
+        assert gets_in(context, server, **plain(b"user", b"site"))
+
+
 @pytest.mark.parametrize(
     ("allowed", "denied", "passes"),
     [

@@ -52,6 +52,13 @@ DOORS = [
         "test_auth_ends.py",
     ),
     Mutation(
+        "a rule that is empty gives way to the common one",
+        "auth/__init__.py",
+        '(mechanism, domain), self._rules.get((mechanism, "*")))\n',
+        '(mechanism, domain)) or self._rules.get((mechanism, "*"))\n',
+        "test_auth.py",
+    ),
+    Mutation(
         "a rule for a mapped address is none for its IPv4 address",
         "auth/_addresses.py",
         "            forms.append((6, _MAPPED | int(ip)))\n",

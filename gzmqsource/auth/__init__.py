@@ -340,7 +340,7 @@ class Authenticator:
 
     def _ask_rule(self, request: _Request) -> None:
         mechanism, domain = request.mechanism, request.domain
-        rule = self._rules.get((mechanism, domain)) or self._rules.get((mechanism, "*"))
+        rule = self._rules.get((mechanism, domain), self._rules.get((mechanism, "*")))
         if rule is None:
             self._reply(request, _Verdict(b"400", "Security mechanism not configured"))
             return
