@@ -190,8 +190,15 @@ OPERATING = [
     Mutation(
         "a failed reload is forgotten by the server",
         "cli/_operations.py",
-        '        failed["code"] = not take_up()\n',
-        '        failed["code"] = take_up() is None\n',
+        "        has_failed = not take_up()\n",
+        "        has_failed = take_up() is None\n",
+        "cli/test_failed_reloads.py",
+    ),
+    Mutation(
+        "a reload has failed until it has succeeded",
+        "cli/_operations.py",
+        "        has_failed = True\n",
+        '        has_failed = failed["code"] = True\n',
         "cli/test_failed_reloads.py",
     ),
     Mutation(

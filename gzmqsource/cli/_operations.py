@@ -175,13 +175,14 @@ class Operations:
         """
         if self._reason is None and self._was_ready:
             self._notifier.reloading()
-        failed["code"] = True
+        has_failed = True
         try:
-            failed["code"] = not take_up()
+            has_failed = not take_up()
         finally:
+            failed["code"] = has_failed  # not before: a roll may take minutes
             # It may stop by now; and before it serves for the first time it is not ready.
             if self._reason is None and self._was_ready:
-                self._tell("the last reload failed" if failed["code"] else "reloaded")
+                self._tell("the last reload failed" if has_failed else "reloaded")
 
     def stopping(self) -> None:
         """Report that the server finishes its requests and accepts no more."""

@@ -92,6 +92,28 @@ def test_a_server_with_old_code_is_not_well_until_a_reload_succeeds(
     assert problems(port) == (0, [])
 
 
+HELD_UP = """
+import os, time
+open("importing", "w").close()
+while not os.path.exists("go on"):
+    time.sleep(0.01)
+"""
+
+
+def test_while_workers_are_replaced_no_reload_has_failed(serving, tmp_path, port):
+    code = tmp_path / "code.py"
+    code.write_text(ANSWER)
+    process = serving("--metrics", port, "--workers", 1, target="code:answer")
+    until_told(process, "is ready")
+    code.write_text(HELD_UP + ANSWER)
+    process.send_signal(signal.SIGHUP)
+    wait_until((tmp_path / "importing").exists, timeout=60)
+    assert problems(port) == (0, [])
+    (tmp_path / "go on").touch()
+    until_told(process, "all workers were replaced")
+    assert problems(port) == (0, [])
+
+
 def test_a_broker_with_a_key_that_cannot_be_read_is_not_well(starting, tmp_path, port):
     zmq.auth.create_certificates(tmp_path, "own")
     friends = tmp_path / "friends"
