@@ -9,6 +9,13 @@ STARTING = "cli/test_signals_while_workers_start.py"
 
 FLEET = [
     Mutation(
+        "a worker that has enough says so once, whether or not there is room",
+        "cli/_fleet/tether.py",
+        "        self._has_enough = True\n",
+        "",
+        "cli/test_fleet_attacks.py",
+    ),
+    Mutation(
         "a worker that is stopped outlives its master",
         "cli/_fleet/tether.py",
         "        _continue_without_master()\n",

@@ -199,3 +199,30 @@ def test_a_master_in_the_background_of_a_terminal_writes_its_log_and_ends(folder
         except BaseException:
             os.kill(pid, signal.SIGKILL)
             raise
+
+
+#: A worker that has enough while its line is full, as of a master that reads nothing for minutes.
+FULL = """
+import os, socket, types, gevent
+from pathlib import Path
+from gzmqsource.cli._fleet.tether import Tether
+from gzmqsource.cli._fleet.words import ENOUGH
+masters, workers = socket.socketpair()
+masters = gevent.socket.socket(fileno=masters.detach())
+while True:
+    try:
+        workers.send(b"x", socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        break
+tether = Tether(workers.detach(), 1, 0.01, Path("no folder", "no file"))
+tether.ready(types.SimpleNamespace(is_member=True), None)
+tether.ask_to_stop()
+with gevent.Timeout(10):
+    while ENOUGH not in masters.recv(1 << 16):
+        pass
+os._exit(0)
+"""
+
+
+def test_a_worker_that_has_enough_says_so_once_its_master_listens():
+    assert subprocess.run([sys.executable, "-c", FULL], timeout=30).returncode == 0

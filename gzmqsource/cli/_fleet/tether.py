@@ -77,6 +77,7 @@ class Tether(StopOrders):
         self._interval = interval
         self._joined = joined
         self._is_loaded = False
+        self._has_enough = False
         self._hub = gevent.get_hub()
         _continue_without_master()
         # The process ends by the same signal, but only after it has written the whole stack.
@@ -91,11 +92,12 @@ class Tether(StopOrders):
 
     def ask_to_stop(self) -> None:
         """Ask to leave once another worker is ready."""
+        self._has_enough = True
         self._say(ENOUGH)
 
     def stop_now(self) -> None:
         """Stop this process, whose handler has exited; another one takes its place meanwhile."""
-        self._say(ENOUGH)
+        self.ask_to_stop()
         super().stop_now()
 
     def not_started(self, error: click.ClickException) -> NoReturn:
@@ -133,7 +135,8 @@ class Tether(StopOrders):
 
     def _run(self) -> None:
         while True:
-            self._say(RUNS)
+            # Each time: the line may have been full when it was said first.
+            self._say(RUNS + ENOUGH if self._has_enough else RUNS)
             gevent.sleep(self._interval)
 
     def _say(self, words: bytes) -> None:
