@@ -306,6 +306,15 @@ def test_a_rule_that_raises_puts_the_peer_off_until_it_works_again(context, auth
     assert stats.accepted >= 1  # a second time if it has missed the first
 
 
+def test_a_name_that_cannot_be_encoded_puts_the_peer_off(context, auth, errors):
+    auth.configure_plain(passwords=lambda *_: "\udc80")
+    with server_of(context, **PLAIN | IMPATIENT) as server, client_of(context, server):
+        wait_until(lambda: errors)
+    assert isinstance(errors[0][0], UnicodeError)
+    assert auth.stats().accepted == 0
+    assert auth.stats().postponed > 0
+
+
 def test_too_many_rules_at_a_time_put_the_next_peer_off(context, monkeypatch):
     monkeypatch.setattr(Authenticator, "max_rules", 1)
     go_on = Event()
@@ -365,6 +374,28 @@ def test_its_stop_ends_a_rule_that_hangs(context, auth):
         auth.stop(0.01)
         assert ended.wait(10)
     assert auth.stats().accepted == 0
+
+
+def test_its_stop_does_not_wait_for_what_a_rule_does_when_it_is_killed(context, auth):
+    hanging, go_on, ended = Event(), Event(), Event()
+
+    def rule(*_):
+        try:
+            hanging.set()
+            Event().wait()
+        finally:
+            go_on.wait()
+            ended.set()
+
+    auth.configure_plain(passwords=rule)
+    with server_of(context, **PLAIN) as server, client_of(context, server):
+        assert hanging.wait(10)
+        with gevent.Timeout(10):
+            auth.stop(0.01)
+        assert not auth.started
+        assert not ended.is_set()
+        go_on.set()
+        assert ended.wait(10)
 
 
 @pytest.mark.parametrize("configure", ["configure_plain", "configure_curve"])

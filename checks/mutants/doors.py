@@ -52,6 +52,20 @@ DOORS = [
         "test_auth_ends.py",
     ),
     Mutation(
+        "an authenticator that stops waits for rules that it has killed",
+        "auth/__init__.py",
+        "            self._pool.kill(timeout=deadline.left())",
+        "            self._pool.kill()",
+        "test_auth.py",
+    ),
+    Mutation(
+        "a name that cannot be encoded is found out in the reply",
+        "auth/__init__.py",
+        "outcome.encode().decode() if",
+        "outcome if",
+        "test_auth.py",
+    ),
+    Mutation(
         "a rule that is empty gives way to the common one",
         "auth/__init__.py",
         '(mechanism, domain), self._rules.get((mechanism, "*")))\n',

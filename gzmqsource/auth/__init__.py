@@ -287,7 +287,7 @@ class Authenticator:
                 _log.warning("%r stops, and %s %s", self, endpoint, what)
             self._source.pause()
             self._pool.join(deadline.left())
-            self._pool.kill()
+            self._pool.kill(timeout=deadline.left())  # what a rule does at its end may take long
             # This frees the endpoint at once; closing frees it some time later.
             if not self._source.closed:
                 with contextlib.suppress(zmq.ZMQError):  # a stop that was killed has done it
@@ -399,9 +399,9 @@ def _error_of(function: Callable[[], object]) -> Exception | None:
 
 
 def _checked(outcome: object) -> bool | str:
-    """Return what a rule has returned; a coroutine, which is true, would accept every peer."""
+    """Return what a rule has returned, if libzmq can be told that; a coroutine is true, too."""
     if outcome is None or isinstance(outcome, (bool, int, str)):
-        return outcome if isinstance(outcome, str) else bool(outcome)
+        return outcome.encode().decode() if isinstance(outcome, str) else bool(outcome)
     kind = type(outcome).__name__
     raise TypeError(f"a rule returned <{kind}>: it returns whether to accept, or the user's name")
 
