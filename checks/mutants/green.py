@@ -367,6 +367,13 @@ GREEN = [
         "green/test_devices.py",
     ),
     Mutation(
+        "the shadow of an address has no monitor",
+        "green/_socket.py",
+        " or has_none or not _is_inproc",
+        " or not _is_inproc",
+        "green/test_monitors.py",
+    ),
+    Mutation(
         "pyzmq 25 is given None for a socket of a proxy",
         "green/_device.py",
         "        if not isinstance(each, BackendSocket):",

@@ -230,7 +230,8 @@ class Socket(PlainSocket[_ReturnT]):
         Events are held while there is no PAIR, and while it is full. Beyond 10,000 events the
         oldest are dropped, and that is logged.
         """
-        if addr is None or self._closed or not _is_inproc(addr):
+        has_none: Any = self.context is None  # as of a shadow of an address: for no further socket
+        if addr is None or self._closed or has_none or not _is_inproc(addr):
             super().monitor(addr, events)
             return
         if self._relay is not None:

@@ -28,6 +28,16 @@ def next_name(pair):
     return recv_monitor_message(pair)["event"].name
 
 
+def test_the_shadow_of_an_address_is_monitored_as_by_pyzmq(context, watched):
+    pair = context.socket(zmq.PAIR)
+    shadow = type(watched)(shadow=int(watched.underlying))
+    shadow.monitor("inproc://monitor-of-a-shadow")
+    pair.connect("inproc://monitor-of-a-shadow")
+    make_events(watched)
+    assert next_name(pair) == "LISTENING"
+    watched.disable_monitor()
+
+
 def test_all_events_come_in_order_and_the_last_one_tells_of_the_end(watched):
     pair = watched.get_monitor_socket()
     make_events(watched)
