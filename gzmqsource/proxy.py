@@ -401,7 +401,7 @@ class Proxy:
             self._replies.popleft().set_exception(error)
 
     def _not_started(self) -> None:
-        """Give back the sockets, and release what the start has made: there is no thread."""
+        """Give back the sockets, and close those that the start has made: there is no thread."""
         if self._held is not None:
             self._held.let_go()
             self._held = None

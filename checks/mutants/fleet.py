@@ -131,7 +131,7 @@ FLEET = [
     Mutation(
         "a worker obeys a signal to stop before it has a successor",
         "cli/_fleet/tether.py",
-        'another worker is ready."""\n        self._say(ENOUGH)\n',
+        'another worker is ready."""\n        self._has_enough = True\n        self._say(ENOUGH)\n',
         'another worker is ready."""\n        self.told.set()\n',
         f"{WORKERS}::test_a_signal_to_a_worker_has_it_replaced_in_order",
     ),

@@ -56,7 +56,7 @@ OPERATING = [
     Mutation(
         "a worker whose handler has exited has a successor only once it has ended",
         "cli/_fleet/tether.py",
-        "        self._say(ENOUGH)\n        super().stop_now()\n",
+        "        self.ask_to_stop()\n        super().stop_now()\n",
         "        super().stop_now()\n",
         "cli/test_exiting_handlers.py",
     ),

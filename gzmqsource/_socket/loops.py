@@ -73,8 +73,8 @@ def pause_command() -> bytes:
     zmq_proxy_steerable(3) says ``PAUSE``, but libzmq 4.3.5 mistakes that for ``RESUME``, and vice
     versa.
     """
-    # On a thread, and without a switch: whoever is killed or interrupted meanwhile would wait for
-    # sockets that the proxy still uses.
+    # On a thread, and without a switch: a greenlet that is killed or interrupted meanwhile would
+    # wait for sockets that the proxy still uses.
     found = OneShot()
 
     def find() -> None:

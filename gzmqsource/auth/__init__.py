@@ -399,7 +399,7 @@ def _error_of(function: Callable[[], object]) -> Exception | None:
 
 
 def _checked(outcome: object) -> bool | str:
-    """Return what a rule has returned, if libzmq can be told that; a coroutine is true, too."""
+    """Return what a rule has returned, if libzmq takes that; a coroutine is true, too."""
     if outcome is None or isinstance(outcome, (bool, int, str)):
         return outcome.encode().decode() if isinstance(outcome, str) else bool(outcome)
     kind = type(outcome).__name__
