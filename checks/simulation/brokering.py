@@ -157,6 +157,12 @@ class Joined(Handlers, AnyResponder):
             )
             self.responder.start()
 
+    @property
+    def is_held(self):
+        """Whether nothing more is read, there or at a broker, which a cancellation goes through."""
+        brokers = [each for each in self.brokers if not each.is_gone]
+        return super().is_held or any(each.is_held for each in brokers)
+
     # Steps of a schedule.
 
     def cut(self, broker, lost):

@@ -217,4 +217,27 @@ def test_a_worker_that_ends_a_cancelled_request_is_given_the_next_one():
     world.finish()
 
 
+def test_a_broker_that_reads_nothing_passes_no_cancellation_on():
+    """A plain peer's request waited, and the world expected that the worker knew."""
+    world = BrokerWorld(
+        brokers=1,
+        workers=1,
+        askers=1,
+        spawn=None,
+        waiting=0,
+        redelivers=False,
+        named=False,
+        deaf=False,
+        room=1000,
+        steady=True,
+        marks=1000,
+        delay=0,
+    )
+    world.ask(asker=0, timeout=3.0, retries=0, mood="doze", count=1)
+    world.advance(seconds=1.5)
+    world.shout(server=2, what=0)
+    world.settle()
+    world.finish()
+
+
 TESTS = [test for name, test in list(globals().items()) if name.startswith("test_")]

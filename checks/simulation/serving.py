@@ -134,7 +134,7 @@ class AnyResponder(AnyServer):
         responder = self.responder
         if self.is_gone or self.process.is_stuck or self.world.is_stuck:
             return
-        if responder._parts.gate.full():  # for a plain peer, nothing more is read
+        if self.is_held:
             return
         for job in responder._handling.jobs.values():
             if job.asker is not None and job.payload[0].isdigit():
@@ -155,6 +155,11 @@ class AnyResponder(AnyServer):
         check(not left, f"what is left of requests: {left}")
         for asker in self.responder._parts.askers.all():
             check(not asker.jobs, f"an asker still has {asker.jobs}")
+
+    @property
+    def is_held(self):
+        """Whether nothing more is read, for a plain peer."""
+        return self.responder._parts.gate.full()
 
     def _check_wanted(self, job, asked):
         """Check that a request that waits or runs is one that its caller waits for."""
