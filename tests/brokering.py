@@ -3,6 +3,7 @@
 import contextlib
 
 import zmq
+from asking import Asker
 from gevent.event import Event
 from helpers import endpoint_of
 
@@ -109,6 +110,19 @@ class ScriptedBroker:
     def _read(self, message):
         self._name = message[0]
         self.heard.append(decode(message[1]))
+
+
+@contextlib.contextmanager
+def having_given(context, **options):
+    """Have a worker get the request of an asker; gives these, their broker, and the key."""
+    with (
+        broker_of(context, **options) as broker,
+        Asker(context, endpoint_of(broker.front)) as asker,
+        ScriptedWorker(broker) as worker,
+    ):
+        key = asker.ask(b"x")
+        worker.next_request()
+        yield broker, asker, worker, key
 
 
 class ScriptedWorker:

@@ -166,8 +166,8 @@ COMMAND_LINE = [
     ),
     Mutation(
         "a file that cannot be read has the traceback of a thread",
-        "cli/_input.py",
-        "            return error\n",
+        "_base/threads.py",
+        "            return None, error\n",
         "            raise error\n",
         "cli/test_input.py",
     ),

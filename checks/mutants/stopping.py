@@ -328,8 +328,8 @@ STOPPING = [
     Mutation(
         "a greenlet that is the first to pause a proxy may be killed on the way",
         "_socket/loops.py",
-        "    found.block()\n",
-        "    found.wait()\n",
+        "    has_ended.block()\n",
+        "    has_ended.wait()\n",
         "test_proxy.py",
     ),
     Mutation(

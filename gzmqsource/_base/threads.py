@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import gevent
 from gevent._hub_local import get_hub_if_exists
@@ -15,6 +15,30 @@ from gzmqsource._base.deadline import check_timeout
 from gzmqsource._base.oneshot import OneShot, allocate_lock
 
 start_thread = get_original("_thread", "start_new_thread")
+
+_T = TypeVar("_T")
+
+
+def call_in_pool(function: Callable[[], _T]) -> _T:
+    """Call a function on a thread of the hub's pool, which would write the traceback of an error.
+
+    Raises
+    ------
+    Exception
+        That of the function, here only.
+    """
+
+    def call() -> tuple[Any, Exception | None]:
+        try:
+            return function(), None
+        except Exception as error:
+            return None, error
+
+    value: _T
+    value, error = gevent.get_hub().threadpool.apply(call)
+    if error is not None:
+        raise error
+    return value
 
 
 class NativeThread:

@@ -75,19 +75,17 @@ def pause_command() -> bytes:
     """
     # On a thread, and without a switch: a greenlet that is killed or interrupted meanwhile would
     # wait for sockets that the proxy still uses.
-    found = OneShot()
+    finding, has_ended = NativeThread(_find_pause_command), OneShot()
 
     def find() -> None:
-        try:
-            found.set(_find_pause_command())
-        except BaseException as error:
-            found.set(error)
+        finding.run()
+        has_ended.set(None)
 
     start_thread(find, ())
-    found.block()
-    if isinstance(found.value, BaseException):
-        raise found.value
-    command: bytes = found.value
+    has_ended.block()
+    if finding.error is not None:
+        raise finding.error
+    command: bytes = finding.value
     return command
 
 

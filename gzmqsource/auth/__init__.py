@@ -23,6 +23,7 @@ from zmq.auth import CURVE_ALLOW_ANY
 from zmq.utils import z85
 
 from gzmqsource._base.deadline import Deadline
+from gzmqsource._base.threads import call_in_pool
 from gzmqsource._base.warning import LimitedWarning
 from gzmqsource._source.flusher import Report
 from gzmqsource._source.handlers import check_callable, check_runs
@@ -226,9 +227,7 @@ class Authenticator:
         """
         for rule in list(self._rules.values()):
             if isinstance(rule, Directory):
-                error = gevent.get_hub().threadpool.apply(_error_of, (rule.reload,))
-                if error is not None:
-                    raise error
+                call_in_pool(rule.reload)
 
     def start(self) -> None:
         """Start answering libzmq; call this before the sockets are bound.
@@ -387,15 +386,6 @@ class Authenticator:
         with contextlib.suppress(SourceClosed):  # stopped meanwhile: libzmq refuses the peer
             if self._source is not None:
                 self._source.send_nowait(request.reply_to + frames)
-
-
-def _error_of(function: Callable[[], object]) -> Exception | None:
-    """Return the exception that a function raises: in a native thread gevent would print it."""
-    try:
-        function()
-    except Exception as error:
-        return error
-    return None
 
 
 def _checked(outcome: object) -> bool | str:

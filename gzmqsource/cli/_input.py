@@ -13,6 +13,7 @@ from typing import Any
 import click
 from gevent.hub import get_hub
 
+from gzmqsource._base.threads import call_in_pool
 from gzmqsource._socket.budget import yield_to_io
 from gzmqsource.cli._numbers import Whole
 from gzmqsource.cli._text import from_json
@@ -123,7 +124,7 @@ class Input:
 def _content(name: str) -> bytes:
     """Read a file, which may be a pipe, on a native thread."""
     try:
-        return _threaded(Path(name).read_bytes)
+        return call_in_pool(Path(name).read_bytes)
     except OSError as error:
         raise click.ClickException(f"{name}: {error.strerror}") from error
 
@@ -132,7 +133,7 @@ def _lines() -> Iterator[bytes]:
     """Read blocks on a native thread: a switch to it for each line would take 110 us of the CPU."""
     begun: list[bytes] = []
     try:
-        while block := _threaded(_read_block):
+        while block := call_in_pool(_read_block):
             first, *others = block.split(b"\n")
             begun.append(first)
             for other in others:
@@ -152,18 +153,3 @@ def _read_block() -> bytes:
             return os.read(0, _BLOCK)
         except BlockingIOError:  # another process has made it so
             select.select([0], [], [])
-
-
-def _threaded(function: Callable[[], bytes]) -> bytes:
-    """Call a function on a native thread; the pool itself would write the traceback of an error."""
-
-    def call() -> bytes | OSError:
-        try:
-            return function()
-        except OSError as error:
-            return error
-
-    result: bytes | OSError = get_hub().threadpool.apply(call)
-    if isinstance(result, OSError):
-        raise result
-    return result

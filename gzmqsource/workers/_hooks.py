@@ -26,9 +26,8 @@ class Hook:
     Three exceptions end the request: a `gevent.GreenletExit`, because a hook that raises it cannot
     be distinguished from a greenlet that is killed, `SystemExit` and `KeyboardInterrupt`. A
     `gevent.Timeout` is logged. If a hook waits nevertheless, that includes a timeout of the caller
-    that is over meanwhile, and the request goes on without it. If a
-    request of `Requester.submit` has its outcome by then, that is its result, and the hub gets the
-    exception.
+    that is over meanwhile, and the request goes on without it. If a request of
+    `Requester.submit` has its outcome by then, that is its result, and the hub gets the exception.
     """
 
     __module__ = "gzmqsource.workers"

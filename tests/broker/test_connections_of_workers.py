@@ -4,8 +4,16 @@ import contextlib
 
 import pytest
 import zmq
-from asking import Asker, key_of
-from brokering import ScriptedBroker, ScriptedWorker, Sleeper, asking, broker_of, worker_of
+from asking import key_of
+from brokering import (
+    ScriptedBroker,
+    ScriptedWorker,
+    Sleeper,
+    asking,
+    broker_of,
+    having_given,
+    worker_of,
+)
 from helpers import endpoint_of, unique_inproc, until_reaped
 
 from gzmqsource import Source
@@ -59,13 +67,7 @@ def test_a_worker_is_given_nothing_until_it_has_shown_over_which_connection_it_s
 
 
 def test_a_worker_with_a_new_connection_is_told_to_give_up_what_it_had(context):
-    with (
-        broker_of(context, dead_after=LONG) as broker,
-        Asker(context, endpoint_of(broker.front)) as asker,
-        ScriptedWorker(broker) as worker,
-    ):
-        key = asker.ask(b"x")
-        worker.next_request()
+    with having_given(context, dead_after=LONG) as (broker, asker, worker, key):
         worker.say(Kind.JOIN)
         assert asker.wait_for(key, Kind.LOST)
         worker.until_heard(Kind.CANCEL, 2)  # at its first JOIN, too
@@ -91,13 +93,7 @@ def test_what_a_worker_has_of_a_broker_that_is_gone_is_cancelled_by_the_next_one
 
 
 def test_the_end_of_what_a_worker_had_over_an_old_connection_ends_no_later_attempt(context):
-    with (
-        broker_of(context, dead_after=LONG) as broker,
-        Asker(context, endpoint_of(broker.front)) as asker,
-        ScriptedWorker(broker) as worker,
-    ):
-        key = asker.ask(b"x")
-        worker.next_request()
+    with having_given(context, dead_after=LONG) as (_, asker, worker, key):
         session = worker.session
         worker.say(Kind.JOIN, left=60_000)
         assert asker.wait_for(key, Kind.LOST)

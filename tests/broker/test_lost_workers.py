@@ -7,7 +7,7 @@ from typing import Any
 import gevent
 import pytest
 from asking import Asker
-from brokering import SOON, ScriptedWorker, asking, broker_of, worker_of
+from brokering import SOON, ScriptedWorker, asking, broker_of, having_given, worker_of
 from gevent.event import Event
 from helpers import endpoint_of
 
@@ -141,13 +141,7 @@ def test_what_workers_die_of_is_given_to_four_of_them(context):
 
 
 def test_a_reply_that_comes_after_all_counts_and_goes_nowhere(context):
-    with (
-        broker_of(context, redeliver=True) as broker,
-        Asker(context, endpoint_of(broker.front)) as asker,
-        ScriptedWorker(broker) as late,
-    ):
-        key = asker.ask(b"x")
-        late.next_request()
+    with having_given(context, redeliver=True) as (broker, asker, late, key):
         late.until_heard(Kind.CANCEL, 2)  # of all at its JOIN, then of this one
         with worker_of(broker, lambda _: b"other"):
             assert asker.wait_for(key) == [b"other"]
@@ -157,13 +151,7 @@ def test_a_reply_that_comes_after_all_counts_and_goes_nowhere(context):
 
 
 def test_one_that_another_worker_has_by_now_is_answered_by_that_one(context):
-    with (
-        broker_of(context, redeliver=True) as broker,
-        Asker(context, endpoint_of(broker.front)) as asker,
-        ScriptedWorker(broker) as late,
-    ):
-        key = asker.ask(b"x")
-        late.next_request()
+    with having_given(context, redeliver=True) as (broker, asker, late, key):
         late.until_heard(Kind.CANCEL, 2)  # of all at its JOIN, then of this one
         with ScriptedWorker(broker, 0) as other:
             other.join(1, left=60_000)
@@ -177,13 +165,7 @@ def test_one_that_another_worker_has_by_now_is_answered_by_that_one(context):
 
 
 def test_what_was_given_up_has_its_place_until_the_worker_says_how_it_ended(context):
-    with (
-        broker_of(context) as broker,
-        Asker(context, endpoint_of(broker.front)) as asker,
-        ScriptedWorker(broker) as late,
-    ):
-        key = asker.ask(b"x")
-        late.next_request()
+    with having_given(context) as (broker, asker, late, key):
         late.until_heard(Kind.CANCEL, 2)  # of all at its JOIN, then of this one
         late.join(1, left=60_000)
         asker.ask(b"y")

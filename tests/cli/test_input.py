@@ -31,14 +31,14 @@ def test_lines_are_those_of_all_blocks(monkeypatch, blocks, lines):
 
 
 def test_a_line_is_no_switch_to_another_thread(monkeypatch):
-    threaded = _input._threaded
+    threaded = _input.call_in_pool
     calls = []
 
     def counted(read):
         calls.append(read)
         return threaded(read)
 
-    monkeypatch.setattr(_input, "_threaded", counted)
+    monkeypatch.setattr(_input, "call_in_pool", counted)
     blocks = iter([b"x\n" * 1000, b""])
     monkeypatch.setattr(_input, "_read_block", lambda: next(blocks))
     assert len([*_input._lines()]) == 1000
