@@ -31,7 +31,7 @@ def broker_of(context, endpoint="tcp://127.0.0.1:*", **options):
 
 @contextlib.contextmanager
 def worker_of(broker, handler, spawn=1, **options):
-    """Run a worker that has joined brokers, and is closed at the end."""
+    """Run a worker that brokers give requests, and that is closed at the end."""
     brokers = broker if isinstance(broker, list) else [broker]
     options = {"dead_after": SOON, "linger": 0, "on_error": lambda *_: None, **options}
     worker = Responder.join(
@@ -41,12 +41,18 @@ def worker_of(broker, handler, spawn=1, **options):
         context=brokers[0].back.socket.context,
         **options,
     )
+    others = {each.name for broker in brokers for each in broker.workers()}
     worker.start()
     try:
-        wait_until(lambda: worker.is_member)
+        wait_until(lambda: all(_has_another(each, others) for each in brokers))
         yield worker
     finally:
         worker.close()
+
+
+def _has_another(broker, others):
+    """Return whether a broker has a worker that takes requests and is none of the named ones."""
+    return any(each.slots and each.name not in others for each in broker.workers())
 
 
 @contextlib.contextmanager
