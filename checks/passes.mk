@@ -1,9 +1,9 @@
 # The passes of the suite, for `make test`, and beside them the tests that need only one: those of the
-# command in two halves, those of whole programs, and all others. Each pass has a part for the files of
-# tests/ and one for its folders. All ten run at the same time, because each waits for most of its time,
-# for clocks and for other processes. Together they use some 540 s of CPU. (A shell's own
+# command in two halves, those of whole programs, and all others in two halves. Each pass has a part for
+# the files of tests/ and one for its folders. All eleven run at the same time, because each waits for most
+# of its time, for clocks and for other processes. Together they use some 600 s of CPU. (A shell's own
 # background process would ignore Ctrl-C, and so would what it starts.)
-.PHONY: passes command-r command-z programs once pure-files pure-folders native-files native-folders \
+.PHONY: passes command-r command-z programs once-m once-z pure-files pure-folders native-files native-folders \
     patched-files patched-folders
 
 PROGRAMS := tests/test_docs.py tests/test_examples.py tests/test_patch_servers.py tests/test_programs.py \
@@ -14,8 +14,8 @@ pure := GEVENT_LOOP=libuv GZMQSOURCE_TRANSFER=pure $(PYTEST) -m "not idle and no
 native := GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and not once"
 patched := GEVENT_LOOP=libev-cext GZMQSOURCE_TEST_PATCHED=1 $(PYTEST) -m "not idle and not once and not processes"
 
-passes: pure-files native-files pure-folders native-folders command-r command-z once programs patched-files \
-    patched-folders
+passes: once-z pure-files native-files pure-folders native-folders command-r command-z once-m programs \
+    patched-files patched-folders
 
 command-r:
 	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle" tests/cli/test_[a-r]*.py $(PYTEST_ARGS)
@@ -26,8 +26,12 @@ command-z:
 programs:
 	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and once" $(PROGRAMS) $(PYTEST_ARGS)
 
-once:
-	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and once" --ignore=tests/cli $(PROGRAMS:%=--ignore=%) $(PYTEST_ARGS)
+once-m:
+	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and once" $(filter-out $(PROGRAMS),$(wildcard tests/test_[a-m]*.py)) $(PYTEST_ARGS)
+
+once-z:
+	GEVENT_LOOP=libev-cext $(PYTEST) -m "not idle and once" --ignore=tests/cli --ignore-glob='tests/test_[a-m]*.py' \
+	    $(PROGRAMS:%=--ignore=%) $(PYTEST_ARGS)
 
 pure-files native-files patched-files: %-files:
 	$($*) $(FILES) $(PYTEST_ARGS)
