@@ -3,8 +3,7 @@
 import collections
 import functools
 
-from gevent.event import Event
-
+from gzmqsource._base.event import Event
 from gzmqsource.broker import Broker
 from gzmqsource.broker._roster import State
 from gzmqsource.errors import SendError

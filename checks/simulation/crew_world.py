@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 import gevent
 import zmq
 from gevent import GreenletExit, getcurrent
-from gevent.event import Event
 from gevent.pool import Pool
 
 from gzmqsource import Source, SourceClosed
+from gzmqsource._base.event import Event
 from simulation.peers import PEERS, PeeredWorld
 from simulation.world import action, check, loop
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import gevent
 import zmq
-from gevent.event import Event
 from greenlet import getcurrent
 
 from gzmqsource import green
+from gzmqsource._base.event import Event
 from gzmqsource.green import _polling
 from simulation.peers import ONE_AT_A_TIME, PEERS, PeeredWorld
 from simulation.world import action, check, given_up_after, loop

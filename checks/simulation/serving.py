@@ -8,9 +8,9 @@ from typing import Any
 import gevent
 import zmq
 from gevent import GreenletExit
-from gevent.event import Event
 from gevent.pool import Pool
 
+from gzmqsource._base.event import Event
 from gzmqsource.errors import RequestCancelled, SendError, SourceClosed
 from gzmqsource.workers import Responder, current_request, shield
 from simulation.libzmq import Socket

@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 import gevent
 import zmq
 from gevent import GreenletExit
-from gevent.event import Event
 from gevent.pool import Pool
 from gevent.queue import Empty, Full
 
 from gzmqsource import Source, SourceClosed, SourceForked
+from gzmqsource._base.event import Event
 from gzmqsource._source.core import State
 from gzmqsource.errors import SendError
 from simulation.peers import KINDS, ONE_AT_A_TIME, PEERS, PeeredWorld

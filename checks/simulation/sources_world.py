@@ -7,10 +7,10 @@ import itertools
 from typing import Any, ClassVar
 
 import zmq
-from gevent.event import Event
 from gevent.pool import Pool
 
 from gzmqsource import Source, SourceClosed, green
+from gzmqsource._base.event import Event
 from simulation.fairness import Fairness
 from simulation.libzmq import Socket
 from simulation.world import World, action, check, loop

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import gevent
 import zmq
-from gevent.event import Event
 
 from gzmqsource import Source, SourceClosed
+from gzmqsource._base.event import Event
 from gzmqsource.errors import PeerLost, RemoteError, RequestTimeout
 from gzmqsource.workers import Requester, Responder
 from simulation.world import World, action, check, loop
