@@ -23,11 +23,11 @@ FEW = 4
 
 
 class Counted:
-    """A transfer that counts how many destinations are tried."""
+    """A transfer that counts how many destinations it is to try, and how many are tried."""
 
     def __init__(self, transfer):
         self._transfer = transfer
-        self.tried = 0
+        self.offered = self.tried = 0
         #: What was refused, by errno.
         self.refused = []
 
@@ -35,6 +35,7 @@ class Counted:
         return getattr(self._transfer, name)
 
     def send_lanes(self, lanes, moved, *limits):
+        self.offered += len(lanes)
         tried = self._transfer.send_lanes(lanes, moved, *limits)
         self.tried += tried
         self.refused += [end.errno for _, _, end in moved if isinstance(end, zmq.ZMQError)]

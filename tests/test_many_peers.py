@@ -8,12 +8,13 @@ from typing import Any
 import gevent
 import pytest
 import zmq
-from fleets import BODY, FEW, GreenFleet, SourceFleet, edges_eaten
+from fleets import BODY, FEW, Counted, GreenFleet, SourceFleet, edges_eaten
 from helpers import closing, endpoint_of
 
 from gzmqsource import SendError, Source
 from gzmqsource._socket.destinations import Destinations
 from gzmqsource._socket.writers import ManyWriters
+from gzmqsource._source.flusher import Flusher
 from gzmqsource.testing import all_blocked, wait_until
 
 #: Many times as many as are tried at a time.
@@ -48,6 +49,18 @@ def test_a_full_peer_that_begins_to_read_is_found_at_every_moment(context, endpo
             happens = (lambda: None, look, come)[trial % 3]
             fleet.move(reader, after=chance.random() * 0.025, meanwhile=happens)
             fleet.fill_for_good([reader])
+
+
+def test_a_round_tries_all_full_peers_however_little_an_attempt_may_send(context, monkeypatch):
+    monkeypatch.setattr(Flusher, "max_messages", 2)
+    with contextlib.closing(SourceFleet(context, "inproc://router", MANY)) as fleet:
+        receiving = gevent.spawn(fleet.router.recv)
+        fleet.fill_all()  # until a round has shown that none of them has room
+        counted = fleet.count()
+        fleet.many.note_use()
+        wait_until(fleet.is_silent)
+        assert MANY <= counted.tried <= 3 * MANY
+        receiving.kill()
 
 
 @fleets
@@ -136,7 +149,7 @@ def test_a_call_that_eats_an_edge_leaves_neither_readers_nor_the_hot_to_the_cloc
         fleet.many.confirm_after = 60
         for _ in range(2):
             fleet.many.destinations.take_all()  # all are cold
-        receiving = gevent.spawn(fleet.receive)
+        receiving = gevent.spawn(fleet.router.recv)
         all_blocked()
         fleet.peers[0].send(b"an edge")
         fleet.shared.readiness._events()
@@ -204,6 +217,20 @@ def test_lanes_that_are_filled_together_are_tried_together(context):
         assert len(fleet.many.destinations) == MANY
         # By `send` itself, when they were filled, and a few more.
         assert counted.tried <= 2 * MANY + 8 * FEW
+
+
+def test_of_many_lanes_that_have_room_an_attempt_looks_at_those_that_it_can_send_from(
+    context, endpoint
+):
+    source = Source.open(zmq.ROUTER, bind=endpoint, context=context, router_mandatory=0)
+    with closing(source):
+        counted = source._core.socket.transfer = Counted(source._core.socket.transfer)
+        put = functools.partial(source._core.outbox.put, flush=lambda: None)
+        for number in range(5000):
+            put([b"%d" % number, b"x"], False, None, lambda: dict)
+        assert source.flush(30)
+        assert counted.tried == 5000
+        assert counted.offered < 2 * 5000
 
 
 def test_the_lane_of_a_peer_that_is_gone_is_refused_as_a_whole(context):

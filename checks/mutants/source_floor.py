@@ -190,6 +190,20 @@ SOURCE = [
         "test_sender.py",
     ),
     Mutation(
+        "each attempt looks at all lanes that may have room",
+        "_source/flusher.py",
+        "while promising and len(keys) < most:",
+        "while promising:",
+        "test_many_peers.py",
+    ),
+    Mutation(
+        "a round tries no more full lanes than an attempt may send messages",
+        "_source/flusher.py",
+        "        while self._promising and not moved:\n",
+        "        for _ in range(1):\n",
+        "test_many_peers.py",
+    ),
+    Mutation(
         "only the first message for a peer that is gone is refused",
         "_source/flusher.py",
         "            if error.errno == zmq.EHOSTUNREACH:\n",

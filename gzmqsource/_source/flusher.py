@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -70,26 +70,31 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
         call_after(self, ended)
         #: Chooses the lanes that have a turn, for a socket that has many destinations.
         self._many = socket.readiness.many
-        #: The lanes that may have room, as far as is known.
-        self._promising: list[Any] = []
+        #: The lanes that may have room, as far as is known, in the order in which they are tried.
+        #: Of many, an attempt costs what it tries.
+        self._promising: OrderedDict[Any, None] = OrderedDict()
 
     def attempt(self) -> bool:
         """Try some lanes; return True if others may have room, or if nothing is queued."""
         outbox, budget = self._outbox, self._socket.budget
-        keys, queues = self._choose()
+        self._look_for_lanes()
         if budget.left <= 0:
             budget.restart()  # it was woken, or has just begun
         most = max(1, min(self.max_messages, budget.left))
         moved: list[tuple[int, int, zmq.ZMQError | bool]] = []
-        tried = 0
-        try:
-            tried = self._socket.transfer.send_lanes(
-                queues, moved, max(1, most // max(1, len(keys))), most, self.max_bytes
-            )
-        finally:
-            # In this order: lanes that were not tried come before those that continue.
-            self._promising = keys[tried:]
-            refused = self._settle(keys, moved)
+        refused: list[tuple[Any, zmq.ZMQError]] = []
+        # Lanes without room cost little, and are all tried before the hub looks at anything else.
+        while self._promising and not moved:
+            keys, queues = self._next_lanes(most)
+            tried = 0
+            try:
+                tried = self._socket.transfer.send_lanes(
+                    queues, moved, max(1, most // max(1, len(keys))), most, self.max_bytes
+                )
+            finally:
+                # In this order: lanes that were not tried come before those that continue.
+                self._put_first(keys[tried:])
+                refused = self._settle(keys, moved)
         self._refuse(refused)
         if self.is_over:
             return True
@@ -97,32 +102,45 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
             gevent.sleep(0)  # the putters for which there is room run now, and it continues
         return bool(self._promising or outbox.filled) or not outbox.has_queued
 
-    def _choose(self) -> tuple[list[Any], list[deque[Message]]]:
-        """Return the keys of the lanes to try, and their messages."""
-        lanes, many = self._outbox.lanes, self._many
-        due = None
-        if many is not None:
-            due, many.due = many.due, None
-        if due is None:
-            due, self._promising = self._promising, []
-        if self._outbox.filled:
-            due = list(dict.fromkeys([*self._outbox.filled, *due]))
+    def _look_for_lanes(self) -> None:
+        """Find lanes to try, if there may be others than those that are known."""
+        outbox, many, promising = self._outbox, self._many, self._promising
+        if many is not None and many.due is not None:
+            promising.update(dict.fromkeys(many.due))
+            many.due = None
+        if outbox.filled:
+            filled = list(outbox.filled)
             if many is not None:
-                for key in self._outbox.filled:
+                for key in filled:
                     many.destinations.add(key)
-            self._outbox.filled.clear()
-        if not due:
-            due = list(lanes) if many is None else many.destinations.take_some()
-        keys, queues = [], []
-        for key in due:
+            self._put_first(filled)
+            outbox.filled.clear()
+        if not promising:
+            some = outbox.lanes if many is None else many.destinations.take_some()
+            promising.update(dict.fromkeys(some))
+
+    def _put_first(self, keys: list[Any]) -> None:
+        """Let lanes be tried before all others."""
+        promising = self._promising
+        for key in reversed(keys):
+            promising[key] = None
+            promising.move_to_end(key, last=False)
+
+    def _next_lanes(self, most: int) -> tuple[list[Any], list[deque[Message]]]:
+        """Return the keys of the *most* lanes to try next, and their messages."""
+        lanes, promising = self._outbox.lanes, self._promising
+        keys: list[Any] = []
+        queues: list[deque[Message]] = []
+        while promising and len(keys) < most:
+            key, _ = promising.popitem(last=False)
             lane = lanes.get(key)
             if lane is not None and lane.queue:
                 keys.append(key)
                 queues.append(lane.queue)
                 continue
             self._outbox.recheck(key)
-            if many is not None:
-                many.leave(key)  # its messages were withdrawn
+            if self._many is not None:
+                self._many.leave(key)  # its messages were withdrawn
         return keys, queues
 
     def _settle(
@@ -145,7 +163,7 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
                 if self._many is not None:
                     self._many.destinations.add(key)
                 if not ending or self._many is None:  # the budget is asked before the next
-                    self._promising.append(key)
+                    self._promising[key] = None
         return refused
 
     def _refuse(self, refused: list[tuple[Any, zmq.ZMQError]]) -> None:
@@ -156,7 +174,7 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
                 raise error
         for key, error in refused:
             if len(reports) >= self.max_messages:
-                self._promising.append(key)  # it is refused again
+                self._promising[key] = None  # it is refused again
                 continue
             lane = self._outbox.lanes[key]
             if error.errno == zmq.EHOSTUNREACH:
@@ -167,7 +185,7 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
                 self._outbox.settle({key: 1})
             reports += [self._refused(error, message) for message in messages]
             if lane.queue:
-                self._promising.append(key)
+                self._promising[key] = None
             elif self._many is not None:
                 self._many.leave(key)
         self._socket.budget.spend(len(reports))
@@ -182,12 +200,12 @@ class Flusher(gevent.Greenlet):  # type: ignore[type-arg]
         socket, outbox = self._socket, self._outbox
         gone: zmq.ZMQError | None = None
         try:
-            self._promising = list(outbox.lanes)
+            self._promising.update(dict.fromkeys(outbox.lanes))
             while outbox.has_queued and not socket.readiness.closed:
                 try:
                     socket.readiness.write(self.attempt)
                 except MemoryError as error:
-                    self._promising = list(outbox.lanes)
+                    self._promising.update(dict.fromkeys(outbox.lanes))
                     self._report(error, None)
                     gevent.sleep(self.pause)
                 if self.is_over:
