@@ -199,17 +199,25 @@ def test_what_is_received_in_between_is_received_once(transfers, alarms, how, co
     numbers = itertools.count()
     unsent: deque[Any] = deque()
     got: list[Any] = []
+    # The next list would be one that was freed, for which the collector does not run.
+    kept: list[Any] = []
 
     def receive(*signal_and_frame):
-        unsent.extend(framed(next(numbers), 0) for _ in range(3))
+        gc.disable()  # it is to run below
+        for number in itertools.islice(numbers, 3):
+            message = framed(number) if number % 2 else [b"%d " % number]
+            kept.append(message)
+            unsent.append(message)
         send_all(sending, unsent)
+        gc.enable()
         transfer.receive(got, 2, 1 << 20, copies)
 
     alternate(receive, how, alarms)
     send_all(sending, unsent)
     while not transfer.receive(got, 10, 1 << 20, copies):
         pass
-    received = sorted(number_of([*map(bytes, message)]) for message in got)
+    whole = [[*map(bytes, message)] for message in got]
+    received = sorted(number_of(message * (FRAMES // len(message))) for message in whole)
     assert received == list(range(next(numbers)))
 
 
