@@ -254,6 +254,13 @@ ASKING = [
         "workers/test_connection.py",
     ),
     Mutation(
+        "a server that was held up in its stop is asked again",
+        "workers/_connection.py",
+        "leaves = is_known and head.session == self._left and",
+        "leaves = False and",
+        "workers/test_liveness.py",
+    ),
+    Mutation(
         "after a cut a request goes to another server",
         "workers/_losses.py",
         "_Loss(calls, why, connection if comes_back else None)\n",

@@ -240,4 +240,22 @@ def test_a_broker_that_reads_nothing_passes_no_cancellation_on():
     world.finish()
 
 
+def test_a_broker_that_was_stuck_in_its_stop_is_asked_no_more():
+    """It was asked after its client's NOMORE, and closed, for it counted on that."""
+    world = with_one_of_each(
+        brokers=2, workers=3, waiting=0, redelivers=True, room=1, steady=False, marks=1, delay=1
+    )
+    world.ask(asker=1, timeout=0.5, retries=3, mood="answer", count=1)
+    world.ask(asker=0, timeout=0.35, retries=0, mood="answer", count=1)
+    world.advance(seconds=1.5)
+    world.stop(server=0, timeout=5.0)
+    world.step(which=0, things=4)
+    world.stick(which=0)
+    world.ask(asker=0, timeout=0.35, retries=0, mood="sleep", count=1)
+    world.advance(seconds=1.5)
+    world.cut(asker=0, server=1)
+    world.ask(asker=1, timeout=0.01, retries=0, mood="sleep", count=4)
+    world.finish()
+
+
 TESTS = [test for name, test in list(globals().items()) if name.startswith("test_")]

@@ -154,6 +154,7 @@ class Connection:
         self.is_retired = False
         self._asker = asker
         self._spoke_here = False  # whether a header came over this very connection
+        self._left = 0  # the session of the peer that was about to stop
         self._untold: deque[bytes] = deque(maxlen=self.max_untold)
         self._timer: Any = None
         #: Takes each message from the peer: `received`, or a quicker form of it.
@@ -249,13 +250,9 @@ class Connection:
 
     def snapshot(self) -> EndpointStats:
         """Return its current state."""
+        state, outstanding = self.state.value, len(self.outstanding)
         return EndpointStats(
-            endpoint=self.endpoint,
-            address=self.address,
-            state=self.state.value,
-            outstanding=len(self.outstanding),
-            speaks=self.speaks,
-            session=self.session,
+            self.endpoint, self.address, state, outstanding, self.speaks, self.session
         )
 
     # The reports of the link.
@@ -372,7 +369,9 @@ class Connection:
         if is_new and not self.routed and not self.link.is_bound:
             self._lose_all(f"{self.address} was started again", False)
         if self.state is State.PROBING:
-            self._become(State.LIVE)
+            # One that was held up in its stop goes on with it, and counts on our NOMORE.
+            leaves = is_known and head.session == self._left and not self.routed
+            self._become(State.LEAVING if leaves else State.LIVE)
         if self.outstanding and not self.is_watched:
             self._asker.watch(self)
         if not (is_known or is_pinged or self.routed or self.link.is_bound):
@@ -382,6 +381,7 @@ class Connection:
         """Send no more requests over a connection whose peer is about to stop."""
         if self.link.is_bound or self.state not in (State.LIVE, State.LEAVING):
             return
+        self._left = self.session
         self._become(State.LEAVING)
         self._stop_timer()
         if not self.is_watched:

@@ -205,6 +205,25 @@ def test_a_server_that_leaves_and_is_heard_no_more_is_asked_over_a_new_connectio
         assert waiting.get(timeout=10) == [b"y"]
 
 
+def test_a_server_that_was_stuck_in_its_stop_is_asked_no_more(context):
+    """It may close at any moment: nothing is to come after the answer to its farewell."""
+    with (
+        Scripted(context, echo) as server,
+        requester_of(server.endpoint, context, dead_after=DEAD_AFTER) as requester,
+    ):
+        asked(requester, server).get(timeout=10)
+        server.pongs = False
+        server.tell(Kind.LEAVING)
+        wait_until(lambda: state_of(requester) == "probing")
+        server.tell(Kind.PONG)
+        wait_until(lambda: state_of(requester) == "leaving")
+        requester.submit(b"y")
+        server.pongs = True
+        pings = server.kinds.count(Kind.PING)
+        wait_until(lambda: server.kinds.count(Kind.PING) > pings + 1)
+        assert len(server.asks) == 1
+
+
 def test_one_that_is_stuck_takes_no_living_one_with_it(context):
     with (
         Scripted(context) as stuck,
