@@ -293,6 +293,13 @@ OPERATING = [
         "cli/test_operations.py",
     ),
     Mutation(
+        "anyone who locks the folder of a file holds up a server",
+        "cli/_pidfile.py",
+        "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "        fcntl.flock(descriptor, fcntl.LOCK_EX)\n",
+        "cli/test_operations.py",
+    ),
+    Mutation(
         "no other user may read which process serves",
         "cli/_pidfile.py",
         "                os.fchmod(descriptor, 0o644)\n",

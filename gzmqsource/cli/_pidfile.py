@@ -12,9 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import gevent
+
+from gzmqsource._base.deadline import Deadline
 
 #: The most bytes of a number.
 _MOST = 20
+
+#: The most seconds to wait for others, and those between two looks.
+_PATIENCE, _LOOK = 1.0, 0.01
 
 
 class PidFile:
@@ -84,13 +90,26 @@ class PidFile:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep others that do the same waiting, for a moment, where that is possible."""
+    """Keep others that do the same waiting, for a moment, where that is possible.
+
+    Anyone who may read the folder may lock it for as long as they like, so this waits no longer.
+    """
     with contextlib.ExitStack() as ends:
         with contextlib.suppress(OSError):
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             ends.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            deadline = Deadline(_PATIENCE)
+            while not _is_locked(descriptor) and deadline.left():
+                gevent.sleep(_LOOK)
         yield
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _number_in(path: Path) -> int | None:

@@ -1,5 +1,6 @@
 """What `serve` says of itself over HTTP, to systemd, and in a file."""
 
+import fcntl
 import itertools
 import os
 import re
@@ -333,6 +334,19 @@ def test_a_file_that_is_another_processs_by_now_stays(serving, tmp_path):
     process.terminate()
     assert process.wait(timeout=20) == 0
     assert path.read_text() == "4242\n"
+
+
+def test_a_folder_that_another_user_has_locked_holds_up_no_server(serving, tmp_path):
+    path = tmp_path / "serve.pid"
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        process = serving("--pid", path)
+        wait_until(path.exists)
+        process.terminate()
+        assert process.wait(timeout=20) == 0
+    finally:
+        os.close(descriptor)
 
 
 def test_what_is_no_file_of_a_number_is_left_as_it_is(tmp_path):
