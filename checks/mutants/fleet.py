@@ -9,6 +9,13 @@ STARTING = "cli/test_signals_while_workers_start.py"
 
 FLEET = [
     Mutation(
+        "a module beside the handler hides one that a worker needs",
+        "cli/_fleet/options.py",
+        '    return ["-P"] if ',
+        "    return [] if ",
+        "cli/test_serve_roles.py",
+    ),
+    Mutation(
         "a worker that has enough says so once, whether or not there is room",
         "cli/_fleet/tether.py",
         "        self._has_enough = True\n",

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import pytest
 import zmq
@@ -9,7 +10,7 @@ import zmq.auth
 from click.testing import CliRunner
 from command_under_test import running, until_told
 from gevent import subprocess
-from helpers import endpoint_of, free_ports
+from helpers import endpoint_of, free_ports, process_of
 
 from gzmqsource import Source
 from gzmqsource.auth import Authenticator
@@ -100,6 +101,25 @@ def broker(context):
 def requester(broker, context):
     with Requester.open(endpoint_of(broker.front), context=context, linger=0) as requester:
         yield requester
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python has no -P")
+def test_a_module_beside_the_handler_hides_none_that_a_worker_needs(tmp_path):
+    script, folder = tmp_path / "gzmqsource", tmp_path / "served"
+    script.write_text("from gzmqsource.cli import main\nmain()\n")  # as pip installs it
+    folder.mkdir()
+    (folder / "served.py").write_text("def answer(request):\n    return request\n")
+    (folder / "random.py").write_text("raise RuntimeError('this is another module')\n")
+    words = ("serve", "served:answer", *BIND, "--workers", 1)
+    with process_of(
+        *(sys.executable, script, *words),
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+    ) as process:
+        until_told(process, "is ready")
+        process.terminate()
+        assert process.wait(timeout=20) == 0
 
 
 def test_a_process_works_for_a_broker_elsewhere_until_it_is_told_to_stop(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import random
 import sys
 from collections.abc import Callable
@@ -209,7 +211,8 @@ def _check_roles(workers: int | None, join: tuple[str, ...], given: dict[str, An
 
 def worker_command(context: click.Context) -> list[str]:
     """Return the command line of a worker, but for the broker; it needs no other options."""
-    command = [sys.executable, "-m", "gzmqsource.cli", "serve", context.params["handler"]]
+    command = [sys.executable, *_path_options(), "-m", "gzmqsource.cli", "serve"]
+    command.append(context.params["handler"])
     for option in context.command.params:
         value = context.params.get(option.name or "")
         if option.name not in _PASSED_ON or value is None:
@@ -219,3 +222,15 @@ def worker_command(context: click.Context) -> list[str]:
         else:
             command += [*option.opts, str(value)]
     return command
+
+
+def _path_options() -> list[str]:
+    """Return the options for a `sys.path` as that of this process.
+
+    The current directory, which ``-m`` puts in front of all, may have a module of the name of one
+    that this package imports. `Handler` adds it when all of those are imported.
+    """
+    with contextlib.suppress(FileNotFoundError):  # it was removed
+        if not {"", os.getcwd()}.isdisjoint(sys.path):
+            return []
+    return ["-P"] if sys.version_info >= (3, 11) else []
