@@ -101,4 +101,11 @@ TEXTS = [
         "    if not least <= number:\n",
         "workers/test_mistakes_of_workers.py",
     ),
+    Mutation(
+        "a name that a server answers with is markup",
+        "cli/_top.py",
+        '    return Text(text, style="table.caption") if text else None\n',
+        "    return text\n",
+        "cli/test_top.py",
+    ),
 ]

@@ -201,7 +201,7 @@ def _row_of_process(before: Process, now: Process, seconds: float) -> Iterable[s
     yield "-" if late is None else f"{1000 * late:g}"
 
 
-def _queue(master: Process) -> str | None:
+def _queue(master: Process) -> Text | None:
     """Return the numbers of a broker's queue and workers; most of them only if they are not 0."""
     names = sorted({name for numbers in master.sources.values() for name in numbers})
     told = [
@@ -210,7 +210,9 @@ def _queue(master: Process) -> str | None:
         if name.startswith("broker_")
     ]
     shown = [f"{name} {_short(value)}" for name, value in told if value or name in _ALWAYS]
-    return ", ".join(shown).replace("_", " ") or None
+    # Also a name is text of the server's: markup for rich, as a string.
+    text = printable(", ".join(shown).replace("_", " "))
+    return Text(text, style="table.caption") if text else None
 
 
 def _short(value: float, small: str = ",.0f") -> str:

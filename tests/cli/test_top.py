@@ -118,3 +118,11 @@ def test_a_server_with_workers_has_a_row_for_each_and_its_queue_within_80_column
     assert "refused" not in told
     again = shown(now, now)
     assert again[1].split()[2:4] == ["0", "0"]
+
+
+def test_a_name_that_a_server_answers_with_is_no_markup_and_nothing_that_a_terminal_obeys():
+    now = Reading(1.0)
+    now.main.sources["ROUTER", "x"] |= {"broker_workers": 1.0, "broker_[/x]\x1b[31m": 2.0}
+    out = io.StringIO()
+    Console(file=out, width=80).print(_table(Reading(0.0), now))
+    assert out.getvalue().splitlines()[-1].strip() == "[/x]\\x1b[31m 2, workers 1"
