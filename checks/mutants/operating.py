@@ -300,6 +300,13 @@ OPERATING = [
         "cli/test_operations.py",
     ),
     Mutation(
+        "a proxy is asked for a page of this machine",
+        "cli/_reading.py",
+        "            direct = [ProxyHandler({})] if urlsplit(url).hostname in _HERE else []\n",
+        "            direct = []\n",
+        "cli/test_foreign_pages.py",
+    ),
+    Mutation(
         "no other user may read which process serves",
         "cli/_pidfile.py",
         "                os.fchmod(descriptor, 0o644)\n",

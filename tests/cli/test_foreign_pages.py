@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import socketserver
 
 import click
@@ -97,6 +98,14 @@ def test_a_page_of_another_program_has_no_table_and_is_a_problem(serving_page, p
     assert problem["kind"] == "not-gzmqsource"
     assert problem["text"].startswith(said)
     assert "--metrics" in problem["fix"]
+
+
+@pytest.mark.parametrize("host", ["", "http://127.0.0.1:", "http://localhost:"])
+def test_no_proxy_is_asked_for_a_page_of_this_machine(serving_page, host):
+    port = serving_page(b"gzmqsource_ready 1\n")
+    environment = os.environ | {"http_proxy": "http://127.0.0.1:1", "no_proxy": ""}
+    finished = run("doctor", f"{host}{port}", env=environment)
+    assert (finished.returncode, finished.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("number", ["NaN", "+Inf", "-1", "1e308"])
