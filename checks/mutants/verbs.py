@@ -122,4 +122,11 @@ VERBS = [
         "        finally:\n            pass\n",
         "cli/test_forking_handlers.py",
     ),
+    Mutation(
+        "a process of a benchmark that is killed waits forever",
+        "cli/_bench.py",
+        "threading.Thread(target=lambda: os._exit(len(os.read(0, 1))), daemon=True).start()\n",
+        "",
+        "cli/test_tools.py",
+    ),
 ]

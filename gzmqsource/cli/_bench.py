@@ -31,10 +31,18 @@ from gzmqsource.cli._live import ForegroundLive, LiveConsole
 
 _ENDPOINT = "tcp://127.0.0.1:*"
 
-#: The programs of the other processes, which send or receive all messages.
-_SENDER = """
-import sys, zmq
+#: How the programs of the other processes begin. A Ctrl-C is for this process, and they end with
+#: it, as their input does: they would wait forever for one that was killed.
+_BEGIN = """
+import os, signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+import sys, threading, zmq
+threading.Thread(target=lambda: os._exit(len(os.read(0, 1))), daemon=True).start()
 endpoint, count, frames = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+"""
+
+#: The programs themselves, which send or receive all messages.
+_SENDER = """
 with zmq.Context() as context:
     with context.socket(zmq.PUSH) as push:
         push.sndhwm = 0
@@ -43,8 +51,6 @@ with zmq.Context() as context:
             push.send_multipart([b"x" * 32] * frames)
 """
 _RECEIVER = """
-import sys, zmq
-endpoint, count, frames = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 with zmq.Context() as context:
     with context.socket(zmq.PULL) as pull:
         pull.rcvhwm = 0
@@ -118,7 +124,7 @@ def bench(count: int, runs: int, plot: Path | None) -> None:
     console.print(_table(results))
     if draw is not None:
         draw(results)
-        console.print(f"drawn into {plot}")
+        click.echo(f"drawn into {plot}")
 
 
 def _progress(name: str, done: int, total: int) -> Table:
@@ -201,11 +207,19 @@ _QUESTIONS: dict[str, tuple[Callable[[int, int], float], Callable[[int, int], fl
 
 def _peer(program: str, socket: Any, count: int, frames: int) -> subprocess.Popen[bytes]:
     endpoint = socket.get(zmq.LAST_ENDPOINT).decode()
-    return subprocess.Popen([sys.executable, "-c", program, endpoint, str(count), str(frames)])
+    words = (sys.executable, "-c", _BEGIN + program, endpoint, str(count), str(frames))
+    return subprocess.Popen(words, stdin=subprocess.PIPE)
 
 
 def _finish(peer: subprocess.Popen[bytes]) -> None:
-    if status := peer.wait(_PATIENCE):
+    with peer:
+        try:
+            status = peer.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            peer.kill()
+            text = f"the process at the other end is not done within {_PATIENCE:g} s"
+            raise click.ClickException(text) from None
+    if status:
         raise click.ClickException(f"the process at the other end failed with status {status}")
 
 

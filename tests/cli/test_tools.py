@@ -1,20 +1,24 @@
 """`bench`, `keygen` and `doctor`."""
 
+import contextlib
 import os
 import pathlib
 import resource
 import shutil
+import signal
 import stat
 import sys
 
+import gevent
 import pytest
 import zmq.auth
-from command_under_test import run
+from command_under_test import run, running
 from gevent import subprocess
 from helpers import line_of, python_process
 from optional import needs
 
 from gzmqsource import __version__
+from gzmqsource.testing import wait_until
 
 pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
 
@@ -31,6 +35,30 @@ def test_a_benchmark_gives_ratios_and_a_picture(tmp_path):
     for line in ("receive, 1 frame", "receive, 3 frames", "send, 1 frame", "send, 3 frames"):
         assert line in text
     assert picture.read_text().startswith("<?xml")
+
+
+@needs("matplotlib", extra="plot")
+def test_a_picture_is_named_as_it_is(tmp_path):
+    picture = tmp_path / "[red]rates[/].svg"
+    picture.parent.mkdir(parents=True)
+    finished = run("bench", "--count", 1000, "--runs", 1, "--plot", picture)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.decode().splitlines()[-1] == f"drawn into {picture}"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's")
+def test_a_benchmark_that_is_killed_leaves_no_process_behind():
+    with running("bench", "--count", 5_000_000, "--runs", 1) as process:
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        wait_until(children.read_text)
+        (peer,) = map(int, children.read_text().split())
+        process.kill()
+        try:
+            with gevent.Timeout(20):
+                assert process.stdout.read() == ""  # the peer has it, too
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(peer, signal.SIGKILL)
 
 
 KEYS = ("x.key", "x.key_secret")
