@@ -165,9 +165,16 @@ def _no_attribute(module: types.ModuleType, attribute: str) -> str:
     functions = [
         key
         for key, value in vars(module).items()
-        if callable(value) and not key.startswith("_") and value.__module__ == name
+        if not key.startswith("_") and _is_made_in(name, value)
     ]
     return f"{name} has no {attribute}{_near(attribute, functions) or _one_of(functions)}"
+
+
+def _is_made_in(name: str, value: Any) -> bool:
+    try:
+        return callable(value) and bool(value.__module__ == name)
+    except Exception:  # it has none, as a weak reference, or is a proxy of nothing
+        return False
 
 
 def _near(name: str, known: Iterable[str]) -> str:

@@ -159,6 +159,8 @@ class Class:
     answer = staticmethod(answer)
 async def wait(request):
     pass
+import weakref
+reference = weakref.ref(Class)  # callable, and without a name of a module
 """
 
 
