@@ -4,6 +4,13 @@ from mutants.mutation import Mutation
 
 COMMAND_LINE = [
     Mutation(
+        "a password of a wrong type is in the error",
+        "cli/_config.py",
+        "    if not is_secret:\n",
+        "    if True:\n",
+        "cli/test_config.py",
+    ),
+    Mutation(
         "a wrong variable is a traceback",
         "cli/_command.py",
         "        check_variables()\n",

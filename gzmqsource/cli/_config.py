@@ -29,6 +29,8 @@ _OF_THE_MASTER = {
     "WATCHDOG_USEC",
 }
 
+#: The options whose values are in no error, which may be in a log.
+_SECRET = {"plain_password"}
 
 #: The values of the variables that every program reads.
 _VALUES = {
@@ -122,8 +124,14 @@ class Config:
             types, wanted = _allowed(option)
             items = value if option.multiple and isinstance(value, list) else ()
             if type(value) not in types or not all(isinstance(each, str) for each in items):
-                raise WrongConfig(f"{self.path}: {where}{key} is {wanted}, not {value!r:.100}")
-            if any("\0" in str(each) for each in (value, *items)):
+                got = _shown(value, is_secret=option.name in _SECRET)
+                raise WrongConfig(f"{self.path}: {where}{key} is {wanted}, not {got}")
+            try:
+                has_nul = any("\0" in str(each) for each in (value, *items))
+            except ValueError:  # Python writes no number of more than 4300 digits
+                text = f"{self.path}: {where}{key} has too many digits"
+                raise WrongConfig(text) from None
+            if has_nul:
                 raise WrongConfig(f"{self.path}: {where}{key} contains a NUL")
             assert option.name is not None
             checked[option.name] = value if isinstance(value, (bool, list)) else str(value)
@@ -198,6 +206,14 @@ def _meant(key: str, known: Iterable[str]) -> str:
     if near:
         return f"did you mean {near[0]}?"
     return f"there are {', '.join(sorted(known))}"
+
+
+def _shown(value: object, is_secret: bool) -> str:
+    """Return a value as a text for an error; no secret, and none that is too deep or too large."""
+    if not is_secret:
+        with contextlib.suppress(RecursionError, ValueError):
+            return f"{value!r:.100}"
+    return f"a value of the type {type(value).__name__}"
 
 
 def _allowed(option: click.Option) -> tuple[tuple[type, ...], str]:

@@ -126,6 +126,9 @@ WRONG = {
     "NUL in a list": ('[serve]\nbind = ["tcp://x\\u0000"]', "[serve] bind contains a NUL"),
     "a file without a name": ('[serve]\npid = ""', "'--pid': a file has a name"),
     "too deep": ("x = " + "[" * 100_000, "this is not TOML: "),
+    "keys that are too deep": ("[serve]\nspawn" + ".x" * 3000 + " = 1", "FILE: "),
+    "too many digits": ("[serve]\nspawn = 0x" + "f" * 5000, "FILE: [serve] spawn"),
+    "too many digits of a string": ("[serve]\npid = 0x" + "f" * 5000, "[serve] pid is a string"),
 }
 
 
@@ -138,6 +141,14 @@ def test_a_wrong_file_is_an_error_that_names_it_and_the_key(config, text, error)
     assert error.replace("FILE", str(path)) in written
     assert str(path) in written
     assert "Traceback" not in written
+
+
+def test_a_password_of_a_wrong_type_is_in_no_error(config):
+    path = config("[serve]\nplain-password = 31415926")
+    finished = run("--config", path, "serve", "json:dumps")
+    assert (finished.returncode, finished.stdout) == (2, b"")
+    told = f"Error: {path}: [serve] plain-password is a string, not a value of the type int\n"
+    assert finished.stderr.decode() == told
 
 
 def test_a_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path):
