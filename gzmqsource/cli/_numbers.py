@@ -75,4 +75,8 @@ class Address(click.ParamType):  # type: ignore[type-arg, unused-ignore]
             self.fail(f"{value!r}: put an IPv6 address in brackets: [::1]:9100.", param, ctx)
         if not host:
             self.fail(f"{value!r}: use 0.0.0.0 or [::] for all interfaces.", param, ctx)
+        try:
+            host.encode()
+        except UnicodeEncodeError:  # as Python has the bytes of an argument that are none
+            self.fail(f"{value!r}: a host is text in UTF-8.", param, ctx)
         return host, port

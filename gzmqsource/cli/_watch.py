@@ -13,6 +13,7 @@ import zmq
 from gzmqsource._socket.addresses import check_endpoint, explained
 from gzmqsource._source.opening import guarded
 from gzmqsource.cli._events import as_json, as_line
+from gzmqsource.cli._log import log
 from gzmqsource.cli._numbers import Whole
 from gzmqsource.cli._security import security_options
 from gzmqsource.cli._signals import Told, finish
@@ -88,7 +89,7 @@ def proxy(front: str, back: str, pattern: str, security: dict[str, Any]) -> None
         raise
     with Proxy(*sockets):
         for socket in sockets:
-            click.echo(f"{socket.get(zmq.LAST_ENDPOINT).decode()} is served", err=True)
+            log.info("%s is served", socket.get(zmq.LAST_ENDPOINT).decode())
         told.acquire()
     finish(told, _end, _LAST_SECONDS, lambda: "messages that were received")
 

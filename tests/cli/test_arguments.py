@@ -36,6 +36,15 @@ def test_an_endpoint_that_is_no_text_is_refused_by_its_option(words):
     assert r"'tcp://\udcff\udcfe:1': an endpoint is text in UTF-8" in said
 
 
+def test_a_host_for_the_pages_that_is_no_text_is_refused_by_its_option():
+    words = ("serve", "json:dumps", "--bind", "tcp://127.0.0.1:*", "--metrics", f"{WORD}:9100")
+    command = (*COMMAND, *words)
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    assert finished.returncode == 2
+    said = " ".join(finished.stderr.split())
+    assert r"Invalid value for '--metrics': '\udcff\udcfe:9100': a host is text in UTF-8" in said
+
+
 def test_arguments_are_sent_byte_for_byte(address, context):
     with closing(Source.open(zmq.PULL, bind=address, context=context)) as source:
         words = (*COMMAND, "send", WORD, "--frame", WORD, "--connect", address)

@@ -23,7 +23,7 @@ WAITING = {
         "is ready",
     ),
     "broker": (("broker", "{}", "tcp://127.0.0.1:*"), "pid"),
-    "proxy": (("proxy", "{}", "tcp://127.0.0.1:*"), "is served"),
+    "proxy": (("proxy", "{}", "tcp://127.0.0.1:*"), "served"),
 }
 
 #: Verbs that end, and their exit status.

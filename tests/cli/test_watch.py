@@ -1,5 +1,7 @@
 """`proxy` and `monitor`."""
 
+import json
+
 import pytest
 import zmq
 from command_under_test import run, running
@@ -23,6 +25,28 @@ def test_a_proxy_passes_requests(address, context):
             message = worker.recv(timeout=10)
             worker.send([*message[:-1], b"answer"])
             assert asks.recv(timeout=10) == [b"answer"]
+        process.terminate()
+        assert process.wait(timeout=20) == 0
+
+
+def test_the_endpoints_of_a_proxy_are_records_for_programs(address):
+    command = ("--log-format", "json", "proxy", address, "tcp://127.0.0.1:*")
+    with running(*command, stderr=subprocess.PIPE) as process:
+        assert json.loads(process.stderr.readline())["message"] == f"{address} is served"
+
+
+def test_a_proxy_whose_log_is_on_a_full_disk_serves(address, context):
+    back = f"tcp://127.0.0.1:{free_ports(1)[0]}"
+    command = ("proxy", address, back, "--pattern", "jobs")
+    options = {"context": context, "linger": 0}
+    with (
+        open("/dev/full", "w") as full,
+        running(*command, stderr=full) as process,
+        closing(Source.open(zmq.PULL, connect=back, **options)) as (pull,),
+        closing(Source.open(zmq.PUSH, connect=address, **options)) as (push,),
+    ):
+        push.send(b"a job")
+        assert pull.recv(timeout=10) == [b"a job"]
         process.terminate()
         assert process.wait(timeout=20) == 0
 
