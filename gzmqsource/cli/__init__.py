@@ -13,6 +13,9 @@ from gzmqsource.cli._early import (
     open_streams,
 )
 
+#: No room: on the disk, in what the user may have of it, and in a file (``ulimit -f``).
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 def main() -> None:
     """Run the command, or exit with a message that names the package it lacks."""
@@ -30,6 +33,6 @@ def main() -> None:
     except OSError as error:
         # A full disk, or a closed output. A descriptor of anything else is not the output.
         is_output = error.errno == errno.EBADF and is_output_closed()
-        if error.errno != errno.ENOSPC and not is_output:
+        if error.errno not in _FULL and not is_output:
             raise
         raise SystemExit(f"gzmqsource: cannot write: {error.strerror}") from error

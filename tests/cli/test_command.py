@@ -2,7 +2,8 @@
 
 import pytest
 import zmq
-from command_under_test import run, running
+from command_under_test import COMMAND, run, running
+from gevent import subprocess
 from helpers import closing
 from optional import needs
 
@@ -66,6 +67,14 @@ def test_a_full_disk_is_told_by_a_verb_that_only_tells_too():
         finished = run("doctor", stdout=full)
     assert finished.returncode == 1
     assert finished.stderr == b"gzmqsource: cannot write: No space left on device\n"
+
+
+def test_a_file_that_may_not_grow_is_told_too(tmp_path):
+    words = ("sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *COMMAND, "doctor")
+    with open(tmp_path / "report", "wb") as file:
+        finished = subprocess.run(words, stdout=file, stderr=subprocess.PIPE, check=False)
+    assert finished.returncode == 1
+    assert finished.stderr == b"gzmqsource: cannot write: File too large\n"
 
 
 def test_keys_let_in_who_has_them(address, tmp_path):
