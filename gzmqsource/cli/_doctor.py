@@ -78,7 +78,7 @@ def _report_on_server(url: str) -> Report:
 def _report_on_process(pid: int) -> Report:
     try:
         packages, patches = packages_of(pid), patches_of(pid)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ProcessLookupError) as error:  # it may end meanwhile
         raise click.ClickException(f"there is no process {pid}, or no /proc") from error
     except PermissionError as error:
         why = "it is another user's, or tracing is restricted"

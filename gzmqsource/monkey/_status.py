@@ -14,6 +14,9 @@ from pathlib import Path
 
 _PREFIX = "gzmqsource-patch-"
 
+#: The most bytes that are read of such a file.
+_MOST = 1 << 20
+
 #: The folders of the extensions of a package, by the name of the package.
 _EXTENSIONS = {"gevent": "/gevent/", "pyzmq": "/zmq/backend/"}
 
@@ -40,8 +43,19 @@ def patches_of(pid: int) -> dict[str, list[str]]:
         with contextlib.suppress(FileNotFoundError):  # closed meanwhile
             name = os.readlink(descriptor).removeprefix("/memfd:").removesuffix(" (deleted)")
             if name.startswith(_PREFIX):
-                found[name.removeprefix(_PREFIX)] = json.loads(descriptor.read_text())
+                found[name.removeprefix(_PREFIX)] = _left_in(descriptor)
     return found
+
+
+def _left_in(file: Path) -> list[str]:
+    """Return what `publish` has written; any program may have a file of that name."""
+    with open(file, "rb") as opened:
+        text = opened.read(_MOST)
+    try:
+        left = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    return [each for each in left if isinstance(each, str)] if isinstance(left, list) else []
 
 
 def packages_of(pid: int) -> list[str]:

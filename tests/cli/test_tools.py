@@ -9,6 +9,7 @@ import signal
 import stat
 import sys
 
+import click
 import gevent
 import pytest
 import zmq.auth
@@ -18,6 +19,7 @@ from helpers import line_of, python_process
 from optional import needs
 
 from gzmqsource import __version__
+from gzmqsource.cli import _doctor
 from gzmqsource.testing import wait_until
 
 pytestmark = [pytest.mark.once, pytest.mark.limit(120)]
@@ -292,6 +294,41 @@ def test_no_such_process_is_an_error():
     finished = run("doctor", "--pid", 2**22 + 1)
     assert finished.returncode == 1
     assert "there is no process 4194305" in finished.stderr.decode()
+
+
+NAMED_ALIKE = """
+import os, sys
+descriptor = os.memfd_create("gzmqsource-patch-zmq")
+os.write(descriptor, sys.argv[1].encode())
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="a file in memory is Linux's")
+@pytest.mark.parametrize("content", ["", "nonsense", '{"a": 1}', "[1, [2]]", "[" * 100_000])
+def test_a_process_that_claims_nonsense_has_a_report(content):
+    with python_process(NAMED_ALIKE, content) as process:
+        line_of(process)
+        finished = run("doctor", "--pid", process.pid)
+    assert (finished.returncode, finished.stderr) == (0, b"")
+    assert b"no known problems" in finished.stdout
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's")
+def test_a_process_that_ends_while_it_is_looked_at_is_one_that_is_not_there(monkeypatch):
+    def packages_of(pid):
+        with open(f"/proc/{pid}/maps") as file:
+            process.kill()
+            process.wait()
+            return file.read()
+
+    monkeypatch.setattr(_doctor, "packages_of", packages_of)
+    with (
+        python_process("import sys; sys.stdin.read()") as process,
+        pytest.raises(click.ClickException, match=f"there is no process {process.pid}"),
+    ):
+        _doctor._report_on_process(process.pid)
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may look at every process")
