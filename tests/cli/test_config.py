@@ -5,10 +5,12 @@ import signal
 import sys
 
 import pytest
+import zmq
 from command_under_test import run
 from gevent import subprocess
-from helpers import free_ports
+from helpers import closing, free_ports
 
+from gzmqsource import Source
 from gzmqsource.cli._command import gzmqsource
 from gzmqsource.cli._config import environment_of_workers
 
@@ -90,6 +92,16 @@ def test_a_server_has_all_its_options_from_the_environment(serving):
     for port in one, two:
         bound = ("request", "--bind", f"tcp://127.0.0.1:{port}", "x")
         assert run(*bound).stdout == b"old\tx\n"
+
+
+def test_files_are_separated_by_colons_in_the_environment(address, context, tmp_path):
+    paths = [tmp_path / "a file", tmp_path / "another"]
+    for path in paths:
+        path.write_text(path.name)
+    with closing(Source.open(zmq.PULL, bind=address, context=context)) as (source,):
+        variable = {"GZMQSOURCE_SEND_FILE": ":".join(map(str, paths))}
+        assert run("send", "--connect", address, env=environment(**variable)).returncode == 0
+        assert [source.recv(timeout=10) for _ in paths] == [[b"a file"], [b"another"]]
 
 
 WRONG = {
