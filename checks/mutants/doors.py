@@ -346,6 +346,13 @@ DOORS = [
         "cli/test_text.py",
     ),
     Mutation(
+        "a traceback that another formatter has left is written as it is",
+        "cli/_log.py",
+        "        kept, record.exc_text = record.exc_text, None\n",
+        "        kept = record.exc_text\n",
+        "cli/test_log.py",
+    ),
+    Mutation(
         "a line of a log quotes a peer as it is",
         "cli/_log.py",
         '        return "\\n".join([printable(line), *below])\n',

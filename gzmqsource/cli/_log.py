@@ -98,6 +98,20 @@ class Formatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s[%(process)d]%(_request)s: %(message)s")
 
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines of a record.
+
+        A formatter keeps its text of a traceback in the record, for all that come after it: one of
+        the handler's module may have left it there as it is.
+        """
+        kept, record.exc_text = record.exc_text, None
+        if kept and not record.exc_info:  # nor has a record of another process more
+            record.exc_text = _indented(kept)
+        try:
+            return super().format(record)
+        finally:
+            record.exc_text = kept
+
     def formatTime(self, record: logging.LogRecord, _format: str | None = None) -> str:
         """Return when a record was made."""
         return time_of(datetime.fromtimestamp(record.created, timezone.utc))
@@ -127,7 +141,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record, without the fields that it does not have."""
         message, is_below, below = record.getMessage().partition(_TRACEBACK)
-        trace = textwrap.dedent(_TRACEBACK[1:] + below) if is_below else None
+        trace = textwrap.dedent(_TRACEBACK[1:] + below) if is_below else record.exc_text
         if record.exc_info:
             trace = self.formatException(record.exc_info)
         fields = {

@@ -78,6 +78,22 @@ def test_a_traceback_in_the_text_of_a_record_stays_below_its_line():
     assert fields["exception"] == "Traceback (most recent call last):\n  File"
 
 
+@pytest.mark.parametrize("has_error", [True, False], ids=["here", "of another process"])
+def test_a_traceback_that_another_formatter_has_left_is_written_as_others(has_error):
+    record = record_of("text", BAD)
+    logging.Formatter().format(record)
+    kept = record.exc_text
+    assert kept is not None
+    assert BAD in kept
+    if not has_error:
+        record.exc_info = None  # as when it was pickled
+    _, *others = written(_log.Formatter(), record).split("\n")
+    assert others[0] == "    Traceback (most recent call last):"
+    assert all(is_harmless(line) and line.startswith("    ") for line in others if line)
+    assert json.loads(_log.JsonFormatter().format(record))["exception"] == kept
+    assert record.exc_text == kept
+
+
 def test_both_forms_have_the_same_time():
     record = record_of("text")
     moment = datetime.fromtimestamp(record.created, timezone.utc)
