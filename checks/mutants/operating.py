@@ -42,7 +42,7 @@ OPERATING = [
     Mutation(
         "a client that does not read a page is an error of it",
         "cli/_http.py",
-        "        if isinstance(error, gevent.Timeout):\n",
+        "        if isinstance(error, (gevent.Timeout, gevent.GreenletExit)):\n",
         "        if False:\n",
         "cli/test_wrong_page_requests.py",
     ),
@@ -305,6 +305,13 @@ OPERATING = [
         "            direct = [ProxyHandler({})] if urlsplit(url).hostname in _HERE else []\n",
         "            direct = []\n",
         "cli/test_foreign_pages.py",
+    ),
+    Mutation(
+        "clients that do not read keep the probes out",
+        "cli/_http.py",
+        "        server.add_to(server.answered)\n",
+        "",
+        "cli/test_wrong_page_requests.py",
     ),
     Mutation(
         "no other user may read which process serves",

@@ -84,6 +84,7 @@ class _Exchange(WSGIHandler):
         """Answer a request, which is complete."""
         server: Any = self.server
         server.idle.pop(gevent.getcurrent(), None)
+        server.add_to(server.answered)
         super().handle_one_response()
 
     def log_error(self, text: str, *args: object) -> None:
@@ -96,8 +97,8 @@ class _Exchange(WSGIHandler):
         return super()._handle_client_error(refused)  # type: ignore[misc]
 
     def handle_error(self, kind: Any, error: Any, trace: Any) -> None:
-        """Answer that a page failed, unless its time is over."""
-        if isinstance(error, gevent.Timeout):
+        """Answer that a page failed, unless its time is over, or another client needs the room."""
+        if isinstance(error, (gevent.Timeout, gevent.GreenletExit)):
             self.close_connection = True
         else:
             super().handle_error(kind, error, trace)
@@ -119,32 +120,41 @@ class PageServer(WSGIServer):
 
     handler_class = _Exchange
 
-    #: Connections at a time. Once there are as many, the oldest without a complete request ends.
+    #: Connections at a time without a complete request, and as many with one. Once there are so
+    #: many, the oldest ends.
     max_connections = 100
 
     #: Seconds that a connection may take.
     patience = 10.0
 
-    _warn_idle = LimitedWarning(log, "--metrics: a connection without a request is closed: %s")
+    _warn_closed = LimitedWarning(log, "--metrics: a connection %s")
 
     def __init__(self, address: tuple[str, int], pages: Pages) -> None:
         # Clients decide how many requests they send, and would fill a log of them.
         super().__init__(address, pages, log=None, spawn=Pool(2 * self.max_connections))
         #: The greenlets of connections that have not sent their request yet, oldest first.
         self.idle: dict[Any, None] = {}
+        #: Those of the others, whose clients may not read the answer.
+        self.answered: dict[Any, None] = {}
 
     def handle(self, *connection: Any) -> None:
         """Serve one connection."""
-        self.idle[gevent.getcurrent()] = None
-        if len(self.idle) >= self.max_connections:
-            oldest = next(iter(self.idle))
-            self.idle.pop(oldest)
-            self._warn_idle(f"{self.max_connections} are open")
-            oldest.kill(block=False)
+        self.add_to(self.idle)
         try:
             self._serve(*connection)
         finally:
-            self.idle.pop(gevent.getcurrent(), None)
+            for each in self.idle, self.answered:
+                each.pop(gevent.getcurrent(), None)
+
+    def add_to(self, greenlets: dict[Any, None]) -> None:
+        """Add this greenlet, and end the oldest of too many."""
+        greenlets[gevent.getcurrent()] = None
+        if len(greenlets) >= self.max_connections:
+            oldest = next(iter(greenlets))
+            greenlets.pop(oldest)
+            without = "without a request" if greenlets is self.idle else "that is not read"
+            self._warn_closed(f"{without} is closed: {self.max_connections} are open")
+            oldest.kill(block=False)
 
     def _serve(self, *connection: Any) -> None:
         patience = gevent.Timeout(self.patience, False)  # type: ignore[arg-type]

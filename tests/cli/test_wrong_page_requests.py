@@ -1,5 +1,6 @@
 """Requests that are no HTTP, or end in the middle, at the pages of a server."""
 
+import contextlib
 import logging
 import os
 import struct
@@ -125,3 +126,19 @@ def test_a_client_that_does_not_read_is_disconnected_without_a_record(pages, cap
         assert began.wait(timeout=10)
         wait_until(lambda: not len(server.pool))
     assert not caplog.records
+
+
+def test_clients_that_do_not_read_keep_no_probe_out(pages, caplog, monkeypatch):
+    made, server = pages
+    monkeypatch.setattr(PageServer, "max_connections", 5)
+    monkeypatch.setattr(PageServer, "patience", 1000)
+    made.append(lambda: bytes(20_000_000))
+    with contextlib.ExitStack() as ends:
+        for _ in range(20):
+            client = socket.create_connection(("127.0.0.1", server.server_port))
+            ends.enter_context(client)
+            client.sendall(START + b"\r\n")
+        assert ask(server.server_port, "/healthz")[0] == 200
+        wait_until(lambda: len(server.pool) < 5)
+    text = "--metrics: a connection that is not read is closed: 5 are open"
+    assert {each.getMessage().partition(" (and")[0] for each in caplog.records} == {text}
