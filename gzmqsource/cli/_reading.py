@@ -217,7 +217,7 @@ class _Handler(HTTPHandler):
 
 
 def _text_of(answer: Any) -> str:
-    text = b""
+    text = bytearray()
     until = time.monotonic() + _PATIENCE
     while part := answer.read1(1 << 20):
         text += part
