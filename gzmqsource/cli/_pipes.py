@@ -154,7 +154,8 @@ class Asking:
         if is_json():
             log.error("%s", text)
         else:
-            click.echo(printable(text), err=True)
+            with contextlib.suppress(OSError):  # on a full disk, or to a reader that has gone
+                click.echo(printable(text), err=True)
 
     def _where(self) -> str:
         """Return which endpoints have no server, if none has one."""

@@ -1,6 +1,7 @@
 """`request`: several requests, of which some fail, and interrupts."""
 
 import json
+import os
 import signal
 
 import pytest
@@ -43,6 +44,16 @@ def test_it_goes_on_after_errors_says_which_and_why_and_counts_them(server, addr
         "Error: 2 of 5 requests had no reply",
     ]
     assert finished.returncode == 1
+
+
+@pytest.mark.parametrize("log", ["a full disk", "a pipe without a reader"])
+def test_it_goes_on_after_errors_that_cannot_be_written(server, address, log):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open("/dev/full", "wb") as full, open(writing, "wb") as unread:
+        stderr = full if log == "a full disk" else unread
+        finished = run("request", "--connect", address, input=b"fail\none\n", stderr=stderr)
+    assert (finished.returncode, finished.stdout) == (1, b"re\tone\n")
 
 
 def test_a_line_that_is_no_message_is_an_error_of_that_line(server, address):
