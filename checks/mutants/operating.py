@@ -302,8 +302,8 @@ OPERATING = [
     Mutation(
         "a proxy is asked for a page of this machine",
         "cli/_reading.py",
-        "            direct = [ProxyHandler({})] if urlsplit(url).hostname in _HERE else []\n",
-        "            direct = []\n",
+        "    direct = [ProxyHandler({})] if urlsplit(url).hostname in _HERE else []\n",
+        "    direct = []\n",
         "cli/test_foreign_pages.py",
     ),
     Mutation(
@@ -312,6 +312,13 @@ OPERATING = [
         "        server.add_to(server.answered)\n",
         "",
         "cli/test_wrong_page_requests.py",
+    ),
+    Mutation(
+        "a page whose head does not end is waited for",
+        "cli/_doctor.py",
+        "    gevent.monkey.patch_socket()  # or",
+        "    # or",
+        "cli/test_foreign_pages.py",
     ),
     Mutation(
         "no other user may read which process serves",

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 import gevent
+import gevent.monkey
 import zmq
-from gevent.monkey import is_module_patched
 
 from gzmqsource import __version__, transfer
 from gzmqsource.cli._numbers import Whole
@@ -71,6 +71,7 @@ def _report_on_server(url: str) -> Report:
         raise click.ClickException(
             "doctor URL needs a package: pip install 'gzmqsource[metrics]'"
         ) from error
+    gevent.monkey.patch_socket()  # or no time limit of gevent's ends a wait
     checkup = Checkup(url)
     return Report(checkup.facts(), checkup.findings())
 
@@ -112,7 +113,9 @@ def _facts() -> Iterator[Fact]:
     )
     moving = {"transfer": transfer.backend, "transfer_reason": transfer.reason}
     yield Fact("transfer", f"{transfer.backend}: {transfer.reason}", moving)
-    patched = [each for each in ("socket", "thread", "ssl") if is_module_patched(each)]
+    patched = [
+        each for each in ("socket", "thread", "ssl") if gevent.monkey.is_module_patched(each)
+    ]
     yield Fact("patched", ", ".join(patched) or "nothing", {"patched": patched})
     soft, hard = (_limit(each) for each in resource.getrlimit(resource.RLIMIT_NOFILE))
     yield Fact(

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPHandler, ProxyHandler, Request, build_opener
 
 import click
+import gevent
 
 from gzmqsource.cli._numbers import port_of
 
@@ -181,18 +182,28 @@ def get(url: str) -> tuple[int, str]:
         There is no answer.
     """
     try:
-        try:
-            direct = [ProxyHandler({})] if urlsplit(url).hostname in _HERE else []
-            with build_opener(_Handler, *direct).open(url, timeout=_PATIENCE) as answer:
-                return 200, _text_of(answer)
-        except HTTPError as error:
-            with error:
-                return error.code, _text_of(error)
+        # The limit of the socket begins again with each byte that comes.
+        with gevent.Timeout(_PATIENCE, _too_late()):
+            return _answer_of(url)
     except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise click.ClickException(
             f"{url}: {getattr(reason, 'strerror', None) or reason}"
         ) from error
+
+
+def _answer_of(url: str) -> tuple[int, str]:
+    direct = [ProxyHandler({})] if urlsplit(url).hostname in _HERE else []
+    try:
+        with build_opener(_Handler, *direct).open(url, timeout=_PATIENCE) as answer:
+            return 200, _text_of(answer)
+    except HTTPError as error:
+        with error:
+            return error.code, _text_of(error)
+
+
+def _too_late() -> ValueError:
+    return ValueError(f"its answer takes longer than {_PATIENCE:g} s")
 
 
 class _Response(HTTPResponse):
@@ -224,7 +235,7 @@ def _text_of(answer: Any) -> str:
         if len(text) > _MOST:
             raise ValueError(f"it answers with more than {_MOST} bytes")
         if time.monotonic() > until:
-            raise ValueError(f"its answer takes longer than {_PATIENCE:g} s")
+            raise _too_late()
     return text.decode()
 
 

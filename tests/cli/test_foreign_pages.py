@@ -47,13 +47,29 @@ PAGES = {
 class Dripping(socketserver.BaseRequestHandler):
     """Answers without an end, a byte at a time."""
 
+    head = b"HTTP/1.0 200 OK\r\n\r\n"
+
     def handle(self):
         self.request.recv(1 << 16)
         with contextlib.suppress(OSError):
-            self.request.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+            self.request.sendall(self.head)
             while True:
                 self.request.sendall(b"#")
                 sleep(0.01)
+
+
+class DrippingHead(Dripping):
+    """Does so in its head."""
+
+    head = b"HTTP/1.0 200 OK\r\nX: "
+
+
+def test_a_page_whose_head_does_not_end_is_given_up():
+    with socketserver.TCPServer(("127.0.0.1", 0), DrippingHead) as server:
+        start_thread(server.handle_request, ())
+        finished = run("doctor", server.server_address[1])
+    assert finished.returncode == 1
+    assert b"/healthz: its answer takes longer than 5 s" in finished.stderr
 
 
 def test_a_page_that_does_not_end_is_given_up(monkeypatch):
