@@ -321,6 +321,13 @@ OPERATING = [
         "cli/test_foreign_pages.py",
     ),
     Mutation(
+        "a module that changes the directory moves what options name",
+        "cli/_paths.py",
+        "        return os.path.join(os.getcwd(), path)\n",
+        "        return path\n",
+        "cli/test_operations.py",
+    ),
+    Mutation(
         "no other user may read which process serves",
         "cli/_pidfile.py",
         "                os.fchmod(descriptor, 0o644)\n",

@@ -14,6 +14,7 @@ from gevent.event import Event
 from gzmqsource.cli._log import log_requests
 from gzmqsource.cli._notify import Notifier
 from gzmqsource.cli._numbers import Address
+from gzmqsource.cli._paths import here
 from gzmqsource.cli._pidfile import PidFile
 from gzmqsource.cli._reloads import failed
 
@@ -21,7 +22,7 @@ from gzmqsource.cli._reloads import failed
 def _checked_name(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
     if name == "":
         raise click.BadParameter("a file has a name.", context, option)
-    return name
+    return None if name is None else here(name)
 
 
 _OPTIONS = (

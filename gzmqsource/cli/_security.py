@@ -13,6 +13,7 @@ import zmq.auth
 from gzmqsource.auth import Authenticator
 from gzmqsource.auth._rules import is_key
 from gzmqsource.cli._log import log
+from gzmqsource.cli._paths import here
 from gzmqsource.cli._reloads import failed
 from gzmqsource.cli._signals import on_hangup
 
@@ -187,7 +188,7 @@ def _admitting(
         authenticator.configure_curve()
     else:
         try:
-            authenticator.configure_curve(location=clients)
+            authenticator.configure_curve(location=here(clients))
         except (OSError, ValueError) as error:
             raise click.ClickException(str(error)) from error
         on_hangup(functools.partial(_reload, authenticator, clients))

@@ -12,7 +12,7 @@ import time
 import click
 import gevent
 import pytest
-from command_under_test import run
+from command_under_test import run, until_told
 from gevent import socket
 from helpers import free_ports
 from http_pages import ask
@@ -347,6 +347,23 @@ def test_a_folder_that_another_user_has_locked_holds_up_no_server(serving, tmp_p
         assert process.wait(timeout=20) == 0
     finally:
         os.close(descriptor)
+
+
+def test_a_module_that_changes_the_directory_moves_no_file_and_no_keys(starting, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "moves.py").write_text(
+        f"import os\nos.chdir('{tmp_path}/elsewhere')\nanswer = list\n"
+    )
+    assert run("keygen", tmp_path / "keys", "--name", "x").returncode == 0
+    keys = ("--curve-key", "keys/x.key_secret", "--curve-clients", "keys")
+    bind = ("--bind", "tcp://127.0.0.1:*")
+    process = starting("serve", "moves:answer", *bind, "--pid", "serve.pid", *keys)
+    wait_until((tmp_path / "serve.pid").exists)
+    process.send_signal(signal.SIGHUP)
+    assert until_told(process, " keys").endswith(": keys was read again\n")
+    process.terminate()
+    assert process.wait(timeout=20) == 0
+    assert not (tmp_path / "serve.pid").exists()
 
 
 def test_what_is_no_file_of_a_number_is_left_as_it_is(tmp_path):
