@@ -4,6 +4,13 @@ from mutants.mutation import Mutation
 
 COMMAND_LINE = [
     Mutation(
+        "what is wrong before the verb is no record",
+        "cli/_command.py",
+        '            if not args or context.params.get("log_format") != "json":\n',
+        "            if True:\n",
+        "cli/test_config.py",
+    ),
+    Mutation(
         "a password of a wrong type is in the error",
         "cli/_config.py",
         "    if not is_secret:\n",

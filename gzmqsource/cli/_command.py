@@ -96,9 +96,25 @@ class _Verbs(click.Group):
         raise_interrupts()  # the verb is imported
         return name, command, rest
 
-    def make_context(self, *args: Any, **options: Any) -> click.Context:
-        with _ending_with_its_reader(), naming_sources():
-            return super().make_context(*args, **options)
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        make = super().make_context
+        try:
+            with _ending_with_its_reader(), naming_sources():
+                return make(info_name, [*args], parent, **extra)
+        except click.ClickException as error:
+            # Without arguments, this is the help. The context has the options that are right.
+            context = make(info_name, [*args], resilient_parsing=True)
+            if not args or context.params.get("log_format") != "json":
+                raise
+            log_to_stderr("json")
+            log.error("%s", error.format_message())
+            raise SystemExit(error.exit_code) from None
 
     def invoke(self, context: click.Context) -> Any:
         log_to_stderr(context.params["log_format"], context.params["log_level"])

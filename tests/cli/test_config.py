@@ -1,5 +1,6 @@
 """Options from the environment and from a file, and what wins."""
 
+import json
 import os
 import signal
 import sys
@@ -182,6 +183,25 @@ def test_a_wrong_variable_is_an_error_that_names_it():
     finished = run("serve", "json:dumps", env=environment(**variable))
     assert finished.returncode == 2
     assert b"(It is from the environment variable GZMQSOURCE_SERVE_SPAWN.)" in finished.stderr
+
+
+@pytest.mark.parametrize("where", ["words", "environment", "file"])
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [("--log-level=loud", "Invalid value for '--log-level': 'loud'"), ("--nope", "No such option")],
+)
+def test_what_is_wrong_before_the_verb_is_a_record_for_programs(config, where, word, reason):
+    words = {"words": ("--log-format", "json"), "file": ("--config", config('log-format = "json"'))}
+    variable = {"GZMQSOURCE_LOG_FORMAT": "json"} if where == "environment" else {}
+    finished = run(*words.get(where, ()), word, "doctor", env=environment(**variable))
+    assert (finished.returncode, finished.stdout) == (2, b"")
+    assert json.loads(finished.stderr)["message"].startswith(reason)
+
+
+def test_no_words_are_answered_with_the_help_in_any_format():
+    finished = run(env=environment(GZMQSOURCE_LOG_FORMAT="json"))
+    assert (finished.returncode, finished.stdout) == (2, b"")
+    assert finished.stderr.startswith(b"Usage:")
 
 
 def test_a_variable_with_the_version_of_an_image_means_nothing():
