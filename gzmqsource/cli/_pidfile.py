@@ -67,7 +67,7 @@ class PidFile:
 
     def remove(self) -> None:
         """Remove it, unless it is another process's by now."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.unlink(self._new)
         with contextlib.suppress(OSError, ValueError):
             if _number_in(self._path) == os.getpid():

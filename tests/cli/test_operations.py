@@ -336,6 +336,17 @@ def test_a_file_that_is_another_processs_by_now_stays(serving, tmp_path):
     assert path.read_text() == "4242\n"
 
 
+def test_a_pid_file_whose_folder_is_no_folder_any_more_is_left(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    file = PidFile(str(folder / "pid"))
+    file.write()
+    folder.rename(tmp_path / "elsewhere")
+    folder.touch()
+    file.remove()
+    assert (tmp_path / "elsewhere" / "pid").read_text() == f"{os.getpid()}\n"
+
+
 def test_a_folder_that_another_user_has_locked_holds_up_no_server(serving, tmp_path):
     path = tmp_path / "serve.pid"
     descriptor = os.open(tmp_path, os.O_RDONLY)
