@@ -328,6 +328,13 @@ OPERATING = [
         "cli/test_operations.py",
     ),
     Mutation(
+        "a client that does not read, nor ends its request, is never disconnected",
+        "cli/_http.py",
+        "                self.socket.shutdown(socket.SHUT_RDWR)\n",
+        "                pass\n",
+        "cli/test_wrong_page_requests.py",
+    ),
+    Mutation(
         "no other user may read which process serves",
         "cli/_pidfile.py",
         "                os.fchmod(descriptor, 0o644)\n",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import gevent
+from gevent import socket
 from gevent.pool import Pool
 from gevent.pywsgi import WSGIHandler, WSGIServer
 
@@ -86,6 +87,15 @@ class _Exchange(WSGIHandler):
         server.idle.pop(gevent.getcurrent(), None)
         server.add_to(server.answered)
         super().handle_one_response()
+
+    def run_application(self) -> None:
+        """Answer a request; one that was given up reads nothing more, as pywsgi would, and wait."""
+        try:
+            super().run_application()
+        except (gevent.Timeout, gevent.GreenletExit):
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+            raise
 
     def log_error(self, text: str, *args: object) -> None:
         """Log what is wrong with a request."""

@@ -111,7 +111,10 @@ def test_a_page_that_fails_is_one_record_in_a_second(pages, caplog):
     assert "Traceback" in record.getMessage()
 
 
-def test_a_client_that_does_not_read_is_disconnected_without_a_record(pages, caplog, monkeypatch):
+@pytest.mark.parametrize("rest", [b"\r\n", b"Transfer-Encoding: chunked\r\n\r\n5\r\n"])
+def test_a_client_that_does_not_read_is_disconnected_without_a_record(
+    pages, caplog, monkeypatch, rest
+):
     made, server = pages
     monkeypatch.setattr(PageServer, "patience", 0.2)
     began = Event()
@@ -122,7 +125,7 @@ def test_a_client_that_does_not_read_is_disconnected_without_a_record(pages, cap
 
     made.append(large)
     with socket.create_connection(("127.0.0.1", server.server_port)) as client:
-        client.sendall(START + b"\r\n")
+        client.sendall(START + rest)
         assert began.wait(timeout=10)
         wait_until(lambda: not len(server.pool))
     assert not caplog.records
