@@ -127,6 +127,8 @@ def _content(name: str) -> bytes:
         return call_in_pool(Path(name).read_bytes)
     except OSError as error:
         raise click.ClickException(f"{name}: {error.strerror}") from error
+    except MemoryError as error:
+        raise click.ClickException(f"{name}: it is too large for the memory") from error
 
 
 def _lines() -> Iterator[bytes]:

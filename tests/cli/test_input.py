@@ -1,7 +1,9 @@
 """The lines of the standard input, as `send` and `request` read them."""
 
+import pathlib
 import sys
 
+import click
 import pytest
 import zmq
 from command_under_test import COMMAND, run, running
@@ -9,6 +11,7 @@ from helpers import closing, process_of
 
 from gzmqsource import Source
 from gzmqsource.cli import _input
+from gzmqsource.cli._input import Input
 
 pytestmark = [pytest.mark.once, pytest.mark.limit(60)]
 
@@ -80,3 +83,12 @@ def test_a_file_that_cannot_be_read_is_an_error_of_one_line(address):
     finished = run("send", "--file", "/proc/self/mem", "--connect", address)
     assert finished.returncode == 1
     assert finished.stderr == b"Error: /proc/self/mem: Input/output error\n"
+
+
+def test_a_file_that_is_too_large_for_the_memory_is_an_error_of_one_line(monkeypatch):
+    def read(_path):
+        raise MemoryError
+
+    monkeypatch.setattr(pathlib.Path, "read_bytes", read)
+    with pytest.raises(click.ClickException, match="large: it is too large for the memory"):
+        list(Input((), False, ("large",), None, ()))
