@@ -99,6 +99,8 @@ class Broker(Server):
             )
         if front is back:
             raise ValueError(f"{front!r}: a Broker has two sources, one for each end")
+        if back.handle is not None:  # before the front has one, too
+            raise ValueError(f"{back!r} has a handler already: open it without one for a Broker")
         self._redeliver = redeliver
         self._back_source = back
         self._is_stopping = False

@@ -112,9 +112,11 @@ def test_both_ends_are_routers_without_handlers(context):
             Broker(router, dealer)
         with (
             Source.open(zmq.ROUTER, print, context=context) as handled,
-            pytest.raises(ValueError, match="handler"),
+            pytest.raises(ValueError, match="open it without one for a Broker"),
         ):
             Broker(router, handled)
+        assert router.handle is None, "it was taken by a broker that was not made"
+        assert router.started
 
 
 def test_it_needs_endpoints_and_leaves_no_socket_open(context):
