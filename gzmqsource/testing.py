@@ -63,7 +63,8 @@ def wait_until(condition: Callable[[], _T], timeout: float = 10) -> _T:
     """
     deadline = Deadline(timeout)
     while not (value := condition()):
-        assert deadline.left() != 0, f"not within {timeout} s: {condition}"
+        if deadline.left() == 0:
+            raise AssertionError(f"not within {timeout} s: {condition}")
         gevent.sleep(0.001)
     return value
 
@@ -194,7 +195,8 @@ def in_forked_child(function: Callable[[], object], timeout: float = 10) -> None
             os.kill(child, 9)
         with contextlib.suppress(ChildProcessError):
             _waitpid(child, 0)
-    assert said == b"good", f"in the child: {said.decode()}"
+    if said != b"good":
+        raise AssertionError(f"in the child: {said.decode()}")
 
 
 @contextlib.contextmanager
@@ -219,7 +221,8 @@ def no_leaks(timeout: float = 10) -> Iterator[None]:
     yield
     deadline = Deadline(timeout)
     while left := _Census().beyond(before):
-        assert deadline.left() != 0, f"left behind: {'; '.join(left)}"
+        if deadline.left() == 0:
+            raise AssertionError(f"left behind: {'; '.join(left)}")
         gevent.sleep(0.01)
 
 

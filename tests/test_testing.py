@@ -1,6 +1,8 @@
 """The kit for the tests of others."""
 
 import os
+import subprocess
+import sys
 from typing import Any
 
 import gevent
@@ -104,3 +106,42 @@ def test_wait_until_gives_what_came_or_says_what_did_not():
     assert wait_until(iter([0, 0, 7]).__next__) == 7
     with pytest.raises(AssertionError, match=r"not within 0.01 s"):
         wait_until(lambda: False, timeout=0.01)
+
+
+UNDER_OPTIMISATION = """
+from gzmqsource import Source
+from gzmqsource.testing import in_forked_child, no_leaks, wait_until
+import zmq
+
+assert False, "this runs with -O"
+context = zmq.Context()
+
+
+def fail():
+    raise ZeroDivisionError
+
+
+def leave_a_source():
+    with no_leaks(timeout=0.1):
+        kept.append(Source.open(zmq.PULL, context=context))
+
+
+kept = [Source.open(zmq.PULL, context=context)]
+for check in (
+    lambda: wait_until(lambda: False, timeout=0.01),
+    lambda: in_forked_child(fail),
+    leave_a_source,
+):
+    try:
+        check()
+    except AssertionError as error:
+        print(str(error).split()[0])
+for source in kept:
+    source.close()
+"""
+
+
+def test_what_is_wrong_is_raised_where_assert_statements_are_left_out():
+    command = [sys.executable, "-O", "-c", UNDER_OPTIMISATION]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert finished.stdout.split() == ["not", "in", "left"], finished.stderr
