@@ -119,6 +119,8 @@ class Monitor:
 
     Raises
     ------
+    TypeError
+        *socket* is neither of these, or *events* is not an int.
     zmq.ZMQError
         The socket is closed, or has no such events.
     InvalidThreadUseError, SourceClosed
@@ -190,12 +192,14 @@ class Monitor:
 
         Raises
         ------
-        InvalidThreadUseError
-            The monitor belongs to the hub of another thread.
+        SourceForked, InvalidThreadUseError
+            As for `recv`.
         """
         while True:
             try:
                 event = self.recv()
+            except SourceForked:
+                raise
             except SourceClosed:
                 return
             yield event

@@ -259,6 +259,8 @@ def test_an_inherited_monitor_is_closed_in_a_forked_child_and_a_new_one_works(co
     def child():
         with pytest.raises(SourceForked):
             monitor.recv(timeout=0)
+        with pytest.raises(SourceForked):
+            list(monitor)
         monitor.close()
         with zmq.Context() as mine, mine.socket(zmq.PULL) as socket:
             own = Monitor(socket)
