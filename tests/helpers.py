@@ -12,6 +12,7 @@ import uuid
 import gevent
 import zmq
 from gevent import socket, subprocess
+from gevent.event import AsyncResult
 from gevent.monkey import get_original
 
 from gzmqsource import Source
@@ -146,6 +147,20 @@ def in_thread(function, *arguments):
 
     _start_thread(run, ())
     return wait_until(lambda: result)[0]
+
+
+def in_the_hub(function):
+    """Return or raise what *function* returns or raises in a callback of the hub."""
+    result: AsyncResult[object] = AsyncResult()
+
+    def call():
+        try:
+            result.set(function())
+        except BaseException as error:
+            result.set_exception(error)
+
+    gevent.get_hub().loop.run_callback(call)
+    return result.get(timeout=10)
 
 
 def unique_inproc() -> str:

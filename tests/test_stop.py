@@ -5,10 +5,10 @@ import time
 import gevent
 import pytest
 import zmq
-from gevent.event import AsyncResult, Event
+from gevent.event import Event
 from gevent.exceptions import BlockingSwitchOutError
 from gevent.pool import Pool
-from helpers import closing, endpoint_of, is_readable, pair_of
+from helpers import closing, endpoint_of, in_the_hub, is_readable, pair_of
 
 from gzmqsource import Source, SourceBroken, SourceClosed
 from gzmqsource._source.puller import Puller
@@ -114,18 +114,6 @@ def test_a_callback_of_the_hub_that_would_have_to_wait_changes_nothing(context, 
         may_end.wait()
         handled.append(message)
 
-    def stop_in_the_hub():
-        failed: AsyncResult[object] = AsyncResult()
-
-        def callback():
-            try:
-                failed.set(receiver.stop())
-            except BlockingSwitchOutError as error:
-                failed.set_exception(error)
-
-        gevent.get_hub().loop.run_callback(callback)
-        return failed.get(timeout=5)
-
     receiver = Source.open(zmq.PULL, handle, bind="inproc://a", spawn=spawn, context=context)
     sender = Source.open(zmq.PUSH, connect="inproc://a", context=context)
     with closing(receiver, sender):
@@ -134,12 +122,12 @@ def test_a_callback_of_the_hub_that_would_have_to_wait_changes_nothing(context, 
             sender.send(b"%d" % number)
         all_blocked()
         with pytest.raises(BlockingSwitchOutError, match="its stop has to wait"):
-            stop_in_the_hub()
+            in_the_hub(receiver.stop)
         assert receiver.started
         stopping = gevent.spawn(receiver.stop, 20)
         all_blocked()
         with pytest.raises(BlockingSwitchOutError):
-            stop_in_the_hub()
+            in_the_hub(receiver.stop)
         may_end.set()
         assert stopping.get(timeout=20) == []
         assert len(handled) == 20

@@ -74,6 +74,20 @@ STOPPING = [
         "test_stop.py",
     ),
     Mutation(
+        "a stop in the hub makes a responder refuse all that comes",
+        "workers/_server.py",
+        "        if gevent.getcurrent() is self._core.hub:\n",
+        "        if False:\n",
+        "workers/test_responder_ends.py",
+    ),
+    Mutation(
+        "a stop in the hub makes a requester refuse all that is asked",
+        "workers/requester.py",
+        "        if dispatcher.outstanding and getcurrent() is self._hub:\n",
+        "        if False:\n",
+        "workers/test_requester_ends.py",
+    ),
+    Mutation(
         "an idle peer within the process holds up a stop",
         "_socket/linger.py",
         " and (has_sent or not has_local)\n",

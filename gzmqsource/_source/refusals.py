@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import zmq
 from gevent._hub_local import get_hub_if_exists
+from gevent.exceptions import BlockingSwitchOutError
 from gevent.queue import Empty
 
 from gzmqsource._base.deadline import check_timeout
@@ -70,6 +71,14 @@ def too_late(source: Refusing, is_forked: bool, state: str) -> SourceClosed:
         error = SourceClosed(f"{source!r} is {state}: make a new one")
     error.__cause__ = source.cause
     return error
+
+
+def cannot_wait(stopped: object, call: str) -> BlockingSwitchOutError:
+    """Return the error of a stop that would have to wait in a callback of the hub."""
+    return BlockingSwitchOutError(
+        f"{stopped!r}: its stop has to wait, but a callback of the hub, such as a signal handler, "
+        f"cannot wait: gevent.spawn({call})"
+    )
 
 
 def check_block(block: object, timeout: float | None) -> float | None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import zmq
 from gevent import getcurrent
-from gevent.exceptions import BlockingSwitchOutError
 from gevent.lock import RLock
 
 from gzmqsource._base.deadline import Deadline
@@ -24,6 +23,7 @@ from gzmqsource._socket.linger import (
 from gzmqsource._source.core import Core, State
 from gzmqsource._source.puller import Puller
 from gzmqsource._source.receiver import Receiver
+from gzmqsource._source.refusals import cannot_wait
 
 _log = logging.getLogger("gzmqsource.source")
 
@@ -129,10 +129,7 @@ class Stopping:
         if drains and core.started and core.resumed.is_set():
             waits = waits or core.socket.is_readable()
         if waits:
-            raise BlockingSwitchOutError(
-                f"{core!r}: its stop has to wait, but a callback of the hub, such as a signal "
-                "handler, cannot wait: gevent.spawn(source.stop)"
-            )
+            raise cannot_wait(core, "source.stop")
 
     def _receive_no_more(self, receiver: Receiver | None) -> None:
         if not self._core.closed:

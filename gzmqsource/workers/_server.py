@@ -11,6 +11,7 @@ from gevent.lock import RLock
 
 from gzmqsource._base.contexts import base_context
 from gzmqsource._base.deadline import Deadline, check_timeout
+from gzmqsource._source.refusals import cannot_wait
 from gzmqsource._source.source import Source
 from gzmqsource.workers._askers import TICKS, Askers
 from gzmqsource.workers._bounds import Bounds
@@ -168,6 +169,8 @@ class Server(Bounds, ABC):
         ------
         ValueError, InvalidThreadUseError
             As for `gzmqsource.Source.stop`.
+        gevent.exceptions.BlockingSwitchOutError
+            The call would have to wait in a callback of the hub. Nothing has changed.
         """
         source = self._source
         seconds = check_timeout(source.stop_timeout if timeout is None else timeout)
@@ -175,6 +178,8 @@ class Server(Bounds, ABC):
         if source.closed:
             return 0
         source.check()
+        if gevent.getcurrent() is self._core.hub:
+            raise cannot_wait(self, f"{self._kind}.stop")
         if seconds is not None:
             seconds -= min(_LAST_PART * seconds, _LAST_SECONDS)
         enough = Deadline(seconds)

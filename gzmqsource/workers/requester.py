@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import zmq
+from gevent import getcurrent
 from gevent._hub_local import get_hub_if_exists
 
 from gzmqsource._base.deadline import Deadline, check_timeout
 from gzmqsource._base.event import Event
 from gzmqsource._source.opening import Endpoints, SourceOption
+from gzmqsource._source.refusals import cannot_wait
 from gzmqsource.errors import InvalidThreadUseError, RequestTimeout
 from gzmqsource.transfer.message import AnyMessage, FrameT
 from gzmqsource.workers import _calls, _elsewhere, _hooks
@@ -292,10 +294,14 @@ class Requester(BaseRequester[FrameT]):
             *timeout* is negative.
         InvalidThreadUseError
             The requester belongs to the hub of another thread.
+        gevent.exceptions.BlockingSwitchOutError
+            The call would have to wait in a callback of the hub. Nothing has changed.
         """
         deadline = Deadline(self.stop_timeout if timeout is None else timeout)
         self._enter()
         dispatcher = self._dispatcher
+        if dispatcher.outstanding and getcurrent() is self._hub:
+            raise cannot_wait(self, "requester.stop")
         self._stopping = dispatcher.ending = True
         while dispatcher.outstanding and not self.closed:
             dispatcher.idle.clear()

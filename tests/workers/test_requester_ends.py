@@ -5,11 +5,12 @@ import warnings
 import gevent
 import pytest
 import zmq
+from gevent.exceptions import BlockingSwitchOutError
 from gevent.monkey import get_original
-from helpers import endpoint_of, free_ports, in_thread, line_of, python_process
+from helpers import endpoint_of, free_ports, in_the_hub, in_thread, line_of, python_process
 from requesting import echo, ignore, requester_of, server_of
 
-from gzmqsource import SourceBroken, SourceClosed, SourceForked
+from gzmqsource import Source, SourceBroken, SourceClosed, SourceForked
 from gzmqsource.testing import all_blocked, in_forked_child, wait_until
 from gzmqsource.workers import PeerLost, Requester
 
@@ -146,6 +147,23 @@ def test_stop_tells_how_many_were_not_answered(context):
         for result in results:
             with pytest.raises(SourceClosed):
                 result.get(timeout=10)
+
+
+def test_a_stop_in_a_callback_of_the_hub_that_would_have_to_wait_changes_nothing(context):
+    held: list[tuple[Source, list[bytes]]] = []
+    with server_of(context, lambda *asked: held.append(asked)) as server:
+        requester = Requester.open(endpoint_of(server), context=context)
+        result = requester.submit(b"x")
+        with pytest.raises(BlockingSwitchOutError, match=r"gevent\.spawn\(requester\.stop\)"):
+            in_the_hub(requester.stop)
+        other = requester.submit(b"y")
+        wait_until(lambda: len(held) == 2)
+        for source, message in held:
+            source.send(message)
+        assert result.get(timeout=10) == [b"x"]
+        assert other.get(timeout=10) == [b"y"]
+        assert in_the_hub(requester.stop) == 0
+        assert requester.closed
 
 
 def test_a_refused_requester_leaves_no_socket_open():

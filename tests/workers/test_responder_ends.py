@@ -4,11 +4,13 @@ import gevent
 import pytest
 from asking import Asker, Kind, responder_of
 from gevent.event import Event
+from gevent.exceptions import BlockingSwitchOutError
 from gevent.pool import Pool
+from helpers import in_the_hub
 
 from gzmqsource import SourceBroken, SourceClosed
 from gzmqsource.testing import all_blocked, in_forked_child, no_leaks, wait_until
-from gzmqsource.workers import Responder
+from gzmqsource.workers import Requester, Responder
 
 SPAWNS = pytest.mark.parametrize("spawn", [1, Pool(1), gevent.spawn], ids=["int", "pool", "spawn"])
 
@@ -67,6 +69,20 @@ def test_it_leaves_nothing_behind(context, spawn):
     once()
     with no_leaks():
         once()
+
+
+@pytest.mark.parametrize("is_started", [True, False], ids=["started", "not started"])
+def test_a_stop_in_a_callback_of_the_hub_changes_nothing(context, is_started):
+    with (
+        Responder.open(lambda payload: payload, bind="inproc://a", context=context) as responder,
+        Requester.open("inproc://a", context=context) as requester,
+    ):
+        if is_started:
+            responder.start()
+        with pytest.raises(BlockingSwitchOutError, match=r"gevent\.spawn\(responder\.stop\)"):
+            in_the_hub(responder.stop)
+        responder.start()
+        assert requester.request(b"x", timeout=10) == [b"x"]
 
 
 def test_a_lost_socket_is_raised_to_who_serves_for_ever(context):
