@@ -212,6 +212,25 @@ def test_an_unlinked_callback_is_not_called(context):
     assert called == []
 
 
+def test_a_callback_is_called_once_for_each_link_that_is_left(context):
+    source = Source.open(zmq.PULL, context=context)
+    called: list[str] = []
+
+    def note(_source):
+        called.append("note")
+
+    for _ in range(3):
+        source.rawlink(note)
+    source.unlink(note)
+    source.unlink(note)
+    source.close()
+    all_blocked()
+    assert called == ["note"]
+    source.unlink(note)
+    source.unlink(note)
+    assert not source._links
+
+
 def test_closing_wakes_everybody_who_waits_at_once(context):
     source = Source.open(zmq.DEALER, context=context, outbox=1)
     source.send(b"queued")

@@ -69,7 +69,7 @@ class BaseSource(Limits, Generic[FrameT]):
         self._shortcut_receive = self._core.socket.shortcuts.receive
         self._puller = Puller(self._core)
         self._receiver: Receiver | None = None
-        self._links: dict[Callable[[Self], object], Callable[[Event], object]] = {}
+        self._links: dict[Callable[[Self], object], list[Callable[[Event], object]]] = {}
         self._stopping = Stopping(self._core, self._puller, self.quiet)
         neglect.watch(self._core, self._puller)
 
@@ -232,20 +232,26 @@ class BaseSource(Limits, Generic[FrameT]):
         callback : callable
             ``callback(source)``; it must not block.
         """
-        link = self._links[callback] = lambda _event: callback(self)
+
+        def link(_event: Event) -> None:
+            callback(self)
+
+        self._links.setdefault(callback, []).append(link)
         self._core.done.rawlink(link)
 
     def unlink(self, callback: Callable[[Self], object]) -> None:
-        """Undo `rawlink`, if it was called.
+        """Undo one call of `rawlink`, if there was one.
 
         Parameters
         ----------
         callback : callable
             The function that was passed to `rawlink`.
         """
-        link = self._links.pop(callback, None)
-        if link is not None:
-            self._core.done.unlink(link)
+        links = self._links.get(callback)
+        if links is not None:
+            self._core.done.unlink(links.pop())
+            if not links:
+                del self._links[callback]
 
     def check(self) -> None:
         """Raise the error of a call in another thread, or on a closed source; otherwise do nothing.
