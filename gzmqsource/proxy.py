@@ -197,12 +197,12 @@ class Proxy:
         paused.get()
 
     def resume(self) -> None:
-        """Pass messages again; resuming a running proxy does nothing.
+        """Pass messages again; resuming a proxy that is not paused does nothing.
 
         Raises
         ------
         SourceClosed, zmq.ZMQError, InvalidThreadUseError
-            As for `pause`.
+            As for `pause`, if it was paused.
         """
         paused = self._paused
         if paused is not None:
@@ -215,7 +215,8 @@ class Proxy:
     def stats(self) -> ProxyStats:
         """Read libzmq's counts of messages, and return them.
 
-        Where peers are authenticated, messages since the last call may be left out.
+        Where peers are authenticated, messages since the last call may be left out. A paused proxy
+        has its counts from the pause, which it keeps when it has ended.
 
         Raises
         ------
@@ -243,6 +244,8 @@ class Proxy:
         ------
         zmq.ZMQError
             The error that ended it: ``ETERM`` if the context was terminated.
+        ValueError
+            *timeout* is negative.
         """
         timeout = check_timeout(timeout)
         if self._control is not None:
@@ -275,6 +278,8 @@ class Proxy:
         ------
         zmq.ZMQError
             The error that ended it before, unless the context was terminated.
+        ValueError
+            *timeout* is negative.
         InvalidThreadUseError
             It was started in the hub of another thread.
         """

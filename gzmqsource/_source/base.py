@@ -135,7 +135,8 @@ class BaseSource(Limits, Generic[FrameT]):
         the deadline are killed. The source is closed, and its endpoints are free.
 
         Messages that libzmq still holds unread are counted in ``stats().dropped["unread"]``. Each
-        stop that has lost a message logs a warning with all such counts.
+        stop that has lost a message logs all such counts, as a warning, or for a SUB, XSUB or XPUB
+        as an info. Messages that it returns are not in them: the caller has those.
 
         If the calling greenlet is killed, the source is left draining or stopping, and no message
         is lost; stop it again, or close it. Stopping a closed source does nothing.

@@ -80,6 +80,8 @@ class Source(SendingSource[FrameT]):
     TypeError
         *socket* is not a `zmq.Socket`, *spawn* is none of the above, or *handle* is a coroutine
         function or a generator function.
+    zmq.ZMQError
+        The socket is closed.
     ValueError
         Another source or a proxy owns the socket, there is a handler but its type receives
         nothing, or *spawn*, *outbox*, *outbox_bytes*, *overflow* or a limit is out of range.
@@ -260,10 +262,13 @@ class Source(SendingSource[FrameT]):
 
         Raises
         ------
+        AttributeError
+            A socket has no such option.
         zmq.ZMQError
-            libzmq refuses an option or an endpoint; no socket is left open.
+            libzmq refuses an option or an endpoint, or the context has no socket left.
         TypeError, ValueError
-            As for `Source`; no socket is left open.
+            As for `Source`, or the value of an option has another type. No socket is left open in
+            any of these cases.
         """
         socket = open_socket(context, socket_type, socket_options, subscribe, bind, connect)
         try:
@@ -356,6 +361,8 @@ class Source(SendingSource[FrameT]):
             The source was stopped or closed.
         TypeError
             The source has a handler, which receives all messages.
+        zmq.ZMQError
+            libzmq refuses to receive, as on a PUSH, which only sends; the source still works.
         ValueError
             *timeout* is negative.
         InvalidThreadUseError
@@ -393,9 +400,9 @@ class Source(SendingSource[FrameT]):
 
         Raises
         ------
-        ValueError
-            *limit* is less than 1, or *timeout* is negative.
-        gevent.queue.Empty, SourceClosed, TypeError, InvalidThreadUseError
+        TypeError, ValueError
+            *limit* is not an int, or less than 1.
+        gevent.queue.Empty, SourceClosed, TypeError, zmq.ZMQError, ValueError, InvalidThreadUseError
             As for `recv`.
         """
         if not isinstance(limit, int):
@@ -411,7 +418,7 @@ class Source(SendingSource[FrameT]):
         ------
         SourceBroken, SourceForked
             The source lost its socket, or belongs to the parent process.
-        TypeError, InvalidThreadUseError
+        TypeError, zmq.ZMQError, InvalidThreadUseError
             As for `recv`.
         """
         while True:

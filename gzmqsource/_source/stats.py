@@ -28,7 +28,7 @@ class Stats:
     """
 
     errors: int
-    """Exceptions that were passed to ``on_error`` or logged."""
+    """Exceptions that were passed to ``on_error``, logged, or passed to the hub."""
 
     wakeups: int
     """Edges of the ``ZMQ_FD`` that woke the hub for this source."""

@@ -105,6 +105,11 @@ class Authenticator:
         of a context can be started.
     on_error : callable, optional
         ``on_error(error, None)`` is called with an exception of a rule; without it, that is logged.
+
+    Raises
+    ------
+    TypeError
+        *context* is not a `zmq.Context`, or *on_error* cannot be called.
     """
 
     #: How many rules may run at once. While this many run, further peers are postponed, so that a
@@ -173,7 +178,7 @@ class Authenticator:
         Raises
         ------
         TypeError
-            *domain* is not a str.
+            *domain* is not a str, or *passwords* none of these; nothing changes.
         """
         rule: Rule
         if callable(passwords):
@@ -202,7 +207,7 @@ class Authenticator:
         OSError, ValueError
             It is not a directory, or a file in it has no public key; nothing changes.
         TypeError
-            *domain* is not a str.
+            *domain* is not a str, or *location* none of these; nothing changes.
         """
         rule: _KeyRule
         if callable(location):

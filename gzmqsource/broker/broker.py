@@ -66,8 +66,11 @@ class Broker(Server):
 
     Raises
     ------
+    TypeError
+        One of the sources is not a `gzmqsource.Source`.
     ValueError
-        One of the sources is not a ROUTER, or has a handler, or a number is out of range.
+        One of them is not a ROUTER, or has a handler, the back drops messages, both are one source,
+        or a number is out of range.
     InvalidThreadUseError, SourceClosed
         One of them belongs to the hub of another thread, or is closed.
     """
@@ -144,14 +147,14 @@ class Broker(Server):
         dead_after, redeliver, max_waiting, dedup
             As for the constructor.
         **socket_options
-            The options of both, as for `gzmqsource.Source.open`.
+            The options of both, as for `gzmqsource.workers.Responder.open`.
 
         Raises
         ------
-        zmq.ZMQError
-            libzmq refuses an option or an endpoint; no socket is left open.
+        AttributeError, zmq.ZMQError
+            As for `gzmqsource.Source.open`; no socket is left open.
         TypeError, ValueError
-            As for the constructor; no socket is left open.
+            As for the constructor, or there is no endpoint; no socket is left open.
         """
         if not front or not back:
             raise ValueError("a Broker needs endpoints to bind at its front, and at its back")

@@ -78,10 +78,11 @@ class Requester(BaseRequester[FrameT]):
 
     Raises
     ------
-    zmq.ZMQError
-        libzmq refuses an option or an endpoint; no socket is left open.
-    ValueError
-        There is no endpoint, or a number is out of range.
+    AttributeError, zmq.ZMQError
+        As for `gzmqsource.Source.open`; no socket is left open.
+    TypeError, ValueError
+        There is no endpoint, a number is out of range, an argument is of another type, or an option
+        is one that the requester sets itself.
     """
 
     __module__ = "gzmqsource.workers"
@@ -249,6 +250,8 @@ class Requester(BaseRequester[FrameT]):
         ------
         InvalidThreadUseError
             The requester belongs to the hub of another thread, where only `request` may be called.
+        RequestTimeout
+            This is called in a responder's handler, and the time of its request is over.
         SendError, SourceClosed, TypeError, ValueError
             As for `request`; the result has all other errors.
         """

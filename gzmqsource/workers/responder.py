@@ -83,7 +83,8 @@ class Responder(Server):
     ValueError
         The source is neither a ROUTER nor a DEALER, or has a handler, or a number is out of range.
     TypeError
-        *handler* cannot be called, or is a coroutine function; or *spawn* is none of the above.
+        *source* is not a `gzmqsource.Source`; *handler* cannot be called, or is a coroutine
+        function; or *spawn* or *hooks* is of another type.
     InvalidThreadUseError, SourceClosed
         The source belongs to the hub of another thread, or is closed.
     """
@@ -191,12 +192,12 @@ class Responder(Server):
             The context of the socket; ``zmq.Context.instance()`` if not passed.
         **socket_options
             As for `gzmqsource.Source.open`, whose own parameters, such as *on_error*, are also
-            allowed.
+            allowed, except *overflow* together with *bind*.
 
         Raises
         ------
-        zmq.ZMQError
-            libzmq refuses an option or an endpoint; no socket is left open.
+        AttributeError, zmq.ZMQError
+            As for `gzmqsource.Source.open`; no socket is left open.
         TypeError, ValueError
             As for the constructor, or there is no endpoint; no socket is left open.
         """
@@ -281,15 +282,16 @@ class Responder(Server):
         context : zmq.Context, optional
             The context of the socket; ``zmq.Context.instance()`` if not passed.
         **socket_options
-            As for `gzmqsource.Source.open`, except ``immediate``. *routing_id* is the worker's name
-            at the brokers: by default the host, the process and some random digits. If two workers
-            have the same name, the first one is lost, with its replies that were not read yet.
-            *heartbeat_ivl* is 5 times *dead_after* by default, in milliseconds, and at least 1000.
+            As for `gzmqsource.Source.open`, except ``immediate`` and *overflow*. *routing_id* is
+            the worker's name at the brokers: by default the host, the process and some random
+            digits. If two workers have the same name, the first one is lost, with its replies that
+            were not read yet. *heartbeat_ivl* is 5 times *dead_after* by default, in milliseconds,
+            and at least 1000.
 
         Raises
         ------
-        zmq.ZMQError
-            libzmq refuses an option or an endpoint; no socket is left open.
+        AttributeError, zmq.ZMQError
+            As for `gzmqsource.Source.open`; no socket is left open.
         TypeError, ValueError
             As for the constructor, or there is no endpoint; no socket is left open.
         """
