@@ -361,7 +361,10 @@ how = sys.argv[1]
 context = zmq.Context()
 options = {"ref": False} if "noref" in how else {}
 handle = print if "handler" in how else None
-source = Source.open(zmq.PULL, handle, bind="tcp://127.0.0.1:*", context=context, **options)
+kind = zmq.PUSH if "queued" in how else zmq.PULL
+source = Source.open(kind, handle, bind="tcp://127.0.0.1:*", context=context, **options)
+if "queued" in how:
+    source.send(b"there is no peer")
 if "started" in how:
     source.start()
 if "waiting" in how:
@@ -394,6 +397,8 @@ context.term()
         ("handler started join", "alive"),
         ("handler started noref", "over"),
         ("handler started noref join", "over"),
+        ("queued", "alive"),
+        ("queued noref", "over"),
     ],
 )
 def test_only_who_waits_keeps_the_hub_alive(how, expected):
