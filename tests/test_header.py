@@ -6,6 +6,7 @@ import re
 import pytest
 import zmq
 
+from gzmqsource.workers._envelope import ERROR
 from gzmqsource.workers._header import (
     KEY,
     KEY_SIZE,
@@ -37,6 +38,11 @@ VECTORS = [
 def test_the_vectors_of_the_page_are_what_is_encoded():
     vectors = re.findall(r"- ``(a76771[0-9a-f ]+)``", PAGE.read_text())
     assert [header.encode() for header in VECTORS] == [bytes.fromhex(text) for text in vectors]
+
+
+def test_the_mark_of_an_error_for_a_plain_client_is_the_one_of_the_pages():
+    assert f"- ``{ERROR.hex()}``" in PAGE.read_text()
+    assert f'``b"\\x15{ERROR[1:].decode()}"``' in PAGE.with_name("errors.rst").read_text()
 
 
 def test_the_kinds_of_the_page_are_those_that_exist():
