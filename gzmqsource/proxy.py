@@ -271,8 +271,8 @@ class Proxy:
         Returns
         -------
         bool
-            Whether it has ended. If not, the capture socket is full: the proxy ends once it has
-            room.
+            Whether it has ended. If not, it ends later: its time was too short, or the capture
+            socket is full and has to have room first.
 
         Raises
         ------

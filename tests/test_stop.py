@@ -1,5 +1,7 @@
 """Stopping: in phases, under one deadline, without losing anything."""
 
+import signal
+import subprocess
 import time
 
 import gevent
@@ -8,7 +10,15 @@ import zmq
 from gevent.event import Event
 from gevent.exceptions import BlockingSwitchOutError
 from gevent.pool import Pool
-from helpers import closing, endpoint_of, in_the_hub, is_readable, pair_of
+from helpers import (
+    closing,
+    endpoint_of,
+    in_the_hub,
+    is_readable,
+    line_of,
+    pair_of,
+    python_process,
+)
 
 from gzmqsource import Source, SourceBroken, SourceClosed
 from gzmqsource._source.puller import Puller
@@ -191,6 +201,39 @@ def test_a_killed_server_stops_and_answers_what_it_has_read(context):
         serving.join(timeout=5)
         assert handled == [[b"x"]]
         assert server.closed
+
+
+AFTER_CTRL_C = """
+import signal
+import zmq
+from gzmqsource import Source
+from gzmqsource.testing import wait_until
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def handle(message):
+    print("begun", flush=True)
+    wait_until(lambda: "draining" in repr(server))
+    print("handled", flush=True)
+
+
+server = Source.open(zmq.PULL, handle, bind="inproc://a")
+with Source.open(zmq.PUSH, connect="inproc://a") as client:
+    client.send(b"x")
+try:
+    server.serve_forever()
+except KeyboardInterrupt:
+    print("stopped" if server.closed else "left", flush=True)
+"""
+
+
+@pytest.mark.processes
+def test_ctrl_c_stops_what_serves_for_ever():
+    with python_process(AFTER_CTRL_C, stderr=subprocess.DEVNULL) as process:
+        assert line_of(process) == "begun"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read().split() == ["handled", "stopped"]
 
 
 def test_serve_forever_raises_when_the_context_ends():

@@ -139,7 +139,10 @@ class BaseSource(Limits, Generic[FrameT]):
         as an info. Messages that it returns are not in them: the caller has those.
 
         If the calling greenlet is killed, the source is left draining or stopping, and no message
-        is lost; stop it again, or close it. Stopping a closed source does nothing.
+        is lost; stop it again, or close it. Stopping a closed source does nothing. While one
+        greenlet stops it, a second one waits, at most *timeout*, and returns an empty list. If a
+        handler calls this, that handler is not waited for; if no other worker is left, no more
+        messages are handled.
 
         Parameters
         ----------
@@ -192,7 +195,8 @@ class BaseSource(Limits, Generic[FrameT]):
     def serve_forever(self, stop_timeout: float | None = None) -> None:
         """Start, wait until the source closes, and stop it if the wait ends for another reason.
 
-        If the greenlet is killed, the source is stopped first, as at the end of a ``with`` block.
+        If the greenlet is killed, or a Ctrl-C raises here, the source is stopped first, as at the
+        end of a ``with`` block.
 
         Parameters
         ----------
