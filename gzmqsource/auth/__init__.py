@@ -82,7 +82,8 @@ class AuthStats(NamedTuple):
     """Peers that were rejected for good."""
 
     postponed: int
-    """Peers that were rejected for now, because a rule raised or too many rules were running."""
+    """Peers that were rejected for now, because a rule raised or was killed by a stop, or too many
+    rules were running."""
 
     malformed: int
     """Messages that were not ZAP requests."""
@@ -116,8 +117,7 @@ class Authenticator:
     #: flood costs a bounded amount of memory: a greenlet takes several KB.
     max_rules = 1000
 
-    #: The most seconds that `stop` takes if no timeout is passed. Peers that still wait are
-    #: refused.
+    #: The most seconds that `stop` takes if no timeout is passed.
     stop_timeout = 1.0
 
     def __init__(
@@ -271,7 +271,8 @@ class Authenticator:
         """Stop answering; stopping again does nothing.
 
         Sources that still rely on it accept no peer from now on, or every peer if they were opened
-        with ``zap_enforce_domain=0``. A warning is logged for either.
+        with ``zap_enforce_domain=0``. A warning is logged for either. Rules that still run at the
+        end of the time are killed, and their peers are postponed.
 
         Parameters
         ----------
