@@ -10,6 +10,7 @@ import zmq
 import zmq.auth
 from authentication import CURVE, IMPATIENT, PLAIN, client_of, curve, gets_in, plain, server_of
 from gevent.event import AsyncResult, Event
+from gevent.queue import Empty
 from helpers import endpoint_of
 
 from gzmqsource import Source
@@ -304,6 +305,26 @@ def test_a_rule_that_raises_puts_the_peer_off_until_it_works_again(context, auth
     stats = auth.stats()
     assert (stats.refused, stats.postponed, stats.malformed) == (0, 3, 0)
     assert stats.accepted >= 1  # a second time if it has missed the first
+
+
+def test_a_socket_that_was_refused_does_not_try_again_and_a_new_one_gets_in(context, auth):
+    may_enter = False
+    auth.configure_plain(passwords=lambda *_: may_enter)
+    known = plain(b"user", b"secret")
+    with (
+        server_of(context, **PLAIN) as server,
+        Source.open(zmq.PUSH, context=context, linger=0, reconnect_ivl=1, **known) as client,
+        Monitor(client) as monitor,
+    ):
+        client.socket.connect(endpoint_of(server))
+        monitor.wait_for("handshake_failed_auth", timeout=10)
+        monitor.wait_for("disconnected", timeout=10)
+        may_enter = True
+        for _ in range(5):
+            assert gets_in(context, server, **known)
+        with pytest.raises(Empty):
+            monitor.recv(timeout=0)
+    assert auth.stats() == AuthStats(accepted=5, refused=1, postponed=0, malformed=0)
 
 
 def test_a_name_that_cannot_be_encoded_puts_the_peer_off(context, auth, errors):
