@@ -366,7 +366,7 @@ ASKING = [
         "workers/test_elsewhere.py",
     ),
     Mutation(
-        "a request of another thread waits for ever at a requester that has closed meanwhile",
+        "a request of another thread is sent by a requester that is stopping by then",
         "workers/requester.py",
         "        self._check_open()\n        self._dispatcher.begin(call)\n",
         "        self._dispatcher.begin(call)\n",
@@ -375,7 +375,28 @@ ASKING = [
     Mutation(
         "a request that was over before the hub ran is not counted",
         "workers/requester.py",
-        "        else:\n            self._count_given_up(call)\n",
+        "            self._count_given_up(call)\n\n\ndef",
+        "            pass\n\n\ndef",
+        "workers/test_elsewhere.py",
+    ),
+    Mutation(
+        "a request that was over at the close counts again when its hub runs",
+        "workers/requester.py",
+        "        elif not isinstance(call.value, SourceClosed):",
+        "        else:",
+        "workers/test_elsewhere.py",
+    ),
+    Mutation(
+        "a request that its hub never takes over waits for ever at the end of the thread",
+        "workers/_asking.py",
+        '        self._fail_posted(f"{type(self).__name__}: its thread has ended")\n',
+        "",
+        "workers/test_elsewhere.py",
+    ),
+    Mutation(
+        "a request that its hub never takes over waits for ever at the end of the hub",
+        "workers/_asking.py",
+        "        self._fail_posted()\n",
         "",
         "workers/test_elsewhere.py",
     ),

@@ -79,6 +79,8 @@ class BaseRequester(Generic[FrameT]):
         self._carrier: Source | None = None
         self._broken: Source | None = None
         self._stopping = self._closed = self._forked = False
+        #: The calls of other threads that this hub has not taken over yet.
+        self._posted: set[ForeignCall] = set()
         #: The calls that are about to fail because this was closed.
         self._failing: deque[AnyCall] = deque()
         self._linger: int | None = None
@@ -128,6 +130,7 @@ class BaseRequester(Generic[FrameT]):
         for call in calls:
             if isinstance(call, ForeignCall):
                 call.settle(SourceClosed(f"{type(self).__name__}: its thread has ended"))
+        self._fail_posted(f"{type(self).__name__}: its thread has ended")
 
     def _expire(self, call: AnyCall) -> None:
         """Give up a request whose time is over."""
@@ -184,6 +187,7 @@ class BaseRequester(Generic[FrameT]):
         for call in list(self._failing):
             if isinstance(call, ForeignCall):
                 self._fail(call)
+        self._fail_posted()
         self._servers.close(self._linger)
 
     def _fail_all(self) -> None:
@@ -191,6 +195,12 @@ class BaseRequester(Generic[FrameT]):
         for call in in_turns(list(self._failing)):
             self._fail(call)
             self._failing.popleft()
+
+    def _fail_posted(self, why: str = "") -> None:
+        """End the calls of other threads that this hub has yet to take over: it may never."""
+        for call in list(self._posted):
+            error = SourceClosed(why) if why else self._closed_error()
+            self._counts.failed += call.set(error)
 
     def _fail(self, call: AnyCall) -> None:
         """End a call with an error of its own, whose traceback no other greenlet extends."""

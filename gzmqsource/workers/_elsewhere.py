@@ -23,6 +23,7 @@ _warn_idle = LimitedWarning(
 
 def ask(
     hub: Any,
+    posted: set[ForeignCall],
     begin: Callable[[Any], object],
     give_up: Callable[[ForeignCall], object],
     who: object,
@@ -34,6 +35,8 @@ def ask(
     ----------
     hub : gevent.hub.Hub
         The owner's hub.
+    posted : set of ForeignCall
+        Has the call until that hub has it. The owner ends those that are left when it closes.
     begin, give_up : callable
         Called with the call, in that hub: to begin with it, even if its caller no longer waits, and
         when its caller no longer waits.
@@ -45,6 +48,7 @@ def ask(
 
     def adopt() -> None:
         call.adopted = True
+        posted.discard(call)
         if call.place is not None and call.key in call.place:
             return  # an exception of a signal handler has come into the first call
         try:
@@ -52,14 +56,16 @@ def ask(
         except Exception as error:
             call.settle(error)
 
-    if not call_in_hub(hub, adopt):
-        raise SourceClosed(f"{who!r}: the thread that has made it has ended")
+    posted.add(call)  # first: the thread may end at any moment
     try:
+        if not call_in_hub(hub, adopt):
+            raise SourceClosed(f"{who!r}: the thread that has made it has ended")
         _wait(call, who)
     except BaseException as error:
         call.set(error)
         raise
     finally:
+        posted.discard(call)
         if call.value is None or isinstance(call.value, BaseException):
             call_in_hub(hub, give_up, call)
     if isinstance(call.value, list):

@@ -15,7 +15,7 @@ from gzmqsource._base.deadline import Deadline, check_timeout
 from gzmqsource._base.event import Event
 from gzmqsource._source.opening import Endpoints, SourceOption
 from gzmqsource._source.refusals import cannot_wait
-from gzmqsource.errors import InvalidThreadUseError, RequestTimeout
+from gzmqsource.errors import InvalidThreadUseError, RequestTimeout, SourceClosed
 from gzmqsource.transfer.message import AnyMessage, FrameT
 from gzmqsource.workers import _calls, _elsewhere, _hooks
 from gzmqsource.workers._asking import BaseRequester
@@ -372,7 +372,8 @@ class Requester(BaseRequester[FrameT]):
         else:
             call = filled(ForeignCall(), os.urandom(KEY_SIZE), frames, timeout, retries)
             begin, give_up = self._begin_elsewhere, self._give_up
-            ask = functools.partial(_elsewhere.ask, self._hub, begin, give_up, self)
+            hub, posted = self._hub, self._posted
+            ask = functools.partial(_elsewhere.ask, hub, posted, begin, give_up, self)
         _calls.set_priority(call, priority)
         return _hooks.around(self._hooks, call, self._servers.names, ask)
 
@@ -389,7 +390,7 @@ class Requester(BaseRequester[FrameT]):
         """Begin with a request of another thread, unless its time was over before this hub ran."""
         if call.value is None:
             self._begin(call)
-        else:
+        elif not isinstance(call.value, SourceClosed):  # those were counted at the close
             self._count_given_up(call)
 
 

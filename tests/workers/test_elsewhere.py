@@ -13,7 +13,7 @@ from scripted import Scripted
 
 from gzmqsource import SourceClosed
 from gzmqsource._base import hubs
-from gzmqsource.testing import wait_until
+from gzmqsource.testing import all_blocked, wait_until
 from gzmqsource.workers import Requester, RequestTimeout, _elsewhere
 from gzmqsource.workers._header import Kind
 
@@ -147,14 +147,45 @@ def test_a_request_that_is_over_before_the_hub_runs_is_counted(context, end, cou
         assert server.stats().received == 0
 
 
-def test_a_request_that_reaches_the_hub_after_the_close_fails(context, monkeypatch):
-    scheduled = []
+@pytest.fixture
+def scheduled(monkeypatch):
+    """The calls into the hub of a requester."""
+    calls = []
 
     def call_in_hub(*arguments):
-        scheduled.append(arguments)
-        return hubs.call_in_hub(*arguments)
+        reaches = hubs.call_in_hub(*arguments)
+        calls.append(arguments)
+        return reaches
 
     monkeypatch.setattr(_elsewhere, "call_in_hub", call_in_hub)
+    return calls
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize("end", ["of the thread", "of the hub"])
+def test_a_request_that_the_hub_never_takes_over_fails_with_its_end(context, scheduled, end):
+    made: list[Requester] = []
+    ends = allocate_lock()
+    ends.acquire()
+
+    def own():
+        made.append(Requester.open("inproc://nobody", context=context, linger=0))
+        ends.acquire()
+        if end == "of the hub":
+            made[0].close()
+            gevent.get_hub().destroy(destroy_loop=True)
+
+    start_thread(own, ())
+    wait_until(lambda: made)
+    asking = gevent.spawn(in_thread, made[0].request, b"x")
+    wait_until(lambda: scheduled)
+    ends.release()
+    assert isinstance(asking.get(timeout=10), SourceClosed)
+    stats = made[0].stats()
+    assert (stats.requests, stats.failed) == (1, 1)
+
+
+def test_a_request_that_reaches_the_hub_after_the_close_fails(context, scheduled):
     with server_of(context, echo) as server, requester_of(server, context) as requester:
         asking = gevent.spawn(in_thread, requester.request, b"x")
         gevent.sleep(0)
@@ -162,4 +193,32 @@ def test_a_request_that_reaches_the_hub_after_the_close_fails(context, monkeypat
             _sleep(0.001)  # and this hub does not run
         requester.close()
         assert isinstance(asking.get(timeout=10), SourceClosed)
-    assert requester.stats().outstanding == 0
+        all_blocked()  # the hub has seen it by now
+    stats = requester.stats()
+    assert (stats.requests, stats.outstanding, stats.failed) == (1, 0, 1)
+
+
+def test_a_request_that_reaches_the_hub_during_a_stop_fails(context, scheduled):
+    held = []
+
+    def hold_the_first(server, message):
+        if message[-1] == b"first":
+            held.append(message)
+        else:
+            server.send(message)
+
+    def reply_after(asking):
+        asking.join()
+        server.send(held[0])
+
+    with server_of(context, hold_the_first) as server, requester_of(server, context) as requester:
+        first = requester.submit(b"first")
+        wait_until(lambda: held)
+        asking = gevent.spawn(in_thread, requester.request, b"x")
+        gevent.sleep(0)
+        while not scheduled:
+            _sleep(0.001)  # and this hub does not run
+        gevent.spawn(reply_after, asking)
+        assert requester.stop(timeout=10) == 0
+        assert isinstance(asking.get(timeout=10), SourceClosed)
+        assert first.get(timeout=10) == [b"first"]
