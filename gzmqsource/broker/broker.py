@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import zmq
@@ -15,6 +16,7 @@ from gzmqsource.broker._forwarding import Forwarding
 from gzmqsource.broker._roster import Worker
 from gzmqsource.broker._stats import BrokerStats, WorkerStats
 from gzmqsource.broker._watch import Watch
+from gzmqsource.errors import InvalidThreadUseError
 from gzmqsource.workers._parts import Parts
 from gzmqsource.workers._quick import match_for
 from gzmqsource.workers._server import Server, checked
@@ -22,6 +24,9 @@ from gzmqsource.workers.responder import open_router
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+#: At the end of the thread no call of it may use the sockets, and each is closed by itself.
+_unless_its_thread_ends = contextlib.suppress(InvalidThreadUseError)
 
 
 class Broker(Server):
@@ -118,7 +123,7 @@ class Broker(Server):
         back.set_handle(read)
         back._core.salvage = self._back.salvage
         # Without workers, the requests at the front cannot be handled.
-        back.rawlink(lambda _back: front.close())
+        back.rawlink(self._back_ended)
 
     @classmethod
     def open(
@@ -236,7 +241,12 @@ class Broker(Server):
         super()._ended(source)
         # No handler of this process ends the requests of workers.
         self._farewell.give_up(Deadline(0.0))
-        self._watch.close()
-        # A stop closes the back itself, and waits until the endpoint is free.
-        if not self._is_stopping:
-            self._back_source.close()
+        with _unless_its_thread_ends:
+            self._watch.close()
+            # A stop closes the back itself, and waits until the endpoint is free.
+            if not self._is_stopping:
+                self._back_source.close()
+
+    def _back_ended(self, _back: Source[Any]) -> None:
+        with _unless_its_thread_ends:
+            self._source.close()

@@ -126,6 +126,23 @@ def test_it_needs_endpoints_and_leaves_no_socket_open(context):
         Broker.open("tcp://127.0.0.1:*", "odd://", context=context)
 
 
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_the_end_of_its_thread_closes_both_ends_and_nothing_raises(context, capfd):
+    made: list[Broker] = []
+
+    def own():
+        broker = Broker.open("inproc://front", "inproc://back", context=context)
+        broker.start()
+        worker = Responder.join("inproc://back", echo, context=context, linger=0)
+        worker.start()
+        wait_until(broker.workers)
+        made.append(broker)
+
+    in_thread(own)
+    wait_until(lambda: made and made[0].closed and made[0].back.closed)
+    assert capfd.readouterr().err == ""
+
+
 def test_it_belongs_to_its_hub(context):
     with broker_of(context) as broker:
         assert isinstance(in_thread(broker.stop, 0), InvalidThreadUseError)
