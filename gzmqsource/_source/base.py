@@ -75,12 +75,15 @@ class BaseSource(Limits, Generic[FrameT]):
 
     @property
     def started(self) -> bool:
-        """Whether the source receives messages; without a handler it does from the beginning."""
+        """Whether it receives messages, or would if it was not paused.
+
+        Without a handler it does so from the beginning.
+        """
         return self._core.started
 
     @property
     def closed(self) -> bool:
-        """Whether the socket is gone."""
+        """Whether the socket is gone, or belongs to the parent process."""
         return self._core.closed
 
     def start(self) -> None:
@@ -231,6 +234,8 @@ class BaseSource(Limits, Generic[FrameT]):
 
     def rawlink(self, callback: Callable[[Self], object]) -> None:
         """Call a function in the hub once the source is closed; `gevent.wait` calls this.
+
+        If the thread ends, the function is called at its end, when no call may use a socket.
 
         Parameters
         ----------
