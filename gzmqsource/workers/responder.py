@@ -42,8 +42,9 @@ class Responder(Server):
     The handler is called with a request's payload, and returns the payload of the reply: a
     bytes-like object, a `zmq.Frame`, or an iterable of them. It may also yield the frames. If it
     raises, the reply reports the name of the exception's class and its text, and the exception is
-    passed to the source's ``on_error``, or logged. Used as a context manager, a responder is
-    stopped at the end of the block; call `start` in it.
+    passed to the source's ``on_error``, with the whole message and not the payload alone, or
+    logged. A reply that cannot be delivered is counted, and logged in any case. Used as a context
+    manager, a responder is stopped at the end of the block; call `start` in it.
 
     A `Requester`, or any other peer that speaks the protocol, is notified if its request was not
     begun, because too many wait, its time would not be enough, or the responder stops; if its
