@@ -5,6 +5,7 @@ A mistake is a function of a `Scene`, the class of the error, and a pattern of i
 
 import concurrent.futures
 import functools
+from typing import Any
 
 import pytest
 import zmq
@@ -136,6 +137,12 @@ ENDPOINTS = {
     ),
 }
 
+
+def open_limited(scene, name, value):
+    limited: Any = type("Limited", (Source,), {name: value})
+    scene.keep(limited.open(zmq.PULL, context=scene.context))
+
+
 OPENING = {
     "a type by its name": (
         lambda scene: scene.try_to_open("PULL"),
@@ -259,6 +266,23 @@ OPENING = {
         TypeError,
         "on_error='log': a function, or None",
     ),
+    **{
+        f"a {name} of {value!r}": (
+            functools.partial(open_limited, name=name, value=value),
+            TypeError if isinstance(value, str) else ValueError,
+            f"{name}={value!r}: {rule}",
+        )
+        for name, value, rule in [
+            ("max_messages", 0, "the bound is an int of at least 1"),
+            ("max_batch", 0, "the bound is an int of at least 1"),
+            ("max_bytes", 1.5, "the bound is an int of at least 1"),
+            ("max_seconds", "1", "seconds, from 0 up"),
+            ("quiet", -1, "seconds, from 0 up"),
+            ("max_delay", -1, "seconds, from 0 up"),
+            ("min_delay", -1, "seconds, from 0 up"),
+            ("stop_timeout", -1, "a timeout is seconds from 0 up, or None"),
+        ]
+    },
     "a socket's type in place of a socket": (
         lambda _: Source(zmq.PULL),
         TypeError,

@@ -14,7 +14,7 @@ from gzmqsource._source import neglect, registry
 from gzmqsource._source.core import Core, State
 from gzmqsource._source.flusher import Report
 from gzmqsource._source.handlers import check_callable, check_handler
-from gzmqsource._source.limits import Limits
+from gzmqsource._source.limits import Limits, check_limits
 from gzmqsource._source.outbox import Overflow
 from gzmqsource._source.puller import Puller
 from gzmqsource._source.receiver import Handler, Receiver, Spawn, spawner
@@ -49,6 +49,7 @@ class BaseSource(Limits, Generic[FrameT]):
     ) -> None:
         spawner(spawn)
         check_callable("on_error", on_error)
+        check_limits(self)
         self._let_handle(handle, spawn)
         if self.handle is not None:
             check_handler(self.handle)

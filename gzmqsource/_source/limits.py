@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from gzmqsource._base.deadline import check_timeout, checked_number
+
+_COUNTED = ("max_messages", "max_batch", "max_bytes")
+_TIMED = ("max_seconds", "min_delay", "max_delay", "quiet")
+
 
 class Limits:
     """Class attributes of `gzmqsource.Source` that a subclass may set."""
@@ -47,3 +52,25 @@ class Limits:
     #: Seconds without a message after which a stop assumes that no more are in transit. Within a
     #: stream, gaps of 39 ms were seen over tcp, and of 148 ms over ipc.
     quiet = 0.25
+
+
+def check_limits(limits: Limits) -> None:
+    """Check those with which a source would wait forever, or fail later.
+
+    The objects that have the other ones check them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        One of them is not a number, or out of range.
+    """
+    for name in _COUNTED:
+        value = getattr(limits, name)
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}={value!r}: the bound is an int of at least 1")
+    for name in _TIMED:
+        value = getattr(limits, name)
+        rule = "seconds, from 0 up"
+        if not checked_number(name, value, rule) >= 0:
+            raise ValueError(f"{name}={value!r}: {rule}")
+    check_timeout(limits.stop_timeout, "stop_timeout")
