@@ -262,13 +262,10 @@ class Source(SendingSource[FrameT]):
 
         Raises
         ------
-        AttributeError
-            A socket has no such option.
-        zmq.ZMQError
-            libzmq refuses an option or an endpoint, or the context has no socket left.
+        AttributeError, zmq.ZMQError
+            A socket has no such option, or libzmq refuses it, an endpoint, or one more socket.
         TypeError, ValueError
-            As for `Source`, or the value of an option has another type. No socket is left open in
-            any of these cases.
+            As for `Source`, or an option has another type. After any error no socket is left open.
         """
         socket = open_socket(context, socket_type, socket_options, subscribe, bind, connect)
         try:

@@ -79,8 +79,7 @@ class BaseRequester(Generic[FrameT]):
         self._carrier: Source | None = None
         self._broken: Source | None = None
         self._stopping = self._closed = self._forked = False
-        #: The calls of other threads that this hub has not taken over yet.
-        self._posted: set[ForeignCall] = set()
+        self._posted: set[ForeignCall] = set()  # of other threads, and not taken over yet
         #: The calls that are about to fail because this was closed.
         self._failing: deque[AnyCall] = deque()
         self._linger: int | None = None

@@ -283,11 +283,10 @@ class Responder(Server):
         context : zmq.Context, optional
             The context of the socket; ``zmq.Context.instance()`` if not passed.
         **socket_options
-            As for `gzmqsource.Source.open`, except ``immediate`` and *overflow*. *routing_id* is
-            the worker's name at the brokers: by default the host, the process and some random
-            digits. If two workers have the same name, the first one is lost, with its replies that
-            were not read yet. *heartbeat_ivl* is 5 times *dead_after* by default, in milliseconds,
-            and at least 1000.
+            As for `gzmqsource.Source.open`, except *immediate* and *overflow*. *routing_id* is the
+            worker's name at the brokers: by default the host, the process and random digits. If two
+            workers have the same name, the first one is lost, with its replies that were not read
+            yet. *heartbeat_ivl* is by default 5 times *dead_after*, in milliseconds, at least 1000.
 
         Raises
         ------
