@@ -196,8 +196,9 @@ class Requester(BaseRequester[FrameT]):
         retries : int
             How often the request is sent again when its server is lost: when the connection is
             cut, or the server is silent, or reports that the handler was ended. The server may have
-            handled the request by then; a `gzmqsource.workers.Responder` handles it once, and sends
-            its reply again. A refused request has not begun, and does not use up a retry.
+            handled the request by then; a `gzmqsource.workers.Responder` handles it once while it
+            keeps the reply (*dedup*), which it sends again. A refused request has not begun, and
+            does not use up a retry.
         priority : int
             From 0 to 255. Of the requests that wait at a server, those with a higher one go first.
 
