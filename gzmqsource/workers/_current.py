@@ -68,5 +68,9 @@ of_one_message.append(current)
 
 
 def current_request() -> Request | None:
-    """Return the request on which the current handler works, or None outside of any handler."""
+    """Return the request on which the current handler works, or None outside of any handler.
+
+    It is also None in a greenlet that a handler has spawned, unless that has the handler's context:
+    ``gevent.spawn(contextvars.copy_context().run, function)``.
+    """
     return current.get()

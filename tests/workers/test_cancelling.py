@@ -1,6 +1,7 @@
 """Requests for whose replies nobody waits: dropped if they wait, told if they run."""
 
 import contextlib
+import contextvars
 import functools
 from typing import Any
 
@@ -239,6 +240,27 @@ def test_a_shield_whose_block_raises_lets_that_go_on_and_is_told_later(context):
         go_on.set()
         wait_until(lambda: responder.stats().cancelled)
     assert steps == ["ValueError", "cancelled"]
+
+
+def test_a_greenlet_of_a_handler_has_its_request_only_with_its_context(context):
+    found: list[object] = []
+
+    def handler(payload):
+        in_context = contextvars.copy_context().run
+        greenlets: list[Any] = [
+            gevent.spawn(current_request),
+            gevent.spawn(in_context, current_request),
+        ]
+        gevent.joinall(greenlets)
+        found.extend([current_request(), *(each.value for each in greenlets)])
+        return payload
+
+    with responder_of(context, handler) as responder, Asker(context, responder) as asker:
+        assert asker.wait_for(asker.ask()) == [b"x"]
+    own, plain, with_context = found
+    assert own is not None
+    assert plain is None
+    assert with_context is own
 
 
 def test_a_shield_does_nothing_elsewhere():
