@@ -67,6 +67,40 @@ def test_the_page_on_logging_lists_each_logger():
     assert first_cells(listed) == loggers
 
 
+#: What the page on troubleshooting quotes of warnings and errors.
+QUOTED = [
+    "has messages, and its handler is not called",
+    "gets nothing, for it subscribes to nothing",
+    "has a handler, which receives all messages",
+    "a frame is bytes, got the str",
+    "belongs to the hub of another thread",
+    "a reply could not be delivered",
+    "nothing came from",
+    "the connection to",
+    "was started again",
+    "was ended or lost",
+    "too many were sent again recently",
+    "a socket is bound to this path",
+    "another file is there",
+    "it has no transport",
+    "it has no port",
+    "* is all interfaces",
+    "is a name, and bind takes an address or an interface",
+    "its stop has lost messages",
+    "still block the whole hub",
+    "missed edge",
+]
+
+
+def test_the_page_on_troubleshooting_quotes_texts_of_the_code():
+    page = " ".join(text("troubleshooting.rst").split())
+    nodes = (node for _, tree in code() for node in ast.walk(tree))
+    texts = [str(node.value) for node in nodes if isinstance(node, ast.Constant)]
+    for quoted in QUOTED:
+        assert quoted in page
+        assert any(quoted in each for each in texts), quoted
+
+
 def variables_of_the_code():
     """Return the variables that the code reads without click."""
     found = set()
