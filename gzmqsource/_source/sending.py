@@ -80,8 +80,9 @@ class SendingSource(BaseSource[FrameT]):
         Returns
         -------
         bool
-            False if it is not queued: libzmq has taken it, or it was dropped. Also False in a
-            signal handler that has interrupted another `withdraw`, or a move within the queue.
+            False if it is not queued: libzmq has taken it, or it was dropped. Also False if another
+            thread has sent it and this hub has yet to take it over, and in a signal handler that
+            has interrupted another `withdraw`, or a move within the queue.
 
         Raises
         ------

@@ -40,7 +40,7 @@ class Stats:
     """Messages taken from libzmq for which no handler was called yet."""
 
     outbox_depth: int
-    """Messages queued for sending now."""
+    """Messages queued for sending now; those of other threads once the hub has taken them over."""
 
     outbox_bytes: int
     """Bytes queued for sending now; each frame counts 64 more."""
