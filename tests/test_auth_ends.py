@@ -7,12 +7,24 @@ import weakref
 import gevent
 import pytest
 import zmq
-from authentication import CURVE, IMPATIENT, PLAIN, SERVER_KEYS, curve, gets_in, plain, server_of
-from helpers import closing, endpoint_of
+from authentication import (
+    CURVE,
+    IMPATIENT,
+    PLAIN,
+    SERVER_KEYS,
+    client_of,
+    curve,
+    gets_in,
+    plain,
+    server_of,
+)
+from gevent.event import Event
+from gevent.exceptions import BlockingSwitchOutError
+from helpers import closing, endpoint_of, in_the_hub
 
 from gzmqsource import Source
 from gzmqsource.auth import Authenticator
-from gzmqsource.testing import all_blocked
+from gzmqsource.testing import all_blocked, wait_until
 
 #: A server that asks, in each of the ways, and a client that it would let in.
 ASKING = {
@@ -142,3 +154,20 @@ def test_it_stops_beside_a_source_whose_socket_has_no_context(context):
     authenticator.stop()
     assert not authenticator.started
     shadow.close()
+
+
+def test_a_stop_in_a_callback_of_the_hub_that_would_have_to_wait_changes_nothing(context):
+    go_on = Event()
+    auth = Authenticator(context)
+    auth.start()
+    auth.configure_plain(passwords=lambda *_: go_on.wait())
+    with server_of(context, **PLAIN) as server, client_of(context, server) as (client,):
+        client.send(b"in")
+        wait_until(lambda: len(auth._pool))
+        with pytest.raises(BlockingSwitchOutError, match=r"gevent\.spawn\(authenticator\.stop\)"):
+            in_the_hub(auth.stop)
+        go_on.set()
+        assert server.recv(timeout=10) == [b"in"]
+        wait_until(lambda: not len(auth._pool))
+        in_the_hub(auth.stop)
+        assert not auth.started

@@ -81,6 +81,13 @@ STOPPING = [
         "workers/test_responder_ends.py",
     ),
     Mutation(
+        "a stop in the hub makes an authenticator answer no peer any more",
+        "auth/__init__.py",
+        "            if self._pool and gevent.getcurrent() is self._source._core.hub:\n",
+        "            if False:\n",
+        "test_auth_ends.py",
+    ),
+    Mutation(
         "a stop in the hub makes a requester refuse all that is asked",
         "workers/requester.py",
         "        if dispatcher.outstanding and getcurrent() is self._hub:\n",

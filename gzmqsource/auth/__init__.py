@@ -28,6 +28,7 @@ from gzmqsource._base.warning import LimitedWarning
 from gzmqsource._source.flusher import Report
 from gzmqsource._source.handlers import check_callable, check_runs
 from gzmqsource._source.opening import COMMON_DOMAIN, check_context
+from gzmqsource._source.refusals import cannot_wait
 from gzmqsource._source.source import Source
 from gzmqsource.auth._addresses import Networks, network
 from gzmqsource.auth._relying import relying_on
@@ -281,13 +282,13 @@ class Authenticator:
 
         Raises
         ------
-        ValueError
-            *timeout* is negative.
-        InvalidThreadUseError
-            It was started in the hub of another thread.
+        ValueError, InvalidThreadUseError, gevent.exceptions.BlockingSwitchOutError
+            As for `gzmqsource.Source.stop`.
         """
         deadline = Deadline(self.stop_timeout if timeout is None else timeout)
         if self._source is not None and self.started:
+            if self._pool and gevent.getcurrent() is self._source._core.hub:
+                raise cannot_wait(self, "authenticator.stop")
             for endpoint, what in relying_on(self._context):
                 _log.warning("%r stops, and %s %s", self, endpoint, what)
             self._source.pause()
