@@ -704,4 +704,11 @@ SOCKET = [
         "timeout",
         "green/test_timeouts.py",
     ),
+    Mutation(
+        "a poller that is collected amid a wake-up ends it",
+        "_socket/pollers.py",
+        "        for poller in list(self._watching):\n            if events",
+        "        for poller in self._watching:\n            if events",
+        "green/test_edges.py",
+    ),
 ]

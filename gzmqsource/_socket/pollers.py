@@ -46,7 +46,8 @@ class Pollers(dict[Pollable, None]):
     all.
 
     The others *watch* the descriptor themselves, whether a greenlet waits or not. They are woken by
-    each event, and are notified of each call that may have changed the events.
+    each event, and are notified of each call that may have changed the events. One that is dropped
+    leaves at any moment, as the garbage collector runs at any moment: each loop is over a copy.
     """
 
     __slots__ = ("_queues", "_watching")
@@ -60,7 +61,7 @@ class Pollers(dict[Pollable, None]):
     @property
     def waiting(self) -> int:
         """How many sets have a greenlet that waits."""
-        return self.queued + sum(poller.is_waiting for poller in self._watching)
+        return self.queued + sum(poller.is_waiting for poller in list(self._watching))
 
     @property
     def queued(self) -> int:
@@ -90,12 +91,12 @@ class Pollers(dict[Pollable, None]):
 
     def mark_stale(self) -> None:
         """Note a call that may have changed the events."""
-        for poller in self._watching:
+        for poller in list(self._watching):
             poller.mark_stale()
 
     def wake(self, events: int) -> None:
         """Make the sets look again, soon, that have their turn according to *events*."""
-        for poller in self._watching:
+        for poller in list(self._watching):
             if events & poller.mask:
                 poller.wake()
         for bit, queue in self._queues.items():
@@ -110,7 +111,7 @@ class Pollers(dict[Pollable, None]):
 
     def unwatch(self) -> None:
         """Stop watching the descriptor: it is about to be closed, or used in another hub."""
-        for poller in self._watching:
+        for poller in list(self._watching):
             poller.unwatch()
 
 

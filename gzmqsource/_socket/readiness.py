@@ -302,7 +302,7 @@ class Readiness:
         return (
             could_read
             or could_write
-            or any(poller.is_waiting and events & poller.mask for poller in self.pollers)
+            or any(poller.is_waiting and events & poller.mask for poller in list(self.pollers))
         )
 
     def close(self) -> None:
@@ -329,7 +329,7 @@ class Readiness:
         self.closed = True
         if self.many is not None:
             self.many.close()
-        for poller in self.pollers:
+        for poller in list(self.pollers):
             poller.abandon()
         if self._watcher is not None and self.hub.loop is not None:
             self.hub.loop.run_callback(self._watcher.stop)

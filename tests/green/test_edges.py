@@ -1,5 +1,7 @@
 """The epoll set that large poll sets of a hub share."""
 
+import gc
+
 import gevent
 import pytest
 import zmq
@@ -10,6 +12,7 @@ from helpers import in_thread, line_of, python_process, unique_inproc
 from gzmqsource import green
 from gzmqsource._base.threads import start_thread
 from gzmqsource.green._edges import Edges
+from gzmqsource.green._poll_set import PollSet
 from gzmqsource.testing import all_blocked, wait_until
 
 MANY = 12
@@ -133,6 +136,36 @@ def test_the_last_set_closes_the_epoll_set_and_lets_go_of_the_sockets(pairs):
     assert edges._epoll.closed
     assert not edges._entries
     assert one.poll(1) == []
+
+
+@pytest.mark.parametrize(
+    ("step", "call"),
+    [
+        ("wake", lambda pull: pull._shared.readiness.notify(zmq.POLLIN)),
+        ("mark_stale", lambda pull: pull.get(zmq.EVENTS)),
+        ("stop_edges", lambda pull: pull.close()),
+    ],
+)
+def test_pollers_that_are_collected_amid_a_call_are_no_error(pairs, monkeypatch, step, call):
+    pollers = [poller_of(pairs) for _ in range(2)]
+    for poller in pollers:
+        assert poller.poll(1) == []
+    dropped = [poller_of(pairs)]
+    assert dropped[0].poll(1) == []
+    dropped.append(dropped)
+    del dropped
+    original = getattr(PollSet, step)
+
+    def collect_and_go_on(*args):
+        gc.collect()
+        original(*args)
+
+    monkeypatch.setattr(PollSet, step, collect_and_go_on)
+    pull, _ = pairs[0]
+    readiness = pull._shared.readiness
+    assert len(readiness.pollers) == 3
+    call(pull)
+    assert len(readiness.pollers) == 2
 
 
 def test_a_poller_that_another_thread_drops_is_released_by_its_hub(pairs):
