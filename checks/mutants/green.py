@@ -443,4 +443,11 @@ GREEN = [
         "        is_closed = (",
         "green/test_release.py",
     ),
+    Mutation(
+        "a close that is refused has stopped the greenlets that wait",
+        "green/_socket.py",
+        "                PlainSocket.set(self, zmq.LINGER, number)\n",
+        "                pass\n",
+        "green/test_release.py",
+    ),
 ]

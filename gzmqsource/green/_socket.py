@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import weakref
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import zmq
@@ -221,8 +223,13 @@ class Socket(PlainSocket[_ReturnT]):
         shared = known_socket(self)
         if shared is None or shared.readiness.closed:
             super().close(linger)
-        else:
-            shared.release(functools.partial(super().close, linger))
+            return
+        if linger is not None:
+            # First: its errors must not come when the greenlets that wait are already released.
+            number: Any = int(linger) if isinstance(linger, Real) else linger
+            with contextlib.suppress(zmq.ZMQError):
+                PlainSocket.set(self, zmq.LINGER, number)
+        shared.release(functools.partial(super().close, linger))
 
     def monitor(self, addr: str | bytes | None, events: int = int(zmq.EVENT_ALL)) -> None:
         """Report events to a PAIR that connects to *addr*; see `zmq.Socket.monitor`.

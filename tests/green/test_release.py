@@ -1,6 +1,7 @@
 """A green socket is released in order: watchers, greenlets that wait, the socket itself."""
 
 import contextlib
+import math
 from typing import Any
 
 import gevent
@@ -58,6 +59,29 @@ def test_closing_stops_every_watcher_before_libzmq_closes_the_descriptor(
         monkeypatch.setattr(PlainSocket, "close", close)
         socket.close()
         assert held == [[]]
+        with pytest.raises(zmq.ZMQError) as raised:
+            waiting.get(timeout=5)
+        assert raised.value.errno == zmq.ENOTSOCK
+
+
+@pytest.mark.parametrize("wait", WAITS.values(), ids=list(WAITS))
+def test_greenlets_wait_on_when_a_close_is_refused(context, wait):
+    green_context: green.Context[Any] = green.Context(shadow=context)
+    make = green_context.socket
+    with contextlib.ExitStack() as stack:
+        socket, *others = (stack.enter_context(make(zmq.PULL)) for _ in range(10))
+        plain = stack.enter_context(PlainSocket(green_context, zmq.PULL))
+        waiting = gevent.spawn(wait, socket, others)
+        all_blocked()
+        refused: list[Any] = [("x", TypeError), (math.nan, ValueError), (2**31, OverflowError)]
+        for linger, error in refused:
+            for each in (plain, socket):
+                with pytest.raises(error):
+                    each.close(linger)
+        all_blocked()
+        assert not socket.closed
+        assert not waiting.ready()
+        socket.close(-5.5)  # as in pyzmq
         with pytest.raises(zmq.ZMQError) as raised:
             waiting.get(timeout=5)
         assert raised.value.errno == zmq.ENOTSOCK
