@@ -450,4 +450,11 @@ GREEN = [
         "                pass\n",
         "green/test_release.py",
     ),
+    Mutation(
+        "an object that was used before another hub took the socket uses it beside that hub",
+        "green/_shared.py",
+        "        shared.note_takeover()\n",
+        "",
+        "green/test_threads.py",
+    ),
 ]

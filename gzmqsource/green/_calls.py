@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import zmq
-from gevent._hub_local import get_hub_if_exists
 
 from gzmqsource.green._shared import recheck
 
@@ -24,7 +23,7 @@ def checked(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         shared = self._shared
-        if shared is not None and shared.hub is get_hub_if_exists():
+        if shared is not None and shared.is_here:
             shared.readiness.recheck()
         elif is_harmless is None or not is_harmless(args[0] if args else kwargs.get("option", 0)):
             recheck(self)  # another Python object may stand for the same socket

@@ -42,8 +42,19 @@ class SharedSocket(HubSocket):
         super().__init__(self._shadow)
         #: The messages on their way out, for any number of greenlets.
         self.outgoing = Outgoing(self.hub, self.transfer, partial)
+        self._was_taken_over = False
         self.allow_shortcuts(self.outgoing)
         self.shortcuts.may_pull = True
+
+    @property
+    def is_here(self) -> bool:
+        """See `HubSocket.is_here`; False once another hub has used the socket."""
+        return not self._was_taken_over and super().is_here
+
+    def note_takeover(self) -> None:
+        """Note that another hub uses the socket: each Python object that knows this looks again."""
+        self._was_taken_over = True
+        self.shortcuts.close()
 
     @property
     def is_over(self) -> bool:
@@ -133,6 +144,7 @@ def shared_socket(socket: PlainSocket[Any]) -> SharedSocket:
         # Calls in this hub do not notify them, and the other hub does not get its edges.
         shared.readiness.pollers.mark_stale()
         shared.readiness.pollers.unwatch()
+        shared.note_takeover()
         partial = shared.outgoing.partial
     shared = _known[address] = SharedSocket(socket, partial)
     _hold(socket, shared)

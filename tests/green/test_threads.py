@@ -7,7 +7,7 @@ from gevent.monkey import get_original
 from helpers import in_thread
 from zmq.sugar.context import Context as PlainContext
 
-from gzmqsource._base.threads import start_thread
+from gzmqsource._base.threads import NativeThread, start_thread
 from gzmqsource.errors import InvalidThreadUseError
 from gzmqsource.testing import all_blocked, wait_until
 
@@ -63,6 +63,14 @@ def pub(context, sub):
     return socket
 
 
+def wait_elsewhere(socket):
+    """Receive in another thread, with a hub of its own; return the thread once it waits."""
+    waiting = NativeThread(socket.recv)
+    waiting.start()
+    wait_until(lambda: socket._shared is not None and bool(socket._shared.readiness.readers))
+    return waiting
+
+
 waits = pytest.mark.parametrize("waits", ["recv", "poll"])
 
 
@@ -95,6 +103,34 @@ def test_neither_may_it_through_another_object_for_the_socket(green, sub, pub, n
     all_blocked()
     assert isinstance(in_thread(REFUSED[name], green, shadow), InvalidThreadUseError)
     waiting.kill()
+
+
+@pytest.mark.parametrize("name", ["get(EVENTS)", "bind", "recv", "recv_multipart", "send", "poll"])
+def test_neither_may_it_through_another_object_that_it_has_used_before(green, sub, pub, name):
+    shadow = green.Socket(shadow=sub.underlying)
+    assert not shadow.poll(1)
+    waiting = wait_elsewhere(sub)
+    with pytest.raises(InvalidThreadUseError):
+        REFUSED[name](green, shadow)
+    pub.send(b"x")
+    waiting.join()
+    assert waiting.value == b"x"
+
+
+def test_an_object_takes_no_message_past_the_greenlets_of_the_hub_that_uses_the_socket(
+    green, sub, pub
+):
+    shadow = green.Socket(shadow=sub.underlying)
+    assert not shadow.poll(1)
+    pub.send(b"x")
+    assert shadow.recv() == b"x"
+    waiting = wait_elsewhere(sub)
+    for receive in (shadow.recv, shadow.recv_multipart, lambda: shadow.recv(copy=False)):
+        with pytest.raises(InvalidThreadUseError):
+            receive()
+    pub.send(b"y")
+    waiting.join()
+    assert waiting.value == b"y"
 
 
 @pytest.mark.parametrize("name", ["zmq_poll", "select"])
