@@ -457,4 +457,11 @@ GREEN = [
         "",
         "green/test_threads.py",
     ),
+    Mutation(
+        "a copy of a poller ends its set",
+        "green/_poll.py",
+        ' if name != "_made"}',
+        "}",
+        "green/test_poll_entries.py",
+    ),
 ]

@@ -173,6 +173,10 @@ class Poller(PlainPoller):
             made = self._made = PollSet(self.sockets)
         return made.poll(check_poll_timeout(timeout, 1000))
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy makes a set of its own: the end of one would be the end of the other.
+        return {name: value for name, value in vars(self).items() if name != "_made"}
+
     def _usable(self) -> PollSet | None:
         """Return the set of the current hub, if one was made."""
         made = self._made

@@ -1,5 +1,7 @@
 """`zmq_poll` and `select` answer as pyzmq's do, whatever is in the entries, and however often."""
 
+import copy
+import gc
 import socket as native
 from typing import Any
 
@@ -147,3 +149,16 @@ def test_a_reader_gets_the_message_whose_edge_zmq_poll_has_eaten(green, ends):
     ends.send()
     assert green.zmq_poll([(ends.pull, zmq.POLLIN)], 0)
     assert reading.get(timeout=5) == b"x"
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_of_a_poller_polls_for_itself(green, ends, copied):
+    poller = green.Poller()
+    poller.register(ends.pull, zmq.POLLIN)
+    assert poller.poll(0) == []
+    other = copied(poller)
+    assert other.poll(0) == []
+    del other
+    gc.collect()
+    ends.send()
+    assert poller.poll(5000) == [(ends.pull, zmq.POLLIN)]
