@@ -12,6 +12,7 @@ from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.repairs import Repairs
 from gzmqsource._base.waiters import Waiters
 from gzmqsource._socket import HubSocket
+from gzmqsource._socket.linger import SENDS_NOTHING
 from gzmqsource.transfer.interface import Transfer
 from gzmqsource.transfer.message import PER_PEER
 
@@ -20,8 +21,8 @@ Part = Any
 
 _NOBLOCK, _SNDMORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
 
-#: The types on which ``POLLOUT`` does not show whether a first frame can be sent: they have states.
-_ALTERNATING = frozenset({zmq.REQ, zmq.REP})
+#: The types on which no ``POLLOUT`` does not mean that a later send can succeed: calls are refused.
+_REFUSING = frozenset({zmq.REQ, zmq.REP}) | SENDS_NOTHING
 
 
 class Outgoing:
@@ -63,8 +64,8 @@ class Outgoing:
         self.partial = partial
         kind = transfer.option(zmq.TYPE)
         self._per_peer = kind in PER_PEER
-        #: Whether the socket has no states, in which a call is refused.
-        self.has_no_states = kind not in _ALTERNATING
+        #: Whether there is no type or state of the socket in which a call is refused.
+        self.refuses_nothing = kind not in _REFUSING
         self._most_partial = 16
 
     def send(self, socket: HubSocket, parts: list[Part], flags: int) -> None:
@@ -120,7 +121,7 @@ class Outgoing:
 
     def _begin(self, socket: HubSocket, greenlet: Any, flags: int) -> list[Part]:
         """Begin a message; raise `zmq.Again` if libzmq would not take its first frame now."""
-        says_when = socket.readiness.pollout_is_exact and self.has_no_states
+        says_when = socket.readiness.pollout_is_exact and self.refuses_nothing
         if flags & _NOBLOCK and says_when and not socket.is_writable():
             raise zmq.Again
         if len(self.partial) >= self._most_partial:

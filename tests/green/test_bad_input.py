@@ -1,12 +1,20 @@
 """Bad input and calls out of order give what they give with pyzmq."""
 
 import itertools
+import mmap
 
 import gevent
 import pytest
 import zmq
 from green_under_test import soon
 from zmq.sugar.context import Context as PlainContext
+
+
+def closed_mmap():
+    made = mmap.mmap(-1, 1)
+    made.close()
+    return made
+
 
 BAD = {
     "send str": lambda s: s.send("text"),
@@ -18,6 +26,7 @@ BAD = {
     "send_multipart bytes": lambda s: s.send_multipart(b"abc"),
     "send_multipart generator": lambda s: s.send_multipart(each for each in [b"a"]),
     "send_multipart tuple": lambda s: s.send_multipart(()),
+    "send_multipart closed mmap": lambda s: s.send_multipart([closed_mmap()]),
     "send_multipart nothing": lambda s: s.send_multipart([]),
     "send_string bytes": lambda s: s.send_string(b"x"),
     "recv flags": lambda s: s.recv("flags"),
@@ -120,3 +129,12 @@ def test_monitors_can_be_disabled_again_and_again(context):
         socket.get_monitor_socket()
         socket.disable_monitor()
         socket.close()
+
+
+@pytest.mark.parametrize("kind", [zmq.PULL, zmq.SUB])
+def test_a_message_of_a_socket_that_sends_nothing_is_not_to_be_tried_again(context, kind):
+    socket = context.socket(kind)
+    socket.send(b"x", zmq.NOBLOCK | zmq.SNDMORE)
+    with pytest.raises(zmq.ZMQError) as raised:
+        socket.send(b"x", zmq.NOBLOCK)
+    assert raised.value.errno == zmq.ENOTSUP
