@@ -133,6 +133,16 @@ def test_a_stop_that_is_killed_while_libzmq_sends_counts_what_was_queued(context
     assert source.stats().dropped == {"unsent": queued}
 
 
+def test_an_endpoint_may_be_bytes_as_in_pyzmq(context):
+    open_: Any = Source.open
+    with closing(open_(zmq.PUSH, connect=b"inproc://there", context=context)) as (source,):
+        known = Endpoints.of(source._core.raw)
+        source.socket.connect(b"tcp://127.0.0.1:1")
+        assert list(known.connected) == ["inproc://there", "tcp://127.0.0.1:1"]
+        source.socket.disconnect(b"inproc://there")
+        assert list(known.connected) == ["tcp://127.0.0.1:1"]
+
+
 def test_all_endpoints_are_known_and_those_given_up_are_not(context):
     with closing(Source.open(zmq.PULL, bind="tcp://127.0.0.1:*", context=context)) as (source,):
         first = endpoint_of(source)

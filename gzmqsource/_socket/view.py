@@ -76,7 +76,7 @@ class SourceSocket(PlainSocket[Any]):
         """Unbind from an endpoint, and note it; see `zmq.Socket.unbind`."""
         try:
             super().unbind(addr)
-            self._endpoints.forget(addr if isinstance(addr, str) else addr.decode())
+            self._endpoints.forget(addr)
         except zmq.ZMQError as error:
             raise explained(error, self, "unbind", addr) from None
         finally:
@@ -87,7 +87,7 @@ class SourceSocket(PlainSocket[Any]):
         self._receive_ahead()
         try:
             super().disconnect(addr)
-            self._endpoints.forget(addr if isinstance(addr, str) else addr.decode())
+            self._endpoints.forget(addr)
         except zmq.ZMQError as error:
             raise explained(error, self, "disconnect", addr) from None
         finally:
