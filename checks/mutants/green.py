@@ -464,4 +464,11 @@ GREEN = [
         "}",
         "green/test_poll_entries.py",
     ),
+    Mutation(
+        "the next monitor waits for the reader of the last one",
+        "green/_relay.py",
+        "        (self.released if is_same else self.settled).block",
+        "        self.released.block",
+        "green/test_monitors.py",
+    ),
 ]

@@ -9,6 +9,7 @@ import zmq
 from gevent._hub_local import get_hub_if_exists
 from zmq.sugar.socket import Socket as PlainSocket
 
+from gzmqsource._base.oneshot import OneShot
 from gzmqsource._socket.reports import Report
 from gzmqsource.transfer import transfer_for
 
@@ -34,6 +35,8 @@ class Relay(Report):
 
     def __init__(self, socket: zmq.Socket[Any], address: str | bytes, events: int) -> None:
         self._endpoint: Any = address
+        #: Set when it is over, but for events that its reader has yet to take.
+        self.settled = OneShot()
         self._has_reader = False  # whether there was one
         self._out = PlainSocket(socket.context, zmq.PAIR)
         try:
@@ -57,9 +60,16 @@ class Relay(Report):
                 return more, False
             # Events that do not fit are kept until the reader has taken some, or is gone.
             self.lingers = bool(self.queue) and self._has_reader and not self._is_free()
+            if self.lingers:
+                self.settled.set(True)
         except zmq.ZMQError:  # the context has ended
             return False, True
         return False, not self.lingers
+
+    def end_before(self, address: str | bytes) -> None:
+        """Block a moment until an address can be bound by the next one; the monitor has ended."""
+        is_same = _as_bytes(address) == _as_bytes(self._endpoint)
+        (self.released if is_same else self.settled).block(1.0)
 
     def _is_free(self) -> bool:
         """Return whether no PAIR is connected any more, so that another one is accepted.
@@ -80,6 +90,7 @@ class Relay(Report):
             self._out.unbind(self._endpoint)
         self._out.close()
         super().release()
+        self.settled.set(True)
 
     def abandon(self) -> None:
         """Leave the sockets to the parent process, in a forked child."""
@@ -89,3 +100,7 @@ class Relay(Report):
     def _notify(self) -> None:
         if self.has_news:
             super()._notify()
+
+
+def _as_bytes(address: str | bytes) -> bytes:
+    return address.encode() if isinstance(address, str) else address

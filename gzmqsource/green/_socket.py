@@ -243,7 +243,7 @@ class Socket(PlainSocket[_ReturnT]):
             return
         if self._relay is not None:
             super().monitor(None, 0)
-            self._relay.released.block(1.0)  # within a millisecond the address is free again
+            self._relay.end_before(addr)  # which takes a millisecond
         try:
             self._relay = Relay(self, addr, events)
         except zmq.ZMQError as error:

@@ -6,6 +6,7 @@ import zmq
 from gevent.monkey import get_original
 from zmq.utils.monitor import recv_monitor_message
 
+from gzmqsource._base.oneshot import OneShot
 from gzmqsource._socket.reports import _BATCH
 from gzmqsource.green._relay import Relay
 from gzmqsource.testing import no_leaks, wait_until
@@ -118,6 +119,22 @@ def test_a_pair_that_is_full_gets_all_of_a_socket_that_was_closed(watched):
     wait_until(lambda: relay.lingers)
     assert [next_name(pair) for _ in range(count)] == ["LISTENING"] * count
     wait_until(lambda: relay.released.value)
+
+
+def test_a_pair_that_is_full_does_not_keep_the_next_one_waiting(watched, monkeypatch):
+    pair = watched.get_monitor_socket(zmq.EVENT_LISTENING)
+    relay = watched._relay
+    while len(relay.queue) <= _BATCH:
+        make_events(watched, 100)
+        gevent.sleep(0.001)
+    watched.disable_monitor()
+    wait_until(lambda: relay.lingers)
+    monkeypatch.setattr(OneShot, "block", lambda shot, timeout: shot.value or pytest.fail("blocks"))
+    later = watched.get_monitor_socket(zmq.EVENT_LISTENING)
+    make_events(watched)
+    assert next_name(later) == "LISTENING"
+    assert next_name(pair) == "LISTENING"
+    pair.close()
 
 
 def test_all_is_released_with_a_pair_that_was_never_there_never_read_or_closed(context):
