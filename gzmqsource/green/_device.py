@@ -126,7 +126,12 @@ def proxy_steerable(
 
 
 def device(
-    device_type: int, frontend: PlainSocket[Any], backend: PlainSocket[Any] | None = None
+    device_type: int,
+    frontend: PlainSocket[Any] | None = None,
+    backend: PlainSocket[Any] | None = None,
+    *,
+    isocket: PlainSocket[Any] | None = None,
+    osocket: PlainSocket[Any] | None = None,
 ) -> Any:
     """Run a device; see `zmq.device`.
 
@@ -138,13 +143,16 @@ def device(
         As for `proxy`.
     backend : zmq.Socket, optional
         As for `proxy`; *frontend* if not passed.
+    isocket, osocket : zmq.Socket, optional
+        The names of *frontend* and *backend* in `zmq.green`.
 
     Raises
     ------
     zmq.ZMQError
         As for `proxy`.
     """
-    return _call_proxy(frontend, backend or frontend)
+    frontend = frontend or isocket
+    return _call_proxy(frontend, backend or osocket or frontend)
 
 
 def monitored_queue(

@@ -2,8 +2,8 @@
 
 import contextlib
 import errno
+import functools
 import threading
-from typing import Any
 
 import gevent
 import pytest
@@ -47,14 +47,12 @@ def test_what_is_no_socket_is_a_type_error(green, sockets):
             call(*given)
 
 
-@pytest.mark.parametrize("how", ["proxy", "device"])
-def test_a_proxy_passes_messages_while_greenlets_run(green, context, ends, how):
+@pytest.mark.parametrize("names", [(), ("frontend", "backend"), ("isocket", "osocket")])
+def test_a_proxy_passes_messages_while_greenlets_run(green, context, ends, names):
     frontend, backend, source, sink = ends
-    running: gevent.Greenlet[..., Any]
-    if how == "proxy":
-        running = gevent.spawn(green.proxy, frontend, backend)
-    else:
-        running = gevent.spawn(green.device, zmq.STREAMER, frontend, backend)
+    proxy = functools.partial(green.proxy, frontend, backend)
+    device = functools.partial(green.device, zmq.STREAMER, **dict(zip(names, ends, strict=False)))
+    running = gevent.spawn(device if names else proxy)
     all_blocked()
     with gevent.Timeout(5):
         passes(source, sink)
