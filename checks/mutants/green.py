@@ -471,4 +471,18 @@ GREEN = [
         "        self.released.block",
         "green/test_monitors.py",
     ),
+    Mutation(
+        "a hub that is held up is waited for with each socket",
+        "green/_shared.py",
+        "            if earlier is None or earlier.value:\n",
+        "            if True:\n",
+        "green/test_release.py",
+    ),
+    Mutation(
+        "a hub that was held up once is never waited for again",
+        "green/_shared.py",
+        "            answered.set(True)\n",
+        "",
+        "green/test_release.py",
+    ),
 ]

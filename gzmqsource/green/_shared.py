@@ -85,7 +85,7 @@ class SharedSocket(HubSocket):
         If that is left to the hub of the greenlets that wait, this waits until the hub has done it.
         A hub that does not do it in `patience` seconds is held up, and not using the socket.
         """
-        claimed, closed = OneShot(), OneShot()
+        claimed, closed, answered = OneShot(), OneShot(), OneShot()
 
         def close_handle() -> None:
             if claimed.set(True):
@@ -95,9 +95,17 @@ class SharedSocket(HubSocket):
                 finally:
                     closed.set(True)
 
-        super().release(close_handle)
+        def close_and_answer() -> None:
+            close_handle()
+            answered.set(True)
+
+        super().release(close_and_answer)
         if closed.value is None and gevent.getcurrent() is not get_hub_if_exists():
-            closed.wait(self.patience)
+            # One that was held up, and has not come to that call since, still is.
+            earlier = _answers.get(self.hub)
+            if earlier is None or earlier.value:
+                closed.wait(self.patience)
+                _answers[self.hub] = answered
             close_handle()
 
     def abandon(self) -> None:
@@ -119,6 +127,8 @@ class SharedSocket(HubSocket):
 #: By the address of the libzmq socket, as long as a Python object that used it is alive.
 _known: weakref.WeakValueDictionary[int, SharedSocket] = weakref.WeakValueDictionary()
 _held: weakref.WeakKeyDictionary[PlainSocket[Any], SharedSocket] = weakref.WeakKeyDictionary()
+#: By hub, whether it has come to the last close for which another thread has waited.
+_answers: weakref.WeakKeyDictionary[Any, OneShot] = weakref.WeakKeyDictionary()
 
 
 def shared_socket(socket: PlainSocket[Any]) -> SharedSocket:

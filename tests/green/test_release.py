@@ -8,12 +8,14 @@ import gevent
 import pytest
 import zmq
 from gevent.monkey import get_original
-from helpers import line_of, python_process
+from helpers import in_thread, line_of, python_process
 from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource import green
+from gzmqsource._base.oneshot import OneShot
 from gzmqsource._base.threads import start_thread
 from gzmqsource._socket.hub_socket import HubSocket
+from gzmqsource.green._shared import SharedSocket
 from gzmqsource.testing import all_blocked, wait_until
 
 WAITS = {
@@ -185,6 +187,35 @@ print("done")
 def test_a_thread_that_closes_a_socket_does_not_depend_on_a_hub_that_is_held_up():
     with python_process(CLOSED_BESIDE_A_BLOCKED_HUB) as process:
         assert line_of(process) == "done"
+
+
+def test_a_hub_that_is_held_up_is_waited_for_once(context, monkeypatch):
+    green_context: green.Context[Any] = green.Context(shadow=context)
+    sockets = [green_context.socket(zmq.PULL) for _ in range(3)]
+    waiting = [gevent.spawn(each.recv) for each in sockets]
+    all_blocked()
+    waits: list[Any] = []
+    monkeypatch.setattr(OneShot, "wait", lambda _, timeout: waits.append(timeout))
+    ended = get_original("_thread", "allocate_lock")()
+    ended.acquire()
+
+    def close():
+        for each in sockets:
+            each.close()
+        ended.release()
+
+    start_thread(close, ())
+    assert ended.acquire(timeout=10)  # the hub stands still
+    assert waits == [SharedSocket.patience]
+    for each in waiting:
+        with pytest.raises(zmq.ZMQError):
+            each.get(timeout=5)
+    later = green_context.socket(zmq.PULL)
+    waiting.append(gevent.spawn(later.recv))
+    all_blocked()
+    in_thread(later.close)
+    assert waits == [SharedSocket.patience] * 2  # the hub has answered
+    waiting[-1].kill()
 
 
 def test_a_socket_is_closed_when_the_close_of_another_thread_returns(context):
