@@ -485,4 +485,11 @@ GREEN = [
         "",
         "green/test_release.py",
     ),
+    Mutation(
+        "the address of a closed plain context stands for that context",
+        "green/_shadow.py",
+        " and not known.closed:\n        return",
+        ":\n        return",
+        "green/test_shadows.py",
+    ),
 ]

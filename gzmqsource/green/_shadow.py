@@ -59,14 +59,20 @@ class ShadowedContext(PlainContext[_SocketT]):
 
 
 def _find_plain(address: int) -> PlainContext[Any] | None:
-    """Return the plain context that has made a libzmq context; programs make few such shadows."""
+    """Return the plain context that has made a libzmq context; it is searched for once."""
+    known = _plains.get(address)
+    if known is not None and not known.closed:
+        return known
     for found in gc.get_objects():
         if issubclass(type(found), PlainContext) and not found._shadow and not found.closed:
             plain: PlainContext[Any] = found
             if plain.underlying == address:
+                _plains[address] = plain
                 return plain
     return None
 
 
 #: The contexts that have made a libzmq context, by its address.
 _originals: weakref.WeakValueDictionary[int, ShadowedContext[Any]] = weakref.WeakValueDictionary()
+#: The plain ones of those that were found.
+_plains: weakref.WeakValueDictionary[int, PlainContext[Any]] = weakref.WeakValueDictionary()

@@ -15,7 +15,7 @@ from helpers import unique_inproc
 from zmq.sugar.context import Context as PlainContext
 
 from gzmqsource import green
-from gzmqsource.green._shadow import _originals
+from gzmqsource.green._shadow import _originals, _plains
 from gzmqsource.testing import all_blocked
 
 
@@ -105,6 +105,18 @@ def test_a_shadow_of_an_address_keeps_a_plain_original_alive():
     gc.collect()  # the end of the original would wait for the socket
     socket.close()
     shadow.term()
+
+
+def test_a_plain_original_is_searched_for_once(monkeypatch):
+    with PlainContext() as plain:
+        of_address(plain)
+        monkeypatch.setattr(gc, "get_objects", lambda: pytest.fail("searches"))
+        assert of_address(plain)._shadow_obj is plain
+        monkeypatch.undo()
+        ended = PlainContext()
+        ended.term()
+        monkeypatch.setitem(_plains, plain.underlying, ended)  # as if its address was used again
+        assert of_address(plain)._shadow_obj is plain
 
 
 @pytest.mark.parametrize("end", ["term", "destroy"])
