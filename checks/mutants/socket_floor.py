@@ -711,4 +711,11 @@ SOCKET = [
         "        for poller in self._watching:\n            if events",
         "green/test_edges.py",
     ),
+    Mutation(
+        "a closed socket with many writers is left to the garbage collector",
+        "_socket/writers.py",
+        "        self._look = _look_at_nothing\n",
+        "",
+        "green/test_sockets.py",
+    ),
 ]

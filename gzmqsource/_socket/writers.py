@@ -157,8 +157,9 @@ class ManyWriters(dict[Key, Waiters]):
         self._start_clock(self.rest)
 
     def close(self) -> None:
-        """Stop the clock for good."""
+        """Stop the clock for good, and leave no reference cycle."""
         self._is_closed = True
+        self._look = _look_at_nothing
         self._stop_clock()
 
     def _try(self, keys: list[Key]) -> None:
@@ -228,3 +229,7 @@ class ManyWriters(dict[Key, Waiters]):
                 self._start_clock(self.rest)
             elif is_long:
                 self._start_clock(self.long_rest)
+
+
+def _look_at_nothing() -> None:
+    pass

@@ -375,6 +375,21 @@ def test_a_dropped_context_with_a_dropped_socket_is_collected(green):
     assert dropped() is None
 
 
+@pytest.mark.parametrize("kind", [zmq.PULL, zmq.PUSH, zmq.PAIR, zmq.REP, zmq.ROUTER, zmq.XPUB])
+def test_a_closed_socket_leaves_no_reference_cycle(green, context, kind):
+    socket = green.Context(shadow=context).socket(kind)
+    assert not socket.poll(1, zmq.POLLERR)
+    readiness = weakref.ref(socket._shared.readiness)
+    gc.disable()
+    try:
+        socket.close()
+        del socket
+        all_blocked()
+        assert readiness() is None
+    finally:
+        gc.enable()
+
+
 def test_a_send_to_one_peer_does_not_wait_for_another_that_is_full(context):
     router, dealer = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
     router.router_mandatory = True
