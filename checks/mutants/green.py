@@ -492,4 +492,18 @@ GREEN = [
         ":\n        return",
         "green/test_shadows.py",
     ),
+    Mutation(
+        "a poll that did not wait is left to the garbage collector",
+        "green/_poll_set.py",
+        ", self._opaque, self._unwatched):",
+        ", self._opaque):",
+        "green/test_sockets.py",
+    ),
+    Mutation(
+        "the error of a closed socket in a poller is left to the garbage collector",
+        "green/_poll_set.py",
+        " = error.with_traceback(None)",
+        " = error",
+        "green/test_sockets.py",
+    ),
 ]

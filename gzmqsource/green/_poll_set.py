@@ -191,7 +191,7 @@ class PollSet(Polling):
         if self._edges is not None:
             self._edges.leave(self, self._registrations.values())
             self._edges = None
-        for held in (self._registrations, self._stale, self._opaque):
+        for held in (self._registrations, self._stale, self._opaque, self._unwatched):
             held.clear()
 
     def _put_descriptor(self, key: Any, mask: int) -> None:
@@ -207,7 +207,7 @@ class PollSet(Polling):
         try:
             entry = _Registration(self, socket, mask, next(self._order))
         except zmq.ZMQError as error:  # for the greenlets that poll, as with pyzmq
-            self._refused[socket] = error
+            self._refused[socket] = error.with_traceback(None)  # which refers to this set
             return
         if self._edges is not None:
             self._edges.add(entry)

@@ -1,5 +1,6 @@
 """The drop-in is pyzmq: all that sockets and contexts offer works, and waits in the hub."""
 
+import contextlib
 import gc
 import pickle
 import types
@@ -386,6 +387,36 @@ def test_a_closed_socket_leaves_no_reference_cycle(green, context, kind):
         del socket
         all_blocked()
         assert readiness() is None
+    finally:
+        gc.enable()
+
+
+def poll_closed(green, socket):
+    socket.close()
+    poller = green.Poller()
+    poller.register(socket)
+    with contextlib.suppress(zmq.ZMQError):
+        poller.poll()
+
+
+@pytest.mark.parametrize(
+    "poll",
+    [
+        lambda green, socket: socket.poll(0),
+        lambda green, socket: socket.poll(None, zmq.POLLOUT),
+        lambda green, socket: green.zmq_poll([(socket, zmq.POLLIN)], 1),
+        poll_closed,
+    ],
+)
+def test_a_poll_leaves_no_reference_cycle(green, context, poll):
+    socket = green.Context(shadow=context).socket(zmq.PUB)
+    dropped = weakref.ref(socket)
+    gc.disable()
+    try:
+        poll(green, socket)
+        socket.close()
+        del socket
+        assert dropped() is None
     finally:
         gc.enable()
 
