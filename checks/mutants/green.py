@@ -506,4 +506,18 @@ GREEN = [
         " = error",
         "green/test_sockets.py",
     ),
+    Mutation(
+        "the error of a proxy keeps its sockets open",
+        "green/_device.py",
+        "        del error  #",
+        "        pass  #",
+        "green/test_contexts.py",
+    ),
+    Mutation(
+        "a proxy that has ended refers to itself, and keeps its sockets open",
+        "green/_held.py",
+        "Held(sockets, functools.partial(_terminate, self._steering))",
+        "Held(sockets, lambda: _terminate(self._steering))",
+        "green/test_contexts.py",
+    ),
 ]

@@ -34,9 +34,13 @@ def _call(loop: Callable[[], Any], sockets: Iterable[Any]) -> Any:
     else:
         thread.start()
     thread.join()
-    if thread.error is not None:
-        raise thread.error
-    return thread.value
+    error, thread.error = thread.error, None
+    try:
+        if error is not None:
+            raise error
+        return thread.value
+    finally:
+        del error  # its traceback would refer to itself, and keep the sockets open
 
 
 def _call_held(loop: Callable[[Any], Any], sockets: Iterable[Any], steers: bool) -> Any:

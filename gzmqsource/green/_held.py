@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -40,7 +41,7 @@ class HeldLoop:
         self._steering: PlainSocket[Any] | None = None
         if steers:
             self._make_control(next(iter(sockets)).context)
-        self._held = Held(sockets, self._terminate)
+        self._held = Held(sockets, functools.partial(_terminate, self._steering))
 
     def run(self, loop: Callable[[], Any]) -> Any:
         """Run the loop on this thread, then close the sockets that were closed meanwhile.
@@ -81,7 +82,8 @@ class HeldLoop:
                     each.close()
             raise
 
-    def _terminate(self) -> None:
-        if self._steering is not None:
-            with contextlib.suppress(zmq.ZMQError):  # the context ends, and the loop with it
-                PlainSocket.send(self._steering, b"TERMINATE", zmq.NOBLOCK)
+
+def _terminate(steering: PlainSocket[Any] | None) -> None:
+    if steering is not None:
+        with contextlib.suppress(zmq.ZMQError):  # the context ends, and the loop with it
+            PlainSocket.send(steering, b"TERMINATE", zmq.NOBLOCK)

@@ -1,7 +1,10 @@
 """A context ends once, and greenlets of any hub, the hub itself and a thread without one wait."""
 
+import contextlib
 import ctypes
+import gc
 import sys
+import warnings
 from typing import Any
 
 import gevent
@@ -215,6 +218,26 @@ def test_a_thread_without_a_hub_gets_none_to_end_a_context():
         return get_hub_if_exists() is None
 
     assert in_thread(end) is True
+
+
+@pytest.mark.parametrize("how", ["proxy", "monitored_queue"])
+def test_a_context_ends_with_a_proxy_whose_sockets_are_only_dropped(how):
+    context: green.Context[Any] = green.Context()
+
+    def run():
+        sockets = [context.socket(kind) for kind in (zmq.PULL, zmq.PUSH, zmq.PUB)]
+        with contextlib.suppress(zmq.ContextTerminated):
+            getattr(green, how)(*sockets)
+
+    gc.disable()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gevent.spawn(run)
+            all_blocked()
+            gevent.spawn(context.term).get(timeout=10)
+    finally:
+        gc.enable()
 
 
 def test_a_dropped_context_ends_without_a_switch():
