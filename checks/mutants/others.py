@@ -277,4 +277,11 @@ OTHERS = [
         "        if False:",
         "workers/test_struck_servers.py",
     ),
+    Mutation(
+        "the error of a native thread refers to itself",
+        "_base/threads.py",
+        "            del self\n",
+        "            pass\n",
+        "green/test_contexts.py",
+    ),
 ]

@@ -88,6 +88,8 @@ class NativeThread:
                 joiners = list(self._joiners)
             for joiner in joiners:
                 joiner.set(True)
+            # The traceback refers to this frame: the error must not refer to itself.
+            del self
 
     def is_alive(self) -> bool:
         """Return whether the thread was started and has not ended."""

@@ -220,8 +220,9 @@ def test_a_thread_without_a_hub_gets_none_to_end_a_context():
     assert in_thread(end) is True
 
 
+@pytest.mark.parametrize("is_killed", [False, True])
 @pytest.mark.parametrize("how", ["proxy", "monitored_queue"])
-def test_a_context_ends_with_a_proxy_whose_sockets_are_only_dropped(how):
+def test_a_context_ends_with_a_proxy_whose_sockets_are_only_dropped(how, is_killed):
     context: green.Context[Any] = green.Context()
 
     def run():
@@ -233,8 +234,11 @@ def test_a_context_ends_with_a_proxy_whose_sockets_are_only_dropped(how):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
-            gevent.spawn(run)
+            running = gevent.spawn(run)
             all_blocked()
+            if is_killed:
+                running.kill()
+            del running
             gevent.spawn(context.term).get(timeout=10)
     finally:
         gc.enable()
