@@ -94,8 +94,8 @@ GREEN = [
     Mutation(
         "a refused message is not tried again by its last frame",
         "green/_outgoing.py",
-        "                self.partial[greenlet] = _Refused(begun, parts)\n",
-        "                del self.partial[greenlet]\n",
+        "                self.partial[gevent.getcurrent()] = _Refused(begun, parts)\n",
+        "                del self.partial[gevent.getcurrent()]\n",
         "green/test_whole_messages.py",
     ),
     Mutation(
@@ -519,5 +519,12 @@ GREEN = [
         "Held(sockets, functools.partial(_terminate, self._steering))",
         "Held(sockets, lambda: _terminate(self._steering))",
         "green/test_contexts.py",
+    ),
+    Mutation(
+        "a greenlet that is killed in a send refers to itself",
+        "green/_outgoing.py",
+        "        del greenlet\n",
+        "",
+        "green/test_timeouts.py",
     ),
 ]

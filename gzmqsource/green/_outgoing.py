@@ -85,16 +85,18 @@ class Outgoing:
                 begun = self._begin(socket, greenlet, flags)
             begun += parts
             return
+        # A greenlet keeps the traceback of its kill, which is not to lead back to it.
+        del greenlet
         try:
             if not self._send(socket, parts if begun is None else begun + parts, flags):
                 raise zmq.Again
         except BaseException as error:
             if begun is not None and _may_try_again(error):
-                self.partial[greenlet] = _Refused(begun, parts)
+                self.partial[gevent.getcurrent()] = _Refused(begun, parts)
             else:
-                self.partial.pop(greenlet, None)
+                self.partial.pop(gevent.getcurrent(), None)
             raise
-        self.partial.pop(greenlet, None)
+        self.partial.pop(gevent.getcurrent(), None)
 
     def held(self, parts: list[Part], flags: int) -> int:
         """Return how many frames precede *parts*, which the current greenlet is about to send."""
@@ -149,8 +151,7 @@ class Outgoing:
         self, socket: HubSocket, lane: bytes | None, message: list[Part], deadline: Deadline
     ) -> bool:
         """Send behind the greenlets that wait for the same peer; return False at the deadline."""
-        readiness, greenlet = socket.readiness, gevent.getcurrent()
-        waiting, was_woken = self.lanes.get(lane), False
+        readiness, waiting, was_woken = socket.readiness, self.lanes.get(lane), False
         try:
             if waiting is None:
                 waiting = self.lanes[lane] = Waiters()
@@ -160,10 +161,10 @@ class Outgoing:
                     if not waiting.wait(socket.hub, deadline.left(), look=look, first=was_woken):
                         return False
                     was_woken = True
-            self._heads[lane] = greenlet
+            self._heads[lane] = gevent.getcurrent()
             return readiness.write(lambda: socket.transfer.send_one(message), deadline.left(), lane)
         finally:
-            if self._heads.get(lane) is greenlet:
+            if self._heads.get(lane) is gevent.getcurrent():
                 del self._heads[lane]
             if lane not in self._heads:
                 if waiting and socket.hub.loop is not None:

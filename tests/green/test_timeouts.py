@@ -1,7 +1,9 @@
 """An exception out of a call means that it did nothing, and what is there beats the clock."""
 
 import contextlib
+import gc
 import random
+import weakref
 
 import gevent
 import greenlet
@@ -12,7 +14,7 @@ from green_under_test import fault, fill, soon
 from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource._socket.budget import Budget
-from gzmqsource.testing import wait_until
+from gzmqsource.testing import all_blocked, wait_until
 
 
 @fault("a send that raises a Timeout was not sent")
@@ -215,3 +217,19 @@ def test_sndtimeo_ends_where_pollout_says_nothing(context, kind):
             soon(one)
     assert receiver.recv_multipart()[-1:] == message[-1:]
     soon(gevent.spawn(sender.send_multipart, message))
+
+
+@pytest.mark.parametrize("call", [lambda pair: pair.send(b"x"), lambda pair: pair.recv()])
+def test_a_killed_greenlet_is_in_no_reference_cycle(context, call):
+    pair = context.socket(zmq.PAIR)
+    waiting = [gevent.spawn(call, pair) for _ in range(3)]
+    killed = [weakref.ref(each) for each in waiting]
+    all_blocked()
+    gc.disable()
+    try:
+        gevent.killall(waiting)
+        waiting.clear()
+        all_blocked()
+        assert [each() for each in killed] == [None] * 3
+    finally:
+        gc.enable()
