@@ -383,8 +383,8 @@ GREEN = [
     Mutation(
         "a proxy goes on when one of its sockets is to be closed",
         "green/_held.py",
-        "        if self._steering is not None:\n",
-        "        if False:\n",
+        "    if steering is not None:\n",
+        "    if False:\n",
         "green/test_devices.py",
     ),
     Mutation(
