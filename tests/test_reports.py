@@ -29,12 +29,18 @@ START_NATIVE_THREAD = get_original("_thread", "start_new_thread")
 
 
 @pytest.fixture
-def report(monkeypatch):
-    """A kind of its own, with an interval that is over soon."""
+def report(monkeypatch, caplog):
+    """A kind of its own, with an interval that is over soon; `caplog` has no others.
+
+    What an earlier test has dropped may be collected, and logged, at any moment.
+    """
     monkeypatch.setattr(Reports, "interval", 0.05)
     report = Reports("gzmqsource.test")
     gevent.get_hub()  # a thread without one leaves the rest to others
+    its_own = logging.Filter("gzmqsource.test")
+    caplog.handler.addFilter(its_own)
     yield report
+    caplog.handler.removeFilter(its_own)
     kinds.remove(report)
 
 
