@@ -72,6 +72,15 @@ def test_values_that_cannot_be_compared_are_left_behind_too(context, spawn):
 
 
 @every_spawn
+def test_values_that_are_equal_to_those_of_the_start_are_left_behind_too(context, spawn):
+    class Another(str):
+        pass
+
+    seen = handled(context, spawn(), lambda _: NAME.set(Another("start")))
+    assert [type(name) for name, _ in seen] == [str] * 30
+
+
+@every_spawn
 def test_an_error_is_reported_with_the_variables_of_its_handler(context, spawn):
     seen = []
 
