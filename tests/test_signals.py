@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import zmq
-from helpers import closing
+from helpers import closing, python_process
 
 from gzmqsource.transfer import backend, transfer_for
 from gzmqsource.transfer.pure import PureTransfer
@@ -239,3 +239,74 @@ def test_what_is_sent_in_between_tears_nothing(transfers, alarms, how, size, mak
     total = next(numbers)
     assert transfer.sent == total
     assert {number_of(receiver.recv_multipart()) for _ in range(total)} == set(range(total))
+
+
+#: A process of its own, which a wrong access would end. libzmq reads its mailbox, and can be
+#: interrupted there, if its last look was a millisecond ago. Only the first large frame starts the
+#: collector.
+CHANGES = """
+import signal
+import sys
+import time
+
+import zmq
+
+from gzmqsource import Source
+from gzmqsource._base import fork
+
+
+class Strikes:
+    def add(self, inherited):
+        signal.raise_signal(signal.SIGALRM)
+
+
+def change(*_):
+    global changed
+    if sends and frames:
+        changed += 1
+        frames.clear()
+
+
+where, size = sys.argv[1], int(sys.argv[2])
+frames, sends, changed = [], False, 0
+signal.signal(signal.SIGALRM, change)
+with (
+    zmq.Context() as context,
+    context.socket(zmq.PULL) as receiver,
+    Source.open(zmq.PUSH, bind="inproc://changes", context=context, sndhwm=0) as source,
+):
+    receiver.rcvhwm = 0
+    receiver.connect("inproc://changes")
+    while not source._shortcut_send(b"warm"):
+        source.send(b"cold")
+    if where == "collector":
+        fork._inherited = Strikes()
+    else:
+        signal.setitimer(signal.ITIMER_REAL, 2e-5, 2e-5)
+    ends = time.process_time() + 0.5
+    while not changed if where == "collector" else time.process_time() < ends:
+        looked = time.perf_counter()
+        while time.perf_counter() < looked + 0.0012:
+            pass
+        frames[:] = [bytes(size)] * 20
+        sends = True
+        try:
+            source._shortcut_send_now(frames)
+        finally:
+            sends = False
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    while receiver.poll(0):
+        message = receiver.recv_multipart()
+        assert len(message) in (1, 20), len(message)
+print(changed)
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("where", "size"), [("mailbox", 0), ("mailbox", 1000), ("collector", 70_000)]
+)
+def test_a_list_that_a_handler_empties_while_it_is_sent_goes_whole_or_not_at_all(where, size):
+    with python_process(CHANGES, where, str(size)) as process:
+        assert int(process.stdout.read()) > 0
+        assert process.wait(30) == 0

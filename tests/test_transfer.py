@@ -271,6 +271,25 @@ def test_what_a_signal_handler_raises_after_a_frame_tears_no_later_message(conte
         assert [assert_whole(message) for message in got] == [1, 2]
 
 
+@pytest.mark.skipif(transfer.backend != "pure", reason="no Python code runs in between")
+def test_a_list_that_changes_between_two_of_its_frames_is_sent_as_it_was(context):
+    def send(frame, flags):
+        backend_send(frame, flags)
+        frames.clear()
+
+    frames = framed(1)
+    with (
+        closing(context.socket(zmq.PULL)) as (receiver,),
+        Source.open(zmq.PUSH, bind="inproc://changes", context=context) as source,
+    ):
+        receiver.connect("inproc://changes")
+        sender: Any = source._core.socket.transfer
+        backend_send, sender._send = sender._send, send
+        assert source._shortcut_send_now(frames)
+        assert receiver.poll(1000)
+        assert_whole(receiver.recv_multipart())
+
+
 def test_this_run_uses_the_transfer_that_it_was_told_to_use():
     wanted = os.environ.get("GZMQSOURCE_TRANSFER")
     assert transfer.backend == wanted or wanted in (None, "")

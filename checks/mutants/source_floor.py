@@ -67,6 +67,28 @@ SOURCE = [
         "test_signals.py",
     ),
     Mutation(
+        "a list that a signal handler has changed is sent by its old length",
+        "transfer/native.pyx",
+        "                return INTERRUPTED\n",
+        "",
+        "test_signals.py",
+    ),
+    Mutation(
+        "a list that changes while the collector starts is sent by its old length",
+        "transfer/native.pyx",
+        "(frames if are_copied(frames) else frames[:])",
+        "(frames)",
+        "test_signals.py",
+    ),
+    Mutation(
+        "a list that changes between two of its frames is sent in part",
+        "transfer/pure_shortcuts.py",
+        "            message = message[:]",
+        "            pass",
+        "test_transfer.py",
+        transfer="pure",
+    ),
+    Mutation(
         "a putter whose send has raised has a turn",
         "_source/lane.py",
         "                if not first.withdrawn:\n                    return first\n",

@@ -54,6 +54,8 @@ cdef enum:
     FEW = 8
     #: The bytes that fit into a ``zmq_msg_t`` itself, so that no memory is needed for them.
     SHORT = 33
+    #: In place of the number of parts that libzmq took: a signal handler has run.
+    INTERRUPTED = -2
 
 cdef Py_ssize_t LONGEST_STRIDE = _LONGEST_STRIDE
 cdef Py_ssize_t AFTER_WAIT = _AFTER_WAIT
@@ -350,17 +352,22 @@ cdef class NativeTransfer:
         libzmq returns ``EAGAIN`` within a message if its pipe has died. It has forgotten the
         earlier parts, and a type that spreads messages over pipes drops the following ones, up to
         the last. So this sends a last part, and then the whole message again.
+
+        The list may be the caller's, which a signal handler may change. So it is read again after
+        one has run, and a copy is prepared if that may run Python code.
         """
-        cdef Py_ssize_t count = len(frames)
-        cdef Py_ssize_t sent
-        cdef bint short_ones = are_short(frames)
+        cdef Py_ssize_t count, sent
         while True:
-            sent = self.send_each(frames, NULL) if short_ones else self.send_prepared(frames)
-            if sent == count:
-                return True
+            count = len(frames)
+            if are_short(frames):
+                sent = self.send_each(frames, NULL)
+            else:
+                sent = self.send_prepared(frames if are_copied(frames) else frames[:])
             if sent == 0:
                 return False
-            if self.dropping and sent < count - 1:
+            if sent == count:
+                return True
+            if self.dropping and 0 < sent < count - 1:
                 zmq_send(self.handle, NULL, 0, DONTWAIT)
 
     cdef Py_ssize_t send_prepared(self, list frames) except -1:
@@ -389,8 +396,8 @@ cdef class NativeTransfer:
     cdef Py_ssize_t send_each(self, list frames, zmq_msg_t *parts) except -1:
         """Send the parts of frames, or without them short frames; return how many libzmq took.
 
-        A signal handler may raise before the first, and none runs after it: an exception must not
-        leave half a message behind.
+        A signal handler may raise before the first, or this returns `INTERRUPTED`. None runs after
+        it: an exception must not leave half a message behind.
         """
         cdef Py_ssize_t last = len(frames) - 1
         cdef Py_ssize_t index = 0
@@ -414,6 +421,7 @@ cdef class NativeTransfer:
                 break
             elif index == 0 or zmq_errno() != EINTR:
                 self.check_interrupted()
+                return INTERRUPTED
         return index
 
 

@@ -36,6 +36,13 @@ cdef bint are_short(list frames):
     return True
 
 
+cdef bint are_copied(list frames):
+    for frame in frames:
+        if not is_copied(frame):
+            return False
+    return True
+
+
 cdef int prepare(zmq_msg_t *parts, list frames, Py_ssize_t count) except -1:
     """Make each frame a part. Large ones are lent: 1 MB over tcp is 1.8 times as fast."""
     cdef Py_ssize_t done = 0

@@ -128,6 +128,7 @@ class PureShortcuts(NoShortcuts):
             return False
         least = self._least_frames
         if type(message) is list:
+            message = message[:]  # a signal handler, or another thread, may change the caller's
             if len(message) < least or self._partial:
                 return False
             for frame in message:

@@ -254,6 +254,8 @@ cdef class NativeShortcuts:
         """Queue a message behind others; their flusher sends it, too."""
         cdef double now
         cdef Py_ssize_t size
+        if type(message) is list:
+            message = list(message)
         if self.lane is None and not self.find_lane():
             return False
         now = clock(COARSE_CLOCK)  # 5 ns
@@ -264,7 +266,6 @@ cdef class NativeShortcuts:
             size = PyBytes_GET_SIZE(message) + OVERHEAD
         else:
             size = weight_of(message)
-            message = list(message)
         # From here on no Python code runs, or another thread could take the same room. A signal
         # handler may have ended the lane before.
         if (
