@@ -322,3 +322,41 @@ def test_a_sender_that_gave_up_ends_no_lane_that_is_yet_to_be_settled():
     outbox.accept_arrivals()
     assert (outbox.lanes, outbox.bytes, outbox.has_queued) == ({}, 0, False)
     assert put_until_full(outbox, b"a", b"x" * 10) == left[b"a"]
+
+
+#: More than any integer of C.
+HUGE = 1 << 70
+
+
+class Unbounded(Source):
+    max_messages = max_batch = max_bytes = max_outbox_bytes = HUGE
+    max_frames = max_message_bytes = HUGE
+
+
+def test_a_bound_may_be_larger_than_any_integer_of_c(context):
+    def all_come():
+        while peer.poll(0):
+            got.append(peer.recv())
+        return len(got) == 5
+
+    got = []
+    with (
+        closing(context.socket(zmq.DEALER)) as (peer,),
+        Unbounded.open(
+            zmq.ROUTER,
+            bind="inproc://huge",
+            context=context,
+            router_mandatory=1,
+            sndhwm=1,
+            outbox=HUGE,
+            outbox_bytes=HUGE,
+        ) as source,
+    ):
+        peer.rcvhwm, peer.routing_id = 1, b"peer"
+        peer.connect("inproc://huge")
+        peer.send(b"x")
+        assert source.recv_many(HUGE, timeout=10) == [[b"peer", b"x"]]
+        for _ in range(5):
+            source.send([b"peer", b"y"])
+        assert source.stats().outbox_depth
+        wait_until(all_come)

@@ -17,7 +17,7 @@ from gzmqsource._socket.budget import Budget
 from gzmqsource._socket.readiness import Readiness
 from gzmqsource.transfer import shortcuts_for, transfer_for
 from gzmqsource.transfer.interface import Backlog, Shortcuts
-from gzmqsource.transfer.message import Message
+from gzmqsource.transfer.message import UNLIMITED, Message
 from gzmqsource.transfer.pure_shortcuts import NoShortcuts
 
 _NEVER = Deadline(None)
@@ -54,7 +54,7 @@ class HubSocket:
         self.hub = get_hub()
         self.transfer = transfer_for(socket)
         self._copies = copy
-        self.budget = Budget(self.hub, max_messages, max_seconds)
+        self.budget = Budget(self.hub, min(max_messages, UNLIMITED), max_seconds)
         self.readiness = Readiness(
             socket, self.transfer.events, self.transfer.command_clock, ref, self.budget
         )

@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any
 
 from gzmqsource.transfer import Sizes
+from gzmqsource.transfer.message import UNLIMITED
 
 
 class Bounds:
@@ -30,10 +31,10 @@ class Bounds:
     __slots__ = ("_heap", "_numbers", "_wanted", "all", "arrived", "lane_bytes", "messages")
 
     def __init__(self, messages: int, lane_bytes: int, all_bytes: int) -> None:
-        self.messages = messages
-        self.lane_bytes = lane_bytes
+        self.messages = min(messages, UNLIMITED)
+        self.lane_bytes = min(lane_bytes, UNLIMITED)
         #: The bytes in all lanes; only the owner's hub changes this.
-        self.all = Sizes(all_bytes)
+        self.all = Sizes(min(all_bytes, UNLIMITED))
         #: The bytes that have arrived for them; changed only under the lock of the arrivals.
         self.arrived = 0
         # The bytes that each lane wants to hold, and those numbers in a heap, which also has some

@@ -31,7 +31,7 @@ class Reader:
     def __init__(self, socket: HubSocket, limits: Limits, owner: object) -> None:
         self._socket = socket
         self._transfer = socket.transfer
-        self._max_bytes = limits.max_bytes
+        self._max_bytes = min(limits.max_bytes, UNLIMITED)
         self._owner = weakref.ref(owner)
         self._oversized = LimitedWarning(
             _log,
@@ -67,4 +67,4 @@ def _bound(name: str, value: int | None) -> int:
         return UNLIMITED
     if not isinstance(value, int) or value < 1:
         raise ValueError(f"{name}={value!r}: the bound is an int of at least 1, or None")
-    return value
+    return min(value, UNLIMITED)

@@ -16,7 +16,7 @@ from gzmqsource._source.outbox import Overflow
 from gzmqsource._source.receiver import Handler, Spawn, spawner
 from gzmqsource._source.sending import SendingSource
 from gzmqsource.errors import SourceBroken, SourceClosed, SourceForked
-from gzmqsource.transfer.message import FrameT
+from gzmqsource.transfer.message import UNLIMITED, FrameT
 
 if TYPE_CHECKING:
     from typing_extensions import Self, TypeVar
@@ -406,7 +406,7 @@ class Source(SendingSource[FrameT]):
             raise TypeError(f"limit={limit!r}: how many messages, an int of at least 1")
         if limit < 1:
             raise ValueError(f"limit={limit!r}: how many messages, an int of at least 1")
-        return self._puller.receive(limit, block, timeout)
+        return self._puller.receive(min(limit, UNLIMITED), block, timeout)
 
     def __iter__(self) -> Iterator[list[FrameT]]:
         """Iterate over the messages, until the source is stopped or closed.
