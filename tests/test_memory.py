@@ -58,6 +58,15 @@ def failures_of(frames, size):
                     assert receiver.recv_multipart() == [b"after"]
             else:
                 assert receiver.recv_multipart() == wanted
+        elif kind == "receive ahead":
+            several = [message(3 * number + each, frames, size) for each in range(3)]
+            for each in several:
+                sender.send_multipart(each)
+                transfer.receive_ahead()
+            got = []
+            failures += fails(number, transfer.receive, got, 2, 1 << 30)
+            transfer.receive(got, 3, 1 << 30)
+            assert got == several, len(got)
         else:
             sender.send_multipart(wanted)
             got = []
@@ -79,7 +88,7 @@ for frames in 1, 2, 5:
 
 
 @pytest.mark.parametrize("form", ["once", "often"])
-@pytest.mark.parametrize("kind", ["send", "receive", "receive uncopied"])
+@pytest.mark.parametrize("kind", ["send", "receive", "receive uncopied", "receive ahead"])
 def test_without_memory_a_message_is_moved_whole_or_stays(kind, form):
     with python_process(PROGRAM, kind, form) as process:
         lines = process.stdout.read().splitlines()

@@ -67,6 +67,15 @@ OTHERS = [
         "test_memory.py",
     ),
     Mutation(
+        "what was received ahead is received twice for want of memory",
+        "transfer/native.pyx",
+        "                left = self.ahead[max_messages:] or None  # first: memory may run out\n"
+        "                into.extend(self.ahead[:max_messages])\n",
+        "                into.extend(self.ahead[:max_messages])\n"
+        "                left = self.ahead[max_messages:] or None\n",
+        "test_memory.py",
+    ),
+    Mutation(
         "a finaliser receives what is being received",
         "transfer/native.pyx",
         "        cdef int collects = PyGC_Disable()",

@@ -161,11 +161,10 @@ cdef class NativeTransfer:
         try:
             self.check_open()
             if self.ahead is not None:
+                left = self.ahead[max_messages:] or None  # first: memory may run out
                 into.extend(self.ahead[:max_messages])
-                self.ahead, max_messages = (
-                    self.ahead[max_messages:] or None,
-                    max_messages - len(self.ahead),
-                )
+                max_messages -= len(self.ahead)
+                self.ahead = left
             while not self.discarding or self.discard():
                 if max_messages <= 0 or size >= max_bytes or frames >= self.max_frames:
                     break
