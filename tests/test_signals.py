@@ -241,6 +241,38 @@ def test_what_is_sent_in_between_tears_nothing(transfers, alarms, how, size, mak
     assert {number_of(receiver.recv_multipart()) for _ in range(total)} == set(range(total))
 
 
+def test_a_message_behind_one_that_a_handler_removes_is_not_lost(transfers, alarms):
+    def remove(_):
+        if sends and lane:
+            removed.append(int(lane.popleft()))
+
+    sender, receiver = transfers
+    transfer = transfer_for(sender)
+    lane: deque[Any] = deque()
+    moved: list[Any] = []
+    removed: list[int] = []
+    total, sends = 0, False
+    alarms(remove)
+    signal.setitimer(signal.ITIMER_REAL, 2e-5, 2e-5)
+    ends = time.process_time() + 3 * SECONDS
+    while time.process_time() < ends:
+        # libzmq reads its mailbox, and can be interrupted there, if its last look was long ago.
+        looked = time.perf_counter()
+        while time.perf_counter() < looked + 0.0012:
+            pass
+        lane.extend(b"%d" % number for number in range(total, total + 3))
+        total += 3
+        sends = True
+        transfer.send_lanes([lane], moved, 10, 10, 1 << 20)
+        sends = False
+    stop()
+    assert removed
+    left = [int(message) for message in lane]
+    sent = [int(receiver.recv()) for _ in range(transfer.sent)]
+    assert {*sent, *removed, *left} == set(range(total))
+    assert sum(count for _, count, _ in moved) == transfer.sent
+
+
 #: A process of its own, which a wrong access would end. libzmq reads its mailbox, and can be
 #: interrupted there, if its last look was a millisecond ago. Only the first large frame starts the
 #: collector.

@@ -339,6 +339,23 @@ def test_many_lanes_are_tried_in_one_call_that_returns_what_moved(context):
         assert transfer.sent == 3
 
 
+def test_a_message_behind_one_that_is_removed_while_it_is_sent_is_not_lost(context):
+    class Removing(PureTransfer):
+        def send_one(self, message):
+            lane.popleft()
+            return super().send_one(message)
+
+    sender, receiver = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
+    with closing(sender, receiver):
+        sender.bind("inproc://removing")
+        receiver.connect("inproc://removing")
+        lane: deque[Any] = deque([b"a", b"b"])
+        moved: list[Any] = []
+        assert Removing(sender).send_lanes([lane], moved, 10, 10, 1 << 20) == 1
+        assert moved == [(0, 2, False)]
+        assert [receiver.recv(), receiver.recv()] == [b"a", b"b"]
+
+
 def test_a_call_for_many_lanes_ends_at_its_limits(context):
     names = [b"one", b"two", b"three"]
     router, peers = lanes_to(context, names)

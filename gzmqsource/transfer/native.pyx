@@ -308,8 +308,10 @@ cdef class NativeTransfer:
                     if not self.send_one(message):
                         ending = True
                         break
-                    lane.popleft()
                     sent += 1
+                    if not lane or lane[0] is not message:  # a signal handler has removed it
+                        break
+                    lane.popleft()
                     max_bytes -= size_of(message)
             except zmq.ZMQError as error:
                 ending = error
@@ -422,16 +424,6 @@ cdef class NativeTransfer:
                 self.check_interrupted()
                 return INTERRUPTED
         return index
-
-
-cdef Py_ssize_t size_of(message) except -1:
-    """Return the bytes of a checked message."""
-    cdef Py_ssize_t size = 0
-    if type(message) is bytes:
-        return PyBytes_GET_SIZE(message)
-    for frame in <list>message:
-        size += PyBytes_GET_SIZE(frame) if type(frame) is bytes else len(frame)
-    return size
 
 
 cdef int raise_unless_interrupted() except -1:

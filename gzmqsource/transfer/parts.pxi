@@ -29,6 +29,16 @@ cdef int finish(list message, bint copies) except -1:
     return 0
 
 
+cdef Py_ssize_t size_of(message) except -1:
+    """Return the bytes of a checked message."""
+    cdef Py_ssize_t size = 0
+    if type(message) is bytes:
+        return PyBytes_GET_SIZE(message)
+    for frame in <list>message:
+        size += PyBytes_GET_SIZE(frame) if type(frame) is bytes else len(frame)
+    return size
+
+
 cdef bint are_short(list frames):
     for frame in frames:
         if type(frame) is not bytes or PyBytes_GET_SIZE(frame) > SHORT:

@@ -190,15 +190,16 @@ class PureTransfer:
             ending: zmq.ZMQError | bool = False
             try:
                 for _ in range(min(max_each, max_messages, before)):
+                    if not lane or max_bytes <= 0:
+                        break
                     message = lane[0]
                     if not self.send_one(message):
                         ending = True
                         break
-                    lane.popleft()
+                    if lane and lane[0] is message:  # else a signal handler has removed it
+                        lane.popleft()
                     left -= 1
                     max_bytes -= sum(len(frame) for frame in as_frames(message))
-                    if max_bytes <= 0:
-                        break
             except zmq.ZMQError as error:
                 ending = error
             finally:
