@@ -342,3 +342,67 @@ def test_a_list_that_a_handler_empties_while_it_is_sent_goes_whole_or_not_at_all
     with python_process(CHANGES, where, str(size)) as process:
         assert int(process.stdout.read()) > 0
         assert process.wait(30) == 0
+
+
+#: The handler sets the flag of a closed socket, whose handle may be that of another one by then.
+#: Here it is still its own. Only the first large frame starts the collector.
+CLOSES = """
+import signal
+import sys
+
+import gevent
+import zmq
+
+from gzmqsource import green
+from gzmqsource._base import fork
+from gzmqsource._socket.readiness import Readiness
+
+
+def close(*_):
+    socket._shared._shadow._closed = True
+
+
+def strike(*_):
+    signal.raise_signal(signal.SIGALRM)
+
+
+class Strikes:
+    add = strike
+
+
+def poll():
+    poller = green.Poller()
+    poller.register(socket, zmq.POLLIN)
+    poller.poll()
+
+
+signal.signal(signal.SIGALRM, close)
+with green.Context() as context, context.socket(zmq.PAIR) as peer:
+    socket = context.socket(zmq.PAIR)
+    peer.bind("inproc://closes")
+    socket.connect("inproc://closes")
+    socket.poll(0)
+    if sys.argv[1] == "send":
+        fork._inherited, call = Strikes(), lambda: socket.send(bytes(70_000))
+    else:
+        waiting, call = gevent.spawn(poll), socket.recv
+        gevent.idle()
+        peer.send(b"x")
+        Readiness.recheck = strike
+    socket._shared.budget.refill(100, 10)
+    try:
+        call()
+        print("moved")
+    except zmq.ZMQError as error:
+        print(error.errno == zmq.ENOTSOCK)
+    socket._shared._shadow._closed = False
+    socket.close()
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("where", ["send", "receive"])
+def test_a_socket_that_a_handler_closes_in_a_call_is_not_used_in_it(where):
+    with python_process(CLOSES, where) as process:
+        assert process.stdout.read().strip() == "True"
+        assert process.wait(30) == 0

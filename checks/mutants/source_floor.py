@@ -81,6 +81,21 @@ SOURCE = [
         "test_signals.py",
     ),
     Mutation(
+        "a frame is received on the handle of a socket that a signal handler has closed",
+        "transfer/shortcuts.pxi",
+        "        self.recheck_if_awaited()\n"
+        "        transfer.check_open()  # a signal handler may have closed it\n",
+        "        transfer.check_open()\n        self.recheck_if_awaited()\n",
+        "test_signals.py",
+    ),
+    Mutation(
+        "a message is sent on the handle of a socket that a signal handler has closed",
+        "transfer/native.pyx",
+        "                self.check_open()  # a signal handler may have closed it\n",
+        "",
+        "test_signals.py",
+    ),
+    Mutation(
         "a list that changes between two of its frames is sent in part",
         "transfer/pure_shortcuts.py",
         "            message = message[:]",

@@ -387,6 +387,7 @@ cdef class NativeTransfer:
         try:
             prepare(parts, frames, count)
             try:
+                self.check_open()  # a signal handler may have closed it
                 return self.send_each(frames, parts)
             finally:
                 close_parts(parts, count)  # a no-op for those that were sent

@@ -326,8 +326,8 @@ cdef class NativeShortcuts:
             or not self.allowance.count(1)
         ):
             return None
-        transfer.check_open()
         self.recheck_if_awaited()
+        transfer.check_open()  # a signal handler may have closed it
         try:
             if not transfer.is_full and msg_recv(&transfer.part, transfer.handle, DONTWAIT) < 0:
                 self.allowance.left += 1
