@@ -171,17 +171,20 @@ def unique_inproc() -> str:
 def until_reaped(context: zmq.Context) -> None:
     """Wait, without the hub, until libzmq has dealt with each close before this call.
 
-    A thread of libzmq's, the reaper, does so, one socket after another. Twice, for in one turn it
+    Two threads of libzmq's do so, one socket after another: the reaper, and the one that listens. A
+    socket that has listened is gone when both have dealt with it. Twice, for in one turn the reaper
     may come to this socket before those that were closed earlier.
     """
     for _ in range(2):
         closed, told = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
         address = unique_inproc()
-        closed.bind(address)
+        closed.bind("tcp://127.0.0.1:*")
+        closed.monitor(address, zmq.EVENT_MONITOR_STOPPED)  # when it is gone for good
         told.connect(address)
         assert not told.get(zmq.EVENTS) & zmq.POLLIN
         closed.close(0)
-        assert _select([told.fileno()], [], [], 20)[0]
+        while not told.get(zmq.EVENTS) & zmq.POLLIN:
+            assert _select([told.fileno()], [], [], 20)[0]
         told.close(0)
 
 

@@ -40,6 +40,8 @@ if "libuv" in type(get_hub().loop).__module__:
     )
 pytestmark = [
     pytest.mark.once,
+    # Each scenario binds a server to the address of the one before.
+    pytest.mark.usefixtures("long_release"),
     # A source that is interrupted while it is made is closed when Python deletes it.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

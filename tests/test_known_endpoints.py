@@ -46,6 +46,7 @@ def test_an_endpoint_is_free_when_a_source_was_refused(context, address):
             Source.open(zmq.PULL, print, spawn="x", bind=address, context=context)  # type: ignore[call-overload]
 
 
+@pytest.mark.usefixtures("long_release")
 def test_an_endpoint_that_was_bound_later_is_free_too(context, address):
     for _ in range(30):
         with Source.open(zmq.PULL, context=context) as source:
