@@ -42,7 +42,7 @@ class OtherHub:
         while not self._over:
             for function in self._work[:]:
                 self._work.remove(function)
-                self._greenlets.append(gevent.spawn(self._call, function))
+                self._greenlets.append(gevent.spawn(function))
             gevent.sleep(0.001)
             self._is_at_gate = True
             with self._gate:
@@ -62,7 +62,7 @@ class OtherHub:
             self.outcomes.append(type(error))
 
     def spawn(self, function):
-        self._work.append(function)
+        self._work.append(functools.partial(self._call, function))
 
     @contextlib.contextmanager
     def held_up(self):
@@ -70,6 +70,22 @@ class OtherHub:
         with self._gate:
             while not self._is_at_gate:
                 _sleep(0.001)
+            yield
+
+    @contextlib.contextmanager
+    def held_up_after(self, *functions):
+        """Hold up the hub as soon as greenlets have begun: no timer of theirs fires before."""
+        reached, gate = [], _allocate_lock()
+
+        def stop():
+            reached.append(True)
+            with gate:
+                pass
+
+        with gate:
+            calls = [functools.partial(self._call, function) for function in functions]
+            self._work += [*calls, stop]
+            wait_until(lambda: reached)
             yield
 
     def end(self, destroy):
@@ -100,9 +116,13 @@ def wait_until_putters(source, count):
     wait_until(lambda: len(putters_of(source)) == count)
 
 
-def wait_in(other, source, number, count, **options):
-    sender = source.sender()
-    other.spawn(lambda: sender.send(numbered(number), **options))
+def sending(source, number, **options):
+    """Return a function for a greenlet of another hub, which sends to a source of this one."""
+    return functools.partial(source.sender().send, numbered(number), **options)
+
+
+def wait_in(other, source, number, count):
+    other.spawn(sending(source, number))
     wait_until_putters(source, count)
 
 
@@ -247,8 +267,8 @@ def test_a_peer_gets_what_waited_for_room_while_another_is_full(context, other, 
 def test_an_invitation_counts_for_more_than_the_clock(context, other, room):
     with blocked_pair(context, outbox=1) as (source, receiver, release):
         source.send(numbered(0))
-        wait_in(other, source, 1, count=1, timeout=0.3)
-        with other.held_up():
+        with other.held_up_after(sending(source, 1, timeout=0.3)):
+            wait_until_putters(source, 1)
             if room:
                 source.withdraw(numbered(0))
                 # This hub runs no more, or it would lose its patience.
@@ -262,8 +282,8 @@ def test_an_invitation_counts_for_more_than_the_clock(context, other, room):
 def test_giving_up_makes_no_room_for_a_newcomer_before_the_others(context, other):
     with blocked_pair(context, outbox=1) as (source, receiver, release):
         source.send(numbered(0))
-        wait_in(other, source, 1, count=1, timeout=0.05)
-        wait_in(other, source, 2, count=2)
+        with other.held_up_after(sending(source, 1, timeout=0.05), sending(source, 2)):
+            wait_until_putters(source, 2)
         wait_until(lambda: other.outcomes == [Full])
         wait_until(lambda: len(putters_of(source)) == 1)
         release()
