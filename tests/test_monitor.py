@@ -197,7 +197,7 @@ def loop_ends(ref):
     with zmq.Context() as context, context.socket(zmq.PULL) as pull:
         monitor = Monitor(pull, ref=ref)
         waiting = gevent.spawn(monitor.recv)
-        ended = gevent.get_hub().join(timeout=0.05)
+        ended = gevent.get_hub().join(timeout=0.05 if ref else 10)
         waiting.kill()
         monitor.close()
     gevent.get_hub().destroy()

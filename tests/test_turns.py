@@ -45,11 +45,15 @@ def polls():
     writer.close()
 
 
-def waiting_in(queue, count, note, **options):
+def spawned_in(queue, count, note, **options):
     def wait(number):
         note.append((number, queue.wait(get_hub(), **{"timeout": None, **options})))
 
-    greenlets = [gevent.spawn(wait, number) for number in range(count)]
+    return [gevent.spawn(wait, number) for number in range(count)]
+
+
+def waiting_in(queue, count, note):
+    greenlets = spawned_in(queue, count, note)
     all_blocked()
     return greenlets
 
@@ -162,8 +166,9 @@ def test_one_that_was_killed_between_two_turns_is_not_woken(short):
 @pytest.mark.parametrize("look", [None, lambda: None], ids=["at once", "after a look"])
 def test_many_time_out_in_turns(short, polls, look):
     queue, noted = Waiters(), list[Any]()
-    greenlets = waiting_in(queue, MANY, noted, timeout=0.2, look=look)
+    greenlets = spawned_in(queue, MANY, noted, timeout=0.2, look=look)
     polled = polls_at_the_ends(greenlets, polls)
+    gevent.sleep(0)  # they wait
     _sleep(0.3)  # all are late at once
     wait_until(lambda: len(polled) == MANY)
     assert sorted(noted) == [(number, False) for number in range(MANY)]
