@@ -15,8 +15,10 @@ from authentication import (
     client_of,
     curve,
     gets_in,
+    gets_in_at,
     plain,
     server_of,
+    with_patience,
 )
 from gevent.event import Event
 from gevent.exceptions import BlockingSwitchOutError
@@ -50,11 +52,13 @@ def authenticator_of(context):
 def test_a_server_that_asks_lets_nobody_in_but_while_it_is_answered(context, options, credentials):
     client = credentials(zmq.curve_keypair())
     with server_of(context, **options) as server:
-        assert not gets_in(context, server, **client)
+        impatient = endpoint_of(server)
+        patient = endpoint_of(with_patience(server))
+        assert not gets_in_at(context, impatient, **client)
         for _ in range(2):
             with authenticator_of(context):
-                assert gets_in(context, server, **client)
-            assert not gets_in(context, server, **client)
+                assert gets_in_at(context, patient, **client)
+            assert not gets_in_at(context, impatient, **client)
 
 
 @pytest.mark.parametrize("end", ["close", "kill", "drop"])

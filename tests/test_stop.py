@@ -205,20 +205,30 @@ def test_a_killed_server_stops_and_answers_what_it_has_read(context):
 
 AFTER_CTRL_C = """
 import signal
+import gevent
 import zmq
+from gevent.event import Event
 from gzmqsource import Source
 from gzmqsource.testing import wait_until
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+class Server(Source):
+    def stop(self, *arguments):
+        interrupted.set()
+        return super().stop(*arguments)
+
+
 def handle(message):
-    print("begun", flush=True)
+    gevent.spawn(print, "begun", flush=True)  # once this greenlet waits, or it is interrupted
+    interrupted.wait(20)
     wait_until(lambda: "draining" in repr(server))
     print("handled", flush=True)
 
 
-server = Source.open(zmq.PULL, handle, bind="inproc://a")
+interrupted = Event()
+server = Server.open(zmq.PULL, handle, bind="inproc://a")
 with Source.open(zmq.PUSH, connect="inproc://a") as client:
     client.send(b"x")
 try:

@@ -17,7 +17,6 @@ from zmq.sugar.context import Context as PlainContext
 from gzmqsource.testing import all_blocked, in_forked_child, wait_until
 
 start_thread = get_original("_thread", "start_new_thread")
-sleep = get_original("time", "sleep")
 
 
 @pytest.fixture
@@ -68,9 +67,17 @@ def test_a_proxy_passes_messages_while_greenlets_run(green, context, ends, names
 
 def test_a_proxy_may_be_all_that_runs(green, context, ends):
     gevent.sleep(0)  # there is a hub
+    plain = PlainContext(shadow=context.underlying)
+    for socket in ends[2:]:
+        socket.close()
 
     def end_later():
-        sleep(0.1)
+        with plain.socket(zmq.PUSH) as source, plain.socket(zmq.PULL) as sink:
+            source.linger = 0
+            source.connect("inproc://front")
+            sink.connect("inproc://back")
+            while not sink.poll(10):  # it does not run, or has sent to the one that was closed
+                source.send(b"x")
         PlainContext.term(context)
         ended.append(True)
 
