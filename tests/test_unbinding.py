@@ -21,20 +21,39 @@ class Quick(Source):
 
 @contextlib.contextmanager
 def held_up(context):
-    """Hold up libzmq's thread for the time of the block: it waits for the reader of a monitor."""
+    """Hold up libzmq's thread for the time of the block: it waits for the reader of a monitor.
+
+    Each of its attempts to connect is an event. A timer begins the next one, and that comes before
+    what the thread is told. It is told of the first in two steps, one before each of two messages.
+    """
     address = unique_inproc()
-    watched, reader = context.socket(zmq.DEALER), context.socket(zmq.PAIR)
-    watched.linger = reader.linger = 0
-    watched.monitor(address, zmq.EVENT_ALL)
+    kinds = zmq.DEALER, zmq.PAIR, zmq.PUSH, zmq.PULL
+    watched, reader, push, pull = sockets = [context.socket(kind) for kind in kinds]
+    for each in sockets:
+        each.linger = 0
+
+    def passes(timeout):
+        push.send(b"x")
+        return pull.poll(timeout) and pull.recv()
+
+    pull.bind("tcp://127.0.0.1:*")
+    push.connect(endpoint_of(pull))
+    assert passes(20_000)
+    watched.reconnect_ivl = 1
     watched.connect(f"tcp://127.0.0.1:{free_ports(1)[0]}")
+    assert passes(20_000)
+    assert passes(20_000)
+    watched.monitor(address, zmq.EVENT_ALL)
+    while passes(100):
+        pass
     try:
         yield
     finally:
         reader.connect(address)
         reader.recv_multipart()
         watched.disable_monitor()
-        watched.close()
-        reader.close()
+        for each in sockets:
+            each.close()
 
 
 @pytest.fixture(params=[2, gevent.spawn], ids=["workers", "spawned"])
