@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+from types import SimpleNamespace
 
 import gevent
 import pytest
@@ -222,9 +223,10 @@ def test_the_age_is_that_of_the_oldest_message(monkeypatch):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A second passes between any two looks at the clock."""
+    """A second passes between any two looks of a lane at the clock, at which others look, too."""
     ticks = itertools.count(100.0)
-    monkeypatch.setattr("time.monotonic", lambda: next(ticks))
+    clock = SimpleNamespace(monotonic=lambda: next(ticks))
+    monkeypatch.setattr("gzmqsource._source.lane.time", clock)
 
 
 @pytest.mark.usefixtures("clock")
