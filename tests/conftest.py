@@ -22,6 +22,7 @@ from gevent.monkey import get_original
 
 from gzmqsource import Source
 from gzmqsource._base import reports
+from gzmqsource._base.hubs import call_in_hub
 from gzmqsource._socket import linger
 from gzmqsource._socket.budget import Budget, yield_to_io
 from gzmqsource._socket.hub_slice import HubSlice
@@ -35,6 +36,7 @@ STARTUP = pathlib.Path(__file__).parent / "startup"
 #: Whether a test has failed.
 FAILED = pytest.StashKey[bool]()
 
+allocate_lock = get_original("_thread", "allocate_lock")
 _start_thread = get_original("_thread", "start_new_thread")
 _sleep = get_original("time", "sleep")
 
@@ -206,6 +208,26 @@ def _end_slice():
         if isinstance(each, HubSlice):
             each.ends = 0.0
     gevent.sleep(0.001)  # the hub has polled: the next one may begin
+
+
+@pytest.fixture
+def adopting(monkeypatch):
+    """Requests of threads whose time begins when the requester's hub has them, not before."""
+    from gzmqsource.workers import _elsewhere
+
+    def call_and_wait(hub, function, *arguments):
+        def call():
+            function(*arguments)
+            called.release()
+
+        called = allocate_lock()
+        called.acquire()
+        reaches = call_in_hub(hub, call)
+        if reaches:
+            called.acquire()
+        return reaches
+
+    monkeypatch.setattr(_elsewhere, "call_in_hub", call_and_wait)
 
 
 @pytest.fixture

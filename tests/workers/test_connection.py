@@ -95,6 +95,7 @@ def test_nothing_but_requests_goes_to_a_plain_server(context):
         plain_server_of(context, note) as server,
         requester_of(server, context, dead_after=0.02) as requester,
     ):
+        wait_until(lambda: state_of(requester) == "live")  # else it may never be sent
         with pytest.raises(RequestTimeout):
             requester.request(b"x", timeout=0.1)
         killed = gevent.spawn(requester.request, b"y")
@@ -105,6 +106,7 @@ def test_nothing_but_requests_goes_to_a_plain_server(context):
     assert [message[-1] for message in seen] == [b"x", b"y"]
 
 
+@pytest.mark.usefixtures("adopting")
 @pytest.mark.parametrize("how", ["kill", "timeout", "gevent timeout", "thread"])
 def test_a_caller_that_leaves_cancels(context, how):
     with Scripted(context) as server, requester_of(server.endpoint, context) as requester:
@@ -123,7 +125,8 @@ def test_a_caller_that_leaves_cancels(context, how):
         else:
             with gevent.Timeout(0.05, False):  # type: ignore[arg-type]  # as gevent documents
                 requester.request(b"x")
-        wait_until(lambda: server.keys(Kind.CANCEL) == [server.asks[1].header.key])
+        wait_until(lambda: server.keys(Kind.CANCEL))
+        assert server.keys(Kind.CANCEL) == [server.asks[1].header.key]
         stats = requester.stats()
         assert stats.outstanding == 1
         assert stats.timeouts + stats.cancelled == 1

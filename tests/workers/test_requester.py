@@ -24,7 +24,10 @@ from gzmqsource.workers._envelope import ERROR
 start_thread = get_original("_thread", "start_new_thread")
 get_ident = get_original("_thread", "get_ident")
 
-native_sleep = get_original("time", "sleep")
+
+def until_live(requester):
+    """Wait until what is asked is sent at once."""
+    wait_until(lambda: requester.endpoints()[0].state == "live")
 
 
 def test_a_rep_of_any_kind_answers(context, endpoint):
@@ -89,6 +92,7 @@ def test_a_timeout_leaves_nothing_behind(context):
         server_of(context, ignore) as server,
         requester_of(server, context) as requester,
     ):
+        until_live(requester)  # else it may never be sent
         try:
             requester.request(b"x", timeout=0.05)
         except RequestTimeout as error:
@@ -118,8 +122,9 @@ def test_no_more_is_outstanding_than_may_be(context, bound):
         server_of(context, lambda server, message: kept.append(message)) as server,
         requester_of(server, context, **bound) as requester,
     ):
-        wait_until(lambda: requester.endpoints()[0].state == "live")
+        until_live(requester)
         results = [requester.submit(b"%010d" % number) for number in range(3)]
+        wait_until(lambda: len(kept) == 3)
         with pytest.raises(RequestTimeout, match="no room within"):
             requester.request(b"late", timeout=0.05)
         asking = [gevent.spawn(requester.request, b"%010d" % number) for number in (3, 4)]
@@ -230,6 +235,7 @@ def test_native_threads_and_other_hubs_ask_through_it(context):
         assert requester.stats().outstanding == 0
 
 
+@pytest.mark.usefixtures("adopting")
 def test_a_native_thread_has_timeouts(context):
     with requester_of("tcp://127.0.0.1:1", context) as lonely:
         outcomes = []

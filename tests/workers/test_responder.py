@@ -17,7 +17,7 @@ from helpers import endpoint_of
 from gzmqsource import Source, SourceClosed
 from gzmqsource._base.reports import Reports
 from gzmqsource.monitor import Monitor
-from gzmqsource.testing import all_blocked, wait_until
+from gzmqsource.testing import all_blocked, no_leaks, wait_until
 from gzmqsource.workers import PeerLost, RemoteError, Requester, Responder
 
 
@@ -192,7 +192,7 @@ def test_what_waits_of_plain_peers_is_bounded_and_then_nothing_is_read(context, 
         plain.start()
         for number in range(300):
             plain.send([b"%d" % number, b"", b"x"])
-        wait_until(lambda: responder.stats().running == 3)
+        wait_until(lambda: responder.source.stats().received >= 3 + 4)
         all_blocked()
         # The rest of a batch of 128, at most, was read when one of them took the last place.
         assert 3 + 4 <= responder.source.stats().received < 3 + 4 + 128
@@ -217,7 +217,7 @@ def test_without_batches_no_more_of_plain_peers_waits_than_may(context, most):
         plain = Source.open(zmq.DEALER, connect=endpoint_of(responder.source), context=context)
         for _ in range(20):
             plain.send([b"", bytes(1000)])
-        wait_until(lambda: responder.stats().waiting)
+        wait_until(lambda: responder.stats().waiting >= (4 if most == "requests" else 3))
         all_blocked()
         assert responder.stats().waiting == (4 if most == "requests" else 3)
         go_on.set()
@@ -313,10 +313,11 @@ def test_a_peer_may_have_any_bytes_as_its_routing_id(context):
 def test_bytes_that_are_no_zeromq_harm_nobody(context):
     with responder_of(context, upper) as responder, requester_of(responder, context) as requester:
         host, port = endpoint_of(responder.source).removeprefix("tcp://").split(":")
-        for garbage in (b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 100, os.urandom(10_000), b""):
-            for _ in range(20):
-                with socket.create_connection((host, int(port))) as peer:
-                    peer.sendall(garbage)
+        with no_leaks():  # libzmq would abort if it took some of it for a name during the close
+            for garbage in (b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 100, os.urandom(10_000), b""):
+                for _ in range(20):
+                    with socket.create_connection((host, int(port))) as peer:
+                        peer.sendall(garbage)
         # libzmq may take some of it for messages of ZMTP 1.0, which has no greeting.
         assert requester.request(b"x", timeout=10) == [b"X"]
         assert responder.stats().errors == 0
