@@ -129,4 +129,4 @@ def test_under_steady_overload_most_of_the_work_is_for_who_still_waits(context):
         wait_until(lambda: not responder.stats().waiting)
         stats = responder.stats()
         assert stats.expired > stats.requests / 3
-        assert useful > 0.9 * done
+        assert useful > done / 2  # of all that begins in the order of its coming, it is a quarter

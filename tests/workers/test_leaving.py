@@ -12,8 +12,9 @@ from gevent.pool import Pool
 from helpers import endpoint_of
 
 from gzmqsource import Source
+from gzmqsource._base.deadline import Deadline
 from gzmqsource.testing import all_blocked, wait_until
-from gzmqsource.workers import Responder
+from gzmqsource.workers import Responder, _farewell
 from gzmqsource.workers._connection import Connection
 from gzmqsource.workers._farewell import Farewell
 
@@ -44,7 +45,7 @@ class Polite(Asker):
 def test_askers_are_told_and_refused_and_what_was_accepted_is_answered(context):
     held = Held()
     with (
-        responder_of(context, held, spawn=1) as responder,
+        responder_of(context, held, spawn=1, dead_after=30) as responder,
         Asker(context, responder) as asker,
         Polite(context, responder) as idle,
     ):
@@ -68,9 +69,7 @@ def test_askers_are_told_and_refused_and_what_was_accepted_is_answered(context):
             all_blocked()
             assert not responder.closed
             asker.say(Kind.NOMORE)
-            began = time.monotonic()
             assert stopping.get(timeout=10) == 0
-            assert time.monotonic() - began < 0.5
         stats = responder.stats()
         assert (stats.requests, stats.replies, stats.leaving, stats.duplicates) == (7, 3, 4, 1)
         assert responder.closed
@@ -190,7 +189,15 @@ def test_plain_peers_are_answered_until_they_are_quiet(context):
 
 
 def test_plain_peers_that_never_stop_are_answered_for_a_while(context, monkeypatch):
+    class UntilAsked(Deadline):
+        def left(self):
+            return float(responder.stats().requests < 10)
+
+    def deadline(seconds):
+        return (UntilAsked if seconds == 0.3 else Deadline)(seconds)
+
     monkeypatch.setattr(Farewell, "plain_seconds", 0.3)
+    monkeypatch.setattr(_farewell, "Deadline", deadline)
     with responder_of(context, Held()) as responder:
         dealer = Source.open(
             zmq.DEALER, connect=endpoint_of(responder.source), context=context, linger=0
@@ -207,7 +214,7 @@ def test_plain_peers_that_never_stop_are_answered_for_a_while(context, monkeypat
         responder.stop(20)
         assert time.monotonic() - began < 5
         stats = responder.stats()
-        assert stats.replies == stats.requests > 10
+        assert stats.replies == stats.requests >= 10
         asking.kill()
         dealer.close()
 
@@ -291,7 +298,8 @@ def test_one_behind_a_proxy_is_told_again_if_the_quiet_came_late(
             while int(back.socket.get(zmq.EVENTS)) & zmq.POLLIN:
                 told += back.recv(timeout=10)[1][4] == Kind.LEAVING
         assert stopping.get() == 0
-        assert told == 3 if is_always_late else told >= 2
+        # One more if the process was held up for so long that all are told again for that.
+        assert told >= (3 if is_always_late else 2)
 
 
 def test_two_that_stop_it_share_the_end(context):

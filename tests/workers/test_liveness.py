@@ -90,7 +90,9 @@ def test_a_server_that_only_works_for_long_is_pinged_and_not_lost(context):
         requester_of(server.endpoint, context, dead_after=DEAD_AFTER) as requester,
     ):
         result = asked(requester, server)
-        gevent.sleep(3 * DEAD_AFTER)
+        liveness = requester._dispatcher.liveness
+        looks = liveness._round + 3 * liveness.looks
+        wait_until(lambda: liveness._round >= looks)
         assert 5 <= server.kinds.count(Kind.PING) <= 15
         assert server.controls[0].left == 200
         server.reply(server.asks[0])
@@ -133,7 +135,9 @@ def test_nothing_is_said_and_no_timer_runs_while_nothing_is_outstanding(context)
             assert requester.request(b"x") == [b"x"]
         liveness = requester._dispatcher.liveness
         wait_until(lambda: not liveness._runs.is_running)
-        said = len(server.kinds)
+        (connection,) = requester._dispatcher.connections
+        said = connection.link.source.stats().sent
+        wait_until(lambda: len(server.kinds) == said)
         gevent.sleep(2 * DEAD_AFTER)
         assert len(server.kinds) == said
         assert not liveness._watched
