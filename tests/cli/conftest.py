@@ -71,7 +71,6 @@ def systemd(tmp_path):
     class Manager:
         def __init__(self):
             self.told: list[str] = []
-            self.times: list[float] = []
             self.names = [str(tmp_path / "notify"), f"@gzmqsource-{os.getpid()}-{time.time()}"]
             self._sockets: list[Any] = []
             for name in self.names:
@@ -82,7 +81,6 @@ def systemd(tmp_path):
         def _read(self, bound):
             while True:
                 self.told.append(bound.recv(1000).decode())
-                self.times.append(time.monotonic())
 
         def count(self, line):
             return sum(line in each.split("\n") for each in self.told)

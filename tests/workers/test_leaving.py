@@ -282,6 +282,7 @@ def test_one_behind_a_proxy_is_told_again_if_the_quiet_came_late(
 ):
     """It asks again by then, and its requests would be on their way at the end."""
     monkeypatch.setattr(Farewell, "most_late", 2)
+    monkeypatch.setattr(Farewell, "plain_seconds", 3600.0)
     with (
         Source.open(zmq.DEALER, bind="inproc://back", context=context) as back,
         Responder.open(Held(), connect="inproc://back", context=context) as responder,
