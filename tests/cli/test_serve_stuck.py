@@ -23,7 +23,7 @@ import atexit, os, time, gevent
 from gevent.monkey import get_original
 sleep = get_original("time", "sleep")
 if os.path.exists("lingers"):
-    atexit.register(sleep, 1)
+    atexit.register(sleep, 2.5)
 def answer(request):
     if request == [b"loop"]:
         while True:
@@ -145,9 +145,9 @@ def test_workers_that_are_stopped_end_with_a_master_that_is_killed_too(serve):
 
 
 def test_a_master_that_was_stopped_accuses_no_worker(serve, requester):
-    process, pids = serve(2, "--stuck-after", 0.3)
+    process, pids = serve(2, "--stuck-after", 1)
     process.send_signal(signal.SIGSTOP)
-    gevent.sleep(1)  # for nothing can be waited for in a process that does not run
+    gevent.sleep(2.5)  # for nothing can be waited for in a process that does not run
     process.send_signal(signal.SIGCONT)
     for _ in range(100):
         assert int(requester.request(b"x", timeout=20)[0]) in pids
@@ -166,6 +166,6 @@ def test_a_worker_that_is_stopped_is_replaced(serve):
 
 def test_a_worker_that_takes_long_to_end_after_it_has_left_is_not_stuck(serve, tmp_path):
     (tmp_path / "lingers").touch()
-    process, pids = serve(1, "--stuck-after", 0.3)
+    process, pids = serve(1, "--stuck-after", 1)
     os.kill(pids[0], signal.SIGTERM)
     assert "has left" in until_told(process, f"worker {pids[0]} ")
