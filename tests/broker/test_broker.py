@@ -203,7 +203,7 @@ def test_a_request_whose_time_is_over_is_given_to_nobody(context):
 
 def test_one_that_expires_while_it_waits_is_refused(context):
     with (
-        broker_of(context) as broker,
+        broker_of(context, dead_after=5) as broker,
         Asker(context, endpoint_of(broker.front)) as asker,
         ScriptedWorker(broker) as worker,
     ):
@@ -316,7 +316,7 @@ def test_requests_wait_for_the_first_worker(context):
 
 def test_one_that_a_worker_refuses_goes_to_another(context):
     with (
-        broker_of(context) as broker,
+        broker_of(context, dead_after=5) as broker,
         asking(broker) as requester,
         ScriptedWorker(broker) as refusing,
     ):

@@ -224,7 +224,7 @@ def test_a_reload_does_not_undo_that_the_server_stops(serving, systemd, tmp_path
     process.terminate()
     wait_until(lambda: systemd.count("STOPPING=1"))
     (tmp_path / "go").touch()
-    assert "was reloaded" in process.stderr.readline()
+    until_told(process, "was reloaded")
     assert process.wait(timeout=20) == 1
     asking.kill()
     assert [each.split("\n")[0] for each in systemd.told] == [
