@@ -143,6 +143,8 @@ def test_replies_are_forgotten_also_if_no_further_one_is_kept(context):
             asker.wait_for(asker.ask(key=key_of(number + 1), flags=KEEP))
         kept = responder._parts.kept
         assert len(kept.replies) == 3
+        ticks = responder._pulse._number + 3  # it ticks as long as there are any
+        wait_until(lambda: responder._pulse._number >= ticks)
         for key, reply in kept.replies.items():
             kept.replies[key] = reply._replace(until=time.monotonic())
         wait_until(lambda: not kept.replies)
