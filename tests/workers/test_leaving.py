@@ -191,7 +191,7 @@ def test_plain_peers_are_answered_until_they_are_quiet(context):
 def test_plain_peers_that_never_stop_are_answered_for_a_while(context, monkeypatch):
     class UntilAsked(Deadline):
         def left(self):
-            return float(responder.stats().requests < 10)
+            return float(responder.stats().requests < 40)
 
     def deadline(seconds):
         return (UntilAsked if seconds == 0.3 else Deadline)(seconds)
@@ -214,7 +214,7 @@ def test_plain_peers_that_never_stop_are_answered_for_a_while(context, monkeypat
         responder.stop(20)
         assert time.monotonic() - began < 5
         stats = responder.stats()
-        assert stats.replies == stats.requests >= 10
+        assert stats.replies == stats.requests >= 40  # more than come in the time of a quiet
         asking.kill()
         dealer.close()
 
