@@ -72,6 +72,10 @@ class Server:
         """Wait until these workers have told their numbers, in time, and no others."""
         wait_until(lambda: set(self.pids()) == names, timeout=30)
 
+    def until_told_of(self, pids):
+        """Wait until all have told their numbers in time, and these are their processes."""
+        wait_until(lambda: set(self.pids().values()) == pids, timeout=30)
+
     def missed(self):
         return self.samples("gzmqsource_worker_metrics_missed_total")
 
@@ -104,7 +108,7 @@ def stopped(pid):
 def test_one_answer_has_the_numbers_of_each_worker(serve, address):
     server, pids = serve(3)
     server.until_told_by({"1", "2", "3"})
-    wait_until(lambda: set(server.pids().values()) == pids)
+    server.until_told_of(pids)
     for _ in range(10):
         run("request", "--connect", address, "x")
     answered = server.samples("gzmqsource_responder_requests_total")
@@ -153,7 +157,7 @@ def test_the_names_of_replaced_workers_are_used_again(serve):
         os.kill(min(pids), signal.SIGKILL)
         pids = pids - {min(pids)} | server.ready(1)
         server.until_told_by({"1", "2"})
-        wait_until(lambda pids=pids: set(server.pids().values()) == pids)
+        server.until_told_of(pids)
 
 
 def test_rolls_need_one_name_more(serve):
