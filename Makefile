@@ -75,7 +75,7 @@ demo: .venv/demo  ## A tour of the command: a server under load, a killed client
 # Each of a thousand processes would compile the package for itself.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(FULL) $(FOREIGN)  ## The whole suite: native and pure, libev and libuv, patched and not
-	$(MAKE) --no-print-directory -j 11 --output-sync=line -f checks/passes.mk PYTEST="$(PYTEST)" PYTEST_ARGS='$(PYTEST_ARGS)'
+	$(MAKE) --no-print-directory -j 12 --output-sync=line -f checks/passes.mk PYTEST="$(PYTEST)" PYTEST_ARGS='$(PYTEST_ARGS)'
 
 idle: $(FULL)  ## The few tests that only a machine without other work can pass
 	GEVENT_LOOP=libev-cext $(PYTEST) -m idle $(PYTEST_ARGS)

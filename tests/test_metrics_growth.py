@@ -159,6 +159,7 @@ def test_no_counter_goes_down_whatever_ends(context, registry, collector, seed):
             source.close()
 
 
+@pytest.mark.once
 def test_a_thread_may_collect_whatever_happens_to_the_sources(context, registry, collector):
     collector.max_ended = 5
     failures, ended, finished = [], threading.Event(), []
