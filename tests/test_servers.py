@@ -262,6 +262,7 @@ SERVERS = {
 
 @needs("flask", "gunicorn", extra="servers")
 @pytest.mark.limit(120)
+@pytest.mark.once
 @pytest.mark.parametrize("command", SERVERS.values(), ids=list(SERVERS))
 def test_flask_asks_a_backend_in_each_request(tmp_path, backend, command):
     (tmp_path / "application.py").write_text(APP)

@@ -36,7 +36,6 @@ def alarms(monkeypatch):
     """Let a function run in the handler of a signal, 5,000 times a second if it is *repeated*."""
     # pyzmq runs the handlers when a frame is freed, too, where nothing can be raised.
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
-    before = signal.getsignal(signal.SIGALRM)
 
     def start(function, repeated=False):
         signal.signal(signal.SIGALRM, lambda _, frame: function(frame))
@@ -44,8 +43,9 @@ def alarms(monkeypatch):
             signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
 
     yield start
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    stop()
+    # Another thread may still take the last signal, for which Python needs a handler.
+    signal.signal(signal.SIGALRM, lambda *_: None)
 
 
 def stop():

@@ -5,7 +5,7 @@ import os
 import pytest
 from helpers import python_process
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.once]
 
 BEGIN = """
 import logging, select, sys, time
@@ -109,7 +109,6 @@ def test_a_stolen_edge_is_reported_however_many_descriptors_are_open():
     assert "eaten by get(), called from" in report
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("transport", ["inproc", "tcp"])
 def test_normal_traffic_is_not_reported(transport):
     program = """
