@@ -63,8 +63,10 @@ def streaming(outbox):
 
 @contextlib.contextmanager
 def responding(outbox):
-    """Reply to each request with what came."""
-    responder = Responder.open(lambda payload: payload, on_error=refuse, **options(outbox))
+    """Reply to each request with what came, in order: in a pool, a reply may overtake another."""
+    responder = Responder.open(
+        lambda payload: payload, spawn=None, on_error=refuse, **options(outbox)
+    )
     with held(responder):
         responder.start()
         yield responder.source

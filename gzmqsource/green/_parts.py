@@ -65,7 +65,7 @@ def check_parts(parts: Iterable[Any]) -> None:
         if not isinstance(part, (zmq.Frame, bytes, memoryview)):
             try:
                 memoryview(part)
-            except Exception:  # as a `ValueError` of a closed mmap
+            except (TypeError, ValueError, BufferError):  # as of a closed mmap
                 text = repr(part)
                 text = text if len(text) <= 32 else text[:32] + "..."
                 raise TypeError(
