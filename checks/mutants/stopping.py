@@ -202,8 +202,8 @@ STOPPING = [
     Mutation(
         "a close of what is connected waits for an endpoint",
         "_socket/endpoints.py",
-        "        self._note(_as_text(endpoint), self.connected)\n",
-        "        self._note(_as_text(endpoint), self.others)\n",
+        "        self._note(as_text(endpoint), self.connected)\n",
+        "        self._note(as_text(endpoint), self.others)\n",
         "test_known_endpoints.py",
     ),
     Mutation(

@@ -14,7 +14,7 @@ from typing import Any
 
 import zmq
 
-from gzmqsource._socket.endpoints import holder, kind_of
+from gzmqsource._socket.endpoints import as_text, holder, kind_of
 from gzmqsource._socket.forms import fault_of
 
 #: How libzmq answers to an endpoint that it cannot use as it is written.
@@ -91,7 +91,7 @@ def explained(
     """
     if error.errno is None or type(error) is not zmq.ZMQError:
         return error  # the context has ended
-    name = endpoint.decode(errors="replace") if isinstance(endpoint, bytes) else endpoint
+    name = as_text(endpoint)
     where = "from" if verb in ("unbind", "disconnect") else "to"
     what = f"cannot {verb} a {kind_of(socket)} {where} {name or repr(name)}"
     if error.errno in _OF_THE_FORM and verb in ("bind", "connect"):

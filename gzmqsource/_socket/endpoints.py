@@ -47,12 +47,12 @@ class Endpoints:
 
     def note_connected(self, endpoint: str | bytes) -> None:
         """Note an endpoint as connected; libzmq spells it as it was passed."""
-        self._note(_as_text(endpoint), self.connected)
+        self._note(as_text(endpoint), self.connected)
 
     def forget(self, endpoint: str | bytes) -> None:
         """Note that an endpoint is neither bound nor connected any more."""
         for among in (self.bound, self.connected, self.others):
-            among.pop(_as_text(endpoint), None)
+            among.pop(as_text(endpoint), None)
 
     def unbind(self, socket: zmq.Socket[Any]) -> int:
         """Unbind all that is bound; messages that were received and not read can still be read.
@@ -118,10 +118,11 @@ def last_endpoint(socket: zmq.Socket[Any]) -> str:
         found: Any = PlainSocket.get(socket, zmq.LAST_ENDPOINT)
     except zmq.ZMQError:  # the context has ended
         return ""
-    return _as_text(found.rstrip(b"\0"))
+    return as_text(found.rstrip(b"\0"))
 
 
-def _as_text(endpoint: str | bytes) -> str:
+def as_text(endpoint: str | bytes) -> str:
+    """Return an endpoint, which pyzmq takes in either form, as a text."""
     return endpoint if isinstance(endpoint, str) else endpoint.decode(errors="replace")
 
 
