@@ -22,6 +22,9 @@ SLOW = 0.005
 #: Seconds within which every socket has its first message; beyond them it counts as starved.
 PATIENCE = 20
 
+#: The most round trips of a peer that asks for echoes.
+PINGS = 100_000
+
 #: Starts to serve a socket: it is passed a context, the address, and the handler. It gives the
 #: socket, and what ends it.
 Serve = Callable[[Any, str, Callable[[Any], None]], tuple[Any, Callable[[], object]]]
@@ -98,7 +101,9 @@ def many(cell: Cell, serve: Serve) -> dict[str, Any]:
 def measure(cell: Cell, echo: str, counts: list[int]) -> dict[str, Any]:
     """Give the figures of so many seconds, with those of a peer that asks for echoes meanwhile."""
     late: list[tuple[float, float]] = []
-    ping = Peer("ping", echo, 100_000, 32, PAUSE)
+    # What a program that does nothing else answers in the same seconds: the machine is busy, too.
+    other = Peer("echo", "@tcp://127.0.0.1:*", PINGS)
+    ping, control = (Peer("ping", end, PINGS, 32, PAUSE) for end in (echo, *other.endpoints))
     ticking = gevent.spawn(tick, late)
     before = counts[:]
     clock = Clock()
@@ -106,7 +111,8 @@ def measure(cell: Cell, echo: str, counts: list[int]) -> dict[str, Any]:
     measured = clock.read()
     handled = [after - at_first for after, at_first in zip(counts, before, strict=True)]
     ticking.kill()
-    asked = heard_out(ping)  # while the flood goes on
+    # While the flood goes on.
+    asked, control_asked = heard_out(ping), heard_out(control)
     total = sum(handled)
     if not total:
         raise SystemExit("nothing was handled")
@@ -121,6 +127,10 @@ def measure(cell: Cell, echo: str, counts: list[int]) -> dict[str, Any]:
         "share_of_slow": handled[0] * SLOW / measured["thread_cpu"] if cell.slow else 0,
         "echo_99": asked["delay_99"],
         "echo_max": asked["delay_max"],
+        "echo_50": asked["delay_50"],
+        "c_echo_50": control_asked["delay_50"],
+        "c_echo_99": control_asked["delay_99"],
+        "c_echo_max": control_asked["delay_max"],
     }
 
 
