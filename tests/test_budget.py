@@ -85,6 +85,18 @@ def use(budgets, seconds):
     return gevent.spawn(run), used
 
 
+def test_as_many_are_likely_to_pass_as_the_pace_so_far_allows(allowance):
+    assert allowance.likely() == 1
+    allowance.refill(100_000, 10.0)
+    assert allowance.likely() == 100_000
+    until(time.thread_time() + 0.02)
+    assert allowance.spend(2)
+    assert 1 <= allowance.likely() <= 1000
+    allowance.refill(100_000, 0.0)
+    assert allowance.spend()
+    assert allowance.likely() == 1
+
+
 @pytest.fixture
 def no_collection():
     """No collection of garbage, which may take 20 ms, and is charged to one of the sockets."""

@@ -11,8 +11,10 @@ from gevent.hub import Waiter
 from gevent.pool import Group
 from handlers import INPROC, NUMBERS, Gate, fed
 from helpers import closing
+from striking import Struck
 
 from gzmqsource import Source
+from gzmqsource._socket.budget import Budget
 from gzmqsource._source import crew
 from gzmqsource.testing import all_blocked, wait_until
 
@@ -303,13 +305,13 @@ def test_workers_end_with_a_source_that_was_closed_while_all_are_in_handlers(con
         assert server.stats().dropped == {}
 
 
-def fill_hand(server, client, handle):
+def fill_hand(server, client, begun):
     """Have a worker begin with messages of which others are already in hand."""
     server.pause()
     send_each(client, *[b"x"] * 20)
     all_blocked()
     server.resume()
-    wait_until(lambda: len(handle.begun) == 20)
+    wait_until(lambda: len(begun) == 20)
     server.pause()
 
 
@@ -324,7 +326,7 @@ def test_a_handler_that_stops_its_source_waits_for_what_is_in_hand(context):
 
     handle = Recorder(stop=stop, slow=lambda: gevent.sleep(0.01))
     with fed(context, handle, INPROC, spawn=8) as (server, client):
-        fill_hand(server, client, handle)
+        fill_hand(server, client, handle.begun)
         send_each(client, b"stop", *[b"slow"] * 20)
         all_blocked()
         server.resume()
@@ -346,7 +348,7 @@ def test_a_close_ends_the_stop_of_a_handler_that_waits_for_what_is_in_hand(conte
 
     handle = Recorder(stop=stop)
     with fed(context, handle, INPROC, spawn=8) as (server, client):
-        fill_hand(server, client, handle)
+        fill_hand(server, client, handle.begun)
         send_each(client, b"stop", *[b"x"] * 20)
         all_blocked()
         server.resume()
@@ -360,7 +362,7 @@ def test_a_close_ends_the_stop_of_a_handler_that_waits_for_what_is_in_hand(conte
 def test_what_a_stop_cannot_handle_in_time_is_killed_or_unhandled(context):
     handle = Recorder(stuck=Event().wait)
     with fed(context, handle, INPROC) as (server, client):
-        fill_hand(server, client, handle)
+        fill_hand(server, client, handle.begun)
         send_each(client, b"stuck", *[b"x"] * 5)
         all_blocked()
         server.resume()
@@ -406,3 +408,44 @@ def test_a_worker_that_resists_the_kill_ends_after_its_handler(context):
         assert not handle.greenlets[0].dead
         gate.set()
         wait_until(lambda: handle.greenlets[0].dead)
+
+
+def test_no_more_is_read_than_is_likely_to_be_handled_in_time(context, monkeypatch):
+    in_hand = []
+
+    def handle(_message):
+        in_hand.append(server.stats().in_hand)
+
+    with fed(context, handle, INPROC) as (server, client):
+        monkeypatch.setattr(Budget, "likely", lambda _budget: 3)
+        fill_hand(server, client, in_hand)
+        in_hand.clear()
+        send_each(client, *NUMBERS)
+        all_blocked()
+        server.resume()
+        wait_until(lambda: len(in_hand) == len(NUMBERS))
+    assert max(in_hand) == 2  # and the one that is handled
+
+
+def test_an_exception_between_two_steps_of_a_batch_keeps_the_order(context, monkeypatch):
+    """A signal handler may raise when the messages are there, and nothing is done with them."""
+    handle = Recorder()
+    raised = []
+    with fed(context, handle, INPROC, on_error=lambda *_: None) as (server, client):
+        core = server._core
+        receive = core.receive
+
+        def strike(into, limit):
+            receive(into, limit)
+            if len(into) > 1 and not raised:
+                raised.append(len(into))
+                raise Struck
+
+        fill_hand(server, client, handle.begun)
+        monkeypatch.setattr(core, "receive", strike)
+        send_each(client, *NUMBERS)
+        all_blocked()
+        server.resume()
+        wait_until(lambda: len(handle.begun) == 20 + len(NUMBERS))
+    assert raised
+    assert handle.begun[20:] == NUMBERS

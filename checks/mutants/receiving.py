@@ -29,7 +29,7 @@ RECEIVING = [
     Mutation(
         "a former leader goes on with what it has read",
         "_source/crew.py",
-        "            left.clear()\n            self._leader = None\n",
+        "            self._leader = None\n            left.clear()\n",
         "            self._leader = None\n",
         "test_crew.py",
     ),
@@ -355,5 +355,34 @@ RECEIVING = [
         "            value = context.run(self._handle, message)\n",
         "            value = self._handle(message)\n",
         "test_contextvars.py",
+    ),
+    Mutation(
+        "more is read than is likely to be handled in time",
+        "_source/crew.py",
+        "budget.likely()",
+        "max(1, budget.left)",
+        "test_crew.py",
+    ),
+    Mutation(
+        "in C, the pace of the messages does not count",
+        "transfer/allowance.pxi",
+        "        if passed <= 0 or now <= self.began:\n",
+        "        if True:\n",
+        "test_budget.py",
+    ),
+    Mutation(
+        "the pace of the messages does not count",
+        "transfer/pure.py",
+        "        if passed <= 0 or elapsed <= 0:\n",
+        "        if True:\n",
+        "test_budget.py",
+        transfer="pure",
+    ),
+    Mutation(
+        "an exception turns the order of a batch around",
+        "_source/intake.py",
+        "            finally:  # also if a signal handler raises\n                prefetched",
+        "            else:\n                prefetched",
+        "test_crew.py",
     ),
 ]

@@ -169,7 +169,7 @@ class Crew:
         """Read and handle messages until another worker leads, or the work is over."""
         core, intake, budget = self._core, self._intake, self._core.socket.budget
         while self._leader is worker:
-            if core.prefetched or intake.take(self._room(budget.left)):
+            if core.prefetched or intake.take(self._room(budget.likely())):
                 if budget.left <= 0 and budget.exhausted(receives=True):
                     if self._spawned is None:
                         intake.shrink()
@@ -183,11 +183,9 @@ class Crew:
                 core.socket.wait_readable()
 
     def _room(self, left: int) -> int:
-        """Return how many messages may be read: no more than there are workers and budget for."""
+        """Return how many messages may be read: no more than there are workers and *left*."""
         if self._spawned is not None:
             return self._spawned.room()
-        if left < 1:
-            left = 1
         return left if self._prefetches else min(left, self._size - len(self._busy))
 
     def _dispatch(self, worker: Any) -> None:
@@ -225,10 +223,10 @@ class Crew:
         self._look_scheduled = False
         if self._size > 1 and self._leader in self._busy:
             core, left = self._core, self._core.prefetched
-            # No signal handler runs between these two, or a message would be handled twice.
+            # No signal handler runs before it is clear, or a message would be handled twice.
             core.prefetched = left[:]
-            left.clear()
             self._leader = None
+            left.clear()
         if self._leader is None or self._leader in self._parked:
             self._appoint()
 

@@ -73,8 +73,9 @@ class Intake:
                 core.report(error, None)
                 self._pause()
                 continue
+            finally:  # also if a signal handler raises
+                prefetched.reverse()
             self._back_off.succeed()
-            prefetched.reverse()
             if len(prefetched) == self.batch:
                 self.batch = min(2 * self.batch, self._limits.max_batch)
             return bool(prefetched)

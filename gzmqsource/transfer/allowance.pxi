@@ -20,8 +20,10 @@ cdef class NativeAllowance:
     cdef public Py_ssize_t left
     cdef public Py_ssize_t max_messages
     cdef public double max_seconds
+    cdef double began
     cdef double ends
     cdef double looked
+    cdef Py_ssize_t granted
     cdef double short_while
     cdef Py_ssize_t stride
     cdef Py_ssize_t until_look
@@ -31,10 +33,10 @@ cdef class NativeAllowance:
         self.grant(clock(STEADY_CLOCK), messages, seconds)
 
     cdef void grant(self, double now, Py_ssize_t messages, double seconds) noexcept:
-        self.looked = now
+        self.looked = self.began = now
         self.ends = now + seconds
         self.short_while = seconds / 16
-        self.left = messages
+        self.left = self.granted = messages
         self.stride = 1
         self.until_look = 2  # the first message passes
 
@@ -52,6 +54,16 @@ cdef class NativeAllowance:
     def seconds_left(self):
         """See `PureAllowance.seconds_left`."""
         return max(0.0, self.ends - clock(STEADY_CLOCK))
+
+    def likely(self):
+        """See `PureAllowance.likely`."""
+        cdef double now = clock(STEADY_CLOCK)
+        cdef double left
+        cdef Py_ssize_t passed = self.granted - self.left
+        if passed <= 0 or now <= self.began:
+            return max(1, self.left)
+        left = (self.ends - now) / (now - self.began) * passed
+        return max(1, <Py_ssize_t>min(left, <double>self.left))
 
     def spend(self, Py_ssize_t messages=1):
         """See `PureAllowance.spend`."""

@@ -263,7 +263,9 @@ class PureAllowance:
     """The number of messages that may pass, and the time for that."""
 
     __slots__ = (
+        "_began",
         "_ends",
+        "_granted",
         "_looked",
         "_short_while",
         "_stride",
@@ -279,7 +281,8 @@ class PureAllowance:
         #: The most messages and seconds of one part of a slice.
         self.max_messages = 0
         self.max_seconds = 0.0
-        self._ends = self._looked = self._short_while = 0.0
+        self._ends = self._looked = self._began = self._short_while = 0.0
+        self._granted = 0
         self._stride = self._until_look = 1
 
     def refill(self, messages: int, seconds: float) -> None:
@@ -287,10 +290,10 @@ class PureAllowance:
 
         The first one passes however short the time is.
         """
-        self._looked = time.monotonic()
-        self._ends = self._looked + seconds
+        self._looked = self._began = time.monotonic()
+        self._ends = self._began + seconds
         self._short_while = seconds / 16
-        self.left = messages
+        self.left = self._granted = messages
         self._stride = 1
         self._until_look = 2
 
@@ -308,6 +311,14 @@ class PureAllowance:
     def seconds_left(self) -> float:
         """Return for how many seconds messages may still pass."""
         return max(0.0, self._ends - time.monotonic())
+
+    def likely(self) -> int:
+        """Return how many more are likely to pass, at the pace of those before: at least 1."""
+        now = time.monotonic()
+        passed, elapsed = self._granted - self.left, now - self._began
+        if passed <= 0 or elapsed <= 0:
+            return max(1, self.left)
+        return max(1, min(self.left, int((self._ends - now) / elapsed * passed)))
 
     def spend(self, messages: int = 1) -> bool:
         """Count messages that pass; return False if nothing is left."""
