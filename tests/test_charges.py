@@ -1,6 +1,7 @@
 """The charges of sockets in the slices of a hub: who waits for whom, and for how long."""
 
 import functools
+import gc
 import time
 
 import gevent
@@ -74,6 +75,19 @@ def test_one_long_turn_among_many_quick_ones_is_forgiven(budgets):
     shared.run(budget, long)
     assert budget.charged > before
     assert not shared.may_run(budget)
+    waiting.join()
+
+
+def test_no_socket_is_charged_with_a_collection_of_the_garbage(budgets):
+    budget, other = budgets(), budgets()
+    waiting = gevent.spawn(other.yield_to_io)
+    gevent.sleep(0)
+    budget.quick_turns = 0
+    objects = [[number] for number in range(200_000)]
+    before = time.thread_time()
+    budget.shared.run(budget, gc.collect)
+    assert time.thread_time() - before > budget.shared.length, len(objects)
+    assert budget.shared.may_run(budget)
     waiting.join()
 
 

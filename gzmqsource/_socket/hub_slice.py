@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from gzmqsource._base.hubs import HubCalls
 from gzmqsource._base.repairs import Repairs
 from gzmqsource._base.waiters import Waiters
+from gzmqsource._socket.garbage import exempt_collections
 from gzmqsource.transfer import Slice
 
 
@@ -69,14 +70,13 @@ class HubSlice(Slice):
     #: others is about the same.
     least_part = 0.5
 
-    #: The most seconds of CPU time for which a socket waits because of one long turn. If the
-    #: garbage collector ran for 20 ms in its turn, it would wait until each of 300 others has had
-    #: as much.
+    #: The most seconds of CPU time for which a socket waits because of one long turn. If its
+    #: handler took 20 ms, it would wait until each of 300 others has had as much.
     longest_wait = 1.0
 
-    #: One longer turn of this many after an edge is not charged: a fresh page, a collection of the
-    #: garbage, or another machine on the same core is not the work of a socket. Beside 500 others,
-    #: 2 ms would make it wait for a second.
+    #: One longer turn of this many after an edge is not charged: a fresh page, or another machine
+    #: on the same core is not the work of a socket. Beside 500 others, 2 ms would make it wait for
+    #: a second.
     forgiven = 100
 
     def __init__(self, hub: Any) -> None:
@@ -109,11 +109,12 @@ class HubSlice(Slice):
         self.unended: dict[Callable[[], None], None] = {}
         #: The charge of the socket that was served last, and the highest of all.
         self._charged = self._most_charged = 0.0
-        #: The CPU seconds of all turns.
+        #: The CPU seconds of all turns, and of the garbage collector.
         self._used = 0.0
         self._users = 0
         self._calls = HubCalls(hub)
         Repairs.of(hub).add(self)
+        exempt_collections(self)
 
     @classmethod
     def of(cls, hub: Any) -> HubSlice:
@@ -317,6 +318,10 @@ class HubSlice(Slice):
         used = self._used_since(began)
         self._pay(budget, used)
         return used
+
+    def exempt(self, seconds: float) -> None:
+        """See `gzmqsource._socket.garbage.Charging`."""
+        self._used += seconds
 
     def go_on(self, budget: Sharing, seconds: float, resume: Callable[[], object]) -> None:
         """Resume a greenlet of a socket after those that it has spawned, in the same part."""
