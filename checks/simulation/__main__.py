@@ -53,14 +53,16 @@ def explore(options):
     told = began
     # Worlds are cycles. To look at all that is there for each of them takes a third of the time.
     gc.disable()
-    for index in range(options.job, options.schedules, options.jobs):
+    for index in range(options.first, options.schedules):
+        if index // len(WORLDS) % options.jobs != options.job:  # all worlds for each job
+            continue
         now = clock()
         if now - began > options.seconds:
             break
         if now - told > options.progress:
             told = now
             rate = done / (now - began)
-            print(f"job {options.job}: {done} schedules, {rate:.0f}/s", flush=True)
+            print(f"job {options.job}: {done} schedules, {rate:.0f}/s, at {index}", flush=True)
         if not done % 100:
             World.forget_sockets()
             gc.collect()
@@ -82,6 +84,7 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m simulation", description=__doc__)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--schedules", type=int, default=1 << 40, help="how many at most")
+    parser.add_argument("--first", type=int, default=0, help="to go on with a search from there")
     parser.add_argument("--seconds", type=float, default=1e9, help="for how long at most")
     parser.add_argument("--progress", type=float, default=60.0, help="seconds between two lines")
     parser.add_argument("--examples", type=int, default=0, help="how many hypothesis tries, too")
