@@ -527,4 +527,11 @@ GREEN = [
         "",
         "green/test_timeouts.py",
     ),
+    Mutation(
+        "a set is forgotten while a poll of it has yielded",
+        "green/_poll_set.py",
+        "        return self._polls > 0 or all(\n",
+        "        return bool(self._waiters) or all(\n",
+        "green/test_poll_turns.py",
+    ),
 ]

@@ -404,4 +404,18 @@ def test_a_debt_ends_with_the_flood():
     world.finish()
 
 
+def test_a_poll_that_has_yielded_is_not_forgotten_with_its_set():
+    """One without a timeout returned nothing, as a later one had found a socket closed."""
+    world = PollWorld(kinds=("PULL", "PUSH", "plain", "plain"), delay=1, steady=False, libuv=True)
+    world.poll(poller=1, timeout=None, limit=None)
+    world.zmq_poll(one=4, other=7, masks=7, timeout=None, limit=None)
+    world.stall(calls=4, seconds=0.02)
+    world.poll(poller=1, timeout=None, limit=0.002)
+    world.step(things=3)
+    world.poll(poller=1, timeout=1000, limit=None)
+    world.register(poller=1, which=0, mask=3)
+    world.close(which=8)
+    world.finish()
+
+
 TESTS = [test for name, test in list(globals().items()) if name.startswith("test_")]

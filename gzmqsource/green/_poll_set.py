@@ -67,6 +67,8 @@ class PollSet(Polling):
         self._edges: Edges | None = None
         self._may_have_edges = Edges.exist
         self._waiters = Waiters()
+        #: How many greenlets poll: they wait, or have yielded.
+        self._polls = 0
         self._is_watching = False
         #: The entries that have come or changed since the watchers were started.
         self._unwatched: dict[Watched, None] = {}
@@ -88,10 +90,10 @@ class PollSet(Polling):
 
     @property
     def is_valid(self) -> bool:
-        """Whether no socket was closed, or used in another hub, since a greenlet waited here."""
+        """Whether a greenlet polls, or no socket was closed, or used in another hub, since then."""
         # Other sockets are marked as stale by that.
         entries = self._registrations.values() if self._edges is None else self._stale
-        return bool(self._waiters) or all(
+        return self._polls > 0 or all(
             known_socket(entry.socket) is entry.shared for entry in entries
         )
 
@@ -99,6 +101,14 @@ class PollSet(Polling):
     def is_waiting(self) -> bool:
         """Whether a greenlet waits, and its hub and thread can still wake it."""
         return bool(self._waiters) and self._made_in == fork.generation and can_run(self._hub)
+
+    def poll(self, timeout: float | None) -> Events:
+        """See `Polling.poll`."""
+        self._polls += 1
+        try:
+            return super().poll(timeout)
+        finally:
+            self._polls -= 1
 
     def put(self, socket: Any, mask: int) -> None:
         """Add a socket or a descriptor, or replace its mask."""

@@ -111,6 +111,34 @@ def test_a_poll_that_has_yielded_waits_if_all_was_removed_meanwhile(green, pipe)
     assert moving.ready()
 
 
+def test_a_poll_that_has_yielded_raises_if_its_socket_was_closed_meanwhile(green, context):
+    """Another poll saw that first, and the one without a timeout returned an empty list."""
+    name = unique_inproc()
+    pull, push = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+    pull.bind(name)
+    push.connect(name)
+    push.send(b"x")
+    poller = green.Poller()
+    poller.register(pull, zmq.POLLIN)
+
+    def end():
+        pull.close()
+        with pytest.raises(zmq.ZMQError):
+            poller.poll(0)
+
+    ending = gevent.spawn_later(0.001, end)
+
+    def poll():
+        ends = time.monotonic() + 10
+        while time.monotonic() < ends:
+            assert poller.poll() == [(pull, zmq.POLLIN)]
+
+    with pytest.raises(zmq.ZMQError) as raised:
+        poll()
+    assert raised.value.errno == zmq.ENOTSOCK
+    assert ending.ready()
+
+
 @pytest.mark.parametrize("form", ["Poller", "zmq_poll"])
 def test_a_poll_within_a_message_lets_nobody_take_the_rest(green, context, form):
     name = unique_inproc()
