@@ -1,6 +1,7 @@
 """Handlers in greenlets of their own, of a pool or of a spawn function."""
 
 import contextlib
+import itertools
 import time
 
 import gevent
@@ -13,6 +14,7 @@ from gevent.lock import Semaphore
 from gevent.pool import Pool
 from handlers import INPROC, Gate, fed
 from helpers import closing
+from striking import Struck
 
 from gzmqsource import Source
 from gzmqsource._socket.budget import Budget, yield_to_io
@@ -192,6 +194,30 @@ def test_a_reader_that_is_idle_takes_what_was_killed_before_its_turn(context, mo
         client.send(b"x")
         wait_until(lambda: got == [[b"x"]])
     assert struck
+
+
+def test_a_message_is_handled_once_although_an_exception_comes_after_its_spawn(context):
+    """A signal handler may raise when the spawn function returns."""
+    got: list[list[bytes]] = []
+    errors: list[BaseException] = []
+    numbers = itertools.count()
+
+    def spawn(run, message):
+        greenlet = gevent.spawn(run, message)
+        if not next(numbers) % 3:
+            raise Struck
+        return greenlet
+
+    def report(error, _message):
+        errors.append(error)
+
+    with fed(context, got.append, spawn=spawn, on_error=report) as (_, client):
+        for number in range(20):
+            client.send(b"%d" % number)
+        wait_until(lambda: len(got) == 20)
+        all_blocked()
+    assert got == [[b"%d" % number] for number in range(20)]
+    assert {type(error) for error in errors} == {Struck}
 
 
 class Blocked(Pool):

@@ -81,11 +81,13 @@ class Spawned:
     def _spawn_each(self, messages: list[list[Any]]) -> None:
         """Spawn handlers until one fails, whose message is the next one again."""
         message: list[Any] = []
+        ticket: list[list[Any]] = []
         try:
             while messages:
                 message = messages.pop()
+                ticket = [message]
                 # A shared pool may be full again, and make this wait.
-                handler = self._spawn(self._run, message)
+                handler = self._spawn(functools.partial(self._run, ticket), message)
                 if isinstance(handler, greenlet) and not handler.dead:
                     self._handlers.add(handler)
                     if self._was_killed:  # while this waited for the pool
@@ -95,7 +97,10 @@ class Spawned:
             if self._was_killed:
                 self._core.count_dropped("killed", 1)
             else:
-                messages.append(message)
+                # A signal handler may have raised once there was a greenlet: it has no ticket then.
+                # No other one runs between these two.
+                messages += ticket
+                del ticket[:]
             if not isinstance(error, Exception):
                 raise
             self._core.report(error, message)
@@ -148,7 +153,11 @@ class Spawned:
             self._core.count_dropped("killed", 1)
         handler.throw(GreenletExit)
 
-    def _run(self, message: list[Any]) -> None:
+    def _run(self, ticket: list[list[Any]], message: list[Any]) -> None:
+        """Handle a message; the greenlet that takes its ticket is the one that does."""
+        if not ticket:
+            return
+        del ticket[:]
         try:
             # This runs after the turn of the greenlet that read the message.
             self._core.socket.budget.take_in_turn()
