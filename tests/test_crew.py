@@ -338,6 +338,27 @@ def test_a_handler_that_stops_its_source_waits_for_what_is_in_hand(context):
         assert server.stats().dropped == {"unread": 20 - in_hand}
 
 
+@pytest.mark.parametrize("drain", [True, False])
+def test_no_message_is_handled_once_the_only_worker_has_stopped_the_source(context, drain):
+    """Up to 127 were, and could not be answered."""
+
+    def stop():
+        server.stop(10, drain=drain)
+
+    handle = Recorder(stop=stop)
+    with fed(context, handle, INPROC) as (server, client):
+        fill_hand(server, client, handle.begun)
+        send_each(client, b"stop", *[b"x"] * 20)
+        all_blocked()
+        server.resume()
+        wait_until(lambda: server.closed)
+        all_blocked()
+        assert len(handle.begun) == 21
+        dropped = server.stats().dropped
+        assert dropped["unhandled"] > 0
+        assert sum(dropped.values()) == 20
+
+
 def test_a_close_ends_the_stop_of_a_handler_that_waits_for_what_is_in_hand(context):
     left = []
 
@@ -411,7 +432,7 @@ def test_a_worker_that_resists_the_kill_ends_after_its_handler(context):
 
 
 def test_no_more_is_read_than_is_likely_to_be_handled_in_time(context, monkeypatch):
-    in_hand = []
+    in_hand: list[int] = []
 
     def handle(_message):
         in_hand.append(server.stats().in_hand)
@@ -430,7 +451,7 @@ def test_no_more_is_read_than_is_likely_to_be_handled_in_time(context, monkeypat
 def test_an_exception_between_two_steps_of_a_batch_keeps_the_order(context, monkeypatch):
     """A signal handler may raise when the messages are there, and nothing is done with them."""
     handle = Recorder()
-    raised = []
+    raised: list[int] = []
     with fed(context, handle, INPROC, on_error=lambda *_: None) as (server, client):
         core = server._core
         receive = core.receive

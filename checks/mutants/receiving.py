@@ -106,7 +106,7 @@ RECEIVING = [
     Mutation(
         "a message that could not be spawned is lost",
         "_source/spawned.py",
-        "                messages.append(message)\n",
+        "                messages += ticket\n",
         "                pass\n",
         "test_back_off.py",
     ),
@@ -383,6 +383,20 @@ RECEIVING = [
         "_source/intake.py",
         "            finally:  # also if a signal handler raises\n                prefetched",
         "            else:\n                prefetched",
+        "test_crew.py",
+    ),
+    Mutation(
+        "a message is begun again if an exception comes after its spawn",
+        "_source/spawned.py",
+        "        if not ticket:\n            return\n",
+        "",
+        "test_spawned.py",
+    ),
+    Mutation(
+        "what was read ahead is handled after a stop in the only handler",
+        "_source/stopping.py",
+        '                core.count_dropped("unhandled", receiver.give_up())\n',
+        "",
         "test_crew.py",
     ),
 ]

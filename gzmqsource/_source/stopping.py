@@ -111,8 +111,11 @@ class Stopping:
                 self._drain(receiver, deadline)
             self._receive_no_more(receiver)
             in_time = self._before_linger(deadline)
-            if receiver is not None and not receiver.finish(in_time):
-                receiver.kill()
+            if receiver is not None:
+                if not receiver.finish(in_time):
+                    receiver.kill()
+                # Those that are left have no worker: all are in a stop.
+                core.count_dropped("unhandled", receiver.give_up())
             if not core.closed:
                 core.wait_until_flushed(in_time.left())
             if not core.closed:
