@@ -5,11 +5,13 @@ import contextlib
 import gevent
 import pytest
 import zmq
+from gevent import getcurrent
 from gevent.event import Event
 from gevent.pool import Group, Pool
 from helpers import closing, endpoint_of
 
 from gzmqsource import Source
+from gzmqsource.testing import all_blocked, wait_until
 
 #: Over it messages are there at once.
 INPROC = "inproc://fed"
@@ -64,3 +66,34 @@ class Gate:
         finally:
             self.running -= 1
         self.done.append(message)
+
+
+class Recorder:
+    """A handler that notes the greenlet of each message, and does what the message says."""
+
+    def __init__(self, **actions):
+        self.actions = actions
+        self.begun = []
+        self.greenlets = []
+
+    def __call__(self, message):
+        self.begun.append(message[0])
+        self.greenlets.append(getcurrent())
+        action = self.actions.get(message[0].decode())
+        if action is not None:
+            action()
+
+
+def send_each(client, *texts):
+    for text in texts:
+        client.send(text)
+
+
+def fill_hand(server, client, begun):
+    """Have a worker begin with messages of which others are already in hand."""
+    server.pause()
+    send_each(client, *[b"x"] * 20)
+    all_blocked()
+    server.resume()
+    wait_until(lambda: len(begun) == 20)
+    server.pause()

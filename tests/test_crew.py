@@ -9,12 +9,10 @@ from gevent import getcurrent
 from gevent.event import Event
 from gevent.hub import Waiter
 from gevent.pool import Group
-from handlers import INPROC, NUMBERS, Gate, fed
+from handlers import INPROC, NUMBERS, Gate, Recorder, fed, fill_hand, send_each
 from helpers import closing
-from striking import Struck
 
 from gzmqsource import Source
-from gzmqsource._socket.budget import Budget
 from gzmqsource._source import crew
 from gzmqsource.testing import all_blocked, wait_until
 
@@ -22,22 +20,6 @@ from gzmqsource.testing import all_blocked, wait_until
 WORKERS = [None, 1, 4]
 
 workers = pytest.mark.parametrize("spawn", WORKERS)
-
-
-class Recorder:
-    """A handler that notes the greenlet of each message, and does what the message says."""
-
-    def __init__(self, **actions):
-        self.actions = actions
-        self.begun = []
-        self.greenlets = []
-
-    def __call__(self, message):
-        self.begun.append(message[0])
-        self.greenlets.append(getcurrent())
-        action = self.actions.get(message[0].decode())
-        if action is not None:
-            action()
 
 
 @pytest.fixture
@@ -49,11 +31,6 @@ def leave_timeout():
     yield lambda: timeouts.append(gevent.Timeout.start_new(0.01))
     for timeout in timeouts:
         timeout.close()
-
-
-def send_each(client, *texts):
-    for text in texts:
-        client.send(text)
 
 
 def test_a_handler_that_does_not_wait_is_always_called_in_the_same_greenlet(context):
@@ -305,16 +282,6 @@ def test_workers_end_with_a_source_that_was_closed_while_all_are_in_handlers(con
         assert server.stats().dropped == {}
 
 
-def fill_hand(server, client, begun):
-    """Have a worker begin with messages of which others are already in hand."""
-    server.pause()
-    send_each(client, *[b"x"] * 20)
-    all_blocked()
-    server.resume()
-    wait_until(lambda: len(begun) == 20)
-    server.pause()
-
-
 def test_a_handler_that_stops_its_source_waits_for_what_is_in_hand(context):
     """The others, and no more than there are workers."""
     left = []
@@ -336,27 +303,6 @@ def test_a_handler_that_stops_its_source_waits_for_what_is_in_hand(context):
         assert unsent == []
         assert begun == len(handle.begun) == 21 + in_hand
         assert server.stats().dropped == {"unread": 20 - in_hand}
-
-
-@pytest.mark.parametrize("drain", [True, False])
-def test_no_message_is_handled_once_the_only_worker_has_stopped_the_source(context, drain):
-    """Up to 127 were, and could not be answered."""
-
-    def stop():
-        server.stop(10, drain=drain)
-
-    handle = Recorder(stop=stop)
-    with fed(context, handle, INPROC) as (server, client):
-        fill_hand(server, client, handle.begun)
-        send_each(client, b"stop", *[b"x"] * 20)
-        all_blocked()
-        server.resume()
-        wait_until(lambda: server.closed)
-        all_blocked()
-        assert len(handle.begun) == 21
-        dropped = server.stats().dropped
-        assert dropped["unhandled"] > 0
-        assert sum(dropped.values()) == 20
 
 
 def test_a_close_ends_the_stop_of_a_handler_that_waits_for_what_is_in_hand(context):
@@ -429,44 +375,3 @@ def test_a_worker_that_resists_the_kill_ends_after_its_handler(context):
         assert not handle.greenlets[0].dead
         gate.set()
         wait_until(lambda: handle.greenlets[0].dead)
-
-
-def test_no_more_is_read_than_is_likely_to_be_handled_in_time(context, monkeypatch):
-    in_hand: list[int] = []
-
-    def handle(_message):
-        in_hand.append(server.stats().in_hand)
-
-    with fed(context, handle, INPROC) as (server, client):
-        monkeypatch.setattr(Budget, "likely", lambda _budget: 3)
-        fill_hand(server, client, in_hand)
-        in_hand.clear()
-        send_each(client, *NUMBERS)
-        all_blocked()
-        server.resume()
-        wait_until(lambda: len(in_hand) == len(NUMBERS))
-    assert max(in_hand) == 2  # and the one that is handled
-
-
-def test_an_exception_between_two_steps_of_a_batch_keeps_the_order(context, monkeypatch):
-    """A signal handler may raise when the messages are there, and nothing is done with them."""
-    handle = Recorder()
-    raised: list[int] = []
-    with fed(context, handle, INPROC, on_error=lambda *_: None) as (server, client):
-        core = server._core
-        receive = core.receive
-
-        def strike(into, limit):
-            receive(into, limit)
-            if len(into) > 1 and not raised:
-                raised.append(len(into))
-                raise Struck
-
-        fill_hand(server, client, handle.begun)
-        monkeypatch.setattr(core, "receive", strike)
-        send_each(client, *NUMBERS)
-        all_blocked()
-        server.resume()
-        wait_until(lambda: len(handle.begun) == 20 + len(NUMBERS))
-    assert raised
-    assert handle.begun[20:] == NUMBERS

@@ -361,7 +361,7 @@ RECEIVING = [
         "_source/crew.py",
         "budget.likely()",
         "max(1, budget.left)",
-        "test_crew.py",
+        "test_batches.py",
     ),
     Mutation(
         "in C, the pace of the messages does not count",
@@ -383,7 +383,7 @@ RECEIVING = [
         "_source/intake.py",
         "            finally:  # also if a signal handler raises\n                prefetched",
         "            else:\n                prefetched",
-        "test_crew.py",
+        "test_batches.py",
     ),
     Mutation(
         "a message is begun again if an exception comes after its spawn",
@@ -397,6 +397,6 @@ RECEIVING = [
         "_source/stopping.py",
         '                core.count_dropped("unhandled", receiver.give_up())\n',
         "",
-        "test_crew.py",
+        "test_batches.py",
     ),
 ]
