@@ -49,7 +49,7 @@ def test_a_lent_frame_is_given_back_while_the_main_thread_sits_in_a_lock(context
 #: Lends 1,000 frames, which are given back at once, and most are taken back by the next lending.
 #: For each line that it reads it prints how often the collector has had to wait.
 LENDING = """
-import os, pathlib, sys
+import os, pathlib, sys, time
 import zmq
 from gzmqsource.transfer import transfer_for
 with zmq.Context() as context, context.socket(zmq.PUSH) as push, context.socket(zmq.PULL) as pull:
@@ -59,8 +59,12 @@ with zmq.Context() as context, context.socket(zmq.PUSH) as push, context.socket(
     for _ in range(1000):
         assert transfer.send_one(bytes(100_000))
         pull.recv()
-    others = [thread for thread in pathlib.Path("/proc/self/task").iterdir()
-        if int(thread.name) != os.getpid() and "ZMQbg" not in (thread / "comm").read_text()]
+    for _ in range(10_000):  # libzmq's threads name themselves, once they run
+        others = [thread for thread in pathlib.Path("/proc/self/task").iterdir()
+            if int(thread.name) != os.getpid() and "ZMQbg" not in (thread / "comm").read_text()]
+        if len(others) == 1:
+            break
+        time.sleep(0.001)
     [collector] = others
     for _ in sys.stdin:
         print((collector / "status").read_text().split("voluntary_ctxt_switches:")[1].split()[0])
