@@ -255,7 +255,7 @@ def test_the_watcher_runs_only_while_somebody_waits(pulled):
 def test_a_waiting_reader_makes_one_watcher_and_no_timer(pulled, monkeypatch):
     receiver, _ = pulled
     made: list[str] = []
-    monkeypatch.setattr("gzmqsource._base.waiters.Waiter", lambda hub: Waiter())
+    monkeypatch.setattr("gzmqsource._socket.readiness.Waiter", lambda hub: Waiter())
     monkeypatch.setattr(receiver._core.socket.readiness, "hub", SpiedHub(made))
     readers = [gevent.spawn(receiver._core.socket.readiness.wait_readable) for _ in range(3)]
     all_blocked()

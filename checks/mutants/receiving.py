@@ -388,7 +388,7 @@ RECEIVING = [
     Mutation(
         "a message is begun again if an exception comes after its spawn",
         "_source/spawned.py",
-        "        if not ticket:\n            return\n",
+        "            if not ticket:\n                return\n",
         "",
         "test_spawned.py",
     ),

@@ -55,9 +55,7 @@ class HubSocket:
         self.transfer = transfer_for(socket)
         self._copies = copy
         self.budget = Budget(self.hub, min(max_messages, UNLIMITED), max_seconds)
-        self.readiness = Readiness(
-            socket, self.transfer.events, self.transfer.command_clock, ref, self.budget
-        )
+        self.readiness = Readiness(socket, self.transfer, ref, self.budget)
         self.shortcuts: Shortcuts = NoShortcuts(self.budget)
         abandon_in_child(self)
 

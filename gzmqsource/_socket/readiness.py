@@ -55,8 +55,9 @@ or refused. With one reader and nothing else, the reader is woken by the edge it
 beside cold destinations while the clock runs, so that peers that never read cost the others
 nothing.
 
-The watcher runs while a greenlet waits, so an idle socket keeps neither itself nor the loop alive,
-and has no timer.
+A signal handler may use or close the socket between the call that found nothing and the wait. So
+calls that may read the mailbox are counted, and a greenlet that has joined its queue looks again if
+there were others. The watcher runs while a greenlet waits: an idle socket has none.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ from collections.abc import Callable
 from typing import Any
 
 import zmq
-from gevent.hub import get_hub
+from gevent.hub import Waiter, get_hub
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.repairs import Repairs
@@ -75,6 +76,7 @@ from gzmqsource._socket.calls import has_edge
 from gzmqsource._socket.destinations import Key
 from gzmqsource._socket.pollers import Pollable, Pollers
 from gzmqsource._socket.writers import EVERY, ManyWriters
+from gzmqsource.transfer.interface import Transfer
 
 _POLLIN, _POLLOUT, _POLLERR = int(zmq.POLLIN), int(zmq.POLLOUT), int(zmq.POLLERR)
 
@@ -90,10 +92,8 @@ class Readiness:
     ----------
     socket : zmq.Socket
         Only its descriptor and its type are used.
-    events : callable
-        Reads ``ZMQ_EVENTS`` of that socket.
-    clock : callable
-        Returns libzmq's clock; see `Transfer.command_clock`.
+    transfer : Transfer
+        The transfer of that socket.
     ref : bool
         Whether a waiting greenlet keeps the hub's loop running.
     budget : Budget
@@ -101,18 +101,13 @@ class Readiness:
     """
 
     def __init__(
-        self,
-        socket: zmq.Socket[Any],
-        events: Callable[[], int],
-        clock: Callable[[], float],
-        ref: bool,
-        budget: Budget,
+        self, socket: zmq.Socket[Any], transfer: Transfer, ref: bool, budget: Budget
     ) -> None:
         self.hub = get_hub()
         #: How many edges have come.
         self.edges = 0
         self._fd = socket.fileno()
-        self._events = events
+        self._transfer, self._events = transfer, transfer.events
         self._ref = ref
         self._budget = budget
         self._shared = budget.shared
@@ -123,7 +118,7 @@ class Readiness:
         #: The destinations of the writers, where there may be many.
         self.many: ManyWriters | None = None
         if not self.pollout_is_exact:
-            self.many = ManyWriters(self.hub, self._look_for_readers, clock, ref)
+            self.many = ManyWriters(self.hub, self._look_for_readers, transfer.command_clock, ref)
         self.writers: Waiters | ManyWriters = Waiters() if self.many is None else self.many
         #: The sets that poll this socket.
         self.pollers = Pollers()
@@ -147,8 +142,9 @@ class Readiness:
 
         Call this before or after each call that reads the mailbox, with no switch in between;
         before it if an error here must not lose the result of the call. Many calls in one turn of
-        the hub share one look, and while no greenlet waits it costs nothing.
+        the hub share one look.
         """
+        self._transfer.calls += 1
         if self.pollers:  # few sockets have any
             self.pollers.mark_stale()
         if self.look_scheduled:
@@ -176,15 +172,7 @@ class Readiness:
         bool
             False if *timeout* ran out. True only means *retry*: closing wakes every greenlet, too.
         """
-        if self.closed:
-            return True
-        self._start_watching()
-        try:
-            # One look is the last: each look would make a writer try again, and wait again.
-            look = self.recheck if timeout else None
-            return self.readers.wait(self.hub, timeout, self._ref, look, again)
-        finally:
-            self._stop_watching()
+        return self._wait(self.readers, self._transfer.last_receive, timeout, again)
 
     def write(
         self, attempt: Callable[[], bool], timeout: float | None = None, destination: Key = EVERY
@@ -297,13 +285,10 @@ class Readiness:
         if not self.waiting or self.look_scheduled or has_edge(self._fd):
             return False
         events = self._events()
-        could_read = bool(self.readers and events & _POLLIN)
-        could_write = bool(self.writers and events & _POLLOUT and self.pollout_is_exact)
-        return (
-            could_read
-            or could_write
-            or any(poller.is_waiting and events & poller.mask for poller in list(self.pollers))
-        )
+        masks = [each.mask for each in list(self.pollers) if each.is_waiting]
+        masks.append(_POLLIN if self.readers else 0)
+        masks.append(_POLLOUT if self.writers and self.pollout_is_exact else 0)
+        return any(events & mask for mask in masks)
 
     def close(self) -> None:
         """Stop and close the watchers, then wake every greenlet that waits.
@@ -336,34 +321,52 @@ class Readiness:
 
     def _wait_writable(self, timeout: float | None, destination: Key) -> bool:
         """Wait until a send should be tried, after one that failed and may have eaten the edge."""
-        if self.many is None:
+        calls = self._transfer.calls
+        if isinstance(self.writers, Waiters):
             events = self._read_events()
             self.notify(events)
-            if events & _POLLOUT:
-                return True
-        elif not self.many.is_trying and not self.look_scheduled:
+            return bool(events & _POLLOUT) or self._wait(self.writers, calls + 1, timeout)
+        if not self.writers.is_trying and not self.look_scheduled:
             self._look_soon()
+        try:
+            return self._wait(self.writers.queue(destination), calls, timeout)
+        finally:
+            self.writers.forget(destination)
+            self._stop_watching()  # it was taken for one that waits
+
+    def _wait(self, queue: Waiters, calls: int, timeout: float | None, again: bool = False) -> bool:
+        """Wait in a queue; look again if more calls than that have been made."""
         if self.closed:
             return True
         self._start_watching()
-        look = self.recheck if timeout else None
+        waiter: Waiter[object] = Waiter(self.hub)
         try:
-            if isinstance(self.writers, ManyWriters):
-                return self.writers.wait(destination, timeout, look)
-            return self.writers.wait(self.hub, timeout, self._ref, look)
+            queue[waiter] = None
+            # A signal handler may have closed the socket before, or consumed the edge.
+            if self.closed:
+                return True
+            if self._transfer.calls != calls:
+                self.recheck()
+            # One look is the last: each look would make a writer try again, and wait again.
+            look = self.recheck if timeout else None
+            return queue.wait(self.hub, timeout, self._ref, look, again, waiter)
         finally:
+            queue.pop(waiter, None)
             self._stop_watching()
 
     def _start_watching(self) -> None:
         if self._watcher is None:
             self._watcher = self.hub.loop.io(self._fd, 1, ref=self._ref)
-        if not self._has_waiting():
+        if not self._watcher.active:
             self._repairs.begin()
             self._watcher.start(self._on_edge)
 
     def _stop_watching(self) -> None:
         if self._watcher is not None and not self._has_waiting():
             self._watcher.stop()
+            if self.closed:
+                self._watcher.close()
+                self._watcher = None
 
     def _has_waiting(self) -> bool:
         # Most sockets have no pollers, and the property takes 0.1 us.

@@ -86,16 +86,17 @@ class ManyWriters(dict[Key, Waiters]):
         self._last_round = 0.0
         self._is_closed = False
 
-    def wait(self, key: Key, timeout: float | None, look: Callable[[], object] | None) -> bool:
-        """Wait until *key* should be tried; see `Waiters.wait`."""
+    def queue(self, key: Key) -> Waiters:
+        """Return the greenlets that wait for one destination; `forget` it if none waits."""
         queue = self.get(key)
         if queue is None:
             queue = self[key] = Waiters()
-        try:
-            return queue.wait(self._hub, timeout, self._ref, look)
-        finally:
-            if not queue and self.get(key) is queue:
-                del self[key]
+        return queue
+
+    def forget(self, key: Key) -> None:
+        """Forget a destination for which none waits."""
+        if not self.get(key, True):
+            del self[key]
 
     def wake(self, most: int) -> None:
         """Switch into the greenlets that wait now, *most* of each queue; call this in the hub."""

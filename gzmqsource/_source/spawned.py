@@ -155,10 +155,10 @@ class Spawned:
 
     def _run(self, ticket: list[list[Any]], message: list[Any]) -> None:
         """Handle a message; the greenlet that takes its ticket is the one that does."""
-        if not ticket:
-            return
-        del ticket[:]
         try:
+            if not ticket:
+                return
+            del ticket[:]
             # This runs after the turn of the greenlet that read the message.
             self._core.socket.budget.take_in_turn()
             context = self._base.copy()

@@ -37,6 +37,11 @@ class Transfer(Protocol):
     #: Whether the last `receive` found no message because a REQ or REP has to send first.
     must_send_first: bool
 
+    #: How many calls may have read the mailbox, and which of them was the last receive. While they
+    #: are the same, no edge that came after that receive was consumed.
+    calls: int
+    last_receive: int
+
     def events(self) -> int:
         """Read ``ZMQ_EVENTS``, after every command in the mailbox was processed."""
 

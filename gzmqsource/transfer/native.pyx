@@ -85,6 +85,8 @@ cdef class NativeTransfer:
     cdef readonly Py_ssize_t oversized
     cdef readonly bint discarding
     cdef readonly bint must_send_first
+    cdef public unsigned long long calls
+    cdef readonly unsigned long long last_receive
     cdef public Py_ssize_t max_frames
     cdef public Py_ssize_t max_message_bytes
     cdef object socket
@@ -130,6 +132,7 @@ cdef class NativeTransfer:
 
     def events(self):
         """See `Transfer.events`."""
+        self.calls += 1
         return self.option(EVENTS) | (POLLIN if self.holds() or self.ahead is not None else 0)
 
     cdef bint holds(self) noexcept:
@@ -158,6 +161,8 @@ cdef class NativeTransfer:
         cdef int code
         cdef list message
         cdef int collects = PyGC_Disable()  # its finalisers are Python code
+        self.calls += 1
+        self.last_receive = self.calls
         try:
             self.check_open()
             if self.ahead is not None:
@@ -329,6 +334,7 @@ cdef class NativeTransfer:
         """See `Transfer.send_one`."""
         cdef bint taken
         self.check_open()
+        self.calls += 1
         if type(message) is not bytes:
             taken = self.send_parts(<list>message)
         elif PyBytes_GET_SIZE(message) < LARGE:

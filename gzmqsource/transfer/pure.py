@@ -62,7 +62,9 @@ class PureTransfer:
         "_is_sending",
         "_recv",
         "_send",
+        "calls",
         "discarding",
+        "last_receive",
         "max_frames",
         "max_message_bytes",
         "must_send_first",
@@ -78,7 +80,7 @@ class PureTransfer:
         self._getsockopt = BackendSocket.get.__get__(socket)
         if not _FRAMES_KNOW:
             self._recv = partial(_receive_and_ask, self._recv, self._getsockopt)
-        self.received = self.sent = self.oversized = 0
+        self.received = self.sent = self.oversized = self.calls = self.last_receive = 0
         #: The messages that were received ahead of the call that returns them.
         self._ahead: list[list[Any]] = []
         self.discarding = self.must_send_first = False
@@ -88,6 +90,7 @@ class PureTransfer:
 
     def events(self) -> int:
         """See `Transfer.events`."""
+        self.calls += 1
         events: int = self._getsockopt(_EVENTS)
         return events | zmq.POLLIN if self._ahead else events
 
@@ -116,6 +119,7 @@ class PureTransfer:
         recv, append = self._recv, into.append
         most_frames, most_bytes = self.max_frames, self.max_message_bytes
         size = frames = 0
+        self.last_receive = self.calls = self.calls + 1
         if self._ahead:
             ahead, self._ahead = self._ahead, self._ahead[max_messages:]
             into += ahead[:max_messages]
@@ -216,6 +220,7 @@ class PureTransfer:
         """See `Transfer.send_one`; a signal handler that sends has its message queued meanwhile."""
         if self._is_sending:
             return False
+        self.calls += 1
         try:
             self._is_sending = True
             if type(message) is bytes:

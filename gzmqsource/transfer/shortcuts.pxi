@@ -328,6 +328,8 @@ cdef class NativeShortcuts:
             return None
         self.recheck_if_awaited()
         transfer.check_open()  # a signal handler may have closed it
+        transfer.calls += 1
+        transfer.last_receive = transfer.calls
         try:
             if not transfer.is_full and msg_recv(&transfer.part, transfer.handle, DONTWAIT) < 0:
                 self.allowance.left += 1
