@@ -239,13 +239,23 @@ def test_a_signal_to_a_worker_has_it_replaced_in_order(master):
     assert not clients.errors
 
 
+def kill_one(started, clients):
+    """Kill a worker that has requests: stopped, it keeps all that it is given."""
+    wait_until(lambda: len(started.pids()) == 2)
+    victim = min(started.pids())
+    wait_until(lambda: victim in {int(pid) for pid, *_ in clients.answers.values()})
+    os.kill(victim, signal.SIGSTOP)
+    answered = len(clients.answers)
+    wait_until(lambda: len(clients.answers) > answered + 30)
+    clients.errors.clear()
+    os.kill(victim, signal.SIGKILL)
+
+
 def test_killed_workers_cost_what_they_had_and_that_is_told_at_once(master):
     started = master(2, "--spawn", 10)
     clients = Clients(started.requester, 15, patient=True)
     for _ in range(5):
-        wait_until(lambda: len(started.pids()) == 2)
-        clients.errors.clear()
-        os.kill(min(started.pids()), signal.SIGKILL)
+        kill_one(started, clients)
         until_told(started.process, "was killed by SIGKILL")
         wait_until(lambda: clients.errors)
         assert len(clients.errors) <= 10
