@@ -60,14 +60,14 @@ def show(title: str, figures: list[Figures]) -> None:
                 one.shown("cpu_rate", 1e-3, 1),
                 f"{one.median('cpu_rate') / alone.median('cpu_rate'):.2f}",
                 *(one.shown(name, 1e3) for name in ("tick_50", "tick_99", "tick_cpu_99")),
-                one.shown("echo_99", 1e3),
+                *(one.shown(name, 1e3) for name in ("echo_99", "c_echo_99")),
                 one.shown("jain", 1, 3),
                 one.shown("least_of_most"),
             ]
         )
     rows.sort(key=lambda row: (row[2], KINDS.index(row[0]), row[1], int(row[3])))
     header = ["", "work us", "loop", "n", "1000 per CPU s", "of least n", "tick 50 % ms"]
-    header += ["99 %", "by CPU", "echo 99 % ms", "Jain", "min/max"]
+    header += ["99 %", "by CPU", "echo 99 % ms", "C's", "Jain", "min/max"]
     print_table(title, header, rows)
 
 

@@ -26,6 +26,7 @@ UNITS = {
     "tick_50": "s",
     "tick_99": "s",
     "echo_99": "s",
+    "c_echo_99": "s",
     "delay_99": "s",
     "wait_50": "s",
     "wait_99": "s",

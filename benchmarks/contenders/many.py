@@ -127,10 +127,7 @@ def measure(cell: Cell, echo: str, counts: list[int]) -> dict[str, Any]:
         "share_of_slow": handled[0] * SLOW / measured["thread_cpu"] if cell.slow else 0,
         "echo_99": asked["delay_99"],
         "echo_max": asked["delay_max"],
-        "echo_50": asked["delay_50"],
-        "c_echo_50": control_asked["delay_50"],
         "c_echo_99": control_asked["delay_99"],
-        "c_echo_max": control_asked["delay_max"],
     }
 
 
