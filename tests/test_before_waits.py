@@ -9,6 +9,7 @@ from helpers import closing, unique_inproc
 
 from gzmqsource import Source, SourceClosed, green
 from gzmqsource._socket.readiness import Readiness
+from gzmqsource.green._shared import shared_socket
 from gzmqsource.testing import all_blocked, wait_until
 
 
@@ -82,6 +83,34 @@ def test_a_message_for_a_green_socket_is_not_missed(peer, strike):
     strike(eat_edge)
     receiving = gevent.spawn(socket.recv)
     assert receiving.get(timeout=5) == b"x"
+    socket.close(0)
+
+
+def test_a_green_receive_without_a_shortcut_needs_no_look(peer):
+    socket = green.Socket(green.Context.shadow(peer.context), zmq.PAIR)
+    socket.connect(peer.LAST_ENDPOINT.decode())
+    shared = shared_socket(socket)
+    shared.shortcuts.may_pull = False
+    events = shared.readiness._events
+    looks: list[int] = []
+    got: list[bytes] = []
+
+    def look_at():
+        looks.append(len(got))
+        return events()
+
+    def receive():
+        while len(got) < 20:
+            got.append(socket.recv())
+
+    receiving = gevent.spawn(receive)
+    all_blocked()
+    shared.readiness._events = look_at
+    for _ in range(20):
+        peer.send(b"x")
+        all_blocked()
+    receiving.join(5)
+    assert (len(got), looks) == (20, [])
     socket.close(0)
 
 

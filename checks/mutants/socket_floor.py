@@ -761,4 +761,11 @@ SOCKET = [
         "            if False:\n                self._watcher.close()\n",
         "test_before_waits.py",
     ),
+    Mutation(
+        "each green receive without a shortcut is followed by a look",
+        "green/_socket.py",
+        "                transfer.last_receive = call\n",
+        "",
+        "test_before_waits.py",
+    ),
 ]

@@ -325,12 +325,15 @@ class Socket(PlainSocket[_ReturnT]):
         *arguments: Any,
     ) -> Any:
         """Receive, and wait while there is nothing, before the greenlets that wait by now."""
+        transfer = shared.transfer
         while True:
+            call = transfer.calls + 1  # the transfer does not know it: `recheck` counts it
             try:
                 received = receive(flags | _NOBLOCK, *arguments)
             except zmq.Again:
                 if flags & _NOBLOCK:
                     raise
+                transfer.last_receive = call
             else:
                 if has_waited:  # greenlets that wait for each other are busy, too
                     shared.budget.spend()

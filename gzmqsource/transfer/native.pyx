@@ -86,7 +86,7 @@ cdef class NativeTransfer:
     cdef readonly bint discarding
     cdef readonly bint must_send_first
     cdef public unsigned long long calls
-    cdef readonly unsigned long long last_receive
+    cdef public unsigned long long last_receive
     cdef public Py_ssize_t max_frames
     cdef public Py_ssize_t max_message_bytes
     cdef object socket
