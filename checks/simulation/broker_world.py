@@ -119,6 +119,8 @@ class BrokerWorld(PartiesWorld):
     # What must be true.
 
     def has_excuse(self, address, asked, kinds):
+        if "killed" in kinds:  # A worker leaves a broker that is stuck, and joins it anew.
+            kinds = *kinds, "stuck"
         if super().has_excuse(address, asked, kinds):
             return True
         # The broker says so of what a worker has lost.

@@ -9,6 +9,7 @@ from gevent.pool import Pool
 
 from gzmqsource import Source, SourceClosed
 from gzmqsource._base.event import Event
+from gzmqsource._source.core import State
 from simulation.peers import PEERS, PeeredWorld
 from simulation.world import action, check, loop
 
@@ -147,7 +148,7 @@ class CrewWorld(PeeredWorld):
         self._free()
         loop.advance(10)
         # A stop that was killed has ended the connections already.
-        if self.is_open and self.source.started and not self.source._core.is_draining:
+        if self.is_open and self.source._core.state is State.STARTED:
             self.source.resume()
             self.settle()
             missing = self.sent.keys() - set(self.got)
