@@ -6,8 +6,9 @@ PYTEST := $(BIN)/python -m pytest
 CHECK := PYTHONPATH=checks:tests $(BIN)/python
 # One palette for the plots, the diagrams and the screens of the pages.
 DRAW := PYTHONPATH=docs $(BIN)/python
+# It takes what the cores have left.
 SIMULATION := PYZMQ_BACKEND=simulation.backend GZMQSOURCE_TRANSFER=pure PYTHONPATH=checks \
-    $(BIN)/python -m simulation
+    nice -n 19 $(BIN)/python -m simulation
 TEST ?= tests
 MINUTES ?= 20
 SECONDS ?= 60
@@ -19,8 +20,10 @@ QUESTIONS := throughput roundtrip green forms idle fairness pressure busy many p
 .PHONY: help demo test idle one faults mutations simulate chaos service restarts moments soak fuzz pyzmq volttron \
     packages support docs links lint style types floors workflows prose changes bench bench-plots pictures screens \
     quick sanitize clean
-# Two installs at a time would get into each other's way.
+# Two installs at a time would get into each other's way. With INSTALLED=1 there is nothing to install.
+ifndef INSTALLED
 .NOTPARALLEL:
+endif
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
