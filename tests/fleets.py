@@ -25,14 +25,23 @@ FEW = 4
 class Counted:
     """A transfer that counts how many destinations it is to try, and how many are tried."""
 
+    _own = "offered", "tried", "refused"
+
     def __init__(self, transfer):
-        self._transfer = transfer
+        vars(self)["_transfer"] = transfer
         self.offered = self.tried = 0
         #: What was refused, by errno.
         self.refused = []
 
     def __getattr__(self, name):
         return getattr(self._transfer, name)
+
+    def __setattr__(self, name, value):
+        # The readiness has the transfer itself, and compares what a receive has set.
+        if name in self._own:
+            super().__setattr__(name, value)
+        else:
+            setattr(self._transfer, name, value)
 
     def send_lanes(self, lanes, moved, *limits):
         self.offered += len(lanes)

@@ -86,7 +86,16 @@ def test_a_message_for_a_green_socket_is_not_missed(peer, strike):
     socket.close(0)
 
 
-def test_a_green_receive_without_a_shortcut_needs_no_look(peer):
+@pytest.mark.parametrize(
+    "receive_one",
+    [
+        lambda socket: socket.recv(),
+        lambda socket: socket.recv_multipart()[0],
+        lambda socket: socket.recv(copy=False).bytes,
+    ],
+    ids=["frame", "message", "uncopied"],
+)
+def test_a_green_receive_without_a_shortcut_needs_no_look(peer, receive_one):
     socket = green.Socket(green.Context.shadow(peer.context), zmq.PAIR)
     socket.connect(peer.LAST_ENDPOINT.decode())
     shared = shared_socket(socket)
@@ -101,7 +110,7 @@ def test_a_green_receive_without_a_shortcut_needs_no_look(peer):
 
     def receive():
         while len(got) < 20:
-            got.append(socket.recv())
+            got.append(receive_one(socket))
 
     receiving = gevent.spawn(receive)
     all_blocked()
@@ -110,8 +119,8 @@ def test_a_green_receive_without_a_shortcut_needs_no_look(peer):
         peer.send(b"x")
         all_blocked()
     receiving.join(5)
-    assert (len(got), looks) == (20, [])
     socket.close(0)
+    assert (len(got), looks) == (20, [])
 
 
 def test_room_for_a_sender_is_not_missed(peer, strike):

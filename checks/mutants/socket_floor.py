@@ -764,8 +764,22 @@ SOCKET = [
     Mutation(
         "each green receive without a shortcut is followed by a look",
         "green/_socket.py",
-        "                transfer.last_receive = call\n",
+        "            transfer.last_receive = transfer.calls  # one of the transfer counts itself once more\n",
         "",
         "test_before_waits.py",
+    ),
+    Mutation(
+        "a green receive is counted behind its wait",
+        "green/_socket.py",
+        "            transfer.last_receive = transfer.calls  # one of the transfer counts itself once more\n",
+        "            transfer.last_receive = transfer.calls + 1\n",
+        "test_before_waits.py",
+    ),
+    Mutation(
+        "a green receive is not counted",
+        "green/_socket.py",
+        "            shared.readiness.recheck()\n            transfer.last_receive",
+        "            transfer.last_receive",
+        "",
     ),
 ]

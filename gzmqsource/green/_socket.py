@@ -327,19 +327,17 @@ class Socket(PlainSocket[_ReturnT]):
         """Receive, and wait while there is nothing, before the greenlets that wait by now."""
         transfer = shared.transfer
         while True:
-            call = transfer.calls + 1  # the transfer does not know it: `recheck` counts it
+            shared.readiness.recheck()
+            transfer.last_receive = transfer.calls  # one of the transfer counts itself once more
             try:
                 received = receive(flags | _NOBLOCK, *arguments)
             except zmq.Again:
                 if flags & _NOBLOCK:
                     raise
-                transfer.last_receive = call
             else:
                 if has_waited:  # greenlets that wait for each other are busy, too
                     shared.budget.spend()
                 return received
-            finally:
-                shared.readiness.recheck()
             deadline = deadline or shared.deadline(zmq.RCVTIMEO)
             if not shared.wait_readable(deadline.left(), again=has_waited):
                 raise zmq.Again
