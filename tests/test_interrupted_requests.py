@@ -185,6 +185,8 @@ def goes_back_to_its_server(context, address, requester):
     with server_of(context, ignore, endpoint=address):
         calls = [requester.submit(b"x", retries=1) for _ in range(3)]
         wait_until(lambda: requester.stats().waiting == 0)
+    (connection,) = requester._dispatcher.connections
+    wait_until(lambda: len(connection.returning) == len(calls))
     until_reaped(context)
     with server_of(context, echo, endpoint=address):
         assert not any(ended(calls))
