@@ -386,6 +386,27 @@ RECEIVING = [
         "test_batches.py",
     ),
     Mutation(
+        "a message is lost whose greenlet was struck before it began",
+        "_source/spawned.py",
+        "                if ticket and handler.dead:\n                    self._reclaim(ticket, handler)\n",
+        "                if ticket and handler.dead:\n                    pass\n",
+        "test_spawned.py",
+    ),
+    Mutation(
+        "a message is lost whose greenlet was to begin later and was killed before",
+        "_source/spawned.py",
+        "call_after(handler, functools.partial(self._reclaim, ticket))",
+        "pass",
+        "test_spawned.py",
+    ),
+    Mutation(
+        "a stop counts what it has killed before that began once more",
+        "_source/spawned.py",
+        "            elif handler not in self._killed:\n",
+        "            else:\n",
+        "test_spawned.py",
+    ),
+    Mutation(
         "a message is begun again if an exception comes after its spawn",
         "_source/spawned.py",
         "            if not ticket:\n                return\n",

@@ -13,6 +13,7 @@ from greenlet import greenlet
 
 from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.event import Event
+from gzmqsource._base.repairs import call_after
 from gzmqsource._source.back_off import BackOff
 from gzmqsource._source.core import Core
 from gzmqsource._source.limits import Limits
@@ -70,15 +71,38 @@ class Spawned:
     def dispatch(self, messages: list[list[Any]]) -> None:
         """Spawn the handlers of *messages*, and wait until each has begun."""
         count = len(messages)
-        seconds = self._core.socket.budget.run_spawned(
-            functools.partial(self._spawn_each, messages)
-        )
+        spawned: list[tuple[Any, list[list[Any]]]] = []
+        try:
+            seconds = self._core.socket.budget.run_spawned(
+                functools.partial(self._spawn_each, messages, spawned)
+            )
+        finally:
+            for handler, ticket in reversed(spawned):
+                if ticket and handler.dead:
+                    self._reclaim(ticket, handler)
+                elif ticket and isinstance(handler, gevent.Greenlet):  # it begins later
+                    call_after(handler, functools.partial(self._reclaim, ticket))
         if messages:  # spawning has failed
             gevent.sleep(self._back_off.fail())
         else:
             self._pace = max(seconds / count, 1e-6)
 
-    def _spawn_each(self, messages: list[list[Any]]) -> None:
+    def _reclaim(self, ticket: list[list[Any]], handler: Any) -> None:
+        """Have a message handled by another greenlet if that of its ticket has ended unbegun.
+
+        It was killed, or a signal handler has raised before the first line of `_run`.
+        """
+        if ticket:
+            if not self._was_killed:
+                self._hand_back(ticket[0])
+            elif handler not in self._killed:
+                self._core.count_dropped("killed", 1)
+            del ticket[:]
+            self._note_end(handler)
+
+    def _spawn_each(
+        self, messages: list[list[Any]], spawned: list[tuple[Any, list[list[Any]]]]
+    ) -> None:
         """Spawn handlers until one fails, whose message is the next one again."""
         message: list[Any] = []
         ticket: list[list[Any]] = []
@@ -89,6 +113,7 @@ class Spawned:
                 # A shared pool may be full again, and make this wait.
                 handler = self._spawn(functools.partial(self._run, ticket), message)
                 if isinstance(handler, greenlet) and not handler.dead:
+                    spawned.append((handler, ticket))
                     self._handlers.add(handler)
                     if self._was_killed:  # while this waited for the pool
                         self._kill_soon(handler)
@@ -167,11 +192,14 @@ class Spawned:
         else:
             self._handle_one(context, message)
         finally:
-            self._handlers.discard(getcurrent())
-            self._killed.discard(getcurrent())
-            self._handler_ended.set()
-            if self._core.lull.stoppers and not self.is_handling:
-                self._core.lull.end()
+            self._note_end(getcurrent())
+
+    def _note_end(self, handler: Any) -> None:
+        self._handlers.discard(handler)
+        self._killed.discard(handler)
+        self._handler_ended.set()
+        if self._core.lull.stoppers and not self.is_handling:
+            self._core.lull.end()
 
     def _handle_one(self, context: Context, message: list[Any]) -> None:
         try:
@@ -184,10 +212,14 @@ class Spawned:
             context.run(self._core.report, error, message)
 
     def _put_back(self, error: BaseException, message: list[Any]) -> None:
-        """Have the reader spawn another greenlet for a message whose handler has not begun."""
+        """Hand a message back whose handler has not begun."""
         if not isinstance(error, GreenletExit):
             self._core.report(error, None)
         if not self._was_killed:
-            self._core.prefetched.append(message)
-            readers = self._core.socket.readiness.readers
-            self._core.hub.loop.run_callback(readers.wake, 1)
+            self._hand_back(message)
+
+    def _hand_back(self, message: list[Any]) -> None:
+        """Have the reader spawn another greenlet for a message."""
+        self._core.prefetched.append(message)
+        readers = self._core.socket.readiness.readers
+        self._core.hub.loop.run_callback(readers.wake, 1)
