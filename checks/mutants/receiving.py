@@ -388,8 +388,8 @@ RECEIVING = [
     Mutation(
         "a message is lost whose greenlet was struck before it began",
         "_source/spawned.py",
-        "                if ticket and handler.dead:\n                    self._reclaim(ticket, handler)\n",
-        "                if ticket and handler.dead:\n                    pass\n",
+        "                    self._reclaim(ticket, handler)\n",
+        "                    pass\n",
         "test_spawned.py",
     ),
     Mutation(
