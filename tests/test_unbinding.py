@@ -1,6 +1,7 @@
 """A stop while libzmq's own thread has no time: the connections end later than it has unbound."""
 
 import contextlib
+from typing import Any
 
 import gevent
 import pytest
@@ -107,14 +108,17 @@ def test_a_stop_whose_time_is_over_does_not_wait_for_libzmq(context, busy):
 
 
 def test_a_handler_that_is_killed_is_not_waited_for(context):
-    """It has not begun, and so reports no end."""
-    spawned = []
+    """It has not begun, and so reports no end; another one gets its message."""
+    spawned: list[Any] = []
+    got: list[list[bytes]] = []
 
     def spawn(function, message):
-        spawned.append(gevent.spawn_later(AGES, function, message))
+        spawned.append(gevent.spawn_later(0 if spawned else AGES, function, message))
         return spawned[-1]
 
-    source = Quick.open(zmq.PULL, print, bind="tcp://127.0.0.1:*", context=context, spawn=spawn)
+    source = Quick.open(
+        zmq.PULL, got.append, bind="tcp://127.0.0.1:*", context=context, spawn=spawn
+    )
     sender = Source.open(zmq.PUSH, connect=endpoint_of(source), context=context, linger=0)
     with closing(source, sender):
         source.start()
@@ -124,6 +128,7 @@ def test_a_handler_that_is_killed_is_not_waited_for(context):
         gevent.sleep(0.05)
         spawned[0].kill()
         assert stopping.get(timeout=20) == []
+    assert got == [[b"x"]]
 
 
 def test_a_stop_after_one_that_was_killed_does_not_wait_for_what_is_unbound(context, busy):
