@@ -328,8 +328,12 @@ def test_what_is_counted_is_collected(context, registry, collector):
 
 
 def test_the_time_of_a_handler_is_without_that_of_the_line_after_it(context, registry, collector):
+    slept = []
+
     def handler(payload):
-        gevent.sleep(0.01)
+        begun = time.monotonic()
+        gevent.sleep(0.01)  # over libuv it may be somewhat less
+        slept.append(time.monotonic() - begun)
         return payload
 
     with (
@@ -347,4 +351,4 @@ def test_the_time_of_a_handler_is_without_that_of_the_line_after_it(context, reg
             if sample.labels["type"] == "ROUTER"
         }
         assert sums["count"] == 20
-        assert 20 * 0.01 <= sums["sum"] <= took  # with the line it would be ten times as long
+        assert sum(slept) <= sums["sum"] <= took  # with the line it would be ten times as long
