@@ -60,6 +60,17 @@ class Master:
         asked = [gevent.spawn(self.ask) for _ in range(20)]
         return {greenlet.get(timeout=20)[0] for greenlet in asked}
 
+    def all_pids(self, count):
+        """Return the processes of so many workers, once each of them has answered."""
+        pids: set[int] = set()
+
+        def have_answered():
+            pids.update(self.pids())
+            return len(pids) == count
+
+        wait_until(have_answered)
+        return pids
+
     def code(self, version):
         (self.folder / "code.py").write_text(CODE.format(version=version))
 
@@ -99,9 +110,9 @@ def is_running(pid):
 
 def test_workers_answer_and_only_they_import_the_module(master, tmp_path):
     started = master(3)
-    wait_until(lambda: len(started.pids()) == 3)
+    pids = started.all_pids(3)
     importers = {int(line) for line in (tmp_path / "importers").read_text().split()}
-    assert importers == started.pids()
+    assert importers == pids
     assert started.process.pid not in importers
 
 
@@ -134,7 +145,7 @@ def test_rolls_under_load_lose_nothing_and_repeat_nothing(master):
 
 def test_new_code_that_does_not_import_leaves_the_old_one_serving(master):
     started = master(2)
-    pids = started.pids()
+    pids = started.all_pids(2)
     started.code('"\nraise KeyError("bad deploy")\n"')
     started.process.send_signal(signal.SIGHUP)
     until_told(started.process, "bad deploy")

@@ -8,7 +8,7 @@ import gevent
 import pytest
 import zmq
 from gevent.monkey import get_original
-from helpers import in_thread, line_of, python_process
+from helpers import line_of, python_process
 from zmq.sugar.socket import Socket as PlainSocket
 
 from gzmqsource import green
@@ -199,12 +199,12 @@ def test_a_hub_that_is_held_up_is_waited_for_once(context, monkeypatch):
     ended = get_original("_thread", "allocate_lock")()
     ended.acquire()
 
-    def close():
+    def close(sockets):
         for each in sockets:
             each.close()
         ended.release()
 
-    start_thread(close, ())
+    start_thread(close, (sockets,))
     assert ended.acquire(timeout=10)  # the hub stands still
     assert waits == [SharedSocket.patience]
     for each in waiting:
@@ -213,7 +213,8 @@ def test_a_hub_that_is_held_up_is_waited_for_once(context, monkeypatch):
     later = green_context.socket(zmq.PULL)
     waiting.append(gevent.spawn(later.recv))
     all_blocked()
-    in_thread(later.close)
+    start_thread(close, ([later],))
+    assert ended.acquire(timeout=10)
     assert waits == [SharedSocket.patience] * 2  # the hub has answered
     waiting[-1].kill()
 
