@@ -1,7 +1,6 @@
 """Handlers in greenlets of their own, of a pool or of a spawn function."""
 
 import contextlib
-import functools
 import itertools
 import time
 
@@ -19,7 +18,6 @@ from striking import Struck
 
 from gzmqsource import Source
 from gzmqsource._socket.budget import Budget, yield_to_io
-from gzmqsource._source.spawned import Spawned
 from gzmqsource.testing import all_blocked, wait_until
 
 
@@ -196,74 +194,6 @@ def test_a_reader_that_is_idle_takes_what_was_killed_before_its_turn(context, mo
         client.send(b"x")
         wait_until(lambda: got == [[b"x"]])
     assert struck
-
-
-def test_a_message_is_handled_although_its_greenlet_is_struck_as_it_begins(context, monkeypatch):
-    """A signal handler may raise before the first line of what a greenlet runs."""
-    run = Spawned._run
-    got: list[list[bytes]] = []
-    numbers = itertools.count()
-
-    def struck(*arguments):
-        if not next(numbers) % 3:
-            raise Struck
-        run(*arguments)
-
-    monkeypatch.setattr(get_hub(), "handle_error", lambda *_: None)
-    monkeypatch.setattr(Spawned, "_run", struck)
-    with fed(context, got.append, INPROC, spawn=Pool(10)) as (server, client):
-        for number in range(20):
-            client.send(b"%d" % number)
-        wait_until(lambda: len(got) == 20)
-        assert server.stop(10) == []
-        assert server.stats().in_hand == 0
-    assert sorted(got) == sorted([b"%d" % number] for number in range(20))
-
-
-@pytest.mark.parametrize("delay", [0, 60])
-def test_a_message_is_handled_although_its_greenlet_is_killed_before_it_begins(context, delay):
-    pool = Pool(10)
-    got: list[list[bytes]] = []
-
-    def spawn(run, message):
-        if len(killed) < 3:
-            greenlet = pool.greenlet_class(run, message)
-            pool.add(greenlet)
-            kill = functools.partial(greenlet.kill, block=False)
-            if delay:
-                greenlet.start_later(delay)
-                gevent.spawn_later(0.002, kill)
-            else:
-                get_hub().loop.run_callback(kill)
-                greenlet.start()
-            killed.append(greenlet)
-            return greenlet
-        return pool.spawn(run, message)
-
-    killed: list[gevent.Greenlet[..., object]] = []
-    with fed(context, got.append, INPROC, spawn=spawn) as (server, client):
-        for number in range(10):
-            client.send(b"%d" % number)
-        wait_until(lambda: len(got) == 10)
-        assert server.stop(10) == []
-        assert server.stats().in_hand == 0
-    assert sorted(got) == [[b"%d" % number] for number in range(10)]
-    assert len(killed) == 3
-
-
-def test_a_message_whose_greenlet_a_stop_kills_before_it_begins_is_counted(context):
-    got: list[list[bytes]] = []
-
-    def later(run, message):
-        return gevent.spawn_later(60, run, message)
-
-    with fed(context, got.append, INPROC, spawn=later) as (server, client):
-        client.send(b"x")
-        wait_until(lambda: server._receiver._crew._spawned._handlers)
-        assert server.stop(0.05) == []
-        all_blocked()
-        assert server.stats().dropped == {"killed": 1}
-        assert (got, server.stats().in_hand) == ([], 0)
 
 
 def test_a_message_is_handled_once_although_an_exception_comes_after_its_spawn(context):

@@ -412,8 +412,8 @@ STOPPING = [
     Mutation(
         "a spawned handler that ends before its kill is counted",
         "_source/spawned.py",
-        "        if handler.dead:\n            return\n",
-        "",
+        "            return\n        if handler not in self._killed:\n",
+        "        if handler not in self._killed:\n",
         "test_last_moment.py",
     ),
     Mutation(

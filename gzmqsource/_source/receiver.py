@@ -107,9 +107,16 @@ class Receiver:
         bool
             Whether that was before the deadline.
         """
-        if not self._crew.finish(deadline):
-            return False
-        return self._spawned is None or self._spawned.finish(deadline)
+        crew, spawned = self._crew, self._spawned
+        while crew.finish(deadline):
+            if spawned is None:
+                return True
+            if not spawned.finish(deadline):
+                return False
+            if not self._core.prefetched or crew.is_stuck:
+                return True
+            crew.repair()  # they were handed back, perhaps after the reader has ended
+        return False
 
     @property
     def is_busy(self) -> bool:

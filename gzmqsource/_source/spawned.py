@@ -15,7 +15,7 @@ from gzmqsource._base.deadline import Deadline
 from gzmqsource._base.event import Event
 from gzmqsource._base.repairs import call_after
 from gzmqsource._source.back_off import BackOff
-from gzmqsource._source.core import Core
+from gzmqsource._source.core import Core, State
 from gzmqsource._source.limits import Limits
 
 
@@ -55,11 +55,14 @@ class Spawned:
         self._back_off = BackOff(limits)
         #: The CPU seconds that a handler took recently until it ended, or waited.
         self._pace = 1e-6
-        self._handlers: set[Any] = set()
+        #: The greenlets that have not ended, each with its message until the handler begins.
+        self._handlers: dict[Any, list[list[Any]]] = {}
         self._handler_ended = Event()
         #: Those that a kill has reached.
         self._killed: set[Any] = set()
         self._was_killed = False
+        #: Whether a greenlet has ended before it began, since the reader has last paused for one.
+        self._has_failed = False
 
     def room(self) -> int:
         """Return how many handlers would fill the rest of the socket's part, or the next part."""
@@ -76,29 +79,17 @@ class Spawned:
             seconds = self._core.socket.budget.run_spawned(
                 functools.partial(self._spawn_each, messages, spawned)
             )
-        finally:
             for handler, ticket in reversed(spawned):
-                if ticket and handler.dead:
-                    self._reclaim(ticket, handler)
-                elif ticket and isinstance(handler, gevent.Greenlet):  # it begins later
-                    call_after(handler, functools.partial(self._reclaim, ticket))
-        if messages:  # spawning has failed
+                if ticket:
+                    self._follow(ticket, handler)
+        except BaseException:
+            self._core.hub.loop.run_callback(self._settle)
+            raise
+        if messages or self._has_failed:
+            self._has_failed = False
             gevent.sleep(self._back_off.fail())
         else:
             self._pace = max(seconds / count, 1e-6)
-
-    def _reclaim(self, ticket: list[list[Any]], handler: Any) -> None:
-        """Have a message handled by another greenlet if that of its ticket has ended unbegun.
-
-        It was killed, or a signal handler has raised before the first line of `_run`.
-        """
-        if ticket:
-            if not self._was_killed:
-                self._hand_back(ticket[0])
-            elif handler not in self._killed:
-                self._core.count_dropped("killed", 1)
-            del ticket[:]
-            self._note_end(handler)
 
     def _spawn_each(
         self, messages: list[list[Any]], spawned: list[tuple[Any, list[list[Any]]]]
@@ -112,12 +103,11 @@ class Spawned:
                 ticket = [message]
                 # A shared pool may be full again, and make this wait.
                 handler = self._spawn(functools.partial(self._run, ticket), message)
-                if isinstance(handler, greenlet) and not handler.dead:
+                if isinstance(handler, greenlet) and (ticket or not handler.dead):
                     spawned.append((handler, ticket))
-                    self._handlers.add(handler)
+                    self._handlers[handler] = ticket
                     if self._was_killed:  # while this waited for the pool
                         self._kill_soon(handler)
-                self._back_off.succeed()
         except BaseException as error:
             if self._was_killed:
                 self._core.count_dropped("killed", 1)
@@ -130,6 +120,18 @@ class Spawned:
                 raise
             self._core.report(error, message)
 
+    def _settle(self) -> None:
+        """Forget the handlers that have ended, and hand the messages back of those unbegun."""
+        for handler, ticket in reversed(list(self._handlers.items())):
+            self._follow(ticket, handler)
+
+    def _follow(self, ticket: list[list[Any]], handler: Any) -> None:
+        """Hand a message back if its greenlet ends, or has ended, before `_run` began."""
+        if handler.dead:
+            self._end_unbegun(ticket, handler)
+        elif ticket and isinstance(handler, gevent.Greenlet):  # it begins later
+            call_after(handler, functools.partial(self._end_unbegun, ticket))
+
     def finish(self, deadline: Deadline) -> bool:
         """Wait for the handlers, except those that are in a stop.
 
@@ -138,8 +140,8 @@ class Spawned:
         bool
             Whether they ended before the deadline.
         """
-        self._handlers = {handler for handler in self._handlers if not handler.dead}
-        while not self._handlers <= self._core.lull.stoppers:
+        self._settle()
+        while not self._handlers.keys() <= self._core.lull.stoppers:
             self._handler_ended.clear()
             if not self._handler_ended.wait(deadline.left()):
                 return False
@@ -147,14 +149,15 @@ class Spawned:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a handler runs."""
-        return any(not handler.dead for handler in self._handlers)
+        """Whether a handler runs, or is yet to be begun."""
+        return any(ticket or not each.dead for each, ticket in self._handlers.items())
 
     @property
     def is_handling(self) -> bool:
         """Whether a handler runs that is not in a stop."""
         stoppers = self._core.lull.stoppers
-        return any(not (each.dead or each in stoppers) for each in self._handlers)
+        handlers = self._handlers.items()
+        return any((ticket or not each.dead) and each not in stoppers for each, ticket in handlers)
 
     def note_stopper(self) -> None:
         """Have a stop check again: another handler may be in one."""
@@ -163,7 +166,7 @@ class Spawned:
     def kill(self) -> None:
         """Kill the handlers that still run, except those that are in a stop, soon."""
         self._was_killed = True
-        for handler in self._handlers - self._core.lull.stoppers:
+        for handler in self._handlers.keys() - self._core.lull.stoppers:
             self._kill_soon(handler)
 
     def _kill_soon(self, handler: Any) -> None:
@@ -172,6 +175,7 @@ class Spawned:
     def _kill_handler(self, handler: Any) -> None:
         """Kill a handler, and count its message, unless it has ended; called in the hub."""
         if handler.dead:
+            self._end_unbegun(self._handlers.get(handler, []), handler)
             return
         if handler not in self._killed:
             self._killed.add(handler)
@@ -180,46 +184,68 @@ class Spawned:
 
     def _run(self, ticket: list[list[Any]], message: list[Any]) -> None:
         """Handle a message; the greenlet that takes its ticket is the one that does."""
+        context: Context | None = None
         try:
             if not ticket:
                 return
             del ticket[:]
             # This runs after the turn of the greenlet that read the message.
             self._core.socket.budget.take_in_turn()
+            self._back_off.succeed()
             context = self._base.copy()
-        except BaseException as error:
-            self._put_back(error, message)
-        else:
-            self._handle_one(context, message)
-        finally:
-            self._note_end(getcurrent())
-
-    def _note_end(self, handler: Any) -> None:
-        self._handlers.discard(handler)
-        self._killed.discard(handler)
-        self._handler_ended.set()
-        if self._core.lull.stoppers and not self.is_handling:
-            self._core.lull.end()
-
-    def _handle_one(self, context: Context, message: list[Any]) -> None:
-        try:
             value = context.run(self._handle, message)
             if value is not None:
                 self._returned(value)
-        except GreenletExit:
-            pass
         except BaseException as error:
-            context.run(self._core.report, error, message)
+            if context is None:
+                self._put_back(error, message)
+            elif not isinstance(error, GreenletExit):
+                context.run(self._core.report, error, message)
+        finally:
+            self._note_end(getcurrent())
 
     def _put_back(self, error: BaseException, message: list[Any]) -> None:
         """Hand a message back whose handler has not begun."""
         if not isinstance(error, GreenletExit):
             self._core.report(error, None)
-        if not self._was_killed:
-            self._hand_back(message)
+        if self._may_hand_back(getcurrent()):
+            self._core.prefetched.append(message)
+            self._wake_reader()
 
-    def _hand_back(self, message: list[Any]) -> None:
-        """Have the reader spawn another greenlet for a message."""
-        self._core.prefetched.append(message)
+    def _end_unbegun(self, ticket: list[list[Any]], handler: Any) -> None:
+        """Hand the message back, if any, of a greenlet that has ended before `_run` began.
+
+        It was killed, or a signal handler has raised before the first line.
+        """
+        if ticket:
+            self._has_failed = True
+            if self._may_hand_back(handler):
+                # Without a call in between, or a signal handler might have it handled twice.
+                self._core.prefetched += ticket
+                del ticket[:]
+                self._wake_reader()
+            del ticket[:]
+        self._note_end(handler)
+
+    def _may_hand_back(self, handler: Any) -> bool:
+        """Return whether the source goes on with the message of a handler; if not, count it."""
+        if self._was_killed:
+            if handler not in self._killed:
+                self._core.count_dropped("killed", 1)
+        elif self._core.state is State.CLOSED:
+            self._core.count_dropped("unhandled", 1)
+        else:
+            return True
+        return False
+
+    def _wake_reader(self) -> None:
+        """Have the reader spawn greenlets for the messages handed back."""
         readers = self._core.socket.readiness.readers
         self._core.hub.loop.run_callback(readers.wake, 1)
+
+    def _note_end(self, handler: Any) -> None:
+        self._handlers.pop(handler, None)
+        self._killed.discard(handler)
+        self._handler_ended.set()
+        if self._core.lull.stoppers and not self.is_handling:
+            self._core.lull.end()
