@@ -137,7 +137,8 @@ def test_script_does_what_the_page_says(page, script, tmp_path, request):
     except subprocess.TimeoutExpired:
         end_session(shell.pid)
         out, errors = shell.communicate()
-    assert shell.returncode == 0, errors
+    logs = [path.read_text() for path in tmp_path.glob("log*")]
+    assert shell.returncode == 0, "\n".join([out, errors, *logs])
     name = request.node.callspec.id
     assert out == PRINTED.get(name, PRINTED.get(page, out)), errors
 
