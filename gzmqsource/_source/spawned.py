@@ -220,11 +220,10 @@ class Spawned:
         if ticket:
             self._has_failed = True
             if self._may_hand_back(handler):
-                # Without a call in between, or a signal handler might have it handled twice.
                 self._core.prefetched += ticket
-                del ticket[:]
-                self._wake_reader()
+            # Without a call in between, or a signal handler might have it handled twice.
             del ticket[:]
+            self._wake_reader()
         self._note_end(handler)
 
     def _may_hand_back(self, handler: Any) -> bool:
